@@ -1,0 +1,1 @@
+"""From a checkpoint to a proven ONNX file. Users reach it through ``import deploykit``."""

@@ -1,0 +1,63 @@
+"""The registry of families."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.families.base import Family, Hints, Match
+from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
+
+__all__ = ["families", "recognise"]
+
+_BUILT_IN = ("vit", "efficientnet", "crossformer", "yolo")
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Every known family by name: the built-in ones and those of the entry-point group
+    ``deploykit.families``."""
+    found: dict[str, Family] = {}
+    for name in _BUILT_IN:
+        found[name] = import_module(f"deploykit_exporters.families.{name}").FAMILY
+    for entry in entry_points(group="deploykit.families"):
+        found[entry.name] = entry.load()
+    return found
+
+
+def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
+    """The family whose claim on the checkpoint is strongest.
+
+    Raises:
+        OptionError: ``hints.family`` names no family.
+        UnrecognisedCheckpointError: no family claims the weights.
+    """
+    known = families()
+    if hints.family is not None and hints.family not in known:
+        raise OptionError(f"--family {hints.family} is not one of {', '.join(sorted(known))}.")
+    candidates = [known[hints.family]] if hints.family else list(known.values())
+    claims = [
+        (match, family)
+        for family in candidates
+        if (match := family.match(checkpoint)) is not None
+        and (hints.origin is None or hints.origin == match.origin)
+    ]
+    if not claims:
+        raise UnrecognisedCheckpointError(
+            _no_claim(checkpoint, hints),
+            hint="`deploykit inspect FILE` lists what the file holds; --family, --origin and --variant "
+            "name what cannot be recognised.",
+        )
+    match, family = max(claims, key=lambda claim: claim[0].score)
+    return family, match
+
+
+def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
+    wanted = " or ".join([hints.family] if hints.family else sorted(families()))
+    if hints.origin:
+        wanted += f" weights in the {hints.origin} form"
+    keys = list(checkpoint.tensors)
+    sample = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+    return f"{checkpoint.path.name}: wanted {wanted}, found {len(keys)} tensors ({sample})."

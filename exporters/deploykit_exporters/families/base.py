@@ -1,0 +1,127 @@
+"""What a family of architectures must provide to be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from deploykit_runtimes.spec import AxisRange, ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deploykit_exporters.checkpoint import Checkpoint
+
+__all__ = ["BuiltModel", "ExporterName", "Family", "Hints", "Match", "OutputGroup"]
+
+ExporterName = Literal["torchscript", "dynamo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """What the user said about a checkpoint; overrides everything that is recognised.
+
+    Attributes:
+        family, variant, origin: Names as ``deploykit inspect`` prints them; None = recognise.
+        config: A training configuration given with --config (parsed YAML/JSON or the text of a
+            Python config under ``"text"``), or None.
+        labels: Class names, or None.
+        imgsz: (height, width) in pixels, or None for the model's own.
+        features: Export the feature maps instead of the head.
+    """
+
+    family: str | None = None
+    variant: str | None = None
+    origin: str | None = None
+    config: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
+    imgsz: tuple[int, int] | None = None
+    features: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A family's claim on a checkpoint.
+
+    Attributes:
+        family: Name of the family.
+        origin: Name of the dialect whose keys these are (``timm``, ``torchvision``, ...).
+        score: Certainty from 0 to 1; the best claim over all families builds the model.
+        prefix: The ``StateView.prefix`` under which the keys fit.
+    """
+
+    family: str
+    origin: str
+    score: float
+    prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputGroup:
+    """A slice of an output that is compared against its own scale in the proof.
+
+    Attributes:
+        output: Name of the graph output.
+        axis, start, stop: The slice; ``axis`` None means the whole output.
+        kind: ``scores``: top-1 over ``axis`` is compared too (class axis of logits); ``values``: only
+            differences; ``detections``: rows [N, K, 6+] of an end-to-end head, compared as sets of
+            detections above a small score, because ties may swap rows.
+    """
+
+    output: str
+    kind: Literal["scores", "values", "detections"] = "values"
+    axis: int | None = None
+    start: int | None = None
+    stop: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltModel:
+    """A module with the checkpoint's weights, and the spec of the file that it becomes.
+
+    Attributes:
+        module: The reference: eval mode, float32, computing exactly what the training code
+            computes, at any size that ``axes`` allows. ``forward(images[N,C,H,W])`` returns one
+            tensor per ``spec.output.names`` (a tensor alone when there is one).
+        exportable: The same function in a form that exports well (dynamic shapes kept, no
+            antialiased Resize), or None when ``module`` itself does. Weights are shared. The proof
+            compares the ONNX file with ``module``, never with this one.
+        spec: Everything but dynamic axes, exporter and parity, which the export fills in.
+        axes: The range of ``batch``, ``height`` and ``width`` that the architecture supports, for
+            the axes which may become dynamic.
+        groups: How the outputs are compared.
+        exporter: Which exporter gives the faster and cleaner graph for this family (measured by
+            ``benchmarks/exporters.py``).
+        min_opset: Lowest opset that can express the graph.
+    """
+
+    module: nn.Module
+    spec: ModelSpec
+    axes: Mapping[str, AxisRange]
+    groups: tuple[OutputGroup, ...]
+    exportable: nn.Module | None = None
+    exporter: ExporterName = "torchscript"
+    min_opset: int = 18
+    notes: tuple[str, ...] = field(default=())
+
+
+class Family(Protocol):
+    """One family of architectures. Registered in ``families/__init__.py`` or by the entry-point
+    group ``deploykit.families``."""
+
+    name: str
+
+    def match(self, checkpoint: Checkpoint) -> Match | None:
+        """Claim the checkpoint, or None. Looks at keys, shapes and metadata only; must be fast and
+        must not import the training library."""
+        ...
+
+    def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
+        """Build the module and load every weight; a missing, left-over or misshapen key is an error.
+
+        Raises:
+            CheckpointError: weights do not fit, named key by key.
+            DependencyError: the library that defines the architecture is not installed.
+        """
+        ...

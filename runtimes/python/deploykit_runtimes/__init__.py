@@ -1,0 +1,1 @@
+"""The torch-free runtime of deploykit: models in, answers out."""

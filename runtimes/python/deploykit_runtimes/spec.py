@@ -1,0 +1,222 @@
+"""ModelSpec: everything an application must know to use a model file.
+
+The spec travels inside the ONNX file as flat string keys (see ``docs/spec.md``, which is
+normative for every language). This module holds the dataclasses; ``metadata.py`` turns them
+into keys and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deploykit_runtimes.errors import ModelError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "AxisRange",
+    "InputSpec",
+    "ModelSpec",
+    "OutputSpec",
+    "ParityRecord",
+    "Preprocess",
+    "Task",
+]
+
+FORMAT_VERSION = 1
+
+Task = Literal["classify", "detect", "segment", "pose", "obb", "features"]
+Color = Literal["rgb", "bgr"]
+ResizeMode = Literal["none", "stretch", "short", "long", "letterbox"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "area"]
+Resampler = Literal["pillow", "opencv"]
+Rounding = Literal["floor", "round"]
+Anchor = Literal["center", "top_left"]
+OutputLayout = Literal[
+    "logits",  # [N, C] raw class scores
+    "probabilities",  # [N, C] already activated
+    "features",  # one [N, C, H, W] map (or [N, T, C] tokens) per output
+    "yolo",  # [N, 4 + C + extra, A]: xywh in input pixels, activated class scores, extra channels
+    "yolov5",  # [N, A, 5 + C + extra]: xywh in input pixels, objectness, activated class scores, extra
+    "end2end",  # [N, K, 6 + extra]: xyxy in input pixels, score, class, extra; NMS-free, sorted by score
+]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisRange:
+    """Values that a dynamic axis accepts: ``min <= n <= max`` and ``n % step == 0``."""
+
+    min: int
+    max: int
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 < self.min <= self.max and self.step > 0):
+            raise ModelError(f"A dynamic axis needs 0 < min <= max and step > 0, found {self}.")
+
+    def __contains__(self, n: object) -> bool:
+        return isinstance(n, int) and self.min <= n <= self.max and n % self.step == 0
+
+    def __str__(self) -> str:
+        return f"{self.min}..{self.max}" + (f" in steps of {self.step}" if self.step > 1 else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The image tensor that the graph takes: [N, 3, H, W] float32 unless stated.
+
+    Attributes:
+        name: Name of the graph input.
+        height, width: The model's own size in pixels; the default when the axes are dynamic.
+        batch: The fixed batch size, or the default one when the axis is dynamic.
+        channels: Number of colour channels.
+        layout: Order of the axes.
+        dtype: numpy name of the element type.
+        dynamic: Range of each dynamic axis among ``batch``, ``height``, ``width``; an axis
+            that is absent is fixed.
+    """
+
+    name: str = "images"
+    height: int
+    width: int
+    batch: int = 1
+    channels: int = 3
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: str = "float32"
+    dynamic: Mapping[str, AxisRange] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a decoded RGB image becomes the input tensor, in this order.
+
+    1. ``pre_crop`` > 0: centre crop of a square with side ``pre_crop * min(h, w)`` (TensorFlow's
+       EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing).
+    2. ``resize``: ``stretch`` to ``resize_to`` (h, w); ``short`` / ``long``: that edge becomes
+       ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``letterbox``:
+       the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value`` at ``anchor``.
+    3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller.
+    4. channels into ``color`` order; ``(pixel * scale - mean) / std`` in float32, with ``mean`` and
+       ``std`` given in the order of ``color``.
+
+    Attributes:
+        included: True when all of this is inside the graph, which then takes raw uint8 RGB
+            [N, H, W, 3].
+        resampler: Whose arithmetic: ``pillow`` (antialiased) or ``opencv`` (not antialiased).
+        scale_up: For ``letterbox``: whether small images are enlarged.
+        stride: For ``letterbox``: with a dynamic height and width the padded size is the smallest
+            multiple of ``stride`` that holds the scaled image; 0 pads to ``resize_to`` always.
+    """
+
+    included: bool = False
+    color: Color = "rgb"
+    pre_crop: float = 0.0
+    resize: ResizeMode = "none"
+    resize_to: tuple[int, ...] = ()
+    rounding: Rounding = "floor"
+    interpolation: Interpolation = "bilinear"
+    resampler: Resampler = "pillow"
+    crop: tuple[int, int] | None = None
+    pad_value: int = 0
+    anchor: Anchor = "center"
+    scale_up: bool = True
+    stride: int = 0
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """What the graph returns and what is left to do on the host.
+
+    Attributes:
+        names: Graph outputs in order.
+        layout: Meaning of the first output (see ``OutputLayout``).
+        activation: What the host still applies to class scores (classification only).
+        decoded: Boxes are in input pixels (True) or still need decoding.
+        nms: Non-maximum suppression is inside the graph (or the head needs none).
+        conf, iou, max_det, class_agnostic: Defaults of the host's NMS.
+        keypoints: (K, D) of a pose head, D = 2 (x, y) or 3 (x, y, visibility); else (0, 0).
+        mask_channels: Number of mask coefficients of a segmentation head, whose second output is
+            the prototypes [N, mask_channels, H/4, W/4].
+        strides: Downsampling of each output for ``features``.
+    """
+
+    names: tuple[str, ...]
+    layout: OutputLayout
+    activation: Activation = "none"
+    decoded: bool = True
+    nms: bool = False
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+    class_agnostic: bool = False
+    keypoints: tuple[int, int] = (0, 0)
+    mask_channels: int = 0
+    strides: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRecord:
+    """What the comparison of the exported file with its checkpoint measured.
+
+    ``max_abs`` is the largest absolute difference, ``max_rel`` the largest difference divided by the
+    largest absolute value of the same output group, ``top1`` the share of inputs whose best class
+    agrees (1.0 where there are no classes).
+    """
+
+    max_abs: float
+    max_rel: float
+    top1: float
+    tolerance: float
+    shapes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    reference: str
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The whole contract of one model file.
+
+    Attributes:
+        task: What the model answers.
+        family, variant, origin: ``efficientnet``, ``tf_efficientnet_lite0``, ``timm``.
+        source, source_sha256: File name and hash of the checkpoint.
+        classes: Class names, index = class id; empty when unknown.
+        num_classes: Number of classes, also where the names are unknown; 0 for features.
+        recognised, assumed: What was read from the checkpoint, and what had to be assumed.
+        exporter: Which exporter, opset and versions wrote the graph.
+        inferred: True when the file carried no deploykit metadata and this was inferred.
+    """
+
+    task: Task
+    family: str
+    variant: str
+    origin: str
+    input: InputSpec
+    preprocess: Preprocess
+    output: OutputSpec
+    classes: tuple[str, ...] = ()
+    num_classes: int = 0
+    source: str = ""
+    source_sha256: str = ""
+    recognised: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    exporter: str = ""
+    parity: ParityRecord | None = None
+    inferred: bool = False
+
+    def __post_init__(self) -> None:
+        if self.classes and self.num_classes and len(self.classes) != self.num_classes:
+            raise ModelError(
+                f"The model has {self.num_classes} classes but {len(self.classes)} class names.",
+                hint="Give one name per line with --labels, as many as the model has classes.",
+            )
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or ``class 17`` where no name is known."""
+        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"

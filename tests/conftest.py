@@ -1,0 +1,81 @@
+"""Fixtures shared by the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden vectors, shared by pytest and ctest."""
+    return TESTS / "golden"
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Small checkpoints written by real training code (see the scripts beside them)."""
+    return TESTS / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, np.ndarray]:
+    """Real photos, uint8 RGB [H, W, 3], of different sizes and orientations."""
+    import skimage.data
+    from sklearn.datasets import load_sample_images
+
+    china, flower = load_sample_images().images
+    cat = skimage.data.chelsea()
+    return {
+        "cat": cat,
+        "astronaut": skimage.data.astronaut(),
+        "rocket": skimage.data.rocket(),
+        "coffee": skimage.data.coffee(),
+        "china": china,
+        "flower_portrait": np.ascontiguousarray(flower.swapaxes(0, 1)),
+        "cat_wide": np.ascontiguousarray(cat[100:160]),
+        "cat_small": np.ascontiguousarray(cat[::7, ::7]),
+    }
+
+
+@pytest.fixture(scope="session")
+def perturb() -> Callable[[nn.Module, int], nn.Module]:
+    """Give a module weights with which a wrong key mapping cannot pass: every BatchNorm statistic,
+    affine parameter and bias differs from its default and from its neighbours."""
+    import torch
+    from torch import nn
+
+    def apply(module: nn.Module, seed: int = 0) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+
+        def noise(tensor: torch.Tensor) -> torch.Tensor:
+            return torch.randn(tensor.shape, generator=generator)
+
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                if parameter.ndim == 1:
+                    scale = 0.1 if name.endswith("bias") else 0.2
+                    parameter.add_(scale * noise(parameter))
+            for name, buffer in module.named_buffers():
+                if name.endswith("running_mean"):
+                    buffer.add_(0.1 * noise(buffer))
+                elif name.endswith("running_var"):
+                    buffer.mul_(1 + 0.3 * noise(buffer).abs())
+        return module.eval()
+
+    return apply
