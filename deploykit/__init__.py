@@ -1,3 +1,87 @@
-"""deploykit: from a trained checkpoint to one proven ONNX file that runs anywhere."""
+"""deploykit: from a trained checkpoint to one proven ONNX file that runs anywhere.
 
-__version__ = "0.1.0"
+    import deploykit
+
+    deploykit.export("best.pth", dynamic=True)
+    result = deploykit.load("best.onnx").predict("cat.jpg")
+    print(result.label, result.score)
+
+Importing this package loads neither torch nor an engine; each name below does so when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes import __version__, load
+from deploykit_runtimes.errors import DeploykitError
+
+if TYPE_CHECKING:
+    from deploykit_exporters.export import ExportResult
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_exporters.verify import VerifyResult
+    from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.results import (
+        Classification,
+        Detections,
+        Features,
+        OrientedDetections,
+        Poses,
+        Segmentation,
+    )
+    from deploykit_runtimes.spec import ModelSpec
+
+    from deploykit.api import bench, export, inspect, verify
+
+_LAZY = {
+    "Classification": "deploykit_runtimes.results",
+    "Detections": "deploykit_runtimes.results",
+    "ExportOptions": "deploykit_exporters.options",
+    "ExportResult": "deploykit_exporters.export",
+    "Features": "deploykit_runtimes.results",
+    "ModelSpec": "deploykit_runtimes.spec",
+    "OrientedDetections": "deploykit_runtimes.results",
+    "Poses": "deploykit_runtimes.results",
+    "Predictor": "deploykit_runtimes.predictor",
+    "Segmentation": "deploykit_runtimes.results",
+    "VerifyResult": "deploykit_exporters.verify",
+    "export": "deploykit.api",
+    "inspect": "deploykit.api",
+    "bench": "deploykit.api",
+    "verify": "deploykit.api",
+}
+
+__all__ = [
+    "Classification",
+    "DeploykitError",
+    "Detections",
+    "ExportOptions",
+    "ExportResult",
+    "Features",
+    "ModelSpec",
+    "OrientedDetections",
+    "Poses",
+    "Predictor",
+    "Segmentation",
+    "VerifyResult",
+    "__version__",
+    "bench",
+    "export",
+    "inspect",
+    "load",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
+    # A sub-package of the same name (deploykit.bench) must not shadow the function.
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

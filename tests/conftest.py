@@ -58,7 +58,6 @@ def perturb() -> Callable[[nn.Module, int], nn.Module]:
     """Give a module weights with which a wrong key mapping cannot pass: every BatchNorm statistic,
     affine parameter and bias differs from its default and from its neighbours."""
     import torch
-    from torch import nn
 
     def apply(module: nn.Module, seed: int = 0) -> nn.Module:
         generator = torch.Generator().manual_seed(seed)

@@ -6,9 +6,10 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
+from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
+
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Family, Hints, Match
-from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
 
 __all__ = ["families", "recognise"]
 

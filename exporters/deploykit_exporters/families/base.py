@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -91,6 +91,8 @@ class BuiltModel:
         axes: The range of ``batch``, ``height`` and ``width`` that the architecture supports, for
             the axes which may become dynamic.
         groups: How the outputs are compared.
+        fixed: Makes the exportable form for one (height, width), for architectures whose constants
+            depend on the size (position bias, padding); None when ``exportable`` folds by itself.
         exporter: Which exporter gives the faster and cleaner graph for this family (measured by
             ``benchmarks/exporters.py``).
         min_opset: Lowest opset that can express the graph.
@@ -102,6 +104,7 @@ class BuiltModel:
     groups: tuple[OutputGroup, ...]
     exportable: nn.Module | None = None
     exporter: ExporterName = "torchscript"
+    fixed: Callable[[int, int], nn.Module] | None = None
     min_opset: int = 18
     notes: tuple[str, ...] = field(default=())
 

@@ -1,1 +1,45 @@
-"""The torch-free runtime of deploykit: models in, answers out."""
+"""The torch-free runtime of deploykit: a model file in, answers out.
+
+A device that only runs models needs this package, numpy, Pillow and one engine:
+
+    from deploykit_runtimes import load
+
+    with load("model.onnx") as model:
+        print(model.predict("cat.jpg").label)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deploykit_runtimes.predictor import Predictor
+
+
+def load(
+    path: str | Path, *, runtime: str = "ort-cpu", threads: int | None = None, strict: bool = False
+) -> Predictor:
+    """Open a model file for prediction.
+
+    Args:
+        path: An .onnx file, by deploykit or by another exporter.
+        runtime: Engine and device; see ``deploykit_runtimes.open.available_runtimes``.
+        threads: Threads inside one operator on the CPU; None uses every usable core.
+        strict: Refuse a model of which a part would run elsewhere than asked for.
+
+    Raises:
+        ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
+    """
+    from deploykit_runtimes.open import open_runner
+    from deploykit_runtimes.predictor import Predictor
+
+    return Predictor(open_runner(path, runtime=runtime, threads=threads, strict=strict))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -79,9 +79,7 @@ class Runner(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-def check_feeds(
-    spec: ModelSpec, inputs: tuple[TensorInfo, ...], feeds: Mapping[str, np.ndarray]
-) -> None:
+def check_feeds(spec: ModelSpec, inputs: tuple[TensorInfo, ...], feeds: Mapping[str, np.ndarray]) -> None:
     """Refuse feeds that the model does not declare, before the engine sees them.
 
     Raises:

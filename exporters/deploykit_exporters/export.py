@@ -1,0 +1,223 @@
+"""Checkpoint in, proven ONNX file out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from deploykit_runtimes.errors import OptionError, ParityError
+from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
+
+from deploykit_exporters.families.base import BuiltModel, ExporterName
+from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
+from deploykit_exporters.onnx_export import (
+    DEFAULT_OPSET,
+    GraphFacts,
+    export_graph,
+    graph_facts,
+    simplify,
+)
+from deploykit_exporters.options import AXES, ExportOptions, hints_of
+from deploykit_exporters.parity import proof_cases, prove
+from deploykit_exporters.reference import TorchRunner
+from deploykit_exporters.storage import save_model
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["ExportResult", "export"]
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        path: The .onnx file.
+        spec: What the file says of itself, the proof included.
+        graph: Size of the graph.
+        size_bytes: Size of the file.
+        seconds: Wall-clock time of each stage.
+        notes: What was decided on the way, in sentences.
+    """
+
+    path: Path
+    spec: ModelSpec
+    graph: GraphFacts
+    size_bytes: int
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        from deploykit_runtimes.metadata import spec_to_metadata
+
+        return {
+            "path": str(self.path),
+            "size_bytes": self.size_bytes,
+            "opset": self.graph.opset,
+            "nodes": self.graph.nodes,
+            "operators": dict(self.graph.operators),
+            "parameters": self.graph.parameters,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "notes": list(self.notes),
+            "metadata": spec_to_metadata(self.spec),
+        }
+
+
+def export(
+    checkpoint: str | Path, options: ExportOptions | None = None, *, report: Report | None = None
+) -> ExportResult:
+    """Export a checkpoint to one ONNX file and prove that it gives the checkpoint's answers.
+
+    Args:
+        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
+        options: See ``ExportOptions``.
+        report: Called with a sentence as each stage starts.
+
+    Raises:
+        ParityError: the ONNX file differs from the checkpoint beyond tolerance; nothing is written.
+        CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
+    """
+    options = options or ExportOptions()
+    clock = _Clock(report or (lambda _: None))
+    with clock.stage("read", "Reading the checkpoint"):
+        loaded = load_checkpoint(checkpoint, hints_of(options), trust=options.trust)
+        built = loaded.built
+        exporter = options.exporter or built.exporter
+        opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
+        spec = _final_spec(loaded, options, exporter, opset)
+    output = _output_path(checkpoint, options)
+    with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
+        raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
+    model, notes = raw, list(loaded.checkpoint.notes) + list(built.notes)
+    if options.simplify:
+        with clock.stage("simplify", "Simplifying"):
+            model, note = _simplified(raw, spec)
+            notes += note
+    with clock.stage("prove", "Proving against the checkpoint"), atomic_path(output) as draft:
+        spec, model, note = _write_proven(draft, output, [model, raw], spec, built)
+    return ExportResult(
+        path=output,
+        spec=spec,
+        graph=graph_facts(model),
+        size_bytes=output.stat().st_size,
+        seconds=clock.seconds,
+        notes=(*notes, *note),
+    )
+
+
+def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
+    """The form of the model that suits the axes which stay free."""
+    if built.fixed is not None and not {"height", "width"} & spec.input.dynamic.keys():
+        return built.fixed(spec.input.height, spec.input.width).eval()
+    return (built.exportable or built.module).eval()
+
+
+def _write_proven(
+    draft: Path, output: Path, candidates: list[onnx.ModelProto], spec: ModelSpec, built: BuiltModel
+) -> tuple[ModelSpec, onnx.ModelProto, list[str]]:
+    """Write the first candidate that passes the proof; the last one's failure is final."""
+    notes: list[str] = []
+    for model in candidates:
+        try:
+            record = _prove(draft, output, model, spec, built)
+        except ParityError:
+            if model is candidates[-1]:
+                raise
+            notes.append("The simplified graph did not pass the proof; the exporter's own graph is used.")
+            continue
+        proven = replace(spec, parity=record)
+        save_model(model, draft, final=output, spec=proven)
+        return proven, model, notes
+    raise AssertionError("candidates is never empty")
+
+
+def _prove(
+    draft: Path, output: Path, model: onnx.ModelProto, spec: ModelSpec, built: BuiltModel
+) -> ParityRecord:
+    save_model(model, draft, final=output, spec=spec)
+    with open_ort(draft) as candidate, TorchRunner(built, spec) as reference:
+        return prove(reference, candidate, built.groups, proof_cases(spec))
+
+
+def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:
+    from deploykit_exporters.graph.passes import clean_up
+
+    simplified = simplify(raw)
+    if simplified is None:
+        return raw, ["onnxsim could not process the graph; the exporter's own graph is used."]
+    clean_up(simplified, spec)
+    return simplified, []
+
+
+def _final_spec(
+    loaded: LoadedCheckpoint, options: ExportOptions, exporter: ExporterName, opset: int
+) -> ModelSpec:
+    import onnx
+    import onnxsim
+
+    spec = loaded.built.spec
+    tools = f"{exporter} opset {opset}, torch {torch.__version__}, onnx {onnx.__version__}"
+    if options.simplify:
+        tools += f", onnxsim {onnxsim.__version__}"
+    dynamic = _dynamic_axes(loaded.built, options)
+    return replace(
+        spec,
+        source=spec.source or loaded.checkpoint.path.name,
+        source_sha256=loaded.checkpoint.sha256,
+        exporter=tools,
+        input=replace(spec.input, batch=1 if "batch" in dynamic else options.batch, dynamic=dynamic),
+    )
+
+
+def _dynamic_axes(built: BuiltModel, options: ExportOptions) -> dict[str, AxisRange]:
+    wanted = tuple(built.axes) if "all" in options.dynamic else options.dynamic
+    impossible = [axis for axis in wanted if axis not in built.axes]
+    if impossible:
+        raise OptionError(
+            f"{built.spec.variant} cannot have a dynamic {' and '.join(impossible)}; "
+            f"its dynamic axes are {', '.join(built.axes) or 'none'}.",
+        )
+    return {axis: built.axes[axis] for axis in AXES if axis in wanted}
+
+
+def _output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
+    if options.output is not None:
+        output = options.output
+        if output.is_dir():
+            raise OptionError(f"-o wants a file to write, found the folder {output}.")
+        if output.suffix != ".onnx":
+            raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
+    else:
+        source = Path(str(checkpoint))
+        output = (
+            source.with_suffix(".onnx")
+            if source.exists()
+            else Path(str(checkpoint).split(":")[-1]).with_suffix(".onnx")
+        )
+    if not output.parent.is_dir():
+        raise OptionError(f"The folder {output.parent} does not exist.", hint=f"mkdir -p {output.parent}")
+    return output
+
+
+@dataclass
+class _Clock:
+    report: Report
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, sentence: str) -> Iterator[None]:
+        self.report(sentence)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start

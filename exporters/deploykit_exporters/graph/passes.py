@@ -1,0 +1,97 @@
+"""Small rewrites of an ONNX graph. Each says whether it changed anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["clean_up", "drop_unused", "name_dimensions"]
+
+
+def clean_up(model: onnx.ModelProto, spec: ModelSpec) -> bool:
+    """Apply every pass; True when the graph changed."""
+    changed = [drop_unused(model), name_dimensions(model, spec)]
+    return any(changed)
+
+
+def drop_unused(model: onnx.ModelProto) -> bool:
+    """Remove nodes and weights that no output needs, and value infos, which go stale."""
+    graph = model.graph
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if any(name in needed for name in node.output):
+            kept.append(node)
+            needed.update(_reads(node))
+    dead = len(graph.node) - len(kept)
+    unused = [tensor for tensor in graph.initializer if tensor.name not in needed]
+    for tensor in unused:
+        graph.initializer.remove(tensor)
+    if dead:
+        kept.reverse()
+        nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    del graph.value_info[:]
+    return bool(dead or unused)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """Names that a node takes, those that the bodies of its sub-graphs take from outside included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            for inner in graph.node:
+                names |= _reads(inner)
+            names.update(output.name for output in graph.output)
+    return names
+
+
+def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
+    """Give the graph's input and outputs the spec's fixed sizes and axis names.
+
+    The input must be the one that the spec names, and the only one; an axis of an output keeps a
+    number only where it is fixed, and is called ``batch`` or ``{output}_{axis}`` otherwise.
+
+    Raises:
+        ModelError: the graph has other inputs or outputs than the spec.
+    """
+    graph = model.graph
+    found = [value.name for value in graph.input], [value.name for value in graph.output]
+    if found != ([spec.input.name], list(spec.output.names)):
+        raise ModelError(
+            f"The exporter was to write {spec.input.name} -> {', '.join(spec.output.names)}, "
+            f"but the graph has {', '.join(found[0])} -> {', '.join(found[1])}."
+        )
+    values = [*graph.input, *graph.output]
+    before = [value.SerializeToString() for value in values]
+    sizes = {
+        "batch": spec.input.batch,
+        "channels": spec.input.channels,
+        "height": spec.input.height,
+        "width": spec.input.width,
+    }
+    for axis, dim in zip(sizes, graph.input[0].type.tensor_type.shape.dim, strict=True):
+        if axis in spec.input.dynamic:
+            dim.dim_param = axis
+        else:
+            dim.dim_value = sizes[axis]
+    for output in graph.output:
+        for index, dim in enumerate(output.type.tensor_type.shape.dim):
+            if index == 0:
+                _set_batch(dim, spec)
+            elif not dim.HasField("dim_value"):
+                dim.dim_param = f"{output.name}_{index}"
+    return before != [value.SerializeToString() for value in values]
+
+
+def _set_batch(dim: onnx.TensorShapeProto.Dimension, spec: ModelSpec) -> None:
+    if "batch" in spec.input.dynamic:
+        dim.dim_param = "batch"
+    else:
+        dim.dim_value = spec.input.batch

@@ -1,0 +1,39 @@
+"""A checkpoint by path or name -> the built model: the first half of every operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.download import fetch, is_model_name
+from deploykit_exporters.families import recognise
+from deploykit_exporters.families.base import BuiltModel, Hints, Match
+
+__all__ = ["LoadedCheckpoint", "load_checkpoint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedCheckpoint:
+    """A checkpoint, the claim that won, and the model built from it."""
+
+    checkpoint: Checkpoint
+    match: Match
+    built: BuiltModel
+
+
+def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) -> LoadedCheckpoint:
+    """Read, recognise and build.
+
+    Args:
+        source: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
+        hints: What the user said about it.
+        trust: See ``read_checkpoint``.
+
+    Raises:
+        CheckpointError, OptionError, DownloadError, DependencyError: see the parts.
+    """
+    name = str(source)
+    checkpoint = fetch(name) if is_model_name(name) else read_checkpoint(source, trust=trust)
+    family, match = recognise(checkpoint, hints)
+    return LoadedCheckpoint(checkpoint=checkpoint, match=match, built=family.build(checkpoint, match, hints))

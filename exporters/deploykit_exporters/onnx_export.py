@@ -1,0 +1,176 @@
+"""A module and its spec -> one simplified ONNX graph with the spec inside."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+from deploykit_runtimes.metadata import spec_to_metadata
+from deploykit_runtimes.spec import InputSpec, ModelSpec
+
+from deploykit_exporters.families.base import ExporterName
+from deploykit_exporters.graph.passes import clean_up
+from deploykit_exporters.ultralytics_metadata import ultralytics_metadata
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["DEFAULT_OPSET", "GraphFacts", "export_graph", "graph_facts", "set_metadata", "simplify"]
+
+DEFAULT_OPSET = 18
+"""Newest opset whose Resize runs on CUDA without copies to the host (onnx/onnx#7747); ONNX Runtime
+CPU and CUDA, OpenVINO and TensorRT 10/11 all take it."""
+
+_IMAGE_AXES = {"batch": 0, "height": 2, "width": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFacts:
+    """What a graph consists of."""
+
+    opset: int
+    nodes: int
+    operators: Mapping[str, int]
+    parameters: int
+
+
+def export_graph(
+    module: torch.nn.Module, spec: ModelSpec, *, exporter: ExporterName, opset: int
+) -> onnx.ModelProto:
+    """Trace a module into an ONNX graph whose dynamic axes are those of ``spec.input``.
+
+    Args:
+        module: In eval mode; takes float32 [N, C, H, W].
+        spec: Names, sizes and dynamic axes of the graph.
+        exporter: ``torchscript`` traces (`torch.onnx.export(dynamo=False)`), ``dynamo`` captures with
+            torch.export.
+        opset: ONNX operator set.
+
+    Returns:
+        The graph as the exporter wrote it, cleaned up but not simplified, without metadata.
+    """
+    images = _example(spec.input)
+    with torch.inference_mode(), _quiet():
+        if exporter == "torchscript":
+            model = _torchscript(module, images, spec, opset)
+        else:
+            model = _dynamo(module, images, spec, opset)
+    clean_up(model, spec)
+    return model
+
+
+def _example(spec: InputSpec) -> torch.Tensor:
+    # A dynamic batch is traced with 2: exporters specialise axes of size 1.
+    batch = max(spec.batch, 2) if "batch" in spec.dynamic else spec.batch
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(batch, spec.channels, spec.height, spec.width, generator=generator)
+
+
+def _torchscript(
+    module: torch.nn.Module, images: torch.Tensor, spec: ModelSpec, opset: int
+) -> onnx.ModelProto:
+    import onnx
+
+    axes = {index: name for name, index in _IMAGE_AXES.items() if name in spec.input.dynamic}
+    dynamic = {spec.input.name: axes} if axes else {}
+    if "batch" in spec.input.dynamic:
+        dynamic.update({name: {0: "batch"} for name in spec.output.names})
+    with TemporaryDirectory() as folder:
+        # A path, not a buffer: the exporter writes weights above 2 GB beside the file.
+        path = Path(folder, "model.onnx")
+        torch.onnx.export(
+            module,
+            (images,),
+            path,
+            dynamo=False,
+            opset_version=opset,
+            input_names=[spec.input.name],
+            output_names=list(spec.output.names),
+            dynamic_axes=dynamic,
+            do_constant_folding=True,
+        )
+        return onnx.load(path)
+
+
+def _dynamo(module: torch.nn.Module, images: torch.Tensor, spec: ModelSpec, opset: int) -> onnx.ModelProto:
+    shapes = {
+        _IMAGE_AXES[name]: torch.export.Dim.DYNAMIC(min=allowed.min, max=allowed.max)
+        for name, allowed in spec.input.dynamic.items()
+    }
+    program = torch.onnx.export(
+        module,
+        (images,),
+        dynamo=True,
+        opset_version=opset,
+        input_names=[spec.input.name],
+        output_names=list(spec.output.names),
+        dynamic_shapes=(shapes,) if shapes else None,
+        verbose=False,
+    )
+    if program is None:
+        raise AssertionError("torch.onnx.export(dynamo=True) returns a program when no file is given")
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' remarks about their own future, and tracing's remarks about constants, from
+    the user: whether a traced constant is wrong is decided by the proof, at several sizes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+        yield
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Fold constants and fuse with onnxsim; None when onnxsim cannot process the graph."""
+    import onnxsim
+
+    try:
+        simplified, checked = onnxsim.simplify(model)
+    except RuntimeError:
+        return None
+    return simplified if checked else None
+
+
+def set_metadata(model: onnx.ModelProto, spec: ModelSpec, version: str) -> None:
+    """Write the spec into the model, replacing any metadata that it had."""
+    import onnx
+
+    model.producer_name = "deploykit"
+    model.producer_version = version
+    model.doc_string = ""
+    del model.metadata_props[:]
+    keys = spec_to_metadata(spec)
+    if spec.family == "yolo":
+        keys.update(ultralytics_metadata(spec))
+    onnx.helper.set_model_props(model, keys)
+
+
+def graph_facts(model: onnx.ModelProto) -> GraphFacts:
+    """Count the nodes, operators and parameters of a graph."""
+    operators: dict[str, int] = {}
+    for node in model.graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    parameters = 0
+    for tensor in model.graph.initializer:
+        if tensor.data_type in (1, 10, 11, 16) and tensor.dims:
+            count = 1
+            for n in tensor.dims:
+                count *= n
+            parameters += count
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return GraphFacts(
+        opset=opset,
+        nodes=len(model.graph.node),
+        operators=dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
+        parameters=parameters,
+    )

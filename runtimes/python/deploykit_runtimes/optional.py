@@ -1,0 +1,35 @@
+"""Optional dependencies: an error that names the pip line instead of an ImportError."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from deploykit_runtimes.errors import DependencyError
+
+__all__ = ["require"]
+
+
+def require(module: str, *, extra: str, purpose: str = "") -> ModuleType:
+    """Import a module that an extra of deploykit brings.
+
+    Args:
+        module: Dotted name to import, for instance ``openvino``.
+        extra: The extra that installs it.
+        purpose: What it is needed for, to complete "... is needed to".
+
+    Raises:
+        DependencyError: it is not installed, or its own import fails. Nothing is installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        missing = (error.name or module).partition(".")[0]
+        need = f" is needed to {purpose}" if purpose else " is needed"
+        state = (
+            "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+        )
+        raise DependencyError(
+            f"{module}{need}, but {missing} {state}.",
+            hint=f"Install it with: pip install 'deploykit[{extra}]'",
+        ) from error
