@@ -1,0 +1,119 @@
+"""Reading of every checkpoint container.
+
+sniff.py             what a file is, by its content
+torch_file.py        torch.save, zip and older form, through the pickle machine of
+unpickle.py          which cannot run code: what it names becomes one of the
+inert.py             stand-ins, but for the tensors and arrays of
+rebuild.py
+unwrap.py, names.py  where in the objects the weights are, and under which names
+safetensors_file.py, keras_h5.py, folder.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from deploykit_exporters.checkpoint import Checkpoint, Container
+    from deploykit_exporters.containers.folder import Folder
+    from deploykit_exporters.containers.unwrap import Weights
+
+__all__ = ["read"]
+
+
+def read(path: Path, *, trust: bool) -> Checkpoint:
+    """Read any container; see ``deploykit_exporters.checkpoint.read_checkpoint``."""
+    from deploykit_exporters.containers.folder import open_folder, sibling_folder
+
+    path = path.expanduser()
+    try:
+        if path.is_dir():
+            return _read_folder(path, open_folder(path), trust=trust)
+        if not path.is_file():
+            raise _missing(path)
+        folder = sibling_folder(path)
+        return _read_file(path, trust=trust) if folder is None else _read_folder(path, folder, trust=trust)
+    except PermissionError as error:
+        raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
+
+
+def _read_file(path: Path, *, trust: bool) -> Checkpoint:
+    weights, container = _weights(path, trust=trust)
+    return _checkpoint(path, (path,), container, weights)
+
+
+def _read_folder(path: Path, folder: Folder, *, trust: bool) -> Checkpoint:
+    parts = [_weights(file, trust=trust) for file in folder.weights]
+    first, container = parts[0]
+    note = f"Read {len(parts)} shards." if len(parts) > 1 else f"Read {folder.weights[0].name}."
+    weights = replace(
+        first,
+        tensors={name: tensor for part, _ in parts for name, tensor in part.tensors.items()},
+        meta={**first.meta, **folder.meta},
+        notes=(note, *first.notes),
+    )
+    return _checkpoint(path, folder.weights, "huggingface" if "config" in folder.meta else container, weights)
+
+
+def _weights(path: Path, *, trust: bool) -> tuple[Weights, Container]:
+    from deploykit_exporters.containers.sniff import sniff
+    from deploykit_exporters.containers.unwrap import Weights, unwrap
+
+    kind = sniff(path)
+    if kind == "hdf5":
+        from deploykit_exporters.containers.keras_h5 import read_keras
+
+        keras = read_keras(path)
+        return Weights(tensors=keras.tensors, meta=keras.meta), "keras-h5"
+    if kind == "safetensors":
+        from deploykit_exporters.containers.safetensors_file import read_safetensors
+
+        tensors, text = read_safetensors(path)
+        weights = unwrap(tensors, name=path.name)
+        return Weights(tensors=weights.tensors, meta={"safetensors": text} if text else {}), "safetensors"
+
+    from deploykit_exporters.containers.torch_file import read_legacy, read_trusted, read_zip
+
+    if trust:
+        return unwrap(read_trusted(path), name=path.name), "torch"
+    pickle = read_zip(path) if kind == "torch-zip" else read_legacy(path)
+    return unwrap(pickle.value, name=path.name, inert=pickle.inert), "torch"
+
+
+def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights: Weights) -> Checkpoint:
+    from deploykit_exporters.checkpoint import Checkpoint
+
+    return Checkpoint(
+        path=path,
+        sha256=_sha256(files),
+        container=container,
+        tensors=weights.tensors,
+        weights_key=weights.weights_key,
+        meta=weights.meta,
+        module=weights.module,
+        notes=weights.notes,
+    )
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    """Hash of the files one after the other; of one file, its usual hash."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _missing(path: Path) -> CheckpointError:
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    near = get_close_matches(path.name, [entry.name for entry in beside])
+    hint = f"Did you mean {' or '.join(near)}?" if near else "Check the path."
+    return CheckpointError(f"{path} does not exist.", hint=hint)

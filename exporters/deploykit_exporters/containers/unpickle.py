@@ -1,0 +1,264 @@
+"""A pickle machine that cannot run code.
+
+``torch.load(weights_only=True)`` refuses what many honest checkpoints hold (sets, list subclasses,
+protocol 4, functions), and to take a class that is not installed or not trusted its allow-list would need
+to know the name beforehand. This machine reads all of them and is stricter: nothing that can be called,
+and nothing that was imported for the pickle, ever stands on its stack. A global becomes one of
+
+* a ``Rebuilder``: tensors, arrays and plain containers, rebuilt by functions of this package;
+* a storage type or element type of torch;
+* an inert class, made for that name, whatever the name is (``os.system``, ``builtins.getattr``,
+  ``ultralytics.nn.tasks.DetectionModel``), which only records what it is given.
+
+So REDUCE, NEWOBJ, INST and OBJ construct inert objects, BUILD sets attributes of inert objects and
+fills arrays, and no other operation changes an object that the pickle did not make. The operations are
+decoded by ``pickletools``; their meaning is documented there too.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from deploykit_exporters.containers.inert import (
+    InertDict,
+    InertInstance,
+    InertList,
+    InertObject,
+    class_path,
+    inert_class,
+)
+from deploykit_exporters.containers.opcodes import MARK, OPERATIONS
+from deploykit_exporters.containers.rebuild import (
+    REBUILDERS,
+    ArrayType,
+    NotPlainError,
+    Rebuilder,
+    check_key,
+    set_array_state,
+)
+
+__all__ = ["Pickle", "load_inert"]
+
+PersistentLoad = Callable[[Any], Any]
+
+_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_MAX_GLOBALS = 10_000
+_MAX_PATH = 1_000
+# Rebuilding copies, and a pickle may have the same object copied again and again. Honest ones take less
+# than 20 bytes of memory for each byte read.
+_FREE_BYTES = 64 << 20
+_BYTES_PER_BYTE = 32
+_CONSTRUCTORS = ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copyreg._reconstructor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pickle:
+    """What a pickle describes.
+
+    Attributes:
+        value: The object, with inert stand-ins.
+        inert: Every global that became inert, as ``module.qualname``, sorted.
+    """
+
+    value: Any
+    inert: tuple[str, ...]
+
+
+def load_inert(
+    file: BinaryIO,
+    persistent_load: PersistentLoad | None = None,
+    *,
+    rebuilders: Mapping[str, Any] = REBUILDERS,
+) -> Pickle:
+    """Read one pickle of ``file``, which is left just behind it.
+
+    Args:
+        file: A seekable binary file whose ``read(n)`` allocates no more than the file has (an mmap
+            or a BytesIO).
+        persistent_load: Gives the object for a persistent id (a torch storage).
+        rebuilders: The globals that do not become inert.
+
+    Raises:
+        UnpicklingError: and whatever built-in error a malformed pickle provokes.
+    """
+    start = file.tell()
+    machine = Machine(persistent_load, rebuilders, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's, about odd escapes in a damaged pickle's text
+        value = machine.run(file)
+        if machine.learnt:
+            # Only now is it known which classes derive from dict or list: read again with such stand-ins.
+            file.seek(start)
+            machine = Machine(persistent_load, rebuilders, machine.learnt)
+            value = machine.run(file)
+    return Pickle(value=value, inert=tuple(sorted(machine.classes)))
+
+
+class Machine:
+    """The stack machine of one pickle.
+
+    Attributes:
+        classes: The inert class of each global met.
+        learnt: Globals that turned out to be containers, with the stand-in that they need.
+    """
+
+    def __init__(
+        self,
+        persistent_load: PersistentLoad | None,
+        rebuilders: Mapping[str, Any],
+        shapes: Mapping[str, type[InertObject]],
+    ) -> None:
+        self.persistent_load = persistent_load
+        self.rebuilders = rebuilders
+        self.shapes = shapes
+        self.classes: dict[str, type[InertObject]] = {}
+        self.learnt: dict[str, type[InertObject]] = {}
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.position = 0
+        self.spent = 0
+
+    def run(self, file: BinaryIO) -> Any:
+        start = file.tell()
+        for opcode, argument, position in pickletools.genops(file):
+            self.position = (position or 0) - start
+            if opcode.name == "STOP":
+                return self.pop()
+            operation = OPERATIONS.get(opcode.name)
+            if operation is None:
+                raise UnpicklingError(f"the pickle uses {opcode.name}, which no checkpoint needs")
+            operation(self, argument)
+        raise UnpicklingError("the pickle has no end")
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is MARK:
+            raise UnpicklingError("the pickle takes more than it put")
+        return value
+
+    def pop_mark(self) -> list[Any]:
+        """Everything above the last mark, which goes too."""
+        stack = self.stack
+        for index in range(len(stack) - 1, -1, -1):
+            if stack[index] is MARK:
+                items = stack[index + 1 :]
+                del stack[index:]
+                return items
+        raise UnpicklingError("the pickle has no mark where one is needed")
+
+    def target(self) -> Any:
+        """The object that an operation is about to change."""
+        if not self.stack or self.stack[-1] is MARK:
+            raise UnpicklingError("the pickle changes an object before it exists")
+        return self.stack[-1]
+
+    def find(self, module: str, name: str) -> Any:
+        path = f"{_PYTHON_2.get(module, module)}.{name}"
+        return self.rebuilders[path] if path in self.rebuilders else self.stand_in(path)
+
+    def stand_in(self, path: str) -> type[InertObject]:
+        if path not in self.classes:
+            if len(self.classes) == _MAX_GLOBALS or len(path) > _MAX_PATH:
+                raise UnpicklingError("the pickle names more globals than a checkpoint has")
+            self.classes[path] = inert_class(path, self.shapes.get(path, InertInstance))
+        return self.classes[path]
+
+    def spend(self, *objects: Any) -> None:
+        """Account for copies, so that a small pickle cannot fill the memory."""
+        self.spent += sum(map(sys.getsizeof, objects))
+        if self.spent > _FREE_BYTES + _BYTES_PER_BYTE * self.position:
+            raise UnpicklingError("the pickle copies its content again and again")
+
+    def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
+        """What stands for ``function(*args, **kwargs)``."""
+        if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
+            raise UnpicklingError("the pickle gives arguments that are no tuple")
+        named = {str(name): value for name, value in (kwargs or {}).items()}
+        if isinstance(function, Rebuilder):
+            self.spend(*args)
+            try:
+                return function.rebuild(*args, **named)
+            except NotPlainError:
+                return self.stand_in(function.inert_path)(*args, **named)
+        path = _path(function)
+        if path in _CONSTRUCTORS:
+            return self.construct(path, *args)
+        if path == "builtins.getattr" and len(args) > 1 and isinstance(args[1], str):
+            return self.stand_in(f"{_path(args[0])}.{args[1]}")
+        if not _is_inert_class(function):
+            return self.stand_in(f"{path}.__call__")(*args, **named)
+        stand_in = function(*args, **named)
+        if isinstance(stand_in, InertDict | InertList) and len(args) == 1:
+            self.extend(stand_in, args[0])
+        return stand_in
+
+    def construct(self, how: str, cls: Any, *rest: Any) -> Any:
+        """What stands for a call of one of ``copyreg``'s constructors."""
+        if how == "copyreg.__newobj_ex__":
+            return self.call(cls, *rest)
+        if how == "copyreg.__newobj__":
+            return self.call(cls, rest)
+        stand_in = self.call(cls, ())
+        if len(rest) == 2 and isinstance(rest[1], dict | list) and rest[1]:
+            self.extend(stand_in, rest[1])
+        return stand_in
+
+    def extend(self, target: Any, items: Any) -> None:
+        """Add entries (given as a dict) or elements (a list, tuple or set) to a container."""
+        self.spend(items)
+        for key in items if isinstance(items, dict) or isinstance(target, set) else ():
+            check_key(key)
+        if isinstance(target, dict | set) and isinstance(target, dict) == isinstance(items, dict):
+            target.update(items)
+        elif isinstance(target, list) and isinstance(items, list | tuple | set | frozenset):
+            target.extend(items)
+        elif isinstance(target, InertObject):
+            shape = InertDict if isinstance(items, dict) else InertList
+            self.learnt.setdefault(class_path(target), shape)
+        else:
+            raise UnpicklingError(f"the pickle adds items to a {class_path(target)}")
+
+    def build(self, state: Any) -> None:
+        """Give the object on top of the stack its state."""
+        target = self.target()
+        if isinstance(target, InertObject):
+            _set_attributes(target, state)
+        elif isinstance(target, ArrayType):
+            if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
+                target.order = state[1]
+        elif isinstance(target, np.ndarray):
+            self.spend(*(state if isinstance(state, tuple) else ()))
+            try:
+                set_array_state(target, state)
+            except NotPlainError:
+                self.stack[-1] = self.stand_in("numpy.ndarray")(state)
+        elif not isinstance(target, dict | torch.Tensor):  # attributes of these two say nothing
+            raise UnpicklingError(f"the pickle sets the state of a {class_path(target)}")
+
+
+def _is_inert_class(obj: object) -> bool:
+    return isinstance(obj, type) and issubclass(obj, InertObject)
+
+
+def _path(obj: object) -> str:
+    return obj.inert_path if isinstance(obj, Rebuilder) else class_path(obj)
+
+
+def _set_attributes(target: InertObject, state: Any) -> None:
+    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    if all(part is None or isinstance(part, dict) for part in parts):
+        for part in parts:
+            vars(target).update(
+                {name: value for name, value in (part or {}).items() if isinstance(name, str)}
+            )
+    else:
+        target.inert_state = state

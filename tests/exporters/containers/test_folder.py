@@ -1,0 +1,128 @@
+"""Hugging Face folders, as transformers and timm write them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_runtimes.errors import CheckpointError
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=16,
+        id2label={0: "cat", 1: "dog"},
+        label2id={"cat": 0, "dog": 1},
+    )
+    return ViTForImageClassification(config)
+
+
+@pytest.mark.parametrize("shard_size", ["10MB", "8KB"])
+def test_transformers_folders(shard_size: str, vit: Any, tmp_path: Path) -> None:
+    vit.save_pretrained(tmp_path, max_shard_size=shard_size)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.container == "huggingface"
+    assert checkpoint.meta["config"]["model_type"] == "vit"
+    assert checkpoint.meta["config"]["id2label"] == {"0": "cat", "1": "dog"}
+    assert checkpoint.meta["preprocessor"] == {"image_mean": [0.5, 0.5, 0.5]}
+    expected = sum(parameter.numel() for parameter in vit.parameters())
+    assert sum(tensor.numel() for tensor in checkpoint.tensors.values()) == expected
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert (len(files) > 1) == (shard_size == "8KB")
+    assert checkpoint.sha256 == hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    assert checkpoint.notes[0] == (
+        f"Read {len(files)} shards." if len(files) > 1 else "Read model.safetensors."
+    )
+
+
+def test_a_file_of_a_folder_brings_its_config(vit: Any, tmp_path: Path) -> None:
+    vit.save_pretrained(tmp_path)
+    for name in ("model.safetensors", "config.json"):
+        checkpoint = read_checkpoint(tmp_path / name)
+        assert checkpoint.container == "huggingface"
+        assert checkpoint.meta["config"]["model_type"] == "vit"
+        assert checkpoint.path == tmp_path / name
+
+
+def test_timm_folders(tmp_path: Path) -> None:
+    model = timm.create_model("test_efficientnet", num_classes=4)
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.meta["config"]["architecture"] == "test_efficientnet"
+    expected = model.state_dict()
+    assert checkpoint.tensors.keys() == expected.keys()
+    assert all(torch.equal(checkpoint.tensors[name], expected[name]) for name in expected)
+
+
+def test_older_folders_of_pickles(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    torch.save({"a.weight": torch.ones(2)}, tmp_path / "shard1.bin")
+    torch.save({"b.weight": torch.zeros(2)}, tmp_path / "shard2.bin")
+    index = {"weight_map": {"a.weight": "shard1.bin", "b.weight": "shard2.bin"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert list(read_checkpoint(tmp_path).tensors) == ["a.weight", "b.weight"]
+    assert list(read_checkpoint(tmp_path / "pytorch_model.bin.index.json").tensors) == [
+        "a.weight",
+        "b.weight",
+    ]
+
+
+def test_a_folder_with_one_checkpoint(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a.weight": torch.ones(2)}}, tmp_path / "epoch_3.pth")
+    checkpoint = read_checkpoint(tmp_path)
+    assert (checkpoint.container, checkpoint.weights_key) == ("torch", "state_dict")
+
+
+def folder(path: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (path / name).write_text(content)
+    return path
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "an empty folder"),
+        ({"config.json": "{}"}, r"found config\.json"),
+        ({"best.pt": "x", "last.pt": "x"}, r"holds 2 checkpoints: best\.pt, last\.pt"),
+        ({INDEX: '{"weight_map": {"a": "../../secret.safetensors"}}'}, "outside its folder"),
+        ({INDEX: '{"weight_map": {"a": "/etc/passwd"}}'}, "outside its folder"),
+        ({INDEX: '{"weight_map": {"a": "gone.safetensors"}}'}, r"missing: gone\.safetensors"),
+        ({INDEX: '{"weight_map": {}}'}, "no weight_map"),
+        ({INDEX: "[1]"}, "found a list"),
+        ({INDEX: "{"}, "cannot be read"),
+        ({"adapter_config.json": "{}", "adapter_model.safetensors": "x"}, "PEFT adapter"),
+        ({"__0_0.distcp": "x", ".metadata": "x"}, "distributed checkpoint"),
+        ({"mp_rank_00_model_states.pt": "x"}, "distributed checkpoint"),
+        ({"saved_model.pb": "x"}, "TensorFlow SavedModel"),
+    ],
+)
+def test_folders_without_weights_say_so(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(folder(tmp_path, files))
+
+
+def test_a_broken_config_is_named(tmp_path: Path) -> None:
+    save_file({"a.weight": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        read_checkpoint(tmp_path)
