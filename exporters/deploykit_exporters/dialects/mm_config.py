@@ -1,0 +1,223 @@
+"""Configurations of the mm* libraries: Python text, read without running it.
+
+mmengine writes the whole configuration of a training into ``meta["cfg"]`` as assignments of literals
+and ``dict(...)`` calls. Only those are evaluated; anything else in a file given by hand is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast, get_args
+
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.spec import Interpolation, Preprocess
+
+__all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size"]
+
+Size = tuple[int, int]
+
+_MAX_TEXT = 4 << 20
+_PIXEL_MEAN = (123.675, 116.28, 103.53)
+_PIXEL_STD = (58.395, 57.12, 57.375)
+# Steps that leave the pixels as they are; Normalize is read apart.
+_NEUTRAL = {
+    "Collect",
+    "ImageToTensor",
+    "LoadImageFromFile",
+    "Normalize",
+    "PackInputs",
+    "ToTensor",
+}
+
+
+class _NotLiteralError(ValueError):
+    """An expression that only running it could evaluate."""
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """The top-level assignments of a configuration whose values are literals.
+
+    Names of earlier assignments may be used (``pipeline=test_pipeline``). Imports, functions and
+    ``_base_`` files are not followed.
+
+    Raises:
+        OptionError: the text is not Python, or nested or long beyond any real configuration.
+    """
+    if len(text) > _MAX_TEXT:
+        raise OptionError(f"The configuration has {len(text)} characters, too many to be one.")
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise OptionError(f"The configuration is not Python text: {error}.") from error
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            try:
+                values[node.targets[0].id] = _evaluate(node.value, values)
+            except (_NotLiteralError, RecursionError):
+                continue
+    return values
+
+
+def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.List() | ast.Tuple() | ast.Set():
+            items = [_evaluate(item, names) for item in node.elts]
+            return items if isinstance(node, ast.List) else tuple(items)
+        case ast.Dict() if None not in node.keys:
+            keys = [_key(_evaluate(cast("ast.expr", key), names)) for key in node.keys]
+            return dict(zip(keys, (_evaluate(value, names) for value in node.values), strict=True))
+        case ast.Call(func=ast.Name(id="dict"), args=[]) if all(item.arg for item in node.keywords):
+            return {str(item.arg): _evaluate(item.value, names) for item in node.keywords}
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.Name() if node.id in names:
+            return names[node.id]
+    raise _NotLiteralError(type(node).__name__)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, list | dict | set):
+        raise _NotLiteralError("unhashable key")
+    return value
+
+
+def mm_config(meta: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The training's configuration: the one that the user gave as text, else the file's own, else empty.
+
+    Args:
+        meta: ``Checkpoint.meta`` of a file of mmengine (``meta["meta"]["cfg"]``) or of mmcls 0.x.
+        config: ``Hints.config``; the text of a Python configuration lies under ``"text"``.
+    """
+    if config and isinstance(config.get("text"), str):
+        return parse_config(config["text"])
+    inner = meta.get("meta")
+    text = inner.get("cfg", inner.get("config")) if isinstance(inner, Mapping) else None
+    return parse_config(text) if isinstance(text, str) else {}
+
+
+def mm_preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
+    """mmpretrain's test pipeline and data preprocessor for a network input of (height, width).
+
+    What the configuration does not say is mmpretrain's ImageNet default: short edge to 8/7 of the
+    size, bilinear by OpenCV, centre crop, ImageNet mean and std in RGB. If ``size`` is not the size of
+    the pipeline, the pipeline's sizes are scaled along.
+
+    Raises:
+        CheckpointError: the pipeline has a step that may change the image and is not known.
+    """
+    steps = _steps(config)
+    how = _normalisation(config, steps)
+    if not steps:
+        resize = round(max(size) * 8 / 7)
+        return replace(how, resize="short", resize_to=(resize,), crop=size, resampler="opencv")
+    for step in steps:
+        how = _apply(how, step)
+    return _scaled(how, size)
+
+
+def _apply(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
+    kind = str(step.get("type", "")).rpartition(".")[2]
+    if kind in _NEUTRAL:
+        return how
+    if kind == "EfficientNetCenterCrop" or (kind == "CenterCrop" and step.get("efficientnet_style")):
+        crop = _pair(step["crop_size"])
+        fraction = crop[0] / (crop[0] + float(step.get("crop_padding", 32)))
+        interpolation = {"interpolation": "bicubic", **step}
+        return replace(_resampled(how, interpolation), pre_crop=fraction, resize="stretch", resize_to=crop)
+    if kind == "CenterCrop":
+        return replace(how, crop=_pair(step["crop_size"])[::-1])
+    if kind == "ResizeEdge" and step.get("edge", "short") in {"short", "long"}:
+        edge = step.get("edge", "short")
+        return replace(_resampled(how, step), resize=edge, resize_to=(int(step["scale"]),))
+    if kind == "Resize" and (target := step.get("scale", step.get("size"))) is not None:
+        sides = (target, target) if isinstance(target, int) else tuple(target)
+        if -1 in sides:  # mmcls 0.x: the short edge
+            return replace(_resampled(how, step), resize="short", resize_to=(int(max(sides)),))
+        if not step.get("keep_ratio"):
+            # mmcv gives (width, height), mmcls 0.x gave (height, width).
+            stretched = sides[::-1] if "scale" in step else sides
+            return replace(_resampled(how, step), resize="stretch", resize_to=stretched)
+    raise CheckpointError(
+        f"The test pipeline of the training has the step {dict(step)!r}, which cannot be reproduced.",
+        hint="Give a configuration with another test_pipeline by --config.",
+    )
+
+
+def _resampled(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
+    interpolation, backend = step.get("interpolation", "bilinear"), step.get("backend", "cv2")
+    if interpolation not in get_args(Interpolation) or backend not in {"cv2", "pillow"}:
+        raise CheckpointError(
+            f"The test pipeline resizes with {backend} {interpolation}; known are cv2 and pillow with "
+            f"{', '.join(get_args(Interpolation))}."
+        )
+    return replace(how, interpolation=interpolation, resampler="pillow" if backend == "pillow" else "opencv")
+
+
+def _scaled(how: Preprocess, size: Size) -> Preprocess:
+    """The pipeline's own size replaced by ``size``, the margin around the crop kept in proportion."""
+    own = how.crop or (how.resize_to if how.resize == "stretch" else ())
+    if own == size or not own:
+        return how if own else replace(how, crop=size)
+    if how.crop is None:
+        return replace(how, resize_to=size)
+    if how.resize == "stretch":
+        scaled = tuple(
+            round(side * new / old) for side, new, old in zip(how.resize_to, size, how.crop, strict=True)
+        )
+    else:
+        scaled = tuple(round(side * max(size) / min(how.crop)) for side in how.resize_to)
+    return replace(how, resize_to=scaled, crop=size)
+
+
+def _pair(value: Any) -> Size:
+    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    pipeline = config.get("test_pipeline")
+    for key, inner in (("test_dataloader", "dataset"), ("data", "test")):
+        holder = config.get(key)
+        if pipeline is None and isinstance(holder, Mapping) and isinstance(holder.get(inner), Mapping):
+            pipeline = holder[inner].get("pipeline")
+    steps = pipeline if isinstance(pipeline, list | tuple) else []
+    return [step for step in steps if isinstance(step, Mapping)]
+
+
+def _normalisation(config: Mapping[str, Any], steps: list[Mapping[str, Any]]) -> Preprocess:
+    model = config.get("model")
+    candidates: list[Any] = [
+        config.get("data_preprocessor"),
+        model.get("data_preprocessor") if isinstance(model, Mapping) else None,
+        next((step for step in steps if step.get("type") == "Normalize"), None),
+        {"mean": _PIXEL_MEAN, "std": _PIXEL_STD, "to_rgb": True},
+    ]
+    settings: Mapping[str, Any] = next(item for item in candidates if isinstance(item, Mapping))
+    rgb = settings.get("to_rgb", settings.get("bgr_to_rgb", settings.get("type") == "Normalize"))
+    mean, std = settings.get("mean"), settings.get("std")
+    return Preprocess(
+        color="rgb" if rgb else "bgr",
+        scale=1.0,
+        mean=tuple(map(float, mean)) if mean else (0.0, 0.0, 0.0),
+        std=tuple(map(float, std)) if std else (1.0, 1.0, 1.0),
+    )
+
+
+def pipeline_size(config: Mapping[str, Any]) -> Size | None:
+    """(height, width) that the test pipeline ends with, or None where it does not say."""
+    found = None
+    for step in _steps(config):
+        kind = str(step.get("type", "")).rpartition(".")[2]
+        if kind in {"CenterCrop", "EfficientNetCenterCrop"}:
+            found = _pair(step["crop_size"])[::-1]
+        elif (
+            kind == "Resize"
+            and not step.get("keep_ratio")
+            and isinstance(step.get("scale"), int | tuple | list)
+        ):
+            found = _pair(step["scale"])[::-1]
+    return found

@@ -1,0 +1,272 @@
+"""What a ViT dialect tells about a checkpoint, and the architecture that follows from the shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.spec import Preprocess
+
+from deploykit_exporters.nets.vit import Pool, ViTArchitecture
+from deploykit_exporters.nets.vit_positions import Resampling
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Size", "VitSource", "as_size", "read_architecture", "rename", "size_name"]
+
+Size = tuple[int, int]
+
+# Heads that are not 64 wide, by (embed_dim, depth): ViT-H/14, so400m, g/14, G/14, and mmpretrain's small.
+_WIDE_HEADS = {(1280, 32): 16, (1152, 27): 16, (1408, 40): 16, (1664, 48): 16, (768, 8): 8}
+
+_SIZES = {
+    (192, 12, 3): "tiny",
+    (384, 12, 6): "small",
+    (512, 12, 8): "medium",
+    (768, 12, 12): "base",
+    (1024, 24, 16): "large",
+    (1280, 32, 16): "huge",
+    (1152, 27, 16): "so400m",
+    (1408, 40, 16): "giant",
+    (1536, 40, 24): "giant",
+    (1664, 48, 16): "gigantic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitSource:
+    """A ViT checkpoint in one origin's form, under timm's key names.
+
+    Attributes:
+        tensors: Weights, named as in timm's VisionTransformer.
+        resampling: How the origin resizes position embeddings.
+        preprocess: The evaluation pre-processing for a network input of (height, width).
+        preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
+        num_heads, image_size, pool, eps, activation: What the file tells; None where it does not.
+        variant: The origin's name of the architecture, where the file tells.
+        name: Names an architecture at an image size in the origin's terms; empty for none of its own.
+        classes: Class names, or empty.
+        pooler: Weights ``dense.weight`` and ``dense.bias`` of the pooler of transformers, or empty.
+        notes: What the user should know, in sentences.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    resampling: Resampling
+    preprocess: Callable[[Size], Preprocess]
+    name: Callable[[ViTArchitecture, Size], str]
+    preprocess_from: str = ""
+    num_heads: int | None = None
+    image_size: Size | None = None
+    pool: Pool | None = None
+    eps: float = 1e-6
+    activation: str = "gelu"
+    variant: str = ""
+    classes: tuple[str, ...] = ()
+    pooler: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def rename(
+    tensors: Mapping[str, torch.Tensor], rules: Mapping[str, str], *, block: str, blocks: Mapping[str, str]
+) -> dict[str, torch.Tensor]:
+    """Rename the keys of the weights, longest rule first; keys that no rule covers stay.
+
+    Args:
+        tensors: Weights by key.
+        rules: Old to new start of a key.
+        block: What comes before the number of a block.
+        blocks: Old to new start of a key within a block.
+    """
+    ordered = sorted(rules, key=len, reverse=True)
+    ordered_blocks = sorted(blocks, key=len, reverse=True)
+    renamed = {}
+    for key, tensor in tensors.items():
+        if key.startswith(block):
+            number, _, rest = key.removeprefix(block).partition(".")
+            new = f"blocks.{number}.{_replace(rest, ordered_blocks, blocks)}"
+        else:
+            new = _replace(key, ordered, rules)
+        renamed[new] = tensor
+    return renamed
+
+
+def _replace(key: str, ordered: list[str], rules: Mapping[str, str]) -> str:
+    for old in ordered:
+        if key == old or key.startswith(f"{old}."):
+            return rules[old] + key.removeprefix(old)
+    return key
+
+
+def as_size(value: Any) -> Size | None:
+    """(height, width) from a number, a pair, or a triple with channels first; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, int | float):
+        return int(value), int(value)
+    sides = [int(side) for side in value]
+    return (sides[-2], sides[-1]) if len(sides) > 1 else (sides[0], sides[0])
+
+
+def size_name(arch: ViTArchitecture) -> str | None:
+    """The usual name of a size (``base``), or None."""
+    return _SIZES.get((arch.embed_dim, arch.depth, arch.num_heads))
+
+
+def read_architecture(
+    source: VitSource, config: Mapping[str, Any]
+) -> tuple[ViTArchitecture, tuple[str, ...]]:
+    """The architecture, and sentences on what had to be assumed.
+
+    Args:
+        source: What the dialect found.
+        config: The user's settings, which override: ``num_heads``, ``img_size``, ``global_pool``,
+            ``eps``, ``activation``.
+
+    Raises:
+        CheckpointError: a weight that every ViT has is missing, or a size cannot be known.
+    """
+    tensors = source.tensors
+    _require(tensors)
+    projection = tensors["patch_embed.proj.weight"]
+    embed_dim, channels = projection.shape[:2]
+    patch = (projection.shape[2], projection.shape[3])
+    depth = _depth(tensors)
+    registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    distilled = "dist_token" in tensors
+    class_token = "cls_token" in tensors
+    prefix = int(class_token) + int(distilled) + registers
+    image = as_size(config.get("img_size")) or source.image_size
+    grid, with_prefix = _grid(tensors["pos_embed"].shape[1], prefix, image, patch)
+    num_heads, assumed = _num_heads(source, config, embed_dim, depth)
+    if prefix and not with_prefix and not registers and image is None:
+        assumed.append(
+            f"The class token has no position embedding: without it {grid[0]}x{grid[1]} positions are a "
+            "square image."
+        )
+    hidden, gated = _mlp(tensors)
+    arch = ViTArchitecture(
+        channels=channels,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        patch=patch,
+        grid=grid,
+        hidden=hidden,
+        num_classes=_rows(tensors, "head.weight") or _rows(tensors, "head.head.weight"),
+        pool=_pool(source, config, class_token),
+        class_token=class_token,
+        registers=registers,
+        distilled=distilled,
+        prefix_positions=with_prefix,
+        head_hidden=_rows(tensors, "head.pre_logits.weight"),
+        patch_bias="patch_embed.proj.bias" in tensors,
+        pre_norm="norm_pre.weight" in tensors,
+        norm="norm.weight" in tensors,
+        pool_norm="fc_norm.weight" in tensors,
+        layer_scale="blocks.0.ls1.gamma" in tensors,
+        qk_norm="blocks.0.attn.q_norm.weight" in tensors,
+        qkv_bias="blocks.0.attn.qkv.bias" in tensors,
+        proj_bias="blocks.0.attn.proj.bias" in tensors,
+        gated=gated,
+        eps=float(config.get("eps", source.eps)),
+        activation=str(config.get("activation", "silu" if gated else source.activation)),
+    )
+    return arch, tuple(assumed)
+
+
+def _require(tensors: Mapping[str, torch.Tensor]) -> None:
+    wanted = ("patch_embed.proj.weight", "pos_embed", *(f"blocks.0.{key}.weight" for key in _BLOCK))
+    missing = [key for key in wanted if key not in tensors]
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint is no complete ViT with learned position embeddings: {', '.join(missing)} "
+            "(in timm's names) is missing.",
+            hint="Relative or rotary positions (BEiT, EVA, DINOv3) are not supported.",
+        )
+    for key, rank in (("patch_embed.proj.weight", 4), ("pos_embed", 3)):
+        if tensors[key].ndim != rank:
+            raise CheckpointError(
+                f"{key} (in timm's names) of a ViT has {rank} axes, found {list(tensors[key].shape)}."
+            )
+
+
+def _depth(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Number of blocks, which must be numbered without gaps."""
+    numbers = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
+    missing = [str(number) for number in range(len(numbers)) if str(number) not in numbers]
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint has {len(numbers)} blocks, but number {', '.join(missing[:5])} is missing."
+        )
+    return len(numbers)
+
+
+_BLOCK = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
+
+
+def _grid(positions: int, prefix: int, image: Size | None, patch: Size) -> tuple[Size, bool]:
+    """(rows, columns) of the trained grid, and whether the prefix tokens have positions too."""
+    # With registers the usual form gives them no position; a lone class token usually has one.
+    for with_prefix in (True, False) if prefix < 2 else (False, True):
+        count = positions - (prefix if with_prefix else 0)
+        if image is not None and (image[0] // patch[0]) * (image[1] // patch[1]) == count:
+            return (image[0] // patch[0], image[1] // patch[1]), with_prefix
+    for with_prefix in (True, False) if prefix < 2 else (False, True):
+        count = positions - (prefix if with_prefix else 0)
+        side = math.isqrt(max(count, 0) * patch[0] * patch[1])
+        rows, columns = side // patch[0], side // patch[1]
+        if count > 0 and rows * columns == count and rows * patch[0] == columns * patch[1]:
+            return (rows, columns), with_prefix
+    raise CheckpointError(
+        f"The position embedding has {positions} entries, which fit no square image of "
+        f"{patch[0]}x{patch[1]} patches with {prefix} class or register tokens.",
+        hint='Give the size that the model was trained at with --config: {"img_size": [height, width]}.',
+    )
+
+
+def _num_heads(
+    source: VitSource, config: Mapping[str, Any], embed_dim: int, depth: int
+) -> tuple[int, list[str]]:
+    assumed: list[str] = []
+    if config.get("num_heads") is not None:
+        heads = int(config["num_heads"])
+    elif source.num_heads is not None:
+        heads = source.num_heads
+    elif (norm := source.tensors.get("blocks.0.attn.q_norm.weight")) is not None:
+        heads = embed_dim // norm.shape[0]
+    else:
+        heads = _WIDE_HEADS.get((embed_dim, depth)) or max(1, embed_dim // 64)
+        assumed.append(
+            f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not tell; "
+            'override with --config {"num_heads": N}.'
+        )
+    if heads < 1 or embed_dim % heads:
+        raise CheckpointError(
+            f"{embed_dim} channels cannot be divided among {heads} attention heads.",
+            hint='Give the number of heads with --config, for instance {"num_heads": 3}.',
+        )
+    return heads, assumed
+
+
+def _mlp(tensors: Mapping[str, torch.Tensor]) -> tuple[int, bool]:
+    """Rows of the first layer, and whether half of them are a gate."""
+    hidden, inner = tensors["blocks.0.mlp.fc1.weight"].shape[0], tensors["blocks.0.mlp.fc2.weight"].shape[1]
+    return hidden, hidden == 2 * inner
+
+
+def _pool(source: VitSource, config: Mapping[str, Any], class_token: bool) -> Pool:
+    if config.get("global_pool"):
+        return cast("Pool", str(config["global_pool"]))
+    if "attn_pool.latent" in source.tensors:
+        return "map"
+    if source.pool is not None and not (source.pool == "token" and not class_token):
+        return source.pool
+    return "token" if class_token and "fc_norm.weight" not in source.tensors else "avg"
+
+
+def _rows(tensors: Mapping[str, torch.Tensor], key: str) -> int:
+    return int(tensors[key].shape[0]) if key in tensors else 0

@@ -1,0 +1,293 @@
+"""Vision transformers of timm, torchvision, mmpretrain and transformers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.dialects.vit import Size, VitSource
+    from deploykit_exporters.nets.vit import ViTArchitecture
+
+__all__ = ["FAMILY", "ViTFamily"]
+
+_ORIGINS = ("timm", "torchvision", "mmpretrain", "transformers")
+_MAX_BATCH = 1024
+# torch's antialiased interpolation on the CPU forgets the vertical pass where the result is one column wide.
+_MIN_PATCHES = 2
+# Attention grows with the fourth power of the side: four times the trained side is 256 times the work.
+_MAX_GROWTH = 4
+_PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+
+
+def _dialect(origin: str) -> ModuleType:
+    return import_module(f"deploykit_exporters.dialects.vit_{origin}")
+
+
+class ViTFamily:
+    """Recognises and builds every plain ViT with learned position embeddings."""
+
+    name = "vit"
+
+    def match(self, checkpoint: Checkpoint) -> Match | None:
+        for view in checkpoint.views():
+            for origin in _ORIGINS:
+                if _dialect(origin).matches(view.tensors):
+                    return Match(family=self.name, origin=origin, score=0.9, prefix=view.prefix)
+        return None
+
+    def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
+        from deploykit_exporters.nets.vit import ViT
+        from deploykit_exporters.nets.vit_export import ExportableViT
+
+        found = _find(checkpoint, match, hints)
+        reference = ViT(
+            _network(found.arch, found.source, checkpoint.path.name),
+            found.source.resampling,
+            features=found.features,
+            pooler=_pooler(found.source, found.features),
+        ).eval()
+        return BuiltModel(
+            module=reference,
+            exportable=ExportableViT(reference).eval(),
+            fixed=lambda height, width: ExportableViT(reference, (height, width)).eval(),
+            spec=_spec(found),
+            axes=_axes(found.arch, found.size),
+            groups=_groups(features=found.features),
+            exporter="torchscript",
+            notes=_notes(found),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Everything that is known about a checkpoint before the network is built."""
+
+    checkpoint: Checkpoint
+    match: Match
+    hints: Hints
+    source: VitSource
+    arch: ViTArchitecture
+    size: Size
+    preprocess: Preprocess
+    features: bool
+    assumed: tuple[str, ...]
+
+
+def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
+    from deploykit_exporters.dialects.vit import read_architecture
+
+    tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+    try:
+        source: VitSource = _dialect(match.origin).read(checkpoint, tensors, hints)
+        arch, assumed = read_architecture(source, hints.config or {})
+        size = _size(arch, hints)
+        preprocess = source.preprocess(size)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        # Settings in the file can be anything: a number where a list belongs, a name, a negative size.
+        raise CheckpointError(
+            f"{checkpoint.path.name}: the settings beside the weights make no sense for a ViT "
+            f"({type(error).__name__}: {error}).",
+            hint="Export the weights alone, and give what they cannot tell with --config.",
+        ) from error
+    return _Found(
+        checkpoint=checkpoint,
+        match=match,
+        hints=hints,
+        source=source,
+        arch=arch,
+        size=size,
+        preprocess=preprocess,
+        features=hints.features or arch.num_classes == 0,
+        assumed=assumed,
+    )
+
+
+def _network(arch: ViTArchitecture, source: VitSource, name: str) -> nn.Module:
+    from deploykit_exporters.dialects.loading import load_strict
+    from deploykit_exporters.nets.vit import build_network
+
+    net = build_network(arch)
+    load_strict(net, source.tensors, source=name)
+    return net
+
+
+def _pooler(source: VitSource, features: bool) -> nn.Module | None:
+    from torch import nn
+
+    from deploykit_exporters.dialects.loading import load_strict
+
+    if not (features and source.pooler):
+        return None
+    out, width = source.pooler["dense.weight"].shape
+    pooler = nn.Sequential(OrderedDict(dense=nn.Linear(width, out), activation=nn.Tanh()))
+    load_strict(pooler, source.pooler, source="the pooler")
+    return pooler
+
+
+def _size(arch: ViTArchitecture, hints: Hints) -> Size:
+    """(height, width) of the graph's own input."""
+    size = hints.imgsz or arch.image_size
+    if any(side < 1 or side % patch for side, patch in zip(size, arch.patch, strict=True)):
+        raise OptionError(
+            f"--imgsz {size[0]},{size[1]}: height and width must be multiples of the patch size, "
+            f"{arch.patch[0]}x{arch.patch[1]}.",
+        )
+    return size
+
+
+def _axes(arch: ViTArchitecture, size: Size) -> dict[str, AxisRange]:
+    sides = {}
+    for name, trained, own, patch in zip(("height", "width"), arch.image_size, size, arch.patch, strict=True):
+        sides[name] = AxisRange(min=_MIN_PATCHES * patch, max=_MAX_GROWTH * max(trained, own), step=patch)
+    return {"batch": AxisRange(min=1, max=_MAX_BATCH), **sides}
+
+
+def _groups(*, features: bool) -> tuple[OutputGroup, ...]:
+    if features:
+        return OutputGroup(output="features"), OutputGroup(output="pooled")
+    return (OutputGroup(output="logits", kind="scores", axis=1),)
+
+
+def _spec(found: _Found) -> ModelSpec:
+    arch, source, hints = found.arch, found.source, found.hints
+    classes, assumed_classes = ((), []) if found.features else _classes(found)
+    preprocess, assumed_preprocess = _preprocess(found)
+    return ModelSpec(
+        task="features" if found.features else "classify",
+        family="vit",
+        variant=hints.variant or source.variant or source.name(arch, arch.image_size) or _custom_name(arch),
+        origin=found.match.origin,
+        input=InputSpec(height=found.size[0], width=found.size[1], channels=arch.channels),
+        preprocess=preprocess,
+        output=_output(arch, features=found.features),
+        classes=classes,
+        num_classes=0 if found.features else arch.num_classes,
+        source=found.checkpoint.path.name,
+        source_sha256=found.checkpoint.sha256,
+        recognised=_recognised(found),
+        assumed=(*found.assumed, *assumed_preprocess, *assumed_classes),
+    )
+
+
+def _output(arch: ViTArchitecture, *, features: bool) -> OutputSpec:
+    if features:
+        return OutputSpec(names=("features", "pooled"), layout="features", strides=(arch.patch[0],))
+    return OutputSpec(
+        names=("logits",), layout="logits", activation="sigmoid" if arch.num_classes == 1 else "softmax"
+    )
+
+
+def _custom_name(arch: ViTArchitecture) -> str:
+    height, width = arch.image_size
+    size = f"{height}" if height == width else f"{height}x{width}"
+    return f"vit_d{arch.embed_dim}_l{arch.depth}_h{arch.num_heads}_patch{arch.patch[0]}_{size}"
+
+
+def _classes(found: _Found) -> tuple[tuple[str, ...], list[str]]:
+    """Class names, and what was assumed about them."""
+    from deploykit_exporters.dialects.imagenet import imagenet_class_names
+
+    labels, count = found.hints.labels, found.arch.num_classes
+    if labels is not None:
+        if len(labels) != count:
+            raise OptionError(f"--labels gives {len(labels)} names, the model has {count} classes.")
+        return labels, []
+    if len(found.source.classes) == count:
+        return found.source.classes, []
+    if count == 1000:
+        return imagenet_class_names(), ["The 1000 classes are those of ImageNet-1k."]
+    return (), []
+
+
+def _preprocess(found: _Found) -> tuple[Preprocess, list[str]]:
+    """Pre-processing for the size at hand, and what was assumed about it."""
+    from deploykit_exporters.dialects.imagenet import timm_preprocess
+
+    config, how = found.hints.config or {}, found.preprocess
+    asked = [key for key in _PREPROCESS_KEYS if config.get(key) is not None]
+    if asked:
+        how = _override(how, timm_preprocess(found.size, config, _in_timm_words(how)), asked)
+    channels = found.arch.channels
+    if channels != 3:
+        how = replace(how, mean=_spread(how.mean, channels), std=_spread(how.std, channels))
+    if found.source.preprocess_from or asked:
+        return how, []
+    return how, [f"Pre-processing is the usual one of {found.match.origin}: {_describe(how)}."]
+
+
+def _in_timm_words(how: Preprocess) -> dict[str, Any]:
+    """Settings as timm names them: mean and std of pixels divided by 255."""
+    unit = 1 / 255 / how.scale
+    return {
+        "mean": tuple(value * unit for value in how.mean),
+        "std": tuple(value * unit for value in how.std),
+        "interpolation": how.interpolation,
+    }
+
+
+def _override(own: Preprocess, given: Preprocess, asked: list[str]) -> Preprocess:
+    """The user's normalisation and filter, and the user's geometry if any of it was given."""
+    if {"crop_pct", "crop_mode"} & set(asked):
+        return replace(given, color=own.color)
+    return replace(own, interpolation=given.interpolation, scale=given.scale, mean=given.mean, std=given.std)
+
+
+def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+def _describe(how: Preprocess) -> str:
+    sides = "x".join(map(str, how.resize_to))
+    resize = {"short": f"short edge to {sides}", "stretch": f"resize to {sides}"}.get(how.resize, how.resize)
+    crop = f", centre crop {how.crop[0]}x{how.crop[1]}" if how.crop else ""
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
+    return f"{resize} ({how.interpolation}){crop}, mean {mean}, std {std}"
+
+
+def _recognised(found: _Found) -> tuple[str, ...]:
+    arch = found.arch
+    details = [
+        f"{arch.embed_dim} channels",
+        f"{arch.depth} blocks",
+        f"{arch.num_heads} heads",
+        f"{arch.patch[0]}x{arch.patch[1]} patches",
+        f"trained at {arch.image_size[0]}x{arch.image_size[1]}",
+        {"token": "class token", "avg": "average pooling", "map": "attention pooling"}[arch.pool],
+        *(["distillation token"] if arch.distilled else []),
+        *([f"{arch.registers} register tokens"] if arch.registers else []),
+        *(["layer scale"] if arch.layer_scale else []),
+        *(["norm before the blocks"] if arch.pre_norm else []),
+    ]
+    sentences = [f"A ViT in {found.match.origin}'s form: {', '.join(details)}."]
+    if found.source.preprocess_from:
+        sentences.append(f"Pre-processing is from {found.source.preprocess_from}.")
+    return tuple(sentences)
+
+
+def _notes(found: _Found) -> tuple[str, ...]:
+    notes = list(found.source.notes)
+    trained, size = found.arch.image_size, found.size
+    if size != trained:
+        notes.append(
+            f"Position embeddings are resampled from {trained[0]}x{trained[1]} to {size[0]}x{size[1]} as "
+            f"{found.match.origin} does ({found.source.resampling})."
+        )
+    if found.source.pooler and not found.features:
+        notes.append("The pooler beside the classifier takes no part in the logits and is left out.")
+    return tuple(notes)
+
+
+FAMILY = ViTFamily()

@@ -1,0 +1,218 @@
+"""Vision transformers: the architecture read from the weights, and timm's network for it.
+
+All origins are built from timm's ``VisionTransformer``; a dialect brings the weights under timm's names.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.optional import require
+from torch import nn
+
+from deploykit_exporters.nets.vit_positions import Resampling, resample_grid
+
+__all__ = ["TIMM_RESAMPLING", "ViT", "ViTArchitecture", "build_network", "position_grid", "prefix_tokens"]
+
+Pool = Literal["token", "avg", "map"]
+
+TIMM_RESAMPLING = Resampling(antialias=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTArchitecture:
+    """Everything that the forward pass of a ViT depends on.
+
+    Attributes:
+        grid: Patches (rows, columns) that the position embeddings were trained for.
+        pool: ``token``: the class token; ``avg``: the mean over the patches; ``map``: attention pooling.
+        prefix_positions: Whether class and register tokens have position embeddings.
+        num_classes: Outputs of the head, 0 for none.
+        head_hidden: Width of a tanh layer before the head's last one, 0 for none.
+        norm, pool_norm: LayerNorm over all tokens, and after pooling.
+        eps: Of every LayerNorm.
+        activation: timm's name of the MLP's activation.
+        gated: The MLP is a packed SwiGLU.
+    """
+
+    channels: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch: tuple[int, int]
+    grid: tuple[int, int]
+    hidden: int
+    num_classes: int
+    pool: Pool
+    class_token: bool
+    registers: int
+    distilled: bool
+    prefix_positions: bool
+    head_hidden: int
+    patch_bias: bool
+    pre_norm: bool
+    norm: bool
+    pool_norm: bool
+    layer_scale: bool
+    qk_norm: bool
+    qkv_bias: bool
+    proj_bias: bool
+    gated: bool
+    eps: float
+    activation: str
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]
+
+    @property
+    def prefix_tokens(self) -> int:
+        return int(self.class_token) + int(self.distilled) + self.registers
+
+
+def build_network(arch: ViTArchitecture) -> nn.Module:
+    """timm's network without weights (on the meta device), taking any size that is a multiple of the patch.
+
+    Raises:
+        DependencyError: timm is not installed.
+        CheckpointError: timm does not know the activation.
+    """
+    vit = require("timm.models.vision_transformer", extra="export", purpose="build a ViT")
+    kind = vit.VisionTransformer
+    if arch.distilled:
+        deit = require("timm.models.deit", extra="export", purpose="build a DeiT")
+        kind = deit.VisionTransformerDistilled
+    with torch.device("meta"):
+        net = kind(
+            img_size=arch.image_size,
+            patch_size=arch.patch,
+            in_chans=arch.channels,
+            num_classes=arch.num_classes,
+            global_pool=arch.pool,
+            embed_dim=arch.embed_dim,
+            depth=arch.depth,
+            num_heads=arch.num_heads,
+            # timm truncates the product: half a unit more keeps rounding away.
+            mlp_ratio=(arch.hidden + 0.5) / arch.embed_dim,
+            qkv_bias=arch.qkv_bias,
+            qk_norm=arch.qk_norm,
+            proj_bias=arch.proj_bias,
+            init_values=1.0 if arch.layer_scale else None,
+            class_token=arch.class_token,
+            no_embed_class=not arch.prefix_positions,
+            reg_tokens=arch.registers,
+            pre_norm=arch.pre_norm,
+            fc_norm=arch.pool_norm,
+            dynamic_img_size=True,
+            norm_layer=partial(nn.LayerNorm, eps=arch.eps),
+            act_layer=_activation(arch.activation),
+            **({"mlp_layer": _timm_layers().SwiGLUPacked} if arch.gated else {}),
+        )
+        _adapt(net, arch)
+        module: nn.Module = net
+    return module
+
+
+def _adapt(net: Any, arch: ViTArchitecture) -> None:
+    """What other origins have and timm's constructor cannot ask for."""
+    norm = partial(nn.LayerNorm, arch.embed_dim, eps=arch.eps)
+    net.norm = norm() if arch.norm else nn.Identity()
+    net.fc_norm = norm() if arch.pool_norm else nn.Identity()
+    if (net.patch_embed.proj.bias is not None) != arch.patch_bias:
+        net.patch_embed.proj = nn.Conv2d(
+            arch.channels, arch.embed_dim, arch.patch, arch.patch, bias=arch.patch_bias
+        )
+    if arch.head_hidden:
+        net.head = nn.Sequential(
+            OrderedDict(
+                pre_logits=nn.Linear(arch.embed_dim, arch.head_hidden),
+                act=nn.Tanh(),
+                head=nn.Linear(arch.head_hidden, arch.num_classes),
+            )
+        )
+
+
+def _timm_layers() -> Any:
+    return require("timm.layers", extra="export", purpose="build a ViT")
+
+
+def _activation(name: str) -> Any:
+    try:
+        layer = _timm_layers().get_act_layer(name)
+    except (KeyError, AssertionError):
+        layer = None
+    if layer is None:
+        raise CheckpointError(
+            f"The MLP's activation {name!r} is not known.",
+            hint='Name it in timm\'s words with --config, for instance {"activation": "quick_gelu"}.',
+        )
+    return layer
+
+
+def position_grid(net: Any) -> torch.Tensor:
+    """The trained position embeddings of the patches, [rows, columns, C]."""
+    rows, columns = net.patch_embed.grid_size
+    grid: torch.Tensor = net.pos_embed.detach()[0, -rows * columns :].reshape(rows, columns, -1)
+    return grid
+
+
+class ViT(nn.Module):
+    """The reference: the origin's own computation at every size.
+
+    Args:
+        net: From ``build_network``, loaded.
+        resampling: How the origin resizes the position embeddings.
+        features: Return the tokens instead of the head's output.
+        pooler: Applied to the class token of the features (``ViTModel`` of transformers), or None.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        resampling: Resampling,
+        *,
+        features: bool = False,
+        pooler: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.net: Any = net
+        self.resampling = resampling
+        self.features = features
+        self.pooler = pooler
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Images [N, C, H, W] to logits [N, classes], or to normalised tokens [N, T, D] and pooled [N, D]."""
+        tokens = self.tokens(images)
+        if not self.features:
+            logits: torch.Tensor = self.net.forward_head(tokens)
+            return logits
+        if self.pooler is not None:
+            return tokens, self.pooler(tokens[:, 0])
+        return tokens, self.net.forward_head(tokens, pre_logits=True)
+
+    def tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """All tokens after the last norm, [N, T, D]."""
+        net = self.net
+        if self.resampling == TIMM_RESAMPLING:
+            tokens: torch.Tensor = net.forward_features(images)
+            return tokens
+        patches = net.patch_embed(images)  # [N, rows, columns, D]
+        positions = resample_grid(position_grid(net), (patches.shape[1], patches.shape[2]), self.resampling)
+        prefix = prefix_tokens(net).expand(patches.shape[0], -1, -1)
+        tokens = torch.cat([prefix, patches.flatten(1, 2) + positions], dim=1)
+        return net.norm(net.blocks(net.norm_pre(tokens)))  # type: ignore[no-any-return]
+
+
+def prefix_tokens(net: Any) -> torch.Tensor:
+    """Class, distillation and register tokens with their positions, [1, P, D]."""
+    names = ("cls_token", "dist_token", "reg_token")
+    tokens = [token for name in names if (token := getattr(net, name, None)) is not None]
+    if not tokens:
+        return net.pos_embed.detach()[:, :0]  # type: ignore[no-any-return]
+    prefix = torch.cat(tokens, dim=1).detach()
+    return prefix if net.no_embed_class else prefix + net.pos_embed.detach()[:, : prefix.shape[1]]

@@ -1,0 +1,119 @@
+"""Position embeddings of a ViT at any grid, in torch's form and in a form that every engine takes.
+
+Training codes resize the grid of position embeddings with ``F.interpolate(mode="bicubic")``: timm with
+antialiasing, torchvision, mmpretrain and transformers without, torchvision with aligned corners. Bicubic
+resampling is linear and separable, so it is also two matrix products whose weights depend on the two
+grids alone. TensorRT has no antialiased Resize, but it has MatMul.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ["GridPositions", "Resampling", "cubic_weights", "resample_grid"]
+
+_REACH = 2
+"""Half-width of the cubic kernel in samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How a training code resizes position embeddings; always bicubic, in float32."""
+
+    antialias: bool
+    align_corners: bool = False
+
+    def __str__(self) -> str:
+        details = [
+            "antialiased" if self.antialias else "not antialiased",
+            *(["corners aligned"] if self.align_corners else []),
+        ]
+        return f"bicubic, {', '.join(details)}"
+
+
+def resample_grid(grid: torch.Tensor, size: tuple[int, int], how: Resampling) -> torch.Tensor:
+    """The reference: position embeddings [gh, gw, C] at another grid, as [1, h * w, C]."""
+    if (grid.shape[0], grid.shape[1]) == tuple(size):
+        return grid.flatten(0, 1).unsqueeze(0)
+    resized = F.interpolate(
+        grid.permute(2, 0, 1).unsqueeze(0),
+        size=size,
+        mode="bicubic",
+        align_corners=how.align_corners,
+        antialias=how.antialias,
+    )
+    return resized.flatten(2).transpose(1, 2)
+
+
+class GridPositions(nn.Module):
+    """Position embeddings resampled inside the graph, to the grid of the input at hand.
+
+    At the trained grid the weights are an identity matrix and the result is exact.
+
+    Args:
+        grid: Trained position embeddings [gh, gw, C].
+        how: The training code's way of resizing them.
+    """
+
+    grid: torch.Tensor
+
+    def __init__(self, grid: torch.Tensor, how: Resampling) -> None:
+        super().__init__()
+        self.how = how
+        self.rows, self.columns, self.channels = grid.shape
+        if not how.antialias:
+            # Without antialiasing, taps beyond the edge repeat the edge.
+            planes = grid.permute(2, 0, 1).unsqueeze(0)
+            grid = F.pad(planes, (_REACH,) * 4, mode="replicate")[0].permute(1, 2, 0)
+        self.register_buffer("grid", grid.contiguous(), persistent=False)
+
+    def forward(self, height: int, width: int) -> torch.Tensor:
+        """[1, height * width, C] for a grid of ``height`` x ``width`` patches."""
+        vertical = cubic_weights(height, self.rows, self.how)
+        horizontal = cubic_weights(width, self.columns, self.how)
+        stretched = vertical @ self.grid.flatten(1)
+        stretched = stretched.reshape(-1, self.grid.shape[1], self.channels)
+        return (horizontal @ stretched).reshape(1, -1, self.channels)
+
+
+def cubic_weights(count: int, source: int, how: Resampling) -> torch.Tensor:
+    """Weights [count, taps] that resample ``source`` samples to ``count``, from the counts alone.
+
+    Antialiased: the kernel (a = -0.5) is widened by the scale when shrinking, taps beyond the edges are
+    dropped and rows add up to 1; ``taps`` is ``source``. Otherwise the kernel (a = -0.75) has its own
+    width and taps beyond the edges are kept, for a source that was padded by two samples on each side:
+    ``taps`` is ``source + 4``. Both as in torch's ``upsample_bicubic2d`` and ``_upsample_bicubic2d_aa``.
+
+    Args:
+        count: May be symbolic while a graph is traced.
+    """
+    targets = torch.arange(count, dtype=torch.float32).unsqueeze(1)
+    # The count as a tensor that stays symbolic in both exporters.
+    total = targets[-1:] + 1
+    if how.antialias:
+        scale = source / total
+        taps = torch.arange(source, dtype=torch.float32)
+        distance = ((taps + 0.5) - (targets + 0.5) * scale) / scale.clamp(min=1)
+        weights = _cubic(distance.abs(), -0.5)
+        return weights / weights.sum(1, keepdim=True)
+    if how.align_corners:
+        positions = targets * ((source - 1) / (total - 1).clamp(min=1))
+    else:
+        positions = (targets + 0.5) * (source / total) - 0.5
+    taps = torch.arange(-_REACH, source + _REACH, dtype=torch.float32)
+    return _cubic((taps - positions).abs(), -0.75)
+
+
+def _cubic(x: torch.Tensor, a: float) -> torch.Tensor:
+    """Keys' cubic convolution kernel (IEEE TASSP 29(6), 1981) at distances ``x`` >= 0.
+
+    Each piece is zero where the other one's range begins, so clamping replaces a case distinction.
+    """
+    near, far = x.clamp(max=1), x.clamp(1, 2)
+    inner = ((a + 2) * near - (a + 3)) * near * near + 1
+    outer = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
+    return inner + outer

@@ -1,0 +1,193 @@
+"""ViT and DeiT folders of Hugging Face transformers, as ``save_pretrained`` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.vit import FAMILY
+from deploykit_runtimes.preprocess import preprocess
+from transformers import (
+    DeiTConfig,
+    DeiTForImageClassification,
+    DeiTForImageClassificationWithTeacher,
+    DeiTImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+TINY = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 96,
+    "image_size": 64,
+    "patch_size": 16,
+    "layer_norm_eps": 1e-3,
+    "id2label": {0: "bee", 1: "ant", 2: "fly", 3: "wasp"},
+    "label2id": {"bee": 0, "ant": 1, "fly": 2, "wasp": 3},
+}
+
+
+def tiny(kind: Any, config: Any, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    model = kind(config(**{**TINY, **settings})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def build(checkpoint: Checkpoint, **hints: Any) -> BuiltModel:
+    match = FAMILY.match(checkpoint)
+    assert match is not None
+    assert match.origin == "transformers"
+    return FAMILY.build(checkpoint, match, Hints(**hints))
+
+
+def assert_computes(built: BuiltModel, model: Any, output: str = "logits") -> None:
+    assert built.exportable is not None
+    for batch, height, width in ((2, 64, 64), (1, 96, 32), (3, 32, 80)):
+        images = torch.randn(batch, 3, height, width)
+        with torch.inference_mode():
+            expected = model(images, interpolate_pos_encoding=True)[output]
+            for module in (built.module, built.exportable):
+                found = module(images)
+                assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+KINDS = [
+    (ViTForImageClassification, ViTConfig),
+    (DeiTForImageClassification, DeiTConfig),
+    (DeiTForImageClassificationWithTeacher, DeiTConfig),
+]
+
+
+@pytest.mark.parametrize(("kind", "config"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
+def test_a_saved_folder_computes_what_transformers_computes(tmp_path: Path, kind: Any, config: Any) -> None:
+    model = tiny(kind, config)
+    model.save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path))
+    assert_computes(built, model)
+    assert built.spec.classes == ("bee", "ant", "fly", "wasp")
+    assert not any("heads" in sentence for sentence in built.spec.assumed)
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "quick_gelu", "relu"])
+def test_the_activation_comes_from_the_config(tmp_path: Path, activation: str) -> None:
+    model = tiny(ViTForImageClassification, ViTConfig, hidden_act=activation, qkv_bias=False)
+    model.save_pretrained(tmp_path)
+    assert_computes(build(read_checkpoint(tmp_path)), model)
+
+
+def test_both_key_styles() -> None:
+    model = tiny(ViTForImageClassification, ViTConfig)
+    new = model.state_dict()
+    assert "vit.layers.0.attention.q_proj.weight" in new
+    old = {_old_name(key): tensor for key, tensor in new.items()}
+    assert "vit.encoder.layer.0.attention.attention.query.weight" in old
+    for tensors in (new, old):
+        checkpoint = Checkpoint(
+            path=Path("m.bin"),
+            sha256="",
+            container="huggingface",
+            tensors=tensors,
+            meta={"config": model.config.to_dict()},
+        )
+        assert_computes(build(checkpoint), model)
+
+
+def _old_name(key: str) -> str:
+    for new, old in (
+        ("vit.layers.", "vit.encoder.layer."),
+        ("attention.q_proj", "attention.attention.query"),
+        ("attention.k_proj", "attention.attention.key"),
+        ("attention.v_proj", "attention.attention.value"),
+        ("attention.o_proj", "attention.output.dense"),
+        ("mlp.fc1", "intermediate.dense"),
+        ("mlp.fc2", "output.dense"),
+    ):
+        key = key.replace(new, old)
+    return key
+
+
+@pytest.mark.parametrize("pooling", [True, False])
+def test_a_bare_model_gives_tokens_and_the_pooled_vector(tmp_path: Path, pooling: bool) -> None:
+    model = tiny(lambda config: ViTModel(config, add_pooling_layer=pooling), ViTConfig)
+    model.save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path))
+    assert built.spec.task == "features"
+    assert built.exportable is not None
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected = model(images, interpolate_pos_encoding=True)
+        pooled = expected.pooler_output if pooling else expected.last_hidden_state[:, 0]
+        for module in (built.module, built.exportable):
+            tokens, vector = module(images)
+            torch.testing.assert_close(tokens, expected.last_hidden_state, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(vector, pooled, rtol=1e-5, atol=1e-5)
+
+
+def test_dinov2_gives_features(tmp_path: Path) -> None:
+    model = tiny(Dinov2Model, Dinov2Config, mlp_ratio=2)
+    model.save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path))
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected = model(images)
+        tokens, pooled = built.module(images)
+    torch.testing.assert_close(tokens, expected.last_hidden_state, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(pooled, expected.pooler_output, rtol=1e-5, atol=1e-5)
+
+
+PROCESSORS = [
+    (ViTImageProcessor, {"size": {"height": 64, "width": 64}}),
+    (ViTImageProcessor, {"size": {"height": 64, "width": 64}, "resample": 3, "image_mean": [0.1, 0.2, 0.3]}),
+    (ViTImageProcessor, {"size": {"height": 64, "width": 64}, "do_normalize": False}),
+    (DeiTImageProcessor, {"size": {"height": 72, "width": 72}, "crop_size": {"height": 64, "width": 64}}),
+]
+
+
+@pytest.mark.parametrize(("processor", "settings"), PROCESSORS)
+def test_preprocessing_is_the_processors(
+    tmp_path: Path, photos: dict[str, np.ndarray], processor: Any, settings: dict[str, Any]
+) -> None:
+    tiny(ViTForImageClassification, ViTConfig).save_pretrained(tmp_path)
+    processor(**settings).save_pretrained(tmp_path)
+    spec = build(read_checkpoint(tmp_path)).spec
+    assert spec.assumed == ()
+    expected = processor(**settings)(photos["cat"], return_tensors="np")["pixel_values"][0]
+    found, _ = preprocess(photos["cat"], spec)
+    # torchvision's antialiased resize and Pillow's round differently by at most one level.
+    step = 1.01 / 255 / min(spec.preprocess.std)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= step
+
+
+def test_without_a_processor_the_default_is_said(tmp_path: Path) -> None:
+    tiny(ViTForImageClassification, ViTConfig).save_pretrained(tmp_path)
+    spec = build(read_checkpoint(tmp_path)).spec
+    assert spec.preprocess.resize == "stretch"
+    assert "Pre-processing is the usual one of transformers: resize to 64x64" in spec.assumed[-1]
+
+
+def test_placeholder_labels_are_no_names(tmp_path: Path) -> None:
+    labels = {index: f"LABEL_{index}" for index in range(4)}
+    tiny(ViTForImageClassification, ViTConfig, id2label=labels, label2id={}).save_pretrained(tmp_path)
+    assert build(read_checkpoint(tmp_path)).spec.classes == ()
+
+
+def test_a_config_alone_can_be_given() -> None:
+    model = tiny(ViTForImageClassification, ViTConfig)
+    checkpoint = Checkpoint(path=Path("m.bin"), sha256="", container="torch", tensors=model.state_dict())
+    built = build(checkpoint, config={"num_attention_heads": 3, "layer_norm_eps": 1e-3})
+    assert_computes(built, model)
