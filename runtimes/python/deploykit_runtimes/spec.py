@@ -40,6 +40,7 @@ OutputLayout = Literal[
     "yolo",  # [N, 4 + C + extra, A]: xywh in input pixels, activated class scores, extra channels
     "yolov5",  # [N, A, 5 + C + extra]: xywh in input pixels, objectness, activated class scores, extra
     "end2end",  # [N, K, 6 + extra]: xyxy in input pixels, score, class, extra; NMS-free, sorted by score
+    "end2end_flat",  # [K, 7]: image of the batch, xyxy in input pixels, class, score (YOLOv7's exporter)
 ]
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -96,7 +97,8 @@ class Preprocess:
        EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing).
     2. ``resize``: ``stretch`` to ``resize_to`` (h, w); ``short`` / ``long``: that edge becomes
        ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``letterbox``:
-       the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value`` at ``anchor``.
+       the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value``. ``anchor``
+       ``center`` rounds the scaled sides (Ultralytics, YOLOv5), ``top_left`` floors them (YOLOX).
     3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller.
     4. channels into ``color`` order; ``(pixel * scale - mean) / std`` in float32, with ``mean`` and
        ``std`` given in the order of ``color``.

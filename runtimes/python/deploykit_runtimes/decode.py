@@ -1,0 +1,244 @@
+"""Raw outputs of every supported head into results in pixels of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.geometry import Geometry
+from deploykit_runtimes.heads import Candidates, read_candidates
+from deploykit_runtimes.masks import decode_masks
+from deploykit_runtimes.nms import nms, rotated_nms
+from deploykit_runtimes.results import (
+    Classification,
+    ClassScore,
+    Detections,
+    Features,
+    OrientedDetections,
+    Poses,
+    Result,
+    Segmentation,
+)
+from deploykit_runtimes.spec import ModelSpec, OutputSpec
+
+__all__ = ["Thresholds", "activate", "decode"]
+
+_MAX_CANDIDATES = 30000  # of the best scores, as in Ultralytics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What to keep of the model's answers.
+
+    Attributes:
+        top_k: Number of classes of a classification.
+        conf: Lowest score of a detection, exclusive.
+        iou: Overlap above which the worse of two boxes falls.
+        max_det: Most detections of one image.
+
+    Raises:
+        OptionError: a value is outside of its range.
+    """
+
+    top_k: int = 5
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("conf", "iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name} wants a number in 0..1, found {getattr(self, name)!r}.")
+        for name in ("top_k", "max_det"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} wants at least 1, found {getattr(self, name)!r}.")
+
+    @classmethod
+    def of(
+        cls,
+        output: OutputSpec,
+        *,
+        top_k: int = 5,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+    ) -> Thresholds:
+        """The model's own defaults where an option is None."""
+        return cls(
+            top_k=top_k,
+            conf=output.conf if conf is None else conf,
+            iou=output.iou if iou is None else iou,
+            max_det=output.max_det if max_det is None else max_det,
+        )
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    spec: ModelSpec,
+    geometries: Sequence[Geometry],
+    thresholds: Thresholds | None = None,
+) -> list[Result]:
+    """Read the outputs of one batch.
+
+    Args:
+        outputs: What the graph returned, by name. Rows beyond ``geometries`` are ignored.
+        spec: The model's contract.
+        geometries: How each image of the batch lies in the tensor.
+        thresholds: What to keep; the model's defaults when None.
+
+    Raises:
+        ModelError: an output is missing, has another shape than the contract says, or holds scores
+            that are not numbers.
+    """
+    thresholds = thresholds or Thresholds.of(spec.output)
+    try:
+        arrays = [np.asarray(outputs[name]) for name in spec.output.names]
+    except KeyError as error:
+        raise ModelError(
+            f"The contract names the output {error}, the graph gives {sorted(outputs)}."
+        ) from error
+    arrays = [array.astype(np.float32, copy=False) for array in arrays]
+    if spec.output.layout == "features":
+        return [_features(arrays, spec, row, item) for row, item in enumerate(geometries)]
+    if spec.output.layout in ("logits", "probabilities"):
+        scores = activate(arrays[0], spec.output)
+        return [_classification(scores[row], spec, item, thresholds) for row, item in enumerate(geometries)]
+    return [_detections(arrays, spec, row, item, thresholds) for row, item in enumerate(geometries)]
+
+
+def activate(logits: np.ndarray, output: OutputSpec) -> np.ndarray:
+    """Class scores in 0..1, float32 [N, C]. A head of one output is a sigmoid, never a softmax.
+
+    Raises:
+        ModelError: the output is not [N, C], or holds NaN or infinity.
+    """
+    if logits.ndim != 2:
+        raise ModelError(f"Wanted class scores [N, C], the graph gave {list(logits.shape)}.")
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            "The model's class scores hold NaN or infinity.",
+            hint="Run `deploykit verify` against the checkpoint; half precision can overflow.",
+        )
+    if output.layout == "probabilities" or output.activation == "none":
+        return logits
+    if output.activation == "sigmoid" or logits.shape[1] == 1:
+        half: np.ndarray = np.tanh(logits / 2)  # of any size without overflow
+        return (half + 1) / 2
+    powers: np.ndarray = np.exp(logits - logits.max(1, keepdims=True))
+    powers /= powers.sum(1, keepdims=True)
+    return powers
+
+
+def _classification(
+    scores: np.ndarray, spec: ModelSpec, geometry: Geometry, thresholds: Thresholds
+) -> Classification:
+    best = _best(scores, thresholds.top_k)
+    return Classification(
+        top=tuple(
+            ClassScore(class_id=int(index), name=spec.class_name(int(index)), score=float(scores[index]))
+            for index in best
+        ),
+        image_size=geometry.image_size,
+    )
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the highest scores, the lower index first where they are equal."""
+    candidates = np.arange(len(scores))
+    if count < len(scores):
+        candidates = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+    order: np.ndarray = np.argsort(-scores[candidates], kind="stable")[:count]
+    chosen: np.ndarray = candidates[order]
+    return chosen
+
+
+def _features(arrays: Sequence[np.ndarray], spec: ModelSpec, row: int, geometry: Geometry) -> Features:
+    return Features(
+        maps=tuple(array[row] for array in arrays), names=spec.output.names, image_size=geometry.image_size
+    )
+
+
+def _detections(
+    arrays: Sequence[np.ndarray], spec: ModelSpec, row: int, geometry: Geometry, thresholds: Thresholds
+) -> Detections:
+    found = read_candidates(arrays[0], row, spec, geometry.input_size, thresholds.conf)
+    found = found.take(_select(found, spec, thresholds))
+    if spec.task == "segment":
+        return _segmentation(found, arrays, spec, row, geometry)
+    if spec.task == "obb":
+        return _oriented(found, spec, geometry)
+    shared = _shared(found, spec, geometry)
+    if spec.task == "pose":
+        points = found.extra.reshape(-1, *spec.output.keypoints)
+        keypoints = geometry.points_to_image(points)
+        return Poses(**shared, boxes=geometry.boxes_to_image(found.boxes), keypoints=keypoints)
+    return Detections(**shared, boxes=geometry.boxes_to_image(found.boxes))
+
+
+def _select(found: Candidates, spec: ModelSpec, thresholds: Thresholds) -> np.ndarray:
+    """Indices of the detections to keep, best first."""
+    order: np.ndarray = np.argsort(-found.scores, kind="stable")
+    if spec.output.nms or spec.output.layout.startswith("end2end"):
+        return order[: thresholds.max_det]
+    best = order[:_MAX_CANDIDATES]
+    class_ids = None if spec.output.class_agnostic else found.class_ids[best]
+    scores = found.scores[best]
+    if spec.task == "obb":
+        rotated = np.concatenate([found.boxes, found.extra[:, -1:]], axis=1)[best]
+        kept = rotated_nms(rotated, scores, class_ids, iou=thresholds.iou, limit=thresholds.max_det)
+    else:
+        kept = nms(found.boxes[best], scores, class_ids, iou=thresholds.iou, limit=thresholds.max_det)
+    chosen: np.ndarray = best[kept]
+    return chosen
+
+
+def _shared(found: Candidates, spec: ModelSpec, geometry: Geometry) -> dict[str, Any]:
+    return {
+        "scores": found.scores,
+        "class_ids": found.class_ids,
+        "names": tuple(spec.class_name(int(index)) for index in found.class_ids),
+        "image_size": geometry.image_size,
+    }
+
+
+def _segmentation(
+    found: Candidates, arrays: Sequence[np.ndarray], spec: ModelSpec, row: int, geometry: Geometry
+) -> Segmentation:
+    if len(arrays) < 2 or arrays[1].ndim != 4 or arrays[1].shape[1] != found.extra.shape[1]:
+        shapes = [list(array.shape) for array in arrays]
+        raise ModelError(
+            f"A segmentation head gives detections and prototypes [N, {found.extra.shape[1]}, h, w],"
+            f" the graph gave {shapes}."
+        )
+    masks = decode_masks(arrays[1][row], found.extra, found.boxes, geometry)
+    seen = masks.any((1, 2))
+    if not seen.all():
+        found, masks = found.take(np.flatnonzero(seen)), masks[seen]
+    masks.setflags(write=False)
+    return Segmentation(
+        **_shared(found, spec, geometry), boxes=geometry.boxes_to_image(found.boxes), masks=masks
+    )
+
+
+def _oriented(found: Candidates, spec: ModelSpec, geometry: Geometry) -> OrientedDetections:
+    rotated = geometry.rotated_to_image(np.concatenate([found.boxes, found.extra[:, -1:]], axis=1))
+    corners = _corners(rotated)
+    height, width = geometry.image_size
+    around = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+    boxes = np.clip(around, 0, np.array([width, height, width, height], np.float32))
+    return OrientedDetections(**_shared(found, spec, geometry), boxes=boxes, rotated=rotated, corners=corners)
+
+
+def _corners(rotated: np.ndarray) -> np.ndarray:
+    """x, y, width, height, angle [n, 5] to corners [n, 4, 2]: bottom right first, as Ultralytics does."""
+    cos, sin = np.cos(rotated[:, 4:]), np.sin(rotated[:, 4:])
+    along = rotated[:, 2:3] / 2 * np.concatenate([cos, sin], axis=1)
+    down = rotated[:, 3:4] / 2 * np.concatenate([-sin, cos], axis=1)
+    centre = rotated[:, :2]
+    return np.stack(
+        [centre + along + down, centre + along - down, centre - along - down, centre - along + down], 1
+    )

@@ -1,0 +1,188 @@
+"""Where the pixels of an image lie in the input tensor, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.spec import AxisRange, InputSpec, Preprocess
+
+__all__ = ["Geometry", "plan_geometry"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How one image was placed in the tensor. All values are (vertical, horizontal) pixels.
+
+    A region of the image is resized and put at ``offset`` in the tensor: padding where it does not
+    reach, cropping where ``offset`` is negative or the tensor ends.
+
+    Attributes:
+        image_size: Height and width of the original image.
+        input_size: Height and width of the tensor.
+        region: Top, left, height and width of the part of the image that is used.
+        resized: Height and width of that part after the resize.
+        offset: Top-left corner of the resized part in the tensor.
+    """
+
+    image_size: Size
+    input_size: Size
+    region: tuple[int, int, int, int]
+    resized: Size
+    offset: Size
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Tensor pixels per image pixel; the two differ where a side was rounded."""
+        return self.resized[0] / self.region[2], self.resized[1] / self.region[3]
+
+    def points_to_image(self, points: np.ndarray) -> np.ndarray:
+        """Map x, y of float32 [..., 2 or more] from the tensor to the image, clipped to it.
+
+        Further columns (a keypoint's visibility) are kept.
+        """
+        points = np.array(points, np.float32)
+        x, y = points[..., 0], points[..., 1]
+        np.clip(self._unmap(x, 1), 0, self.image_size[1], out=x)
+        np.clip(self._unmap(y, 0), 0, self.image_size[0], out=y)
+        return points
+
+    def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Map xyxy boxes, float32 [n, 4], from the tensor to the image, clipped to it."""
+        corners = np.asarray(boxes, np.float32).reshape(-1, 2, 2)
+        return self.points_to_image(corners).reshape(-1, 4)
+
+    def rotated_to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Map x, y, width, height, angle (radians), float32 [n, 5]. Not clipped."""
+        boxes = np.array(boxes, np.float32)
+        boxes[:, 0] = self._unmap(boxes[:, 0], 1)
+        boxes[:, 1] = self._unmap(boxes[:, 1], 0)
+        boxes[:, 2] /= self.gain[1]
+        boxes[:, 3] /= self.gain[0]
+        return boxes
+
+    def _unmap(self, values: np.ndarray, axis: int) -> np.ndarray:
+        return (values - self.offset[axis]) / np.float32(self.gain[axis]) + self.region[axis]
+
+
+def plan_geometry(
+    image_size: Size, preprocess: Preprocess, tensor: InputSpec, imgsz: Size | None = None
+) -> Geometry:
+    """Decide every size of the pre-processing of one image, without touching a pixel.
+
+    Args:
+        image_size: Height and width of the image.
+        preprocess: The model's pre-processing.
+        tensor: The model's image input.
+        imgsz: Height and width to use instead of the model's own, where its axes are dynamic.
+
+    Raises:
+        InputError: the image is empty, or the tensor size does not fit the model.
+    """
+    if min(image_size) < 1:
+        raise InputError(f"Wanted an image with pixels, found {image_size[0]}x{image_size[1]}.")
+    region = _pre_crop(image_size, preprocess.pre_crop)
+    size = region[2], region[3]
+    target = imgsz or _own_size(preprocess, tensor)
+    if preprocess.resize == "letterbox":
+        resized, offset, input_size = _letterbox(size, target, preprocess, tensor)
+    else:
+        resized = _resized(size, preprocess, target if imgsz else None)
+        input_size = (target if imgsz else preprocess.crop) if preprocess.crop else resized
+        offset = _centred(resized[0], input_size[0]), _centred(resized[1], input_size[1])
+    _check_size(input_size, tensor, image_size)
+    return Geometry(
+        image_size=image_size, input_size=input_size, region=region, resized=resized, offset=offset
+    )
+
+
+def _own_size(preprocess: Preprocess, tensor: InputSpec) -> Size:
+    if preprocess.resize == "letterbox" and len(preprocess.resize_to) == 2:
+        return preprocess.resize_to[0], preprocess.resize_to[1]
+    return tensor.height, tensor.width
+
+
+def _pre_crop(size: Size, fraction: float) -> tuple[int, int, int, int]:
+    height, width = size
+    if fraction <= 0:
+        return 0, 0, height, width
+    side = max(1, int(fraction * min(size)))
+    return (height - side + 1) // 2, (width - side + 1) // 2, side, side
+
+
+def _resized(size: Size, preprocess: Preprocess, imgsz: Size | None) -> Size:
+    height, width = size
+    if preprocess.resize == "none":
+        return size
+    wanted = preprocess.resize_to
+    if preprocess.resize == "stretch":
+        return imgsz or (wanted[0], wanted[-1])
+    edge = wanted[0] if imgsz is None else _scaled_edge(preprocess, imgsz)
+    reference = min(size) if preprocess.resize == "short" else max(size)
+    half = 0.5 if preprocess.rounding == "round" else 0.0
+    if height == reference:
+        return edge, max(1, int(edge * width / height + half))
+    return max(1, int(edge * height / width + half)), edge
+
+
+def _scaled_edge(preprocess: Preprocess, imgsz: Size) -> int:
+    """Another crop size keeps its share of the resized edge: 288 of 329 as 224 of 256."""
+    if preprocess.crop is None:
+        return min(imgsz) if preprocess.resize == "short" else max(imgsz)
+    return int(preprocess.resize_to[0] * min(imgsz) / min(preprocess.crop))
+
+
+def _centred(length: int, window: int) -> int:
+    """Offset of torchvision's CenterCrop: rounds half to even; pads the smaller half first."""
+    return (window - length) // 2 if window > length else -round((length - window) / 2)
+
+
+def _letterbox(
+    size: Size, target: Size, preprocess: Preprocess, tensor: InputSpec
+) -> tuple[Size, Size, Size]:
+    """Resized size, offset and tensor size.
+
+    ``center`` is the LetterBox of Ultralytics and YOLOv5, which rounds the sides; ``top_left`` is that of
+    YOLOX, which floors them.
+    """
+    ratio = min(target[0] / size[0], target[1] / size[1])
+    if not preprocess.scale_up:
+        ratio = min(ratio, 1.0)
+    centred = preprocess.anchor == "center"
+    sides = (round(side * ratio) if centred else int(side * ratio) for side in size)
+    height, width = (max(1, side) for side in sides)
+    if preprocess.stride and {"height", "width"} <= tensor.dynamic.keys():
+        target = (
+            _rectangle(height, target[0], preprocess.stride, tensor.dynamic["height"]),
+            _rectangle(width, target[1], preprocess.stride, tensor.dynamic["width"]),
+        )
+    offset = (0, 0)
+    if centred:
+        offset = round((target[0] - height) / 2 - 0.1), round((target[1] - width) / 2 - 0.1)
+    return (height, width), offset, target
+
+
+def _rectangle(length: int, target: int, stride: int, allowed: AxisRange) -> int:
+    """The least padding that leaves a multiple of ``stride``, as the model's range allows."""
+    return max(length + (target - length) % stride, min(target, allowed.min))
+
+
+def _check_size(size: Size, tensor: InputSpec, image_size: Size) -> None:
+    for axis, found, own in zip(("height", "width"), size, (tensor.height, tensor.width), strict=True):
+        allowed = tensor.dynamic.get(axis)
+        if allowed is None and found != own:
+            raise InputError(
+                f"The model takes a {axis} of {own}, but a {image_size[0]}x{image_size[1]} image"
+                f" would come to {size[0]}x{size[1]}.",
+                hint="Leave out --imgsz, or export with --dynamic.",
+            )
+        if allowed is not None and found not in allowed:
+            raise InputError(
+                f"The model takes a {axis} of {allowed}, but a {image_size[0]}x{image_size[1]} image"
+                f" would come to {size[0]}x{size[1]}.",
+                hint="Choose another size with --imgsz.",
+            )

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from deploykit_runtimes.errors import InputError, ModelError, OptionError
+from deploykit_runtimes.predictor import Predictor, Timings
+from deploykit_runtimes.results import Classification, Detections
+from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.testing import FakeRunner
+
+RED, GREEN, BLUE = (
+    np.full((20, 30, 3), color, np.uint8) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+)
+
+
+def mean_colour(images: np.ndarray) -> dict[str, np.ndarray]:
+    return {"logits": 10 * images.mean((2, 3))}
+
+
+UP_TO_16 = AxisRange(min=1, max=16)
+
+
+def make_spec(batch: AxisRange | None = UP_TO_16, **changes: object) -> ModelSpec:
+    spec = ModelSpec(
+        task="classify",
+        family="any",
+        variant="any",
+        origin="any",
+        input=InputSpec(height=8, width=8, batch=3, dynamic={"batch": batch} if batch else {}),
+        preprocess=Preprocess(resize="stretch", resize_to=(8, 8)),
+        output=OutputSpec(names=("logits",), layout="logits", activation="softmax"),
+        classes=("red", "green", "blue"),
+        num_classes=3,
+    )
+    return replace(spec, **changes)
+
+
+def make_detector(dynamic: bool = True) -> ModelSpec:
+    side = AxisRange(min=32, max=320, step=32)
+    axes = {"batch": AxisRange(min=1, max=16), "height": side, "width": side}
+    return make_spec(
+        task="detect",
+        input=InputSpec(height=64, width=64, dynamic=axes if dynamic else {}),
+        preprocess=Preprocess(
+            resize="letterbox", resize_to=(64, 64), resampler="opencv", pad_value=114, stride=32
+        ),
+        output=OutputSpec(names=("rows",), layout="end2end"),
+    )
+
+
+def whole_tensor(images: np.ndarray) -> dict[str, np.ndarray]:
+    """One box over the middle half of every tensor."""
+    height, width = images.shape[2:]
+    row = [width / 4, height / 4, width * 3 / 4, height * 3 / 4, 0.9, 1]
+    return {"rows": np.array([[row]] * len(images), np.float32)}
+
+
+def test_one_image_gives_one_result_and_a_list_a_list(tmp_path) -> None:
+    predictor = Predictor(FakeRunner(make_spec(), mean_colour))
+    result = predictor.predict(RED)
+    assert isinstance(result, Classification)
+    assert result.label == "red"
+    assert result.image_size == (20, 30)
+    assert [entry.label for entry in predictor.predict([GREEN])] == ["green"]
+    assert [entry.label for entry in predictor.predict((BLUE, RED))] == ["blue", "red"]
+    assert predictor.predict([]) == []
+    assert len(predictor.predict(RED, top_k=2).top) == 2
+
+
+def test_images_are_batched_up_to_the_limit() -> None:
+    runner = FakeRunner(make_spec(AxisRange(min=1, max=4)), mean_colour)
+    labels = [result.label for result in Predictor(runner).predict([RED, GREEN, BLUE] * 3)]
+    assert labels == ["red", "green", "blue"] * 3
+    assert [len(feed) for feed in runner.feeds] == [4, 4, 1]
+    Predictor(runner).predict([RED] * 3, batch=2)
+    assert [len(feed) for feed in runner.feeds[3:]] == [2, 1]
+
+
+def test_a_fixed_batch_is_filled_and_cut() -> None:
+    runner = FakeRunner(make_spec(batch=None), mean_colour)
+    labels = [result.label for result in Predictor(runner).predict([RED, GREEN, BLUE, GREEN])]
+    assert labels == ["red", "green", "blue", "green"]
+    assert [len(feed) for feed in runner.feeds] == [3, 3]
+    assert not runner.feeds[1][1:].any()
+
+
+def test_a_stepped_batch_is_filled_to_the_next_step() -> None:
+    runner = FakeRunner(make_spec(AxisRange(min=2, max=8, step=2)), mean_colour)
+    assert len(Predictor(runner).predict([RED, GREEN, BLUE])) == 3
+    assert [len(feed) for feed in runner.feeds] == [4]
+
+
+@pytest.mark.parametrize("batch", [0, 17])
+def test_batches_out_of_range(batch) -> None:
+    with pytest.raises(OptionError, match="batch"):
+        Predictor(FakeRunner(make_spec(), mean_colour)).predict(RED, batch=batch)
+    with pytest.raises(OptionError, match="fixed to 3"):
+        Predictor(FakeRunner(make_spec(batch=None), mean_colour)).predict(RED, batch=8)
+
+
+def test_mixed_sizes_keep_their_order() -> None:
+    runner = FakeRunner(make_detector(), whole_tensor)
+    wide, tall = np.zeros((40, 80, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)
+    results = Predictor(runner).predict([wide, tall, wide, wide])
+    assert sorted(feed.shape for feed in runner.feeds) == [(1, 3, 64, 32), (3, 3, 32, 64)]
+    assert [result.image_size for result in results] == [(40, 80), (80, 40), (40, 80), (40, 80)]
+    for result in results:
+        assert isinstance(result, Detections)
+        height, width = result.image_size
+        np.testing.assert_allclose(result.boxes, [[width / 4, height / 4, width * 0.75, height * 0.75]])
+
+
+def test_imgsz_changes_the_tensor() -> None:
+    runner = FakeRunner(make_detector(), whole_tensor)
+    Predictor(runner).predict(np.zeros((50, 50, 3), np.uint8), imgsz=96)
+    assert runner.feeds[0].shape == (1, 3, 96, 96)
+    with pytest.raises(InputError, match="takes a height of 64"):
+        Predictor(FakeRunner(make_detector(dynamic=False), whole_tensor)).predict(RED, imgsz=96)
+
+
+def test_a_broken_image_names_itself(tmp_path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        Predictor(FakeRunner(make_spec(), mean_colour)).predict([RED, path])
+
+
+def test_float_input_types_and_layouts() -> None:
+    half = make_spec(input=InputSpec(height=8, width=8, dtype="float16"))
+    runner = FakeRunner(half, mean_colour)
+    assert Predictor(runner).predict(GREEN).label == "green"
+    assert runner.feeds[0].dtype == np.float16
+
+    last = make_spec(input=InputSpec(height=8, width=8, layout="NHWC"))
+    runner = FakeRunner(last, lambda images: {"logits": 10 * images.mean((1, 2))})
+    assert Predictor(runner).predict(BLUE).label == "blue"
+    assert runner.feeds[0].shape == (1, 8, 8, 3)
+
+
+def test_a_graph_that_prepares_images_itself_gets_them_raw() -> None:
+    free = AxisRange(min=1, max=4096)
+    spec = make_spec(
+        input=InputSpec(
+            height=20,
+            width=30,
+            layout="NHWC",
+            dtype="uint8",
+            dynamic={"batch": free, "height": free, "width": free},
+        ),
+        preprocess=Preprocess(included=True, resize="stretch", resize_to=(8, 8)),
+    )
+    runner = FakeRunner(spec, lambda images: {"logits": images.mean((1, 2)) / 25})
+    results = Predictor(runner).predict([RED, RED[:10], GREEN])
+    assert [result.label for result in results] == ["red", "red", "green"]
+    assert [feed.shape for feed in runner.feeds] == [(2, 20, 30, 3), (1, 10, 30, 3)]
+
+
+def test_timings() -> None:
+    predictor = Predictor(FakeRunner(make_spec(), mean_colour))
+    results, timings = predictor.predict_timed([RED, GREEN])
+    assert [result.label for result in results] == ["red", "green"]
+    assert isinstance(timings, Timings)
+    assert timings.infer_ms > 0
+    assert timings.decode_ms >= 0
+
+
+def test_only_colour_models() -> None:
+    with pytest.raises(ModelError, match="takes 1 channels"):
+        Predictor(FakeRunner(make_spec(input=InputSpec(height=8, width=8, channels=1)), mean_colour))
+
+
+def test_closing() -> None:
+    runner = FakeRunner(make_spec(), mean_colour)
+    with Predictor(runner) as predictor:
+        assert predictor.runner is runner
+        assert predictor.spec is runner.spec
+        assert predictor.placement().engine == "fake"
+    assert runner.closed
+    with pytest.raises(InputError, match="closed"):
+        predictor.predict(RED)
+
+
+def test_the_fake_runner_checks_its_feeds() -> None:
+    runner = FakeRunner(make_spec(), mean_colour)
+    with pytest.raises(InputError, match="float64"):
+        runner.infer({"images": np.zeros((1, 3, 8, 8))})
+    assert [str(info) for info in runner.inputs] == ["images float32 [batch, 3, 8, 8]"]
+    assert [info.name for info in runner.outputs] == ["logits"]
