@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.verify import VerifyResult
 
+    from deploykit.benchmark.report import BenchReport
+
 __all__ = ["bench", "export", "inspect", "verify"]
 
 
@@ -77,9 +79,25 @@ def bench(
     model: str | Path,
     *,
     runtimes: Sequence[str] = ("ort-cpu",),
-    batch: int = 1,
+    batches: Sequence[int] = (),
     imgsz: int | tuple[int, int] | None = None,
     seconds: float = 5.0,
-) -> dict[str, TimingSummary]:
-    """Measure a model on each runtime, interleaved in one run; see ``deploykit bench``."""
-    raise AssertionError("wired at integration")
+) -> BenchReport:
+    """Measure a model on each runtime and batch size, interleaved in one run.
+
+    Args:
+        model: The .onnx file.
+        runtimes: Engines by name; see ``deploykit_runtimes.open.available_runtimes``.
+        batches: Batch sizes to measure; none: the model's own.
+        imgsz: Size in pixels, where the model's is dynamic.
+        seconds: Time to spend on each row.
+
+    Raises:
+        DeploykitError: the model cannot be opened, or a runtime cannot run here.
+    """
+    from deploykit.benchmark.run import BenchOptions
+    from deploykit.benchmark.run import bench as run
+
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    options = BenchOptions(runtimes=tuple(runtimes), batches=tuple(batches), imgsz=size, seconds=seconds)
+    return run(model, options)

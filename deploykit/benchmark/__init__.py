@@ -1,0 +1,1 @@
+"""Measuring models: timing, the environment record, and reports."""

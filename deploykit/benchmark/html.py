@@ -1,0 +1,150 @@
+"""A measurement as one self-contained web page: tables and inline SVG, no network, light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from deploykit.benchmark.report import BenchReport, BenchRow, milliseconds
+from deploykit.benchmark.timing import percentile
+
+__all__ = ["histogram", "to_html"]
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2330; --paper: #ffffff; --faint: #6a7385; --line: #d9dee7;
+        --bar: #3b6fd4; --mark: #c2410c; --note: #fff6e0; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ef; --paper: #14171d; --faint: #98a1b3; --line: #2d3440; --bar: #7aa2f7;
+          --mark: #ff9e64; --note: #2e2717; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
+       max-width: 62rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+.faint { color: var(--faint); } .scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 500; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; }
+dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
+.note { background: var(--note); border-radius: .4rem; padding: .6rem 1rem; margin: .6rem 0; }
+figure { margin: 1.2rem 0; } figcaption { color: var(--faint); }
+svg { width: 100%; height: auto; } svg text { fill: var(--faint); font-size: 12px; }
+img { max-width: 100%; border-radius: .4rem; }
+"""
+
+_WIDTH, _HEIGHT, _BINS = 720, 140, 60
+
+
+def to_html(report: BenchReport, *, lead: str = "") -> str:
+    """The page.
+
+    Args:
+        report: What was measured.
+        lead: HTML that comes before the table; the caller escapes it.
+    """
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in report.warnings())
+    figures = "".join(_figure(row) for row in report.rows)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(report.title)}</h1>\n"
+        f'<p class="faint">deploykit benchmark, {escape(report.environment.time)}</p>\n'
+        f'{lead}\n<h2>Latency</h2>\n<div class="scroll">{_table(report.rows)}</div>\n{notes}\n'
+        f"<h2>Distribution</h2>\n{figures}\n"
+        f"<h2>Model</h2>\n{_definitions(report.model)}\n"
+        f"<h2>Environment</h2>\n{_definitions(_environment(report))}\n</body>\n</html>\n"
+    )
+
+
+def histogram(samples: Sequence[float]) -> str:
+    """An SVG histogram of samples in seconds, with the median and p95 marked.
+
+    The axis ends at p99 plus a margin, so that one hiccup does not squeeze the rest; slower calls
+    are counted in the last bin.
+    """
+    low, high = min(samples), max(percentile(samples, 99) * 1.02, min(samples) * 1.0001 + 1e-12)
+    counts = [0] * _BINS
+    for value in samples:
+        counts[min(int((value - low) / (high - low) * _BINS), _BINS - 1)] += 1
+    bar = _WIDTH / _BINS
+    tallest = max(counts)
+    bars = "".join(
+        f'<rect x="{index * bar:.1f}" y="{_HEIGHT * (1 - count / tallest):.1f}" width="{bar - 1:.1f}" '
+        f'height="{_HEIGHT * count / tallest:.1f}" fill="var(--bar)"/>'
+        for index, count in enumerate(counts)
+        if count
+    )
+    marks = "".join(
+        _mark(name, percentile(samples, q), low, high) for name, q in (("median", 50), ("p95", 95))
+    )
+    axis = (
+        f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}" stroke="var(--line)"/>'
+        f'<text x="0" y="{_HEIGHT + 16}">{milliseconds(low)} ms</text>'
+        f'<text x="{_WIDTH}" y="{_HEIGHT + 16}" text-anchor="end">{milliseconds(high)} ms</text>'
+    )
+    return (
+        f'<svg viewBox="0 -18 {_WIDTH} {_HEIGHT + 40}" role="img" aria-label="Histogram of latency">'
+        f"{bars}{marks}{axis}</svg>"
+    )
+
+
+def _mark(name: str, value: float, low: float, high: float) -> str:
+    x = min(max((value - low) / (high - low), 0.0), 1.0) * _WIDTH
+    anchor = "end" if x > _WIDTH / 2 else "start"
+    row = -6 if name == "median" else 10
+    return (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="-4" y2="{_HEIGHT}" stroke="var(--mark)" '
+        'stroke-dasharray="3 3"/>'
+        f'<text x="{x:.1f}" y="{row}" dx="{-4 if anchor == "end" else 4}" text-anchor="{anchor}">'
+        f"{name} {milliseconds(value)} ms</text>"
+    )
+
+
+def _figure(row: BenchRow) -> str:
+    caption = f"{row.name}: {row.summary.runs} calls at {'x'.join(map(str, row.shape))}. {row.placement}"
+    return f"<figure>{histogram(row.samples)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _table(rows: Sequence[BenchRow]) -> str:
+    names = ("", "median ms", "p95 ms", "p99 ms", "mean ms", "min ms", "images/s", "variation", "runs")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = ""
+    for row in rows:
+        summary = row.summary
+        times = (summary.median, summary.p95, summary.p99, summary.mean, summary.min)
+        cells = [milliseconds(value) for value in times]
+        cells += [f"{row.throughput:.1f}", f"{summary.variation:.1%}", str(summary.runs)]
+        numbers = "".join(f"<td>{cell}</td>" for cell in cells)
+        body += f"<tr><td>{escape(row.name)}</td>{numbers}</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _environment(report: BenchReport) -> dict[str, object]:
+    environment = report.environment
+    cpu = environment.cpu
+    limit = "" if cpu.quota is None else f", limited to {cpu.quota:g} cores' worth of time"
+    packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    variables = ", ".join(f"{name}={value}" for name, value in environment.variables.items())
+    return {
+        "system": f"{environment.system}, {environment.python}",
+        "processor": f"{cpu.model} ({cpu.architecture}), {cpu.usable} of {cpu.cores} cores usable{limit}",
+        "frequency": f"{cpu.mhz:.0f} MHz {cpu.governor}".strip() if cpu.mhz else "",
+        "load average": ", ".join(f"{value:.2f}" for value in cpu.load),
+        "packages": packages,
+        "variables": variables,
+    }
+
+
+def _definitions(facts: object) -> str:
+    items = facts.items() if hasattr(facts, "items") else ()
+    rows = "".join(
+        f"<dt>{escape(str(key))}</dt><dd>{escape(_readable(value))}</dd>"
+        for key, value in items
+        if value not in ("", None)
+    )
+    return f"<dl>{rows}</dl>"
+
+
+def _readable(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else str(value)

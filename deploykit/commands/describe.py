@@ -1,0 +1,67 @@
+"""Parts of the contract in words, as several commands print them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deploykit_runtimes.results import Result
+    from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
+
+__all__ = ["answer_text", "axis_ranges", "class_sample", "model_title", "parity_lines"]
+
+_MOST_DETECTIONS = 8
+_MOST_CLASSES = 4
+
+
+def model_title(spec: ModelSpec) -> str:
+    """``efficientnet-lite0 (efficientnet, from lukemelas)``."""
+    if spec.inferred and spec.family == "unknown":
+        return "a model by another exporter"
+    return f"{spec.variant} ({spec.family}, from {spec.origin})"
+
+
+def class_sample(spec: ModelSpec) -> str:
+    """The number of classes and the first names; empty for a model without classes."""
+    count = spec.num_classes or len(spec.classes)
+    if not count:
+        return ""
+    if not spec.classes:
+        return f"{count}, names unknown (give them with --labels)"
+    more = ", ..." if len(spec.classes) > _MOST_CLASSES else ""
+    return f"{count}: {', '.join(spec.classes[:_MOST_CLASSES])}{more}"
+
+
+def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
+    """``batch 1..64, height 32..1280 in steps of 32``; empty when every axis is fixed."""
+    return ", ".join(f"{axis} {allowed}" for axis, allowed in dynamic.items())
+
+
+def parity_lines(parity: ParityRecord | None) -> list[str]:
+    """The proof in three lines; one line when there is none."""
+    if parity is None:
+        return ["none: the file carries no record of a comparison with its checkpoint"]
+    return [
+        f"max abs {parity.max_abs:.1e}, max rel {parity.max_rel:.1e} (allowed {parity.tolerance:.0e}), "
+        f"top-1 agreement {parity.top1:.1%}",
+        f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
+        f"{parity.reference} against {parity.engine}",
+    ]
+
+
+def answer_text(result: Result) -> str:
+    """A result in one line: classes, detections best first, or the shapes of feature maps."""
+    from deploykit_runtimes.results import Classification, Features
+
+    if isinstance(result, Classification):
+        return ", ".join(f"{entry.name} {entry.score:.3f}" for entry in result.top)
+    if isinstance(result, Features):
+        maps = zip(result.names, result.maps, strict=True)
+        return ", ".join(f"{name} {list(values.shape)}" for name, values in maps)
+    if not len(result):
+        return "nothing detected"
+    shown = zip(result.names[:_MOST_DETECTIONS], result.scores[:_MOST_DETECTIONS], strict=True)
+    rest = len(result) - _MOST_DETECTIONS
+    text = ", ".join(f"{name} {score:.2f}" for name, score in shown)
+    return f"{len(result)} detected: {text}" + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,84 @@
+"""``deploykit doctor``: what runs here, and the line that would fix what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from deploykit.commands.options import common
+from deploykit.progress import Progress
+from deploykit.terminal import as_json, bad, dim, good, pairs, size, strong
+
+if TYPE_CHECKING:
+    from deploykit.doctor.diagnosis import Diagnosis, Finding
+    from deploykit.doctor.machine import Machine
+
+__all__ = ["command"]
+
+
+@click.command("doctor")
+@common
+def command(json_output: bool) -> int:
+    """Try each engine on a tiny model, and name the one line that would fix each that cannot run.
+
+    The exit code is 0 when an engine runs and no packages are in conflict, else 1.
+    """
+    from deploykit.doctor.diagnosis import diagnose
+    from deploykit.doctor.machine import collect
+
+    with Progress() as report:
+        machine = collect(report)
+    diagnosis = diagnose(machine)
+    if json_output:
+        click.echo(as_json({"machine": machine.to_dict(), **diagnosis.to_dict()}))
+    else:
+        for line in _lines(machine, diagnosis):
+            click.echo(line)
+    return 0 if diagnosis.ok else 1
+
+
+def _lines(machine: Machine, diagnosis: Diagnosis) -> list[str]:
+    lines = [strong("machine"), *pairs(_facts(machine)), ""]
+    for title, findings in (
+        ("engines", diagnosis.engines),
+        ("abilities", diagnosis.abilities),
+        ("conflicts", diagnosis.conflicts),
+    ):
+        if findings:
+            lines += [strong(title), *_findings(findings), ""]
+    verdict = (
+        f"Models run here on {', '.join(diagnosis.ready)}." if diagnosis.ready else "No engine runs here."
+    )
+    if diagnosis.conflicts:
+        verdict += " Fix the conflict first."
+    return [*lines, good(verdict) if diagnosis.ok else bad(verdict)]
+
+
+def _facts(machine: Machine) -> list[tuple[str, str]]:
+    cpu = machine.cpu
+    cores = f"{cpu.usable} of {cpu.cores} usable"
+    if cpu.quota is not None:
+        cores += f", limited to {cpu.quota:g} cores' worth of time"
+    return [
+        ("python", machine.python),
+        ("system", machine.system),
+        ("processor", cpu.model),
+        ("cores", cores),
+        ("instructions", " ".join(cpu.flags)),
+        ("memory limit", size(cpu.memory_limit) if cpu.memory_limit else ""),
+        ("gpu", "; ".join(machine.gpus) or ("NVIDIA, no driver" if machine.nvidia_gpu else "")),
+        ("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items())),
+    ]
+
+
+def _findings(findings: Sequence[Finding]) -> list[str]:
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        mark = good("ok ") if finding.ok else bad("no ")
+        lines.append(f"  {mark} {finding.name:<{width}}  {finding.detail}")
+        if finding.fix:
+            lines.append(f"      {'':<{width}}  {dim('fix:')} {finding.fix}")
+    return lines

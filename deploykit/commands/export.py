@@ -1,0 +1,161 @@
+"""``deploykit export``: a checkpoint becomes one proven ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.options import AXES, DynamicCommand, axes, common, existing_file, image_size
+from deploykit.progress import Progress
+from deploykit.terminal import as_json, good, pairs, seconds, size, strong
+
+if TYPE_CHECKING:
+    from deploykit_exporters.export import ExportResult
+
+__all__ = ["command"]
+
+
+@click.command("export", cls=DynamicCommand, short_help="Turn a checkpoint into one proven ONNX file.")
+@click.argument("checkpoint", metavar="CKPT")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT.onnx",
+    help="Where to write. Default: beside the checkpoint.",
+)
+@click.option(
+    "--dynamic",
+    callback=axes,
+    metavar="[AXES]",
+    help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",
+)
+@click.option(
+    "--imgsz", callback=image_size, metavar="H[,W]", help="Input size. Default: the checkpoint's own."
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Batch size where it is fixed.",
+)
+@click.option("--opset", type=click.IntRange(1, 99), metavar="N", help="ONNX operator set.")
+@click.option(
+    "--family", metavar="F", help="vit, efficientnet, crossformer or yolo, instead of what is recognised."
+)
+@click.option("--variant", metavar="V", help="Architecture, instead of what is recognised.")
+@click.option("--origin", metavar="O", help="Training library: timm, torchvision, transformers, ...")
+@click.option("--config", type=existing_file, metavar="FILE", help="Training configuration; never executed.")
+@click.option(
+    "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
+)
+@click.option("--features", is_flag=True, help="Export the feature maps instead of the head.")
+@click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
+@click.option("--trust", is_flag=True, help="Allow the file to execute code while it is read.")
+@click.option(
+    "--exporter",
+    type=click.Choice(["torchscript", "dynamo"]),
+    help="Default: what was measured better for the family.",
+)
+@common
+def command(
+    *,
+    checkpoint: str,
+    output: Path | None,
+    dynamic: tuple[str, ...],
+    imgsz: tuple[int, int] | None,
+    batch: int,
+    opset: int | None,
+    family: str | None,
+    variant: str | None,
+    origin: str | None,
+    config: Path | None,
+    labels: Path | None,
+    features: bool,
+    no_simplify: bool,
+    trust: bool,
+    exporter: str | None,
+    json_output: bool,
+) -> None:
+    """Export CKPT to one ONNX file that gives the same answers, and prove it.
+
+    CKPT is a file (.pth, .pt, .ckpt, .bin, .safetensors, .h5), a Hugging Face folder, or a name such as
+    timm:vit_base_patch16_224 or ultralytics:yolo11n.pt. What it holds is recognised; options override.
+    Nothing is written when the ONNX file differs from the checkpoint beyond tolerance (exit code 3).
+    """
+    with Progress() as report:
+        report("Loading torch")
+        from deploykit_exporters.export import export
+        from deploykit_exporters.options import ExportOptions
+
+        options = ExportOptions(
+            output=output,
+            dynamic=dynamic,
+            imgsz=imgsz,
+            batch=batch,
+            opset=opset,
+            family=family,
+            variant=variant,
+            origin=origin,
+            config=config,
+            labels=labels,
+            features=features,
+            simplify=not no_simplify,
+            trust=trust,
+            exporter=exporter,  # type: ignore[arg-type]
+        )
+        result = export(checkpoint, options, report=report)
+    if json_output:
+        click.echo(as_json(result.to_dict()))
+        return
+    for line in result_lines(result, checkpoint):
+        click.echo(line)
+
+
+def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
+    """What was recognised, assumed, proven and written, and what to try next."""
+    spec = result.spec
+    axes_text = axis_ranges(spec.input.dynamic)
+    rows: list[tuple[str, str | list[str]]] = [
+        ("recognised", list(spec.recognised)),
+        ("assumed", list(spec.assumed)),
+        ("notes", list(result.notes)),
+        ("classes", class_sample(spec)),
+        (
+            "input",
+            f"{spec.input.name} {spec.input.dtype} {_shape(result)}"
+            + (f", {axes_text}" if axes_text else ""),
+        ),
+        ("output", f"{', '.join(spec.output.names)} ({spec.output.layout})"),
+        ("proof", parity_lines(spec.parity)),
+        (
+            "graph",
+            f"{result.graph.nodes} nodes, {result.graph.parameters:,} parameters, opset {result.graph.opset}",
+        ),
+        ("time", ", ".join(f"{name} {seconds(value)}" for name, value in result.seconds.items())),
+    ]
+    next_steps = [f"deploykit predict {result.path} IMAGE", f"deploykit bench {result.path}"]
+    if spec.task == "features":
+        next_steps = [f"deploykit inspect {result.path}", f"deploykit bench {result.path}"]
+    return [
+        strong(model_title(spec)),
+        *pairs(rows),
+        "",
+        f"{good('wrote')} {result.path} ({size(result.size_bytes)})",
+        *pairs([("next", next_steps), ("", f"deploykit verify {checkpoint} {result.path} IMAGES")], indent=0),
+    ]
+
+
+def _shape(result: ExportResult) -> str:
+    image = result.spec.input
+    sizes = {"batch": image.batch, "channels": image.channels, "height": image.height, "width": image.width}
+    order = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
+    axes_in_order = [order[letter] for letter in image.layout]
+    return (
+        "[" + ", ".join(axis if axis in image.dynamic else str(sizes[axis]) for axis in axes_in_order) + "]"
+    )

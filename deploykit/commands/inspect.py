@@ -1,0 +1,199 @@
+"""``deploykit inspect``: what a checkpoint or a model file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.options import common, existing_file, image_size
+from deploykit.progress import Progress
+from deploykit.terminal import as_json, pairs, size, strong
+
+if TYPE_CHECKING:
+    from deploykit_exporters.inspect import CheckpointReport, GraphReport
+    from deploykit_runtimes.runner import Runner
+    from deploykit_runtimes.spec import ModelSpec, Preprocess
+
+__all__ = ["command"]
+
+Row = tuple[str, str | list[str]]
+
+
+@click.command("inspect")
+@click.argument("file", metavar="FILE")
+@click.option("--family", metavar="F", help="As for export.")
+@click.option("--variant", metavar="V", help="As for export.")
+@click.option("--origin", metavar="O", help="As for export.")
+@click.option("--config", type=existing_file, metavar="FILE", help="Training configuration; never executed.")
+@click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size to count operations for.")
+@click.option("--features", is_flag=True, help="Describe the feature maps instead of the head.")
+@click.option("--trust", is_flag=True, help="Allow a checkpoint to execute code while it is read.")
+@common
+def command(*, file: str, trust: bool, json_output: bool, **hints: Any) -> None:
+    """Show what FILE holds: a model (.onnx), a checkpoint, a Hugging Face folder, or a model name.
+
+    Recognition is the same as in export, so this is also its rehearsal.
+    """
+    with Progress() as report:
+        if Path(file).suffix == ".onnx":
+            title, rows, data = _model(Path(file), report)
+        else:
+            title, rows, data = _checkpoint(file, trust, hints, report)
+    if json_output:
+        click.echo(as_json(data))
+        return
+    click.echo(strong(title))
+    for line in pairs(rows):
+        click.echo(line)
+
+
+def _checkpoint(
+    file: str, trust: bool, hints: Mapping[str, Any], report: Progress
+) -> tuple[str, list[Row], dict[str, object]]:
+    report("Loading torch")
+    from deploykit_exporters.inspect import inspect_checkpoint
+    from deploykit_exporters.options import ExportOptions, hints_of
+
+    options = ExportOptions(**hints)
+    report("Reading the checkpoint")
+    found = inspect_checkpoint(file, hints=hints_of(options), trust=trust)
+    return model_title(found.spec), _checkpoint_rows(found), {"kind": "checkpoint", **asdict(found)}
+
+
+def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
+    spec = found.spec
+    return [
+        ("file", str(found.path)),
+        ("container", found.container),
+        ("weights under", found.weights_key),
+        ("also holds", ", ".join(found.entries)),
+        ("tensors", str(found.tensors)),
+        ("parameters", f"{found.parameters:,}"),
+        ("operations", _operations(found.flops, spec)),
+        *_spec_rows(spec),
+        ("may be dynamic", axis_ranges(found.axes) or "nothing"),
+        ("notes", list(found.notes)),
+        ("sha256", found.sha256),
+    ]
+
+
+def _model(path: Path, report: Progress) -> tuple[str, list[Row], dict[str, object]]:
+    from deploykit_runtimes.files import sha256_of
+    from deploykit_runtimes.open import open_runner
+
+    report("Opening the model")
+    with open_runner(path) as runner:
+        report("Reading the graph")
+        graph = _graph(path)
+        digest = sha256_of(path)
+        size_bytes = path.stat().st_size
+        rows = _model_rows(path, size_bytes, runner, graph, digest)
+        data: dict[str, object] = {
+            "kind": "model",
+            "path": path,
+            "size_bytes": size_bytes,
+            "sha256": digest,
+            "inputs": [asdict(info) for info in runner.inputs],
+            "outputs": [asdict(info) for info in runner.outputs],
+            "graph": None if graph is None else asdict(graph),
+            "placement": runner.placement().to_dict(),
+            "spec": asdict(runner.spec),
+        }
+        return model_title(runner.spec), rows, data
+
+
+def _graph(path: Path) -> GraphReport | None:
+    """The graph's make-up; None on a machine without the export packages, where models only run."""
+    if find_spec("torch") is None or find_spec("onnx") is None:
+        return None
+    from deploykit_exporters.inspect import inspect_graph
+
+    return inspect_graph(path)
+
+
+def _model_rows(
+    path: Path, size_bytes: int, runner: Runner, graph: GraphReport | None, digest: str
+) -> list[Row]:
+    spec = runner.spec
+    rows: list[Row] = [
+        ("file", f"{path} ({size(size_bytes)})"),
+        ("inputs", [str(info) for info in runner.inputs]),
+        ("outputs", [str(info) for info in runner.outputs]),
+        ("dynamic", axis_ranges(spec.input.dynamic) or "nothing"),
+    ]
+    if graph is not None:
+        operators = ", ".join(f"{name} {count}" for name, count in graph.facts.operators.items())
+        rows += [
+            ("opset", str(graph.facts.opset)),
+            ("operators", f"{graph.facts.nodes}: {operators}"),
+            ("parameters", f"{graph.facts.parameters:,}"),
+            ("operations", "" if graph.flops is None else _operations(graph.flops, spec)),
+        ]
+    else:
+        rows.append(("operators", "not counted: pip install 'deploykit[export]'"))
+    rows += _spec_rows(spec)
+    rows += [("proof", parity_lines(spec.parity)), ("runs as", str(runner.placement())), ("sha256", digest)]
+    return rows
+
+
+def _spec_rows(spec: ModelSpec) -> list[Row]:
+    image = spec.input
+    rows: list[Row] = [
+        ("task", spec.task),
+        ("family", spec.family),
+        ("variant", spec.variant),
+        ("origin", spec.origin),
+        ("classes", class_sample(spec)),
+        (
+            "image size",
+            f"{image.height} x {image.width}, {image.channels} channels, {image.layout} {image.dtype}",
+        ),
+        ("pre-processing", preprocess_text(spec.preprocess)),
+        ("output", f"{', '.join(spec.output.names)}: {spec.output.layout}, {_after(spec)}"),
+        ("exported by", spec.exporter),
+        ("exported from", spec.source),
+        ("recognised", list(spec.recognised)),
+        ("assumed", list(spec.assumed)),
+    ]
+    if spec.inferred:
+        rows.append(("metadata", "none by deploykit: the contract above was inferred from shapes"))
+    return rows
+
+
+def preprocess_text(process: Preprocess) -> str:
+    """What happens to an image, in order and in words."""
+    if process.included:
+        return "inside the graph"
+    steps = []
+    if process.pre_crop:
+        steps.append(f"crop {process.pre_crop:.4g} of the short side")
+    if process.resize != "none":
+        target = " x ".join(map(str, process.resize_to))
+        steps.append(f"{process.resize} to {target} ({process.interpolation}, {process.resampler})")
+    if process.crop:
+        steps.append(f"centre crop {process.crop[0]} x {process.crop[1]}")
+    steps.append(f"{process.color}, times {process.scale:.6g}")
+    steps.append(f"mean {_numbers(process.mean)}, std {_numbers(process.std)}")
+    return "; ".join(steps)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def _after(spec: ModelSpec) -> str:
+    if spec.output.nms:
+        return "no suppression needed"
+    if spec.task in ("classify", "features"):
+        return "nothing left to do" if spec.output.activation == "none" else f"{spec.output.activation} to do"
+    return f"suppression to do (conf {spec.output.conf:g}, iou {spec.output.iou:g})"
+
+
+def _operations(flops: int, spec: ModelSpec) -> str:
+    return f"{flops / 1e9:.3g} GFLOPs at {spec.input.height} x {spec.input.width} (a multiply-add counts two)"

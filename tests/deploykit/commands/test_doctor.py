@@ -1,0 +1,47 @@
+"""`deploykit doctor` on this machine and on made-up ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploykit.cli import main
+from deploykit.doctor.machine import Machine
+from deploykit.machine import Cpu
+
+Output = pytest.CaptureFixture[str]
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
+    machine = Machine(python="p", system="s", cpu=Cpu(model="m", architecture="a"), **facts)  # type: ignore[arg-type]
+    monkeypatch.setattr("deploykit.doctor.machine.collect", lambda report: machine)
+
+
+def test_this_machine_runs_models(capsys: Output) -> None:
+    assert main(["doctor", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert "ort-cpu" in data["ready"]
+    assert data["machine"]["packages"]["onnxruntime"]
+
+
+def test_a_bare_machine_exits_with_1_and_prints_the_fix(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    pretend(monkeypatch)
+    assert main(["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "pip install 'deploykit[cpu]'" in output
+    assert "No engine runs here." in output
+
+
+def test_both_wheels_exit_with_1(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    from deploykit.doctor.probe import Probe
+
+    pretend(
+        monkeypatch,
+        packages={"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"},
+        probes={"ort-cpu": Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")},
+    )
+    assert main(["doctor"]) == 1
+    assert "both installed" in capsys.readouterr().out

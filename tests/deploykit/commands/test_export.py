@@ -1,0 +1,159 @@
+"""`deploykit export`, `verify` and `inspect` over a checkpoint written by timm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+
+from deploykit.cli import main
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., nn.Module]) -> Path:
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1)
+    path = tmp_path_factory.mktemp("checkpoint") / "vit.pth"
+    torch.save(perturb(model).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Path:
+    path = checkpoint.with_name("exported.onnx")
+    assert main(["export", "--dynamic", "batch", str(checkpoint), "-o", str(path)]) == 0
+    return path
+
+
+def test_print_tells_what_was_recognised_assumed_and_proven(
+    checkpoint: Path, tmp_path: Path, capsys: Output
+) -> None:
+    target = tmp_path / "a.onnx"
+    assert main(["export", str(checkpoint), "--dynamic", "-o", str(target)]) == 0
+    output = capsys.readouterr().out
+    for expected in (
+        "recognised",
+        "assumed",
+        "max abs",
+        "top-1",
+        "opset",
+        "nodes",
+        "time",
+        "wrote",
+        "height ",
+    ):
+        assert expected in output
+    assert f"deploykit predict {target}" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_json(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("ant\nbee\ncrow\n")
+    target = tmp_path / "b.onnx"
+    args = ["export", str(checkpoint), "--json", "--labels", str(labels), "-o", str(target), "--batch", "2"]
+    assert main(args) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["path"] == str(target)
+    assert data["metadata"]["deploykit.classes"] == "ant\nbee\ncrow"
+    assert data["metadata"]["deploykit.input.batch"] == "2"
+    assert data["size_bytes"] == target.stat().st_size
+
+
+def test_default_output_is_beside_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(checkpoint.read_bytes())
+    assert main(["export", str(copy)]) == 0
+    assert (tmp_path / "copy.onnx").is_file()
+
+
+def test_verify_passes_on_own_images(
+    checkpoint: Path, exported: Path, tmp_path: Path, photos: dict[str, np.ndarray], capsys: Output
+) -> None:
+    image = tmp_path / "cat.png"
+    Image.fromarray(photos["cat"]).save(image)
+    assert main(["verify", str(checkpoint), str(exported), str(image), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["passed"] is True
+    assert data["images"] == [str(image)]
+    assert main(["verify", str(checkpoint), str(exported)]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+def test_verify_exits_with_3_when_weights_differ(
+    checkpoint: Path, exported: Path, tmp_path: Path, capsys: Output
+) -> None:
+    state = torch.load(checkpoint)
+    state["head.bias"] += 1
+    other = tmp_path / "other.pth"
+    torch.save(state, other)
+    assert main(["verify", str(other), str(exported), "--json"]) == 3
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert data["passed"] is False
+    assert "logits" in data["problem"]
+    assert captured.err.count("error:") == 1
+
+
+def test_inspect_the_checkpoint(checkpoint: Path, capsys: Output) -> None:
+    assert main(["inspect", str(checkpoint)]) == 0
+    output = capsys.readouterr().out
+    for expected in ("vit", "timm", "3, names unknown", "GFLOPs", "may be dynamic", "parameters"):
+        assert expected in output
+    assert main(["inspect", str(checkpoint), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["num_classes"] == 3
+
+
+def test_inspect_the_export(exported: Path, capsys: Output) -> None:
+    assert main(["inspect", str(exported)]) == 0
+    output = capsys.readouterr().out
+    for expected in ("operators", "LayerNormalization", "batch 1..", "max abs", "vit.pth", "opset"):
+        assert expected in output
+    assert main(["inspect", str(exported), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["spec"]["parity"]["tolerance"] == pytest.approx(1e-4)
+    assert data["graph"]["facts"]["opset"] >= 17
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not a checkpoint at all", b"\x80\x04."])
+def test_a_hostile_or_damaged_checkpoint_writes_nothing(
+    content: bytes, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "bad.pth").write_bytes(content)
+    code = main(["export", str(tmp_path / "bad.pth")])
+    assert 0 < code < 70
+    assert "bad.pth" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["-o", "{folder}"], 2),
+        (["-o", "model.txt"], 2),
+        (["--opset", "3"], 2),
+        (["--family", "resnet"], 2),
+        (["--labels", "{checkpoint}"], 2),
+    ],
+)
+def test_options_that_cannot_be_met(
+    args: list[str], code: int, checkpoint: Path, tmp_path: Path, capsys: Output
+) -> None:
+    filled = [arg.format(folder=tmp_path, checkpoint=checkpoint) for arg in args]
+    assert main(["export", str(checkpoint), *filled]) == code
+    assert "error" in capsys.readouterr().err.lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_checkpoint(tmp_path: Path, capsys: Output) -> None:
+    assert main(["export", str(tmp_path / "missing.pth")]) not in (0, 70)
+    assert "missing.pth" in capsys.readouterr().err

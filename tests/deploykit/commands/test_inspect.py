@@ -1,0 +1,64 @@
+"""`deploykit inspect` of model files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from deploykit_runtimes.spec import Preprocess
+
+from deploykit.cli import main
+from deploykit.commands.inspect import preprocess_text
+from deploykit.doctor.tiny import tiny_model
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_model())
+    return str(path)
+
+
+def test_a_foreign_model(model: str, capsys: Output) -> None:
+    assert main(["inspect", model]) == 0
+    output = capsys.readouterr().out
+    for expected in (
+        "images float32 [1, 3, 8, 8]",
+        "logits float32 [1, 3]",
+        "inferred from shapes",
+        "sha256",
+    ):
+        assert expected in output
+
+
+def test_json_has_the_contract(model: str, capsys: Output) -> None:
+    assert main(["inspect", model, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["spec"]["input"]["height"] == 8
+    assert data["spec"]["inferred"] is True
+    assert data["outputs"] == [{"name": "logits", "dtype": "float32", "shape": [1, 3]}]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", tiny_model()[:40]])
+def test_damaged_models_are_refused(content: bytes, tmp_path: Path, capsys: Output) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    assert main(["inspect", str(path)]) == 5
+    assert "bad.onnx" in capsys.readouterr().err
+
+
+def test_a_missing_model(capsys: Output) -> None:
+    assert main(["inspect", "missing.onnx"]) == 5
+    assert "missing.onnx" in capsys.readouterr().err
+
+
+def test_preprocessing_in_words() -> None:
+    tensorflow = Preprocess(
+        pre_crop=0.875, resize="stretch", resize_to=(224, 224), interpolation="bicubic", mean=(0.5,) * 3
+    )
+    text = preprocess_text(tensorflow)
+    assert text.startswith("crop 0.875 of the short side; stretch to 224 x 224 (bicubic, pillow); rgb")
+    assert preprocess_text(Preprocess(included=True)) == "inside the graph"

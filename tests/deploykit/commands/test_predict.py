@@ -1,0 +1,112 @@
+"""`deploykit predict` over a real ONNX file and real pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploykit.cli import main
+from deploykit.doctor.tiny import tiny_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_model())
+    return str(path)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, photos: dict[str, np.ndarray]) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    Image.fromarray(photos["cat"]).save(folder / "a.jpg")
+    Image.fromarray(photos["rocket"]).save(folder / "b.png")
+    Image.fromarray(photos["coffee"]).save(folder / "more" / "a.jpg")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_one_line_per_image(model: str, pictures: Path, capsys: Output) -> None:
+    assert main(["predict", model, str(pictures), "--top-k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [str(pictures / "a.jpg"), str(pictures / "b.png")]
+    assert all(line.count("class ") == 2 for line in lines)
+
+
+def test_json_carries_answers_placement_and_times(model: str, pictures: Path, capsys: Output) -> None:
+    assert main(["predict", model, str(pictures), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["placement"]["providers"] == {"CPUExecutionProvider": 2}
+    assert set(data["timings_ms"]) == {"decode", "preprocess", "infer", "postprocess"}
+    assert [len(entry["top"]) for entry in data["results"]] == [3, 3]
+    assert data["failed"] == 0
+
+
+def test_globs_and_repeated_names(model: str, pictures: Path, capsys: Output) -> None:
+    args = [str(pictures / "**" / "*.jpg"), str(pictures / "a.jpg")]
+    assert main(["predict", model, *args, "--json"]) == 0
+    found = [entry["image"] for entry in json.loads(capsys.readouterr().out)["results"]]
+    assert sorted(found) == [str(pictures / "a.jpg"), str(pictures / "more" / "a.jpg")]
+
+
+def test_a_bad_image_does_not_stop_the_others(model: str, pictures: Path, capsys: Output) -> None:
+    (pictures / "aa.jpg").write_bytes((pictures / "a.jpg").read_bytes()[:200])
+    assert main(["predict", model, str(pictures)]) == 8
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "aa.jpg" in captured.err
+    assert "1 of 3 images" in captured.err
+    assert main(["predict", model, str(pictures), "--json"]) == 8
+    data = json.loads(capsys.readouterr().out)
+    assert [("error" in entry) for entry in data["results"]] == [False, True, False]
+
+
+def test_saved_pictures_keep_names_and_never_collide(model: str, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "deep"
+    args = ["predict", model, str(pictures), str(pictures / "more"), "--save", str(target)]
+    for _ in range(2):
+        assert main(args) == 0
+        assert sorted(path.name for path in target.iterdir()) == ["a-2.jpg", "a.jpg", "b.png"]
+    with Image.open(target / "b.png") as saved, Image.open(pictures / "b.png") as source:
+        assert saved.size == source.size
+        assert not np.array_equal(np.asarray(saved), np.asarray(source))
+
+
+def test_saving_beside_the_sources_never_replaces_them(model: str, pictures: Path) -> None:
+    before = (pictures / "a.jpg").read_bytes()
+    assert main(["predict", model, str(pictures / "a.jpg"), "--save", str(pictures)]) == 0
+    assert (pictures / "a.jpg").read_bytes() == before
+    assert (pictures / "a-2.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "expected"),
+    [
+        (["nothing-*.jpg"], 8, "nothing-*.jpg"),
+        (["{folder}", "--conf", "1.5"], 2, "--conf"),
+        (["{folder}", "--runtime", "abacus"], 2, "ort-cpu"),
+        (["{folder}", "--runtime", "ort-cuda"], 7, "CUDAExecutionProvider"),
+        (["{folder}", "--batch", "4"], 2, "batch"),
+        (["{folder}", "--imgsz", "16"], 8, "8"),
+        ([], 2, "IMAGE"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    args: list[str], code: int, expected: str, model: str, pictures: Path, capsys: Output
+) -> None:
+    filled = [arg.format(folder=pictures) for arg in args]
+    assert main(["predict", model, *filled]) == code
+    assert expected in capsys.readouterr().err
+
+
+def test_a_model_that_is_none(pictures: Path, capsys: Output) -> None:
+    assert main(["predict", str(pictures / "notes.txt"), str(pictures)]) == 5
+    assert "not a valid ONNX model" in capsys.readouterr().err

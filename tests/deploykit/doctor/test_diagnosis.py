@@ -1,0 +1,121 @@
+"""Made-up machines, and what the doctor says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deploykit.doctor.diagnosis import Finding, diagnose
+from deploykit.doctor.machine import Machine
+from deploykit.doctor.probe import Probe
+from deploykit.machine import Cpu
+
+RUNS = Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")
+BARE = Machine(python="CPython 3.12", system="Linux", cpu=Cpu(model="m", architecture="x86_64"))
+CPU_ONLY = replace(BARE, packages={"onnxruntime": "1.32.0"}, probes={"ort-cpu": RUNS})
+GPU = replace(
+    BARE,
+    packages={"onnxruntime-gpu": "1.31.1"},
+    nvidia_gpu=True,
+    nvidia_driver=True,
+    probes={
+        "ort-cpu": RUNS,
+        "ort-cuda": Probe(ok=True, detail="onnxruntime 1.31.1 on cuda"),
+        "ort-trt": Probe(ok=True, detail="onnxruntime 1.31.1 on tensorrt"),
+    },
+)
+
+
+def engine(machine: Machine, name: str) -> Finding:
+    return next(found for found in diagnose(machine).engines if found.name == name)
+
+
+def test_a_bare_machine_runs_nothing_and_is_told_the_pip_lines() -> None:
+    found = diagnose(BARE)
+    assert not found.ok
+    assert found.ready == ()
+    assert engine(BARE, "ort-cpu").fix == "pip install 'deploykit[cpu]'"
+    assert engine(BARE, "openvino").fix == "pip install 'deploykit[openvino]'"
+    assert found.abilities[0].fix == "pip install 'deploykit[export]'"
+
+
+def test_one_engine_is_enough() -> None:
+    found = diagnose(CPU_ONLY)
+    assert found.ok
+    assert found.ready == ("ort-cpu",)
+    assert "no NVIDIA GPU" in engine(CPU_ONLY, "ort-cuda").detail
+
+
+def test_both_wheels_are_a_conflict_with_one_line_to_fix_it() -> None:
+    machine = replace(CPU_ONLY, packages={"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
+    found = diagnose(machine)
+    assert not found.ok
+    (conflict,) = found.conflicts
+    assert conflict.fix == ("pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'deploykit[cpu]'")
+    with_driver = diagnose(replace(machine, nvidia_driver=True)).conflicts[0]
+    assert with_driver.fix.endswith("'deploykit[gpu]'")
+
+
+def test_a_gpu_machine_that_works() -> None:
+    assert diagnose(GPU).ready == ("ort-cpu", "ort-cuda", "ort-trt")
+
+
+def test_a_gpu_with_the_cpu_wheel_is_told_to_swap_it() -> None:
+    machine = replace(CPU_ONLY, nvidia_gpu=True, nvidia_driver=True)
+    assert engine(machine, "ort-cuda").fix == ("pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'")
+
+
+def test_a_missing_driver_is_told() -> None:
+    found = engine(replace(GPU, nvidia_driver=False), "ort-cuda")
+    assert not found.ok
+    assert "libcuda.so.1" in found.detail
+    assert "driver" in found.fix
+
+
+def test_missing_tensorrt_names_the_version_that_the_wheel_links_to() -> None:
+    libraries = {"cuda": (), "tensorrt": ("libnvinfer.so.10", "libnvonnxparser.so.10")}
+    machine = replace(GPU, missing_libraries=libraries)
+    assert engine(machine, "ort-cuda").ok
+    found = engine(machine, "ort-trt")
+    assert "libnvinfer.so.10" in found.detail
+    assert found.fix == "pip install 'tensorrt==10.*'"
+
+
+def test_missing_cuda_libraries_come_before_tensorrt() -> None:
+    machine = replace(GPU, missing_libraries={"cuda": ("libcublas.so.13",)})
+    for name in ("ort-cuda", "ort-trt"):
+        assert engine(machine, name).fix == "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+
+
+def test_an_engine_that_failed_says_why_and_what_to_do() -> None:
+    machine = replace(CPU_ONLY, probes={"ort-cpu": Probe(ok=False, detail="undefined symbol: x")})
+    found = engine(machine, "ort-cpu")
+    assert (found.ok, found.detail) == (False, "undefined symbol: x")
+    assert found.fix
+
+
+def test_an_engine_without_an_adapter_is_not_called_ready() -> None:
+    machine = replace(
+        BARE, packages={"openvino": "2026.4"}, probes={"openvino": Probe(ok=True, detail="openvino 2026.4")}
+    )
+    found = diagnose(machine)
+    ready = "openvino" in found.ready
+    assert ready != ("no --runtime" in engine(machine, "openvino").detail)
+
+
+def test_ultralytics_licence_is_named() -> None:
+    for packages in ({}, {"ultralytics": "8.4.190"}):
+        assert "AGPL-3.0" in diagnose(replace(BARE, packages=packages)).abilities[1].detail
+
+
+def test_a_tiny_container_is_a_conflict() -> None:
+    machine = replace(CPU_ONLY, cpu=Cpu(model="m", architecture="x", memory_limit=128 << 20))
+    assert "128 MB" in diagnose(machine).conflicts[0].detail
+
+
+@pytest.mark.parametrize("machine", [BARE, CPU_ONLY, GPU, replace(GPU, nvidia_driver=False)])
+def test_whatever_does_not_work_comes_with_one_line(machine: Machine) -> None:
+    found = diagnose(machine)
+    for finding in (*found.engines, *found.abilities, *found.conflicts):
+        assert finding.ok or (finding.fix and "\n" not in finding.fix)
