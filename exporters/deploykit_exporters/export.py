@@ -89,6 +89,7 @@ def export(
         CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
     """
     options = options or ExportOptions()
+    output = _output_path(checkpoint, options)
     clock = _Clock(report or (lambda _: None))
     with clock.stage("read", "Reading the checkpoint"):
         loaded = load_checkpoint(checkpoint, hints_of(options), trust=options.trust)
@@ -96,7 +97,6 @@ def export(
         exporter = options.exporter or built.exporter
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
         spec = _final_spec(loaded, options, exporter, opset)
-    output = _output_path(checkpoint, options)
     with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
         raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
     model, notes = raw, list(loaded.checkpoint.notes) + list(built.notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -135,10 +137,30 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto | None:
     import onnxsim
 
     try:
-        simplified, checked = onnxsim.simplify(model)
+        with _muted_output():
+            simplified, checked = onnxsim.simplify(model)
     except RuntimeError:
         return None
     return simplified if checked else None
+
+
+@contextmanager
+def _muted_output() -> Iterator[None]:
+    """Keep what compiled code prints off the terminal and out of --json: onnxsim reports every constant
+    that it leaves alone as a warning."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        for descriptor in (*kept, nowhere):
+            os.close(descriptor)
 
 
 def set_metadata(model: onnx.ModelProto, spec: ModelSpec, version: str) -> None:

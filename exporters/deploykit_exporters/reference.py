@@ -16,9 +16,20 @@ __all__ = ["TorchRunner"]
 
 
 class TorchRunner:
-    """A built model in torch eager mode on the CPU. Keeps the ``Runner`` protocol."""
+    """A built model in torch eager mode on the CPU. Keeps the ``Runner`` protocol.
 
-    def __init__(self, built: BuiltModel, spec: ModelSpec | None = None) -> None:
+    Args:
+        built: The model.
+        spec: Its spec with the dynamic axes to allow; None: ``built.spec``.
+        threads: Threads inside one operator, for this whole process (torch knows no narrower
+            setting); None leaves torch's own choice.
+    """
+
+    def __init__(
+        self, built: BuiltModel, spec: ModelSpec | None = None, *, threads: int | None = None
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
         self._module = built.module.eval()
         self._spec = spec or built.spec
         image = self._spec.input

@@ -23,13 +23,11 @@ SINGLE_FILE_LIMIT = 2_000_000_000
 """Bytes of weights that still fit into one file with the graph around them."""
 
 
-def save_model(
-    model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelSpec, limit: int = SINGLE_FILE_LIMIT
-) -> tuple[Path, ...]:
+def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelSpec) -> tuple[Path, ...]:
     """Write the model with its spec to ``draft``, which will be renamed to ``final``.
 
     Returns:
-        The files written: the draft, and the weights beside it when they exceed ``limit`` bytes.
+        The files written: the draft, and the weights beside it when they exceed ``SINGLE_FILE_LIMIT``.
     """
     import onnx
 
@@ -37,7 +35,7 @@ def save_model(
 
     set_metadata(model, spec, deploykit_exporters.__version__)
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if weights <= limit:
+    if weights <= SINGLE_FILE_LIMIT:
         onnx.save_model(model, draft)
         return (draft,)
     digest = hashlib.sha256()

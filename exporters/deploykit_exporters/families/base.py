@@ -66,7 +66,9 @@ class OutputGroup:
         axis, start, stop: The slice; ``axis`` None means the whole output.
         kind: ``scores``: top-1 over ``axis`` is compared too (class axis of logits); ``values``: only
             differences; ``detections``: rows [N, K, 6+] of an end-to-end head, compared as sets of
-            detections above a small score, because ties may swap rows.
+            detections that are not tied with the last place, because ties may swap rows.
+        floor: Smallest scale to compare against. Activated scores live in 0..1 whatever their largest
+            value is: a floor of 0.01 lets a score of 1e-5 be off by 1e-6, not by 1e-9.
     """
 
     output: str
@@ -74,6 +76,7 @@ class OutputGroup:
     axis: int | None = None
     start: int | None = None
     stop: int | None = None
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
