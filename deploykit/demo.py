@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -173,13 +172,14 @@ def compare(weights: Path, model: Path, *, seconds: float) -> BenchReport:
     from deploykit_exporters.families.base import Hints
     from deploykit_exporters.load import load_checkpoint
     from deploykit_exporters.reference import TorchRunner
+    from deploykit_runtimes.cores import usable_cores
     from deploykit_runtimes.open import open_runner
 
     from deploykit.benchmark.environment import read_environment
     from deploykit.benchmark.report import BenchReport
     from deploykit.benchmark.run import bench_runners, model_facts
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cores()
     with open_runner(model, threads=threads) as onnx:
         spec = onnx.spec
         torch = TorchRunner(load_checkpoint(weights, Hints()).built, spec, threads=threads)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from deploykit_runtimes.cores import usable_cores
+
 __all__ = ["Cpu", "installed", "read_cpu"]
 
 FLAGS_OF_INTEREST = (
@@ -59,7 +61,7 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
         architecture=platform.machine(),
         flags=_flags(_field(info, "flags", "Features")),
         cores=os.cpu_count() or 1,
-        usable=_usable_cores(),
+        usable=usable_cores(),
         quota=_quota(root),
         mhz=khz / 1000 if khz else _number(_field(info, "cpu MHz")),
         governor=_text(frequency / "scaling_governor"),
@@ -77,12 +79,6 @@ def installed(*names: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _text(path: Path) -> str:

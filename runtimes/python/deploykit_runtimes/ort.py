@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailableError
 from deploykit_runtimes.foreign import infer_spec
 from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
@@ -165,7 +166,7 @@ def _open_session(ort: Any, path: Path, device: Device, threads: int | None) -> 
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = 3
     # Spinning this long before sleeping is as fast as spinning for ever, at half the CPU use.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")

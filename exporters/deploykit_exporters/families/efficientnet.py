@@ -1,0 +1,203 @@
+"""EfficientNets of timm, torchvision, lukemelas, mmpretrain and Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
+
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import torch
+
+    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size
+    from deploykit_exporters.nets.efficientnet import EfficientNetPlan
+
+__all__ = ["FAMILY", "EfficientNetFamily"]
+
+_ORIGINS = ("lukemelas", "torchvision", "mmpretrain", "keras", "timm")
+_MAX_BATCH = 1024
+_MIN_SIDE = 32
+_MAX_SIDE = 4096
+_HEAD = ("conv_head.", "bn2.", "classifier.")
+
+
+def _dialect(origin: str) -> ModuleType:
+    return import_module(f"deploykit_exporters.dialects.efficientnet_{origin}")
+
+
+class EfficientNetFamily:
+    """Recognises EfficientNets by their keys and builds them from their shapes."""
+
+    name = "efficientnet"
+
+    def match(self, checkpoint: Checkpoint) -> Match | None:
+        for view in checkpoint.views():
+            for origin in _ORIGINS:
+                if _dialect(origin).matches(view.tensors):
+                    return Match(family=self.name, origin=origin, score=0.9, prefix=view.prefix)
+        return None
+
+    def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
+        import torch
+
+        from deploykit_exporters.dialects.efficientnet_names import name_in_file
+        from deploykit_exporters.dialects.loading import load_strict
+        from deploykit_exporters.nets.efficientnet import EfficientNet
+
+        tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+        source: EfficientNetSource = _dialect(match.origin).read(checkpoint, tensors, hints)
+        _check_variant(source.plan, hints)
+        if not (source.plan.classes or hints.features):
+            raise CheckpointError(
+                f"{checkpoint.path.name} is an EfficientNet without a classifier.",
+                hint="Export its feature maps with --features.",
+            )
+        with torch.device("meta"):
+            module = EfficientNet(source.plan, features=hints.features)
+        load_strict(
+            module,
+            _needed(source, features=hints.features),
+            source=checkpoint.path.name,
+            name=partial(name_in_file, source.names),
+        )
+        found = _Found(checkpoint=checkpoint, match=match, hints=hints, source=source)
+        return BuiltModel(
+            module=module,
+            spec=_spec(found),
+            axes=_axes(found.size),
+            groups=_groups(source.plan, features=hints.features),
+            exporter="torchscript",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Everything that is known about a checkpoint."""
+
+    checkpoint: Checkpoint
+    match: Match
+    hints: Hints
+    source: EfficientNetSource
+
+    @property
+    def plan(self) -> EfficientNetPlan:
+        return self.source.plan
+
+    @property
+    def size(self) -> Size:
+        return self.hints.imgsz or self.source.image_size
+
+
+def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
+    """Refuse a --variant of other depths or widths than the weights have.
+
+    Raises:
+        OptionError: says which variant the weights are.
+    """
+    from deploykit_exporters.dialects.efficientnet_names import compound_name, parse_compound
+
+    asked, found = parse_compound(hints.variant or ""), compound_name(plan)
+    if asked and found and asked != found:
+        raise OptionError(
+            f"--variant {hints.variant} names an EfficientNet {asked}, but the weights are a {found}'s.",
+            hint="Leave --variant out: depths and widths are read from the weights.",
+        )
+
+
+def _needed(source: EfficientNetSource, *, features: bool) -> dict[str, torch.Tensor]:
+    head = _HEAD if features else ()
+    return {key: tensor for key, tensor in source.tensors.items() if not key.startswith(head)}
+
+
+def _axes(size: Size) -> dict[str, AxisRange]:
+    side = AxisRange(min=min(_MIN_SIDE, *size), max=max(_MAX_SIDE, *size))
+    return {"batch": AxisRange(min=1, max=_MAX_BATCH), "height": side, "width": side}
+
+
+def _groups(plan: EfficientNetPlan, *, features: bool) -> tuple[OutputGroup, ...]:
+    if features:
+        return tuple(OutputGroup(output=name) for name in _map_names(plan))
+    return (OutputGroup(output="logits", kind="scores", axis=1),)
+
+
+def _map_names(plan: EfficientNetPlan) -> tuple[str, ...]:
+    halvings = sum(stage[0].stride == 2 for stage in plan.stages)
+    return tuple(f"stage{index}" for index in range(halvings + 1))
+
+
+def _spec(found: _Found) -> ModelSpec:
+    plan, source, hints = found.plan, found.source, found.hints
+    classes, assumed_classes = ((), ()) if hints.features else _classes(found)
+    assumed_preprocess = (
+        () if source.preprocess_from else (f"Pre-processing is the usual one of {found.match.origin}.",)
+    )
+    return ModelSpec(
+        task="features" if hints.features else "classify",
+        family="efficientnet",
+        variant=source.variant or _custom_name(plan),
+        origin=found.match.origin,
+        input=InputSpec(height=found.size[0], width=found.size[1], channels=plan.channels),
+        preprocess=source.preprocess(found.size),
+        output=_output(source, features=hints.features),
+        classes=classes,
+        num_classes=0 if hints.features else plan.classes,
+        source=found.checkpoint.path.name,
+        source_sha256=found.checkpoint.sha256,
+        recognised=_recognised(found),
+        assumed=(*source.assumed, *assumed_preprocess, *assumed_classes),
+    )
+
+
+def _output(source: EfficientNetSource, *, features: bool) -> OutputSpec:
+    if features:
+        names = _map_names(source.plan)
+        strides = tuple(2 ** (index + 1) for index in range(len(names)))
+        return OutputSpec(names=names, layout="features", strides=strides)
+    activation: Activation = "sigmoid" if source.sigmoid or source.plan.classes == 1 else "softmax"
+    return OutputSpec(names=("logits",), layout="logits", activation=activation)
+
+
+def _custom_name(plan: EfficientNetPlan) -> str:
+    depths = "-".join(str(len(stage)) for stage in plan.stages)
+    return f"custom (stem {plan.stem}, depths {depths}, head {plan.head})"
+
+
+def _classes(found: _Found) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names, and what was assumed about them."""
+    from deploykit_exporters.dialects.imagenet import imagenet_class_names
+
+    labels, count = found.hints.labels, found.plan.classes
+    if labels is not None:
+        if len(labels) != count:
+            raise OptionError(f"--labels gives {len(labels)} names, the model has {count} classes.")
+        return labels, ()
+    if len(found.source.classes) == count:
+        return found.source.classes, ()
+    if count == 1000:
+        return imagenet_class_names(), ("The 1000 classes are those of ImageNet-1k.",)
+    return (), ()
+
+
+def _recognised(found: _Found) -> tuple[str, ...]:
+    plan = found.plan
+    blocks = sum(len(stage) for stage in plan.stages)
+    padding = "TensorFlow's SAME padding" if plan.padding == "same" else "symmetric padding"
+    sentence = (
+        f"An EfficientNet in {found.match.origin}'s form: {blocks} blocks in {len(plan.stages)} stages, "
+        f"{plan.activation}, {padding}, BatchNorm eps {plan.eps:g}."
+    )
+    if found.source.preprocess_from:
+        return sentence, f"Pre-processing is from {found.source.preprocess_from}."
+    return (sentence,)
+
+
+FAMILY = EfficientNetFamily()

@@ -1,0 +1,239 @@
+"""EfficientNet, EfficientNetV2, -Lite and -EdgeTPU from the shape of their weights.
+
+Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019) and
+"EfficientNetV2: Smaller Models and Faster Training" (ICML 2021). Parameter names are timm's, into which
+every dialect is translated.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deploykit_exporters.nets.same_padding import SameConv2d
+
+__all__ = ["Activation", "BlockKind", "BlockPlan", "EfficientNet", "EfficientNetPlan", "Padding"]
+
+Activation = Literal["silu", "relu6", "relu"]
+Padding = Literal["same", "symmetric"]
+BlockKind = Literal["inverted", "separable", "edge", "plain"]
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "relu6": nn.ReLU6, "relu": nn.ReLU}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPlan:
+    """One block: ``inverted`` (MBConv), ``separable`` (MBConv without expansion), ``edge``
+    (Fused-MBConv) or ``plain`` (one convolution).
+
+    Attributes:
+        inputs, middle, outputs: Channels before, inside and after the block.
+        reduced: Channels inside squeeze-and-excitation; 0 for none.
+        kernel, stride: Of the spatial convolution.
+        residual: The input is added to the output.
+    """
+
+    kind: BlockKind
+    inputs: int
+    middle: int
+    outputs: int
+    reduced: int
+    kernel: int
+    stride: int
+    residual: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetPlan:
+    """What is built.
+
+    Attributes:
+        stages: The blocks of each stage.
+        stem: Channels of the stem.
+        head: Channels of the last convolution.
+        classes: Size of the classifier; 0 for none.
+        padding: ``same`` as TensorFlow pads (more at the bottom and right, depending on the size), or
+            ``symmetric``.
+        eps: Of every BatchNorm.
+    """
+
+    stages: tuple[tuple[BlockPlan, ...], ...]
+    stem: int
+    head: int
+    classes: int
+    padding: Padding
+    activation: Activation
+    eps: float
+    channels: int = 3
+
+
+class EfficientNet(nn.Module):
+    """Images float32 [N, C, H, W] -> logits [N, classes], or the last map of each resolution.
+
+    With ``features`` the forward returns the maps at strides 2, 4, 8, 16 and 32, finest first.
+    """
+
+    def __init__(self, plan: EfficientNetPlan, *, features: bool = False) -> None:
+        super().__init__()
+        self.plan = plan
+        self.features = features
+        self.conv_stem = _conv(plan, (plan.channels, plan.stem), 3, 2)
+        self.bn1 = _norm(plan, plan.stem)
+        self.blocks = nn.Sequential(*(nn.Sequential(*(_block(plan, b) for b in s)) for s in plan.stages))
+        if not features:
+            self.conv_head = nn.Conv2d(plan.stages[-1][-1].outputs, plan.head, 1, bias=False)
+            self.bn2 = _norm(plan, plan.head)
+            self.classifier = nn.Linear(plan.head, plan.classes)
+        self.act = _ACTIVATIONS[plan.activation]()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        x = self.act(self.bn1(self.conv_stem(images)))
+        if self.features:
+            return self._maps(x)
+        x = self.act(self.bn2(self.conv_head(self.blocks(x))))
+        logits: torch.Tensor = self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+    def _maps(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = []
+        for stage, blocks in zip(self.plan.stages, self.blocks, strict=True):
+            if stage[0].stride == 2:
+                maps.append(x)
+            x = blocks(x)
+        return (*maps, x)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention from the pooled map (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int, reduced: int, activation: Activation) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(channels, reduced, 1)
+        self.act1 = _ACTIVATIONS[activation]()
+        self.conv_expand = nn.Conv2d(reduced, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = F.adaptive_avg_pool2d(x, 1)
+        gate: torch.Tensor = self.conv_expand(self.act1(self.conv_reduce(pooled)))
+        return x * gate.sigmoid()
+
+
+class _Block(nn.Module):
+    """Shared by all kinds: the residual connection and the activation."""
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__()
+        self.residual = block.residual
+        self.act = _ACTIVATIONS[plan.activation]()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.transform(x)
+        return x + y if self.residual else y
+
+    @abstractmethod
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        """The block without its residual connection."""
+
+
+class Inverted(_Block):
+    """Expand, depthwise convolution, squeeze-and-excitation, project."""
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__(plan, block)
+        self.conv_pw = nn.Conv2d(block.inputs, block.middle, 1, bias=False)
+        self.bn1 = _norm(plan, block.middle)
+        self.conv_dw = _depthwise(plan, block, block.middle)
+        self.bn2 = _norm(plan, block.middle)
+        self.se = _excite(plan, block)
+        self.conv_pwl = nn.Conv2d(block.middle, block.outputs, 1, bias=False)
+        self.bn3 = _norm(plan, block.outputs)
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.bn1(self.conv_pw(x)))
+        x = self.se(self.act(self.bn2(self.conv_dw(x))))
+        return cast("torch.Tensor", self.bn3(self.conv_pwl(x)))
+
+
+class Separable(_Block):
+    """Depthwise convolution, squeeze-and-excitation, project."""
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__(plan, block)
+        self.conv_dw = _depthwise(plan, block, block.inputs)
+        self.bn1 = _norm(plan, block.inputs)
+        self.se = _excite(plan, block)
+        self.conv_pw = nn.Conv2d(block.inputs, block.outputs, 1, bias=False)
+        self.bn2 = _norm(plan, block.outputs)
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.se(self.act(self.bn1(self.conv_dw(x))))
+        return cast("torch.Tensor", self.bn2(self.conv_pw(x)))
+
+
+class Edge(_Block):
+    """One full convolution that expands, squeeze-and-excitation, project."""
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__(plan, block)
+        self.conv_exp = _conv(plan, (block.inputs, block.middle), block.kernel, block.stride)
+        self.bn1 = _norm(plan, block.middle)
+        self.se = _excite(plan, block)
+        self.conv_pwl = nn.Conv2d(block.middle, block.outputs, 1, bias=False)
+        self.bn2 = _norm(plan, block.outputs)
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.se(self.act(self.bn1(self.conv_exp(x))))
+        return cast("torch.Tensor", self.bn2(self.conv_pwl(x)))
+
+
+class Plain(_Block):
+    """One convolution, normalised and activated."""
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__(plan, block)
+        self.conv = _conv(plan, (block.inputs, block.outputs), block.kernel, block.stride)
+        self.bn1 = _norm(plan, block.outputs)
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        return cast("torch.Tensor", self.act(self.bn1(self.conv(x))))
+
+
+_BLOCKS: dict[BlockKind, type[_Block]] = {
+    "inverted": Inverted,
+    "separable": Separable,
+    "edge": Edge,
+    "plain": Plain,
+}
+
+
+def _block(plan: EfficientNetPlan, block: BlockPlan) -> nn.Module:
+    return _BLOCKS[block.kind](plan, block)
+
+
+def _excite(plan: EfficientNetPlan, block: BlockPlan) -> nn.Module:
+    if not block.reduced:
+        return nn.Identity()
+    channels = block.inputs if block.kind == "separable" else block.middle
+    return SqueezeExcite(channels, block.reduced, plan.activation)
+
+
+def _norm(plan: EfficientNetPlan, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, eps=plan.eps)
+
+
+def _conv(
+    plan: EfficientNetPlan, channels: tuple[int, int], kernel: int, stride: int, *, groups: int = 1
+) -> nn.Conv2d:
+    if plan.padding == "same" and stride > 1:
+        return SameConv2d(*channels, kernel, stride=stride, groups=groups, bias=False)
+    # With stride 1 and an odd kernel TensorFlow's padding is symmetric too.
+    return nn.Conv2d(*channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+
+
+def _depthwise(plan: EfficientNetPlan, block: BlockPlan, channels: int) -> nn.Conv2d:
+    return _conv(plan, (channels, channels), block.kernel, block.stride, groups=channels)
