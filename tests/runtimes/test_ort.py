@@ -126,7 +126,7 @@ def test_damaged_metadata_is_refused(write_classifier: Writer) -> None:
 
 @pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt"])
 def test_no_silent_fall_back(write_classifier: Writer, monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
-    monkeypatch.setattr(adapter, "_has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(adapter, "has_nvidia_driver", lambda: False)
     with pytest.raises(RuntimeUnavailableError, match="was asked for") as caught:
         open_runner(write_classifier(), runtime=runtime)
     assert caught.value.hint

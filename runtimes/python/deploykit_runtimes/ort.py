@@ -18,7 +18,7 @@ from deploykit_runtimes.optional import require
 from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["Device", "OrtRunner", "open_ort"]
+__all__ = ["Device", "OrtRunner", "has_nvidia_driver", "open_ort"]
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 
@@ -134,7 +134,7 @@ def _require_provider(ort: Any, device: Device) -> None:
             f"{wanted} was asked for, but the installed onnxruntime {ort.__version__} was built without it.",
             hint="Replace the wheel: pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'",
         )
-    if device != "cpu" and not _has_nvidia_driver():
+    if device != "cpu" and not has_nvidia_driver():
         raise RuntimeUnavailableError(
             f"{wanted} was asked for, but no NVIDIA driver is installed (libcuda.so.1 is missing).",
             hint="Install the NVIDIA driver, or run on the CPU with --runtime ort-cpu.",
@@ -154,7 +154,8 @@ def _refuse_both_wheels(wanted: str) -> None:
         )
 
 
-def _has_nvidia_driver() -> bool:
+def has_nvidia_driver() -> bool:
+    """Whether the NVIDIA driver's library can be loaded."""
     try:
         ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:

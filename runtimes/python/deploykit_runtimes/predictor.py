@@ -192,7 +192,7 @@ class Predictor:
     def _decode(self, source: ImageSource) -> Image.Image | np.ndarray:
         """In the form that the resampler takes, so that large images are not copied between the two."""
         how = self.spec.preprocess
-        as_array = how.included or how.resampler == "opencv"
+        as_array = how.included or how.resampler == "opencv" or isinstance(source, np.ndarray)
         return read_image(source) if as_array else open_image(source)
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:

@@ -110,9 +110,9 @@ def _resample(
     if how.resampler == "opencv":
         pixels = resize_opencv(_region_array(image, geometry), geometry.resized, how.interpolation)
         return pixels[top:bottom, left:right]
-    region = _region_image(image, geometry)
     if geometry.resized == geometry.region[2:]:
-        return np.asarray(region)[top:bottom, left:right]
+        return _region_array(image, geometry)[top:bottom, left:right]
+    region = _region_image(image, geometry)
     if how.interpolation not in _PILLOW_FILTERS:
         raise ModelError(f"The model asks for Pillow's {how.interpolation!r} resize, which does not exist.")
     resample = _PILLOW_FILTERS[how.interpolation]

@@ -1,0 +1,125 @@
+"""Time of pre-processing inside the graph, as a share of the host pipeline's, on one photo.
+
+    python benchmarks/ingraph_preprocess.py [--size 1080,810] [--rounds 60] [--threads 2]
+
+Sides, interleaved in one run: the graph whose first operator is the cast, which every engine takes; the
+graph that moves bytes and casts late, for engines that take uint8 anywhere; and
+``deploykit_runtimes.preprocess``. The graphs run alone in ONNX Runtime on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxsim
+import skimage.data
+import torch
+from deploykit_exporters.graph.preprocess import preprocess_module
+from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from PIL import Image
+
+SIDES = AxisRange(min=32, max=1280, step=32)
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+PIPELINES = {
+    "short 256 bicubic, crop 224": Preprocess(
+        resize="short", resize_to=(256,), crop=(224, 224), interpolation="bicubic", **IMAGENET
+    ),
+    "short 256 bilinear, crop 224": Preprocess(
+        resize="short", resize_to=(256,), crop=(224, 224), interpolation="bilinear", **IMAGENET
+    ),
+    "TensorFlow crop, bicubic 224": Preprocess(
+        pre_crop=0.875, resize="stretch", resize_to=(224, 224), interpolation="bicubic", **IMAGENET
+    ),
+    "YOLO letterbox 640": Preprocess(
+        resize="letterbox", resize_to=(640, 640), resampler="opencv", pad_value=114, stride=32
+    ),
+}
+
+
+def spec_of(how: Preprocess) -> ModelSpec:
+    size = how.crop or (how.resize_to[0], how.resize_to[-1])
+    return ModelSpec(
+        task="features",
+        family="any",
+        variant="any",
+        origin="any",
+        input=InputSpec(
+            height=size[0], width=size[1], dynamic={"height": SIDES, "width": SIDES} if how.stride else {}
+        ),
+        preprocess=how,
+        output=OutputSpec(names=("tensor",), layout="features"),
+    )
+
+
+def session(spec: ModelSpec, *, cast_first: bool, threads: int) -> onnxruntime.InferenceSession:
+    buffer = io.BytesIO()
+    module = preprocess_module(spec, size_is_dynamic=bool(spec.input.dynamic), cast_first=cast_first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, 37, 53, 3, dtype=torch.uint8),),
+            buffer,
+            dynamo=False,
+            opset_version=18,
+            input_names=["images"],
+            dynamic_axes={"images": [0, 1, 2]},
+        )
+    model, _ = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 5):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            if turn >= 5:
+                samples[name].append(1e3 * (time.perf_counter() - start))
+    return samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="1080,810")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split(","))
+    photo = np.asarray(Image.fromarray(skimage.data.astronaut()).resize((width, height), Image.BICUBIC))
+    for name, how in PIPELINES.items():
+        spec = spec_of(how)
+        first, late = (session(spec, cast_first=cast, threads=arguments.threads) for cast in (True, False))
+        feeds = {"images": photo[None]}
+        sides: dict[str, Callable[[], object]] = {
+            "cast first": lambda run=first.run, feeds=feeds: run(None, feeds),
+            "cast late": lambda run=late.run, feeds=feeds: run(None, feeds),
+            "host": lambda spec=spec: preprocess(photo, spec),
+        }
+        samples = interleaved(sides, arguments.rounds)
+        host = statistics.median(samples["host"]), min(samples["host"])
+        print(f"{name} ({height}x{width}, {arguments.threads} threads)")
+        for side, times in samples.items():
+            middle, best = statistics.median(times), min(times)
+            print(
+                f"  {side:<11} median {middle:6.2f} ms ({middle / host[0]:.2f} of host)"
+                f"   best {best:6.2f} ms ({best / host[1]:.2f} of host)"
+            )
+
+
+if __name__ == "__main__":
+    main()
