@@ -116,7 +116,7 @@ def read_plan(
     return EfficientNetPlan(
         stages=tuple(stages),
         stem=width,
-        head=shapes.get("conv_head.weight", (0,))[0],
+        head=_head(shapes),
         classes=next(iter(shapes.get("classifier.weight", ())), 0),
         padding=padding,
         activation=activation or _activation(kind, stages),
@@ -204,12 +204,20 @@ def _layers(shapes: Shapes, prefix: str) -> tuple[BlockKind, str, str]:
 
 def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
     shape = shapes.get(key)
-    if shape is None or len(shape) != 4:
+    if shape is None or len(shape) != 4 or 0 in shape:
         raise CheckpointError(
             f"An EfficientNet has a convolution {key}, found {'none' if shape is None else shape}.",
             hint="`deploykit inspect FILE` lists what the file holds.",
         )
     return shape
+
+
+def _head(shapes: Shapes) -> int:
+    """Channels of the last convolution; 0 without a head."""
+    if "conv_head.weight" in shapes:
+        return _shape(shapes, "conv_head.weight")[0]
+    # It is missing from a classifier then, which the loading of the weights will say.
+    return next(iter(shapes.get("classifier.weight", ())[1:]), 0)
 
 
 def _activation(kind: Generation, stages: list[tuple[BlockPlan, ...]]) -> Activation:

@@ -13,6 +13,7 @@ from deploykit_exporters.dialects.efficientnet import (
     STRIDES,
     EfficientNetSource,
     Size,
+    is_fused,
     read_plan,
     split_stages,
 )
@@ -105,8 +106,8 @@ def _variant(compound: str) -> str:
 
 def _default(plan: EfficientNetPlan, compound: str, size: Size) -> Preprocess:
     """The evaluation of mmpretrain's own configurations (``configs/efficientnet``, ``efficientnet_v2``)."""
-    halves = compound.startswith("v2") or compound == "b8" or plan.activation == "relu"
-    margin = 0 if compound.startswith("v2") else 32
+    halves = is_fused(plan) or compound == "b8"
+    margin = 0 if is_fused(plan) and plan.activation == "silu" else 32
     return Preprocess(
         pre_crop=min(size) / (min(size) + margin),
         resize="stretch",

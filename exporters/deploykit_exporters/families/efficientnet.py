@@ -56,7 +56,7 @@ class EfficientNetFamily:
         tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
         source: EfficientNetSource = _dialect(match.origin).read(checkpoint, tensors, hints)
         _check_variant(source.plan, hints)
-        if not (source.plan.classes or hints.features):
+        if not (source.plan.classes and source.plan.head) and not hints.features:
             raise CheckpointError(
                 f"{checkpoint.path.name} is an EfficientNet without a classifier.",
                 hint="Export its feature maps with --features.",
