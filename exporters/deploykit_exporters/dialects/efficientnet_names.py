@@ -106,23 +106,30 @@ def name_in_file(names: Mapping[str, str], key: str) -> str:
     Args:
         names: The file's name of every translated key that it holds.
         key: One of those keys, or one that the file lacks. The name that this would have is found by
-            analogy: it differs from its neighbours as the same layer does in another block, or the same
-            kind of weight in another layer.
+            analogy: it differs from its neighbours as the same kind of weight does in another layer, or
+            the same layer in another block.
     """
     if key in names:
         return names[key]
-    parent, local = _split(key)
+    block = re.match(r"blocks\.\d+\.\d+\.", key)
+    layer = key[: key.rfind(".") + 1]
+    return _by_analogy(names, key, layer) or (block and _by_analogy(names, key, block[0])) or key
+
+
+def _by_analogy(names: Mapping[str, str], key: str, parent: str) -> str:
+    local = key.removeprefix(parent)
     neighbours = {ours.removeprefix(parent): own for ours, own in names.items() if ours.startswith(parent)}
     for ours, model in names.items():
         other = ours.removesuffix(local)
-        if other == ours or _inverted(names, other) != _inverted(names, parent):
+        alike = _is_inverted(names, other) == _is_inverted(names, parent)
+        if other == ours or not other or not alike:
             continue
         for neighbour, own in neighbours.items():
             twin = names.get(other + neighbour, "")
             shared = _shared(model, twin)
             if twin and own.endswith(twin[shared:]):
                 return own.removesuffix(twin[shared:]) + model[shared:]
-    return key
+    return ""
 
 
 def _shared(one: str, other: str) -> int:
@@ -131,12 +138,5 @@ def _shared(one: str, other: str) -> int:
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _split(key: str) -> tuple[str, str]:
-    """A key's block, or else its layer, and the rest."""
-    match = re.match(r"blocks\.\d+\.\d+\.", key)
-    end = match.end() if match else key.rfind(".") + 1
-    return key[:end], key[end:]
-
-
-def _inverted(names: Mapping[str, str], block: str) -> bool:
+def _is_inverted(names: Mapping[str, str], block: str) -> bool:
     return f"{block}conv_pwl.weight" in names

@@ -13,6 +13,7 @@ from deploykit_runtimes.optional import require
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, generation, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size, parse_compound
 from deploykit_exporters.dialects.imagenet import timm_preprocess
+from deploykit_exporters.dialects.timm_config import attributes, hub_config
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _told(checkpoint: Checkpoint, hints: Hints) -> _Told:
-    args, hub = _attributes(checkpoint.meta.get("args")), _hub_config(checkpoint.meta)
+    args, hub = attributes(checkpoint.meta.get("args")), hub_config(checkpoint.meta)
     # timm writes arguments that were not given as None or an empty string.
     args = {key: value for key, value in args.items() if value not in (None, "")}
     tag = f".{hub['tag']}" if hub.get("tag") else ""
@@ -118,21 +119,6 @@ def _told(checkpoint: Checkpoint, hints: Hints) -> _Told:
                 hint="Write it as timm does: efficientnet_b0, tf_efficientnet_b0, tf_efficientnetv2_s.in21k.",
             )
     return _Told(name="", source="", args=args, hub=hub)
-
-
-def _attributes(value: Any) -> Mapping[str, Any]:
-    """The settings of a dictionary, an ``argparse.Namespace`` or its inert stand-in, or a dataclass."""
-    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
-
-
-def _hub_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """timm's ``pretrained_cfg`` as it was fetched by name, or from a Hugging Face folder of timm."""
-    if "timm_config" in meta:
-        return _attributes(meta["timm_config"])
-    config = meta.get("config")
-    if not isinstance(config, Mapping) or "architecture" not in config:
-        return {}
-    return {**config, **_attributes(config.get("pretrained_cfg"))}
 
 
 def _name(compound: str, *, tensorflow: bool) -> str:

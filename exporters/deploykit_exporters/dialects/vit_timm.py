@@ -16,6 +16,7 @@ from deploykit_exporters.dialects.imagenet import (
     INCEPTION_STD,
     timm_preprocess,
 )
+from deploykit_exporters.dialects.timm_config import attributes, hub_config
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
 
@@ -43,15 +44,13 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     used = {key: tensor for key, tensor in tensors.items() if key not in _UNUSED}
     used = rename(used, {}, block="blocks.", blocks=_BLOCKS)
     config = hints.config or {}
-    args, hub = _attributes(checkpoint.meta.get("args")), _hub_config(checkpoint.meta)
+    args, hub = attributes(checkpoint.meta.get("args")), hub_config(checkpoint.meta)
     name, named_by = _architecture(checkpoint, args, hub, hints)
     template = _template(name, used, asked=named_by == "--variant")
     if template is None:
         name = ""
     block = template.blocks[0] if template is not None else None
-    told = [
-        source for source in (args, hub, _attributes(getattr(template, "pretrained_cfg", None))) if source
-    ]
+    told = [source for source in (args, hub, attributes(getattr(template, "pretrained_cfg", None))) if source]
     return VitSource(
         tensors=used,
         resampling=TIMM_RESAMPLING,
@@ -66,21 +65,6 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         variant=name,
         classes=_class_names(hub),
     )
-
-
-def _attributes(value: Any) -> Mapping[str, Any]:
-    """The settings of a dictionary, an ``argparse.Namespace`` or its inert stand-in, or a dataclass."""
-    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
-
-
-def _hub_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """timm's ``pretrained_cfg`` as it was fetched by name, or from a Hugging Face folder of timm."""
-    if "timm_config" in meta:
-        return _attributes(meta["timm_config"])
-    config = meta.get("config")
-    if not isinstance(config, Mapping) or "architecture" not in config:
-        return {}
-    return {**config, **_attributes(config.get("pretrained_cfg"))}
 
 
 def _architecture(
@@ -173,7 +157,7 @@ def _class_names(hub: Mapping[str, Any]) -> tuple[str, ...]:
     labels = hub.get("label_names")
     if isinstance(labels, Mapping):
         labels = [labels[key] for key in sorted(labels, key=int)]
-    words = _attributes(hub.get("label_descriptions"))
+    words = attributes(hub.get("label_descriptions"))
     return tuple(str(words.get(label, label)) for label in labels or ())
 
 

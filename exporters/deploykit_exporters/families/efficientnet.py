@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -40,11 +41,7 @@ class EfficientNetFamily:
     name = "efficientnet"
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        for view in checkpoint.views():
-            for origin in _ORIGINS:
-                if _dialect(origin).matches(view.tensors):
-                    return Match(family=self.name, origin=origin, score=0.9, prefix=view.prefix)
-        return None
+        return first_match(checkpoint, self.name, _ORIGINS, _dialect)
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         import torch
@@ -53,7 +50,7 @@ class EfficientNetFamily:
         from deploykit_exporters.dialects.loading import load_strict
         from deploykit_exporters.nets.efficientnet import EfficientNet
 
-        tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+        tensors = matched_tensors(checkpoint, match)
         source: EfficientNetSource = _dialect(match.origin).read(checkpoint, tensors, hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:
@@ -136,7 +133,9 @@ def _map_names(plan: EfficientNetPlan) -> tuple[str, ...]:
 
 def _spec(found: _Found) -> ModelSpec:
     plan, source, hints = found.plan, found.source, found.hints
-    classes, assumed_classes = ((), ()) if hints.features else _classes(found)
+    classes, assumed_classes = (
+        ((), ()) if hints.features else class_names(hints, source.classes, plan.classes)
+    )
     assumed_preprocess = (
         () if source.preprocess_from else (f"Pre-processing is the usual one of {found.match.origin}.",)
     )
@@ -169,22 +168,6 @@ def _output(source: EfficientNetSource, *, features: bool) -> OutputSpec:
 def _custom_name(plan: EfficientNetPlan) -> str:
     depths = "-".join(str(len(stage)) for stage in plan.stages)
     return f"custom (stem {plan.stem}, depths {depths}, head {plan.head})"
-
-
-def _classes(found: _Found) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names, and what was assumed about them."""
-    from deploykit_exporters.dialects.imagenet import imagenet_class_names
-
-    labels, count = found.hints.labels, found.plan.classes
-    if labels is not None:
-        if len(labels) != count:
-            raise OptionError(f"--labels gives {len(labels)} names, the model has {count} classes.")
-        return labels, ()
-    if len(found.source.classes) == count:
-        return found.source.classes, ()
-    if count == 1000:
-        return imagenet_class_names(), ("The 1000 classes are those of ImageNet-1k.",)
-    return (), ()
 
 
 def _recognised(found: _Found) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.classifiers import class_names, first_match
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -42,11 +43,7 @@ class ViTFamily:
     name = "vit"
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        for view in checkpoint.views():
-            for origin in _ORIGINS:
-                if _dialect(origin).matches(view.tensors):
-                    return Match(family=self.name, origin=origin, score=0.9, prefix=view.prefix)
-        return None
+        return first_match(checkpoint, self.name, _ORIGINS, _dialect)
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         from deploykit_exporters.nets.vit import ViT
@@ -163,7 +160,9 @@ def _groups(*, features: bool) -> tuple[OutputGroup, ...]:
 
 def _spec(found: _Found) -> ModelSpec:
     arch, source, hints = found.arch, found.source, found.hints
-    classes, assumed_classes = ((), []) if found.features else _classes(found)
+    classes, assumed_classes = (
+        ((), ()) if found.features else class_names(hints, source.classes, arch.num_classes)
+    )
     preprocess, assumed_preprocess = _preprocess(found)
     return ModelSpec(
         task="features" if found.features else "classify",
@@ -194,22 +193,6 @@ def _custom_name(arch: ViTArchitecture) -> str:
     height, width = arch.image_size
     size = f"{height}" if height == width else f"{height}x{width}"
     return f"vit_d{arch.embed_dim}_l{arch.depth}_h{arch.num_heads}_patch{arch.patch[0]}_{size}"
-
-
-def _classes(found: _Found) -> tuple[tuple[str, ...], list[str]]:
-    """Class names, and what was assumed about them."""
-    from deploykit_exporters.dialects.imagenet import imagenet_class_names
-
-    labels, count = found.hints.labels, found.arch.num_classes
-    if labels is not None:
-        if len(labels) != count:
-            raise OptionError(f"--labels gives {len(labels)} names, the model has {count} classes.")
-        return labels, []
-    if len(found.source.classes) == count:
-        return found.source.classes, []
-    if count == 1000:
-        return imagenet_class_names(), ["The 1000 classes are those of ImageNet-1k."]
-    return (), []
 
 
 def _preprocess(found: _Found) -> tuple[Preprocess, list[str]]:

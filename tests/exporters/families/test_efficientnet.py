@@ -331,3 +331,39 @@ def test_torchvision_eps(name: str, eps: float) -> None:
     checkpoint = Checkpoint(path=Path("w.pth"), sha256="", container="torch", tensors=weights)
     assert efficientnet_torchvision.read(checkpoint, weights, Hints()).plan.eps == network.features[0][1].eps
     assert network.features[0][1].eps == eps
+
+
+def test_the_normalisation_inside_a_keras_application_is_used(fixtures: Path) -> None:
+    weights = dict(read_checkpoint(fixtures / "keras_efficientnet.h5").tensors)
+    inside = {
+        "normalization/mean:0": torch.tensor([0.485, 0.456, 0.406]),
+        "normalization/variance:0": torch.tensor([0.229, 0.224, 0.225]),
+        "normalization/count:0": torch.tensor(0),
+    }
+    published = build({**weights, **inside}, layer_names=["rescaling", "normalization", "rescaling_1"])
+    assert published.spec.preprocess.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert published.spec.preprocess.std == pytest.approx((0.229, 0.224, 0.225))
+    assert "the model's own Normalization layer" in published.spec.recognised[1]
+    inside["normalization/variance:0"] = torch.full((3,), 0.25)
+    adapted = build({**weights, **inside}, layer_names=["rescaling", "normalization"])
+    assert adapted.spec.preprocess.std == pytest.approx((0.5,) * 3)
+
+
+def test_lukemelas_files_trained_with_advprop(tmp_path: Path) -> None:
+    from efficientnet_pytorch import EfficientNet
+
+    weights = EfficientNet.from_name("efficientnet-b0").state_dict()
+    torch.save(weights, tmp_path / "adv-efficientnet-b0-b64d5a18.pth")
+    spec = build(tmp_path / "adv-efficientnet-b0-b64d5a18.pth").spec
+    assert (spec.preprocess.mean, spec.preprocess.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert spec.recognised[1] == "Pre-processing is from the file name."
+
+
+def test_mmpretrain_weights_without_configuration(fixtures: Path) -> None:
+    v2 = build(fixtures / "mmpretrain_efficientnet_v2.pth").spec
+    edge = build(fixtures / "mmpretrain_efficientnet_em.pth").spec
+    plain = build(read_checkpoint(fixtures / "mmpretrain_efficientnet.pth").tensors).spec
+    assert [spec.preprocess.pre_crop for spec in (v2, edge, plain)] == [1.0, 224 / 256, 224 / 256]
+    assert [spec.preprocess.mean[0] for spec in (v2, edge, plain)] == [127.5, 127.5, 123.675]
+    assert {spec.preprocess.resampler for spec in (v2, edge, plain)} == {"opencv"}
+    assert len(plain.assumed) == 2

@@ -1,0 +1,59 @@
+"""What the families of image classifiers share: finding the dialect, and the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import OptionError
+
+from deploykit_exporters.families.base import Hints, Match
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import torch
+
+    from deploykit_exporters.checkpoint import Checkpoint
+
+__all__ = ["class_names", "first_match", "matched_tensors"]
+
+
+def first_match(
+    checkpoint: Checkpoint, family: str, origins: tuple[str, ...], dialect: Callable[[str], ModuleType]
+) -> Match | None:
+    """The first dialect, in the order of ``origins``, whose keys some view of the checkpoint has."""
+    for view in checkpoint.views():
+        for origin in origins:
+            if dialect(origin).matches(view.tensors):
+                return Match(family=family, origin=origin, score=0.9, prefix=view.prefix)
+    return None
+
+
+def matched_tensors(checkpoint: Checkpoint, match: Match) -> Mapping[str, torch.Tensor]:
+    """The weights under the view that was matched."""
+    return next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+
+
+def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names, and what was assumed about them.
+
+    The user's names win over those of the file; 1000 classes without names are ImageNet's.
+
+    Raises:
+        OptionError: the user gave another number of names than there are classes.
+    """
+    from deploykit_exporters.dialects.imagenet import imagenet_class_names
+
+    if hints.labels is not None:
+        if len(hints.labels) != count:
+            raise OptionError(
+                f"--labels gives {len(hints.labels)} names, the model has {count} classes.",
+                hint="Give one name per line, as many as the model has classes.",
+            )
+        return hints.labels, ()
+    if len(found) == count:
+        return found, ()
+    if count == 1000:
+        return imagenet_class_names(), ("The 1000 classes are those of ImageNet-1k.",)
+    return (), ()
