@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.geometry import plan_geometry
-from deploykit_runtimes.spec import AxisRange, InputSpec, Preprocess
+from deploykit_runtimes.spec import AxisRange, CropOffset, InputSpec, Preprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +91,19 @@ def test_yolox_floors_and_anchors_top_left() -> None:
     how = Preprocess(resize="letterbox", resize_to=(416, 416), anchor="top_left", resampler="opencv")
     found = plan_geometry((333, 500), how, InputSpec(height=416, width=416))
     assert (found.resized, found.offset, found.input_size) == ((277, 416), (0, 0), (416, 416))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "corner"),
+    [("up", (300, 451), (19, 95)), ("down", (300, 451), (19, 94)), ("even", (300, 451), (19, 94))],
+)
+def test_half_a_pixel_of_the_crop_goes_as_the_origin_has_it(
+    offset: CropOffset, size: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    how = Preprocess(pre_crop=224 / 256, pre_crop_offset=offset, resize="stretch", resize_to=(224, 224))
+    geometry = plan_geometry(size, how, InputSpec(height=224, width=224))
+    assert geometry.region[:2] == corner
+    assert geometry.region[2:] == (262, 262)
 
 
 def test_pre_crop_of_tensorflow() -> None:

@@ -110,6 +110,7 @@ def _default(plan: EfficientNetPlan, compound: str, size: Size) -> Preprocess:
     margin = 0 if is_fused(plan) and plan.activation == "silu" else 32
     return Preprocess(
         pre_crop=min(size) / (min(size) + margin),
+        pre_crop_offset="even",
         resize="stretch",
         resize_to=size,
         interpolation="bicubic",

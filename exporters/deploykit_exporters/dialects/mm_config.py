@@ -128,7 +128,13 @@ def _apply(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
         crop = _pair(step["crop_size"])
         fraction = crop[0] / (crop[0] + float(step.get("crop_padding", 32)))
         interpolation = {"interpolation": "bicubic", **step}
-        return replace(_resampled(how, interpolation), pre_crop=fraction, resize="stretch", resize_to=crop)
+        return replace(
+            _resampled(how, interpolation),
+            pre_crop=fraction,
+            pre_crop_offset="even",
+            resize="stretch",
+            resize_to=crop,
+        )
     if kind == "CenterCrop":
         return replace(how, crop=_pair(step["crop_size"])[::-1])
     if kind == "ResizeEdge" and step.get("edge", "short") in {"short", "long"}:

@@ -146,6 +146,7 @@ def _classifier(
         # utils/augmentations.py classify_transforms(): the largest centred square, then bilinear.
         preprocess=Preprocess(
             pre_crop=1.0,
+            pre_crop_offset="down",
             resize="stretch",
             resize_to=(height, width),
             resampler="opencv",

@@ -124,7 +124,7 @@ class InGraphPreprocess(nn.Module):
         if how.pre_crop > 0:
             side = self.pre_cropped(torch.minimum(whole[0], whole[1]))
             size = torch.stack([side, side])
-            corner = divide(whole - size + 1, 2)
+            corner = divide(whole - size + int(how.pre_crop_offset == "up"), 2)
         if how.resize == "letterbox":
             resized, offset, input_size = self._letterbox(size)
         else:
@@ -204,6 +204,8 @@ class InGraphPreprocess(nn.Module):
 
 def _check(spec: ModelSpec) -> None:
     how = spec.preprocess
+    if how.pre_crop > 0 and how.pre_crop_offset == "even":
+        raise ModelError("mmpretrain's EfficientNetCenterCrop is not available inside the graph yet.")
     if spec.input.channels != 3:
         raise ModelError(
             f"Pre-processing inside the graph takes RGB; the model has {spec.input.channels} channels."

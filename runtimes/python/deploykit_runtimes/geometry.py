@@ -85,7 +85,7 @@ def plan_geometry(
     """
     if min(image_size) < 1:
         raise InputError(f"Wanted an image with pixels, found {image_size[0]}x{image_size[1]}.")
-    region = _pre_crop(image_size, preprocess.pre_crop)
+    region = _pre_crop(image_size, preprocess)
     size = region[2], region[3]
     target = imgsz or _own_size(preprocess, tensor)
     if preprocess.resize == "letterbox":
@@ -106,12 +106,18 @@ def _own_size(preprocess: Preprocess, tensor: InputSpec) -> Size:
     return tensor.height, tensor.width
 
 
-def _pre_crop(size: Size, fraction: float) -> tuple[int, int, int, int]:
+def _pre_crop(size: Size, how: Preprocess) -> tuple[int, int, int, int]:
     height, width = size
-    if fraction <= 0:
+    if how.pre_crop <= 0:
         return 0, 0, height, width
-    side = max(1, int(fraction * min(size)))
-    return (height - side + 1) // 2, (width - side + 1) // 2, side, side
+    exact = how.pre_crop * min(size)
+    side = max(1, int(exact))
+    if how.pre_crop_offset == "even":
+        top, left = (max(0, round((length - exact) / 2)) for length in size)
+    else:
+        up = int(how.pre_crop_offset == "up")
+        top, left = ((length - side + up) // 2 for length in size)
+    return top, left, side, side
 
 
 def _resized(size: Size, preprocess: Preprocess, imgsz: Size | None) -> Size:

@@ -32,6 +32,7 @@ ResizeMode = Literal["none", "stretch", "short", "long", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "area"]
 Resampler = Literal["pillow", "opencv"]
 Rounding = Literal["floor", "round"]
+CropOffset = Literal["up", "down", "even"]
 Anchor = Literal["center", "top_left"]
 OutputLayout = Literal[
     "logits",  # [N, C] raw class scores
@@ -94,7 +95,8 @@ class Preprocess:
     """How a decoded RGB image becomes the input tensor, in this order.
 
     1. ``pre_crop`` > 0: centre crop of a square with side ``pre_crop * min(h, w)`` (TensorFlow's
-       EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing).
+       EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing). Half a
+       pixel of its offset goes by ``pre_crop_offset``.
     2. ``resize``: ``stretch`` to ``resize_to`` (h, w); ``short`` / ``long``: that edge becomes
        ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``letterbox``:
        the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value``. ``anchor``
@@ -106,6 +108,8 @@ class Preprocess:
     Attributes:
         included: True when all of this is inside the graph, which then takes raw uint8 RGB
             [N, H, W, 3].
+        pre_crop_offset: ``up`` (TensorFlow), ``down`` (YOLOv5), or ``even``: half to even, before the side
+            is cut to whole pixels (mmpretrain).
         resampler: Whose arithmetic: ``pillow`` (antialiased) or ``opencv`` (not antialiased).
         scale_up: For ``letterbox``: whether small images are enlarged.
         stride: For ``letterbox``: with a dynamic height and width the padded size is the smallest
@@ -115,6 +119,7 @@ class Preprocess:
     included: bool = False
     color: Color = "rgb"
     pre_crop: float = 0.0
+    pre_crop_offset: CropOffset = "up"
     resize: ResizeMode = "none"
     resize_to: tuple[int, ...] = ()
     rounding: Rounding = "floor"
