@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from deploykit_runtimes.errors import DependencyError
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.options import common, existing_file, image_size
@@ -110,10 +110,10 @@ def _model(path: Path, report: Progress) -> tuple[str, list[Row], dict[str, obje
 
 def _graph(path: Path) -> GraphReport | None:
     """The graph's make-up; None on a machine without the export packages, where models only run."""
-    if find_spec("torch") is None or find_spec("onnx") is None:
+    try:
+        from deploykit_exporters.inspect import inspect_graph
+    except DependencyError:
         return None
-    from deploykit_exporters.inspect import inspect_graph
-
     return inspect_graph(path)
 
 
