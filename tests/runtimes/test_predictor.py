@@ -188,3 +188,24 @@ def test_the_fake_runner_checks_its_feeds() -> None:
         runner.infer({"images": np.zeros((1, 3, 8, 8))})
     assert [str(info) for info in runner.inputs] == ["images float32 [batch, 3, 8, 8]"]
     assert [info.name for info in runner.outputs] == ["logits"]
+
+
+def test_threads_do_not_share_their_input_tensors() -> None:
+    import threading
+
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    shades = range(0, 240, 30)
+    images = {shade: np.full((40, 40, 3), shade, np.uint8) for shade in shades}
+    expected = {shade: model.predict(image).to_dict() for shade, image in images.items()}
+    wrong: list[int] = []
+
+    def work(shade: int) -> None:
+        answers = [model.predict(images[shade]).to_dict() for _ in range(40)]
+        wrong.extend(shade for answer in answers if answer != expected[shade])
+
+    threads = [threading.Thread(target=work, args=(shade,)) for shade in shades]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

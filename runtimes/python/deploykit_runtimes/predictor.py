@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +25,9 @@ from deploykit_runtimes.spec import AxisRange, ModelSpec
 __all__ = ["PredictOptions", "Predictor", "Timings"]
 
 _DEFAULT_BATCH = 8
+_SPARE = 4
+"""A kept tensor this many times larger than the next one is given back."""
+
 # Invariant list types would refuse a list[str] here.
 Sources: TypeAlias = list[Any] | tuple[Any, ...]
 
@@ -69,6 +74,7 @@ class Predictor:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._scratch = _Scratch()
         if runner.spec.input.channels != 3:
             raise ModelError(
                 f"The model takes {runner.spec.input.channels} channels; images are fed as 3 (RGB or BGR).",
@@ -213,13 +219,29 @@ class Predictor:
             for pixels, item in zip(raw, job.images, strict=False):
                 pixels[:] = np.asarray(item)
             return raw
-        tensor = np.empty((count, 3, *job.geometries[0].input_size), np.float32)
+        tensor = self._scratch.take((count, 3, *job.geometries[0].input_size))
         tensor[len(job.images) :] = 0
         for out, item, geometry in zip(tensor, job.images, job.geometries, strict=False):
             render(item, geometry, self.spec.preprocess, out=out)
         if image.layout == "NHWC":
             tensor = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1))
         return tensor.astype(image.dtype, copy=False)
+
+
+class _Scratch(threading.local):
+    """The input tensor of a thread's last call, kept for its next one.
+
+    Fresh memory of this size comes from the kernel page by page, which costs more than filling it.
+    """
+
+    buffer = np.empty(0, np.float32)
+
+    def take(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Uninitialised float32 of this shape, valid until the thread takes the next one."""
+        count = math.prod(shape)
+        if not count <= self.buffer.size <= _SPARE * count:
+            self.buffer = np.empty(count, np.float32)
+        return self.buffer[:count].reshape(shape)
 
 
 def _batch_size(images: int, fixed: int, allowed: AxisRange | None) -> int:

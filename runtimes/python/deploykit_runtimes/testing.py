@@ -24,7 +24,7 @@ class FakeRunner:
         outputs_fn: The input tensor to the outputs by name.
 
     Attributes:
-        feeds: Every input tensor received, in order.
+        feeds: A copy of every input tensor received, in order.
         closed: Whether ``close`` was called.
     """
 
@@ -62,7 +62,7 @@ class FakeRunner:
             raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
         check_feeds(self._spec, self.inputs, feeds)
         images = feeds[self._spec.input.name]
-        self.feeds.append(images)
+        self.feeds.append(images.copy())
         return dict(self._outputs_fn(images))
 
     def placement(self) -> Placement:
