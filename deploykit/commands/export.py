@@ -44,7 +44,7 @@ __all__ = ["command"]
     metavar="N",
     help="Batch size where it is fixed.",
 )
-@click.option("--opset", type=click.IntRange(1, 99), metavar="N", help="ONNX operator set.")
+@click.option("--opset", type=click.IntRange(18, 23), metavar="N", help="ONNX operator set.")
 @click.option(
     "--family", metavar="F", help="vit, efficientnet, crossformer or yolo, instead of what is recognised."
 )

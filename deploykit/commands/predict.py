@@ -145,8 +145,9 @@ class _Run:
         return target
 
     def _free_name(self, folder: Path, stem: str, suffix: str) -> Path:
+        """A name that is neither taken in this run nor there already: the user's files are never replaced."""
         target, number = folder / f"{stem}{suffix}", 2
-        while target.resolve() in self._taken:
+        while target.resolve() in self._taken or target.exists():
             target, number = folder / f"{stem}-{number}{suffix}", number + 1
         self._taken.add(target.resolve())
         return target

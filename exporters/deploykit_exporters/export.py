@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ExportResult", "export"]
 
 Report = Callable[[str], None]
+
+_ENDINGS = (".pth.tar", ".safetensors", ".weights.h5", ".ckpt", ".hdf5", ".pth", ".bin", ".tar", ".pt", ".h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,15 +202,30 @@ def _output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
         if output.suffix != ".onnx":
             raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
     else:
-        source = Path(str(checkpoint))
-        output = (
-            source.with_suffix(".onnx")
-            if source.exists()
-            else Path(str(checkpoint).split(":")[-1]).with_suffix(".onnx")
-        )
+        output = _default_output(checkpoint)
     if not output.parent.is_dir():
         raise OptionError(f"The folder {output.parent} does not exist.", hint=f"mkdir -p {output.parent}")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OptionError(f"The folder {output.parent} is not writable.", hint="Choose another one with -o.")
     return output
+
+
+def _default_output(checkpoint: str | Path) -> Path:
+    """Beside a file or folder, under its own name; in the current folder for a model given by name.
+
+    Only the endings of checkpoints are taken off: what else follows a dot tells two models apart.
+    """
+    source = Path(str(checkpoint))
+    if not source.exists():
+        return Path(_without_ending(str(checkpoint).split(":")[-1]) + ".onnx")
+    source = source.resolve()
+    stem = source.name if source.is_dir() else _without_ending(source.name)
+    return source.with_name(f"{stem}.onnx")
+
+
+def _without_ending(name: str) -> str:
+    ending = next((end for end in _ENDINGS if name.lower().endswith(end) and len(name) > len(end)), "")
+    return name[: len(name) - len(ending)]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from deploykit_exporters.families.base import ExporterName, Hints
 __all__ = ["AXES", "ExportOptions", "hints_of", "read_config", "read_labels"]
 
 AXES = ("batch", "height", "width")
-_OPSETS = range(17, 24)
+_OPSETS = range(18, 24)
 
 
 @dataclass(frozen=True, kw_only=True)

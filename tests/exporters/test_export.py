@@ -182,6 +182,7 @@ def test_verify_refuses_another_kind_of_model(checkpoint: Path, tmp_path: Path) 
         {"dynamic": ("depth",)},
         {"batch": 0},
         {"opset": 9},
+        {"opset": 17},
         {"imgsz": (0, 64)},
     ],
 )
@@ -202,3 +203,27 @@ def test_fixed_batch_and_size(checkpoint: Path) -> None:
     with open_ort(result.path) as runner:
         assert runner.inputs[0].shape == (4, 3, 96, 64)
         assert runner.infer({"images": np.zeros((4, 3, 96, 64), np.float32)})["logits"].shape == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("best.pth.tar", "best.onnx"),
+        ("run.1.pt", "run.1.onnx"),
+        ("vit-v1.5.safetensors", "vit-v1.5.onnx"),
+        ("weights", "weights.onnx"),
+    ],
+)
+def test_the_default_name_tells_checkpoints_apart(tmp_path: Path, name: str, model: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    assert export_module._default_output(tmp_path / name) == (tmp_path / model).resolve()
+
+
+def test_the_default_name_of_folders_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "vit-v1.5"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert export_module._default_output(".") == tmp_path.resolve() / "vit-v1.5.onnx"
+    tagged = export_module._default_output("timm:vit_base_patch16_224.augreg_in21k")
+    assert tagged == Path("vit_base_patch16_224.augreg_in21k.onnx")
+    assert export_module._default_output("ultralytics:yolo11n.pt") == Path("yolo11n.onnx")

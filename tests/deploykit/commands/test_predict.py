@@ -72,12 +72,25 @@ def test_a_bad_image_does_not_stop_the_others(model: str, pictures: Path, capsys
 def test_saved_pictures_keep_names_and_never_collide(model: str, pictures: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "deep"
     args = ["predict", model, str(pictures), str(pictures / "more"), "--save", str(target)]
-    for _ in range(2):
-        assert main(args) == 0
-        assert sorted(path.name for path in target.iterdir()) == ["a-2.jpg", "a.jpg", "b.png"]
+    assert main(args) == 0
+    first = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert sorted(first) == ["a-2.jpg", "a.jpg", "b.png"]
+    assert main(args) == 0
+    second = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert sorted(second) == ["a-2.jpg", "a-3.jpg", "a-4.jpg", "a.jpg", "b-2.png", "b.png"]
+    assert {name: second[name] for name in first} == first
     with Image.open(target / "b.png") as saved, Image.open(pictures / "b.png") as source:
         assert saved.size == source.size
         assert not np.array_equal(np.asarray(saved), np.asarray(source))
+
+
+def test_saving_never_replaces_a_file_that_was_there(model: str, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "album"
+    target.mkdir()
+    (target / "a.jpg").write_bytes(b"somebody's only copy")
+    assert main(["predict", model, str(pictures / "a.jpg"), "--save", str(target)]) == 0
+    assert (target / "a.jpg").read_bytes() == b"somebody's only copy"
+    assert (target / "a-2.jpg").is_file()
 
 
 def test_saving_beside_the_sources_never_replaces_them(model: str, pictures: Path) -> None:
