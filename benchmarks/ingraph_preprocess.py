@@ -1,10 +1,12 @@
 """Time of pre-processing inside the graph, as a share of the host pipeline's, on one photo.
 
-    python benchmarks/ingraph_preprocess.py [--size 1080,810] [--rounds 60] [--threads 2]
+    python benchmarks/ingraph_preprocess.py [--size 1080,810 ...] [--rounds 60] [--threads 2]
 
-Sides, interleaved in one run: the graph whose first operator is the cast, which every engine takes; the
-graph that moves bytes and casts late, for engines that take uint8 anywhere; and
-``deploykit_runtimes.preprocess``. The graphs run alone in ONNX Runtime on the CPU.
+The graph runs alone in ONNX Runtime on the CPU, with the session options of ``deploykit_runtimes``, in
+turns with ``deploykit_runtimes.preprocess``. Two forms are timed, each in its own turns, since the threads
+of two sessions would be in each other's way: the one that is exported, whose first operator is the cast,
+which every engine takes; and the one that moves bytes and casts late, for engines that take uint8
+anywhere.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ def session(spec: ModelSpec, *, cast_first: bool, threads: int) -> onnxruntime.I
     model, _ = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
@@ -95,30 +98,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", default="1080,810")
+    parser.add_argument("--size", nargs="+", default=["1080,810"], help="height,width of the photo")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    height, width = map(int, arguments.size.split(","))
-    photo = np.asarray(Image.fromarray(skimage.data.astronaut()).resize((width, height), Image.BICUBIC))
     for name, how in PIPELINES.items():
         spec = spec_of(how)
-        first, late = (session(spec, cast_first=cast, threads=arguments.threads) for cast in (True, False))
-        feeds = {"images": photo[None]}
-        sides: dict[str, Callable[[], object]] = {
-            "cast first": lambda run=first.run, feeds=feeds: run(None, feeds),
-            "cast late": lambda run=late.run, feeds=feeds: run(None, feeds),
-            "host": lambda spec=spec: preprocess(photo, spec),
+        forms = {
+            "cast first": session(spec, cast_first=True, threads=arguments.threads),
+            "cast late": session(spec, cast_first=False, threads=arguments.threads),
         }
-        samples = interleaved(sides, arguments.rounds)
-        host = statistics.median(samples["host"]), min(samples["host"])
-        print(f"{name} ({height}x{width}, {arguments.threads} threads)")
-        for side, times in samples.items():
-            middle, best = statistics.median(times), min(times)
-            print(
-                f"  {side:<11} median {middle:6.2f} ms ({middle / host[0]:.2f} of host)"
-                f"   best {best:6.2f} ms ({best / host[1]:.2f} of host)"
-            )
+        for size in arguments.size:
+            height, width = map(int, size.split(","))
+            print(f"{name} ({height}x{width}, {arguments.threads} threads)")
+            for form, graph in forms.items():
+                report(form, graph, spec, photo_of(height, width), arguments.rounds)
+
+
+def photo_of(height: int, width: int) -> np.ndarray:
+    astronaut = Image.fromarray(skimage.data.astronaut())
+    return np.asarray(astronaut.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def report(
+    form: str, graph: onnxruntime.InferenceSession, spec: ModelSpec, photo: np.ndarray, rounds: int
+) -> None:
+    sides: dict[str, Callable[[], object]] = {
+        "graph": lambda: graph.run(None, {"images": photo[None]}),
+        "host": lambda: preprocess(photo, spec),
+    }
+    samples = interleaved(sides, rounds)
+    middle, best = ({side: of(times) for side, times in samples.items()} for of in (statistics.median, min))
+    print(
+        f"  {form:<11} median {middle['graph']:6.2f} / {middle['host']:6.2f} ms"
+        f" = {middle['graph'] / middle['host']:.2f} of the host's"
+        f"   best {best['graph']:6.2f} / {best['host']:6.2f} ms = {best['graph'] / best['host']:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ FREE = {
     "width": AxisRange(min=32, max=4096, step=32),
 }
 DETECTOR = InputSpec(height=640, width=640, dynamic=FREE)
+CROPPED = Preprocess(resize="none", crop=(224, 224))
 FIXED = InputSpec(height=640, width=640)
 LETTERBOX = Preprocess(resize="letterbox", resize_to=(640, 640), resampler="opencv", stride=32)
 
@@ -143,3 +144,16 @@ def test_sizes_that_the_model_does_not_take_are_refused(tensor, imgsz, message) 
 def test_empty_images_are_refused() -> None:
     with pytest.raises(InputError, match="0x10"):
         plan_geometry((0, 10), LETTERBOX, DETECTOR)
+
+
+@pytest.mark.parametrize(
+    ("size", "how", "inside", "visible"),
+    [
+        ((256, 384), CROPPED, (slice(0, 224), slice(0, 224)), (16, 80, 240, 304)),
+        ((100, 150), CROPPED, (slice(62, 162), slice(37, 187)), (0, 0, 100, 150)),
+    ],
+)
+def test_what_is_visible_and_where(size, how, inside, visible) -> None:
+    geometry = plan_geometry(size, how, InputSpec(height=224, width=224))
+    assert geometry.inside == inside
+    assert geometry.visible == visible

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,8 +119,22 @@ def test_imgsz_changes_the_tensor() -> None:
     runner = FakeRunner(make_detector(), whole_tensor)
     Predictor(runner).predict(np.zeros((50, 50, 3), np.uint8), imgsz=96)
     assert runner.feeds[0].shape == (1, 3, 96, 96)
-    with pytest.raises(InputError, match="takes a height of 64"):
+    with pytest.raises(OptionError, match="fixed to 64"):
         Predictor(FakeRunner(make_detector(dynamic=False), whole_tensor)).predict(RED, imgsz=96)
+    with pytest.raises(OptionError, match="in steps of 32"):
+        Predictor(runner).predict(RED, imgsz=100)
+
+
+@pytest.mark.parametrize("several", [iter, tuple, deque, lambda images: (image for image in images)])
+def test_any_iterable_is_several_images(several: Callable[[list[np.ndarray]], Any]) -> None:
+    results = Predictor(FakeRunner(make_spec(), mean_colour)).predict(several([RED, BLUE]))
+    assert [result.label for result in results] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("source", [3, None, {"a": RED}])
+def test_what_is_no_image_is_refused(source: Any) -> None:
+    with pytest.raises(InputError):
+        Predictor(FakeRunner(make_spec(), mean_colour)).predict(source)
 
 
 def test_a_broken_image_names_itself(tmp_path) -> None:

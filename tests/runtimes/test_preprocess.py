@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from deploykit_runtimes.errors import InputError, ModelError, OptionError
-from deploykit_runtimes.preprocess import as_size, preprocess
+from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,13 +220,7 @@ def test_wrong_sizes_are_refused(photos) -> None:
         preprocess(photos["cat"], spec(Preprocess(), (224, 224)))
 
 
-@pytest.mark.parametrize("imgsz", [0, -32, (1, 2, 3), (32.0, 32), "64"])
-def test_malformed_sizes_are_refused(imgsz) -> None:
+@pytest.mark.parametrize("imgsz", [0, -32, (1, 2, 3), (32.0, 32)])
+def test_malformed_sizes_are_refused(photos, imgsz) -> None:
     with pytest.raises(OptionError, match="imgsz wants"):
-        as_size(imgsz)
-
-
-def test_sizes() -> None:
-    assert as_size(None) is None
-    assert as_size(64) == (64, 64)
-    assert as_size((32, 64)) == (32, 64)
+        preprocess(photos["cat"], spec(Preprocess(), (224, 224)), imgsz)

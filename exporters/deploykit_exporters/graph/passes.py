@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -20,8 +20,17 @@ def clean_up(model: onnx.ModelProto, spec: ModelSpec) -> bool:
 
 
 def drop_unused(model: onnx.ModelProto) -> bool:
-    """Remove nodes and weights that no output needs, and value infos, which go stale."""
-    graph = model.graph
+    """Remove nodes and weights that no output needs, in the bodies of loops too, and value infos, which go
+    stale."""
+    return _drop_unused(model.graph)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> bool:
+    changed = False
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                changed |= _drop_unused(attribute.g)
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -38,7 +47,7 @@ def drop_unused(model: onnx.ModelProto) -> bool:
         del graph.node[:]
         graph.node.extend(nodes)
     del graph.value_info[:]
-    return bool(dead or unused)
+    return bool(changed or dead or unused)
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
@@ -55,17 +64,18 @@ def _reads(node: onnx.NodeProto) -> set[str]:
 def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
     """Give the graph's input and outputs the spec's fixed sizes and axis names.
 
-    The input must be the one that the spec names, and the only one; an axis of an output keeps a
-    number only where it is fixed, and is called ``batch`` or ``{output}_{axis}`` otherwise.
+    The input must be the one that the spec names, followed only by thresholds; an axis of an output keeps
+    a number only where it is fixed, and is called ``batch`` or ``{output}_{axis}`` otherwise.
 
     Raises:
         ModelError: the graph has other inputs or outputs than the spec.
     """
     graph = model.graph
     found = [value.name for value in graph.input], [value.name for value in graph.output]
-    if found != ([spec.input.name], list(spec.output.names)):
+    inputs = [spec.input.name, *(THRESHOLD_INPUTS if spec.output.runtime_thresholds else ())]
+    if found != (inputs, list(spec.output.names)):
         raise ModelError(
-            f"The exporter was to write {spec.input.name} -> {', '.join(spec.output.names)}, "
+            f"The exporter was to write {', '.join(inputs)} -> {', '.join(spec.output.names)}, "
             f"but the graph has {', '.join(found[0])} -> {', '.join(found[1])}."
         )
     values = [*graph.input, *graph.output]
@@ -76,18 +86,52 @@ def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
         "height": spec.input.height,
         "width": spec.input.width,
     }
-    for axis, dim in zip(sizes, graph.input[0].type.tensor_type.shape.dim, strict=True):
+    order = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
+    axes = [order[letter] for letter in spec.input.layout]
+    for axis, dim in zip(axes, graph.input[0].type.tensor_type.shape.dim, strict=True):
         if axis in spec.input.dynamic:
             dim.dim_param = axis
         else:
             dim.dim_value = sizes[axis]
     for output in graph.output:
+        known = _finished_axes(output.name, spec)
         for index, dim in enumerate(output.type.tensor_type.shape.dim):
             if index == 0:
                 _set_batch(dim, spec)
+            elif index <= len(known):
+                dim.CopyFrom(known[index - 1])
             elif not dim.HasField("dim_value"):
                 dim.dim_param = f"{output.name}_{index}"
     return before != [value.SerializeToString() for value in values]
+
+
+def _finished_axes(name: str, spec: ModelSpec) -> list[onnx.TensorShapeProto.Dimension]:
+    """The axes behind the batch of an output that ``docs/spec.md`` fixes; none for others."""
+    from onnx import TensorShapeProto
+
+    output = spec.output
+    if not spec.is_finished:
+        return []
+    rows = output.top_k if output.layout == "top_k" else output.max_det
+    columns: dict[str, tuple[int | str, ...]] = {
+        "probabilities": (),
+        "scores": (),
+        "classes": (),
+        "boxes": (4,),
+        "rotated_boxes": (5,),
+        "keypoints": output.keypoints,
+        "mask_coefficients": (output.mask_channels,),
+        "masks": ("height", "width"),
+    }
+    if name not in columns:
+        return []
+    sizes = (rows, *columns[name])
+    return [
+        TensorShapeProto.Dimension(dim_value=size)
+        if isinstance(size, int)
+        else TensorShapeProto.Dimension(dim_param=size)
+        for size in sizes
+    ]
 
 
 def _set_batch(dim: onnx.TensorShapeProto.Dimension, spec: ModelSpec) -> None:

@@ -1,32 +1,26 @@
 """A model's pre-processing inside its graph: raw pixels in, input tensor out.
 
 The counterpart of ``deploykit_runtimes.preprocess`` and ``geometry``: the same sizes, to the pixel, and
-the same pixels, computed from the shape of whatever image comes. Sizes are int64 tensors throughout;
-where the host's rule is a product in float64, its rounding is reproduced in integers, since engines
-for GPUs have no float64.
+the same pixels, computed from the shape of whatever image comes.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.spec import ModelSpec
 from torch import Tensor, nn
-from torch.onnx.operators import reshape_from_tensor_shape, shape_as_tensor
+from torch.onnx.operators import shape_as_tensor
 
-from deploykit_exporters.graph.resize import OPENCV, PILLOW, Span, divide, resize_opencv, resize_pillow
+from deploykit_exporters.graph.opencv import OPENCV, resize_opencv
+from deploykit_exporters.graph.operators import crop, divide, pad, reshape
+from deploykit_exporters.graph.pillow import PILLOW, resize_pillow
+from deploykit_exporters.graph.resize import Part
+from deploykit_exporters.graph.sizes import MAX_SIDE, CentreSquare, Fit, centred, longer, shorter
 
 __all__ = ["MAX_SIDE", "InGraphPreprocess", "Placement", "preprocess_module"]
-
-MAX_SIDE = 1 << 16
-"""Sides of images below which every size is exactly the host's."""
-
-_POWERS = torch.tensor([1 << k for k in range(31)])
 
 
 class Placement(NamedTuple):
@@ -78,8 +72,11 @@ class InGraphPreprocess(nn.Module):
         _check(spec)
         self.cast_first = cast_first
         self.how = spec.preprocess
-        self.pre_cropped = _FloorProduct(spec.preprocess.pre_crop)
+        self.square = None
+        if self.how.pre_crop > 0:
+            self.square = CentreSquare(self.how.pre_crop, self.how.pre_crop_offset)
         self.target = _own_size(spec)
+        self.fit = Fit(self.target, scale_up=self.how.scale_up, rounds=self.how.anchor == "center")
         self.stride = spec.preprocess.stride if size_is_dynamic else 0
         ranges = [spec.input.dynamic.get(axis) for axis in ("height", "width")]
         self.least = tuple(allowed.min if allowed else self.stride for allowed in ranges)
@@ -91,46 +88,66 @@ class InGraphPreprocess(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Resize, crop, pad and normalise a batch of images of one size."""
-        how, place = self.how, self.place(images)
-        pixels = images.to(torch.float32) if self.cast_first else images
-        if how.pre_crop > 0:
-            (top, left), (bottom, right) = place.corner, place.corner + place.size
-            pixels = pixels[:, top:bottom, left:right]
-        start = torch.maximum(-place.offset, torch.tensor(0))
-        stop = torch.minimum(place.resized, place.input_size - place.offset)
-        if how.resize == "none":
-            pixels = pixels[:, start[0] : stop[0], start[1] : stop[1]].permute(0, 3, 1, 2).to(torch.float32)
-        else:
-            rows, columns = (
-                Span(place.size[axis], place.resized[axis], start[axis], stop[axis]) for axis in (0, 1)
-            )
-            if how.resampler == "pillow":
-                cropped = how.crop is not None
-                pixels = resize_pillow(pixels, rows, columns, how.interpolation, cropped=cropped)
-            else:
-                pixels = resize_opencv(pixels, rows, columns, how.interpolation)
+        place = self.place(images)
+        part = self._part(place)
+        planes = self._resample(images.to(torch.float32) if self.cast_first else images, part)
         if self._pads():
-            before = torch.maximum(place.offset, torch.tensor(0))
-            after = place.input_size - before - (stop - start)
-            sides = [before[1], after[1], before[0], after[0]]
-            pixels = F.pad(pixels, sides, value=float(how.pad_value))  # type: ignore[arg-type]
-        return self._normalise(self._fixed(pixels))
+            before = place.offset if self.how.crop is None else torch.maximum(place.offset, torch.tensor(0))
+            planes = pad(planes, before, place.input_size - before - part.length, self.how.pad_value)
+        # Tells engines the height and width. TensorRT cannot follow a -1 for the batch through the network,
+        # nor sides that nothing but a Pad tells.
+        fixed = self._fixed()
+        if self.how.resize == "letterbox" and self.stride:
+            planes = reshape(planes, torch.cat([torch.tensor([0, 3]), place.input_size]))
+        elif fixed:
+            planes = reshape(planes, torch.tensor([0, 3, *fixed]))
+        return self._normalise(planes)
+
+    def _part(self, place: Placement) -> Part:
+        """What of the photo is resized, and what of the result is visible in the tensor."""
+        start, length = None, place.resized
+        if self.how.crop is not None:
+            start = -place.offset
+            if self._pads():
+                start = torch.maximum(start, torch.tensor(0))
+                length = torch.minimum(place.resized, place.input_size - place.offset) - start
+            else:
+                length = torch.tensor(self.how.crop)
+        fixed = self._fixed()
+        return Part(
+            place.corner,
+            place.size,
+            place.resized,
+            start,
+            length,
+            most=max(fixed) if fixed else None,
+            fixed=None if self._pads() else fixed,
+        )
+
+    def _resample(self, pixels: Tensor, part: Part) -> Tensor:
+        how = self.how
+        if how.resize == "none":
+            start = part.corner if part.start is None else part.corner + part.start
+            return crop(pixels, start, start + part.length, 1).permute(0, 3, 1, 2).to(torch.float32)
+        if how.resampler == "pillow":
+            whole = self.square is None and how.crop is None
+            return resize_pillow(pixels, part, how.interpolation, whole=whole)
+        return resize_opencv(pixels, part, how.interpolation)
 
     def place(self, images: Tensor) -> Placement:
         """Every size of the pre-processing of these images, as ``plan_geometry`` decides them."""
         how = self.how
-        whole = shape_as_tensor(images)[1:3]
-        corner, size = torch.zeros(2, dtype=torch.int64), whole
-        if how.pre_crop > 0:
-            side = self.pre_cropped(torch.minimum(whole[0], whole[1]))
-            size = torch.stack([side, side])
-            corner = divide(whole - size + int(how.pre_crop_offset == "up"), 2)
+        corner, size = torch.zeros(2, dtype=torch.int64), shape_as_tensor(images)[1:3]
+        if self.square is not None:
+            corner, size = self.square(size)
         if how.resize == "letterbox":
             resized, offset, input_size = self._letterbox(size)
+        elif how.crop is None:
+            resized = input_size = self._resized(size)
+            offset = torch.zeros(2, dtype=torch.int64)
         else:
-            resized = self._resized(size)
-            input_size = resized if how.crop is None else torch.tensor(how.crop)
-            offset = _centred(resized, input_size)
+            resized, input_size = self._resized(size), torch.tensor(how.crop)
+            offset = centred(resized, input_size, pads=self._pads())
         return Placement(corner, size, resized, offset, input_size)
 
     def letterbox_geometry(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,25 +169,21 @@ class InGraphPreprocess(nn.Module):
             return size
         if how.resize == "stretch":
             return torch.tensor([how.resize_to[0], how.resize_to[-1]])
-        choose = torch.minimum if how.resize == "short" else torch.maximum
-        reference = choose(size[0], size[1])
+        reference = shorter(size) if how.resize == "short" else longer(size)
         scaled = size * how.resize_to[0]
         if how.rounding == "round":
             scaled, reference = 2 * scaled + reference, 2 * reference
         return torch.maximum(divide(scaled, reference), torch.tensor(1))
 
     def _letterbox(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        how, target = self.how, torch.tensor(self.target)
-        centred = how.anchor == "center"
-        resized = _fit(size, self.target, scale_up=how.scale_up, half_even=centred)
+        target, resized = torch.tensor(self.target), self.fit(size)
+        gap = target - resized
         if self.stride:
-            gap = target - resized
-            target = torch.maximum(
-                resized + gap - self.stride * divide(gap, self.stride),
-                torch.minimum(target, torch.tensor(self.least)),
-            )
-        offset = divide(target - resized, 2) if centred else torch.zeros(2, dtype=torch.int64)
-        return resized, offset, target
+            gap = gap - self.stride * divide(gap, self.stride)
+            gap = torch.maximum(gap, torch.minimum(target, torch.tensor(self.least)) - resized)
+        centre = self.how.anchor == "center"
+        offset = divide(gap, 2) if centre else torch.zeros(2, dtype=torch.int64)
+        return resized, offset, resized + gap
 
     def _pads(self) -> bool:
         """Whether an image can come out smaller than the tensor."""
@@ -183,17 +196,14 @@ class InGraphPreprocess(nn.Module):
             return how.resize_to[0] < how.crop[0] or how.resize_to[-1] < how.crop[1]
         return how.resize != "short" or how.resize_to[0] < max(how.crop)
 
-    def _fixed(self, pixels: Tensor) -> Tensor:
-        """Tell engines the height and width where they do not depend on the image."""
+    def _fixed(self) -> tuple[int, int] | None:
+        """The height and width that no image exceeds, where there are any."""
         how = self.how
-        fixed: tuple[int, int] | None = how.crop
         if how.resize == "letterbox":
-            fixed = None if self.stride else self.target
-        elif how.crop is None and how.resize == "stretch":
-            fixed = (how.resize_to[0], how.resize_to[-1])
-        if fixed is None:
-            return pixels
-        return reshape_from_tensor_shape(pixels, torch.tensor([-1, 3, *fixed]))
+            return self.target
+        if how.crop is None and how.resize == "stretch":
+            return how.resize_to[0], how.resize_to[-1]
+        return how.crop
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         if self.how.color == "bgr":
@@ -204,8 +214,6 @@ class InGraphPreprocess(nn.Module):
 
 def _check(spec: ModelSpec) -> None:
     how = spec.preprocess
-    if how.pre_crop > 0 and how.pre_crop_offset == "even":
-        raise ModelError("mmpretrain's EfficientNetCenterCrop is not available inside the graph yet.")
     if spec.input.channels != 3:
         raise ModelError(
             f"Pre-processing inside the graph takes RGB; the model has {spec.input.channels} channels."
@@ -230,82 +238,3 @@ def _own_size(spec: ModelSpec) -> tuple[int, int]:
 
 def _three(values: tuple[float, ...]) -> tuple[float, ...]:
     return values if len(values) == 3 else (values[0],) * 3
-
-
-def _centred(length: Tensor, window: Tensor) -> Tensor:
-    """Offset of torchvision's CenterCrop: rounds half to even; pads the smaller half first."""
-    room, excess = (torch.maximum(gap, torch.tensor(0)) for gap in (window - length, length - window))
-    half = divide(excess, 2)
-    odd = (excess - 2 * half) * (half - 2 * divide(half, 2))
-    return divide(room, 2) - half - odd
-
-
-class _FloorProduct:
-    """``max(1, int(fraction * n))`` in float64, for 0 < n < MAX_SIDE."""
-
-    def __init__(self, fraction: float) -> None:
-        self.ratio = Fraction(fraction).limit_denominator(1 << 14)
-        sides = np.arange(MAX_SIDE)
-        error = (sides * fraction).astype(np.int64) - sides * self.ratio.numerator // self.ratio.denominator
-        # The float64 nearest to 300 / 332, say, times 83 need not be a whole number.
-        self.exceptions = [(step, np.flatnonzero(error == step)) for step in np.unique(error) if step]
-
-    def __call__(self, n: Tensor) -> Tensor:
-        product = divide(n * self.ratio.numerator, self.ratio.denominator)
-        for step, sides in self.exceptions:
-            product = product + int(step) * (torch.from_numpy(sides) == n).to(torch.int64).sum()
-        return torch.maximum(product, torch.tensor(1))
-
-
-def _fit(size: Tensor, target: tuple[int, int], *, scale_up: bool, half_even: bool) -> Tensor:
-    """Sides of an image scaled by the smaller ratio of ``target / size``, at least 1; int64 [2].
-
-    Equal to ``round(side * ratio)`` (or ``int(side * ratio)``) with ``ratio`` in float64. That product is
-    on the wrong side of a half or a whole number only where the true one is exactly there. What decides
-    then is how float64 rounded the ratio, which is the remainder of a division by integers.
-    """
-    vertical = target[0] * size[1] <= target[1] * size[0]
-    goal = torch.where(vertical, target[0], target[1])
-    edge = torch.where(vertical, size[0], size[1])
-    doubled = 2 * size * goal
-    halves = divide(doubled, edge)
-    exact = halves * edge == doubled
-    up, down = (exact & moved for moved in _float64_error(size, goal, edge, halves))
-    whole = divide(halves, 2)
-    odd = halves != 2 * whole
-    if half_even:
-        even = whole == 2 * divide(whole, 2)
-        stays = exact & odd & (down | (even & ~up))
-        scaled = divide(halves + 1, 2) - stays.to(torch.int64)
-    else:
-        scaled = whole - (down & ~odd).to(torch.int64)
-    scaled = torch.maximum(scaled, torch.tensor(1))
-    return scaled if scale_up else torch.where(goal < edge, scaled, size)
-
-
-def _float64_error(side: Tensor, goal: Tensor, edge: Tensor, halves: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether float64's ``side * (goal / edge)`` is above or below ``halves / 2``, the true product.
-
-    In numbers below 2 ** 31 for sides and targets up to 16384.
-    """
-    # 2 ** exponent is the power of two at or below goal / edge, whose float64 is then
-    # goal * 2 ** (52 - exponent) / edge, rounded to a whole number.
-    exponent = (_POWERS[1:15] * edge <= goal).to(torch.int64).sum() - (edge > goal * _POWERS[:17]).to(
-        torch.int64
-    ).sum()
-    rest = goal * _POWERS[torch.maximum(-exponent, torch.tensor(0))]
-    for shift in (13, 13, 13, 13 - torch.maximum(exponent, torch.tensor(0))):
-        rest = _remainder(rest, edge) * _POWERS[shift]
-    rest = _remainder(rest, edge)
-    error = torch.where(2 * rest < edge, -rest, edge - rest)
-    magnitude = (_POWERS[1:16, None] <= halves).to(torch.int64).sum(0)
-    # Half of the distance to the next float64, in the units of 2 * side * error; a power of two has
-    # its lower neighbour at half that distance.
-    limit = edge * _POWERS[torch.maximum(magnitude - 1 - exponent, torch.tensor(0))]
-    moved = 2 * side * error
-    below = torch.where(_POWERS[magnitude] == halves, 2 * moved, moved)
-    return moved > limit, -below > limit
-
-
-def _remainder(a: Tensor, b: Tensor) -> Tensor:
-    return a - b * divide(a, b)

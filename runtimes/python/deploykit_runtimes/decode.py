@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.geometry import Geometry
-from deploykit_runtimes.heads import Candidates, read_candidates
+from deploykit_runtimes.heads import Candidates, read_candidates, read_finished
 from deploykit_runtimes.masks import decode_masks
 from deploykit_runtimes.nms import nms, rotated_nms
 from deploykit_runtimes.results import (
@@ -23,11 +23,15 @@ from deploykit_runtimes.results import (
     Result,
     Segmentation,
 )
+from deploykit_runtimes.runner import is_finite
 from deploykit_runtimes.spec import ModelSpec, OutputSpec
 
 __all__ = ["Thresholds", "activate", "decode"]
 
+_NOT_FINITE = "The model's class scores hold NaN or infinity."
+_NOT_FINITE_HINT = "Run `deploykit verify` against the checkpoint; half precision can overflow."
 _MAX_CANDIDATES = 30000  # of the best scores, as in Ultralytics
+_FEW = 16  # Up to here, searching for the best again and again is faster than sorting.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +66,48 @@ class Thresholds:
         cls,
         output: OutputSpec,
         *,
-        top_k: int = 5,
+        top_k: int | None = None,
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
     ) -> Thresholds:
-        """The model's own defaults where an option is None."""
+        """The model's own defaults where an option is None.
+
+        Raises:
+            OptionError: also where a graph with its post-processing inside has decided otherwise.
+        """
+        _check_built_in(output, top_k=top_k, conf=conf, iou=iou, max_det=max_det)
         return cls(
-            top_k=top_k,
+            top_k=top_k or output.top_k or 5,
             conf=output.conf if conf is None else conf,
             iou=output.iou if iou is None else iou,
             max_det=output.max_det if max_det is None else max_det,
         )
+
+
+def _check_built_in(
+    output: OutputSpec, *, top_k: int | None, conf: float | None, iou: float | None, max_det: int | None
+) -> None:
+    """Options that a finished graph can no longer follow."""
+    if output.layout not in ("top_k", "detections"):
+        return
+    free = output.runtime_thresholds
+    refused = {
+        "top_k": output.layout == "top_k" and top_k is not None and top_k > output.top_k and output.top_k,
+        "conf": not free and conf is not None and conf < output.conf and output.conf,
+        "iou": not free and iou is not None and iou != output.iou and output.iou,
+        "max_det": max_det is not None and max_det > output.max_det and output.max_det,
+    }
+    given = {"top_k": top_k, "conf": conf, "iou": iou, "max_det": max_det}
+    for name, built_in in refused.items():
+        if built_in is not False:
+            option = name.replace("_", "-")
+            raise OptionError(
+                f"The model's post-processing is inside its graph, with {name} {built_in:g}; "
+                f"found {name}={given[name]:g}.",
+                hint=f"Export again with --{option} {given[name]:g}"
+                + (", or with --runtime-thresholds." if name in ("conf", "iou") else "."),
+            )
 
 
 def decode(
@@ -96,12 +130,17 @@ def decode(
     """
     thresholds = thresholds or Thresholds.of(spec.output)
     try:
-        arrays = [np.asarray(outputs[name]) for name in spec.output.names]
+        dtype = None if spec.is_finished else np.float32
+        arrays = [np.asarray(outputs[name], dtype) for name in spec.output.names]
     except KeyError as error:
         raise ModelError(
             f"The contract names the output {error}, the graph gives {sorted(outputs)}."
         ) from error
-    arrays = [array.astype(np.float32, copy=False) for array in arrays]
+    if spec.is_finished:
+        named = dict(zip(spec.output.names, arrays, strict=True))
+        if spec.output.layout == "top_k":
+            return [_top_k(named, spec, row, item, thresholds) for row, item in enumerate(geometries)]
+        return [_finished(named, spec, row, item, thresholds) for row, item in enumerate(geometries)]
     if spec.output.layout == "features":
         return [_features(arrays, spec, row, item) for row, item in enumerate(geometries)]
     if spec.output.layout in ("logits", "probabilities"):
@@ -118,18 +157,16 @@ def activate(logits: np.ndarray, output: OutputSpec) -> np.ndarray:
     """
     if logits.ndim != 2:
         raise ModelError(f"Wanted class scores [N, C], the graph gave {list(logits.shape)}.")
-    if not np.isfinite(logits).all():
-        raise ModelError(
-            "The model's class scores hold NaN or infinity.",
-            hint="Run `deploykit verify` against the checkpoint; half precision can overflow.",
-        )
+    if not is_finite(logits):
+        raise ModelError(_NOT_FINITE, hint=_NOT_FINITE_HINT)
     if output.layout == "probabilities" or output.activation == "none":
         return logits
     if output.activation == "sigmoid" or logits.shape[1] == 1:
         half: np.ndarray = np.tanh(logits / 2)  # of any size without overflow
         return (half + 1) / 2
-    powers: np.ndarray = np.exp(logits - logits.max(1, keepdims=True))
-    powers /= powers.sum(1, keepdims=True)
+    powers: np.ndarray = logits - np.maximum.reduce(logits, 1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= np.add.reduce(powers, 1, keepdims=True)
     return powers
 
 
@@ -137,23 +174,20 @@ def _classification(
     scores: np.ndarray, spec: ModelSpec, geometry: Geometry, thresholds: Thresholds
 ) -> Classification:
     best = _best(scores, thresholds.top_k)
-    return Classification(
-        top=tuple(
-            ClassScore(class_id=int(index), name=spec.class_name(int(index)), score=float(scores[index]))
-            for index in best
-        ),
-        image_size=geometry.image_size,
-    )
+    top = [ClassScore(class_id=n, name=spec.class_name(n), score=scores.item(n)) for n in best]
+    return Classification(top=tuple(top), image_size=geometry.image_size)
 
 
-def _best(scores: np.ndarray, count: int) -> np.ndarray:
+def _best(scores: np.ndarray, count: int) -> list[int]:
     """Indices of the highest scores, the lower index first where they are equal."""
-    candidates = np.arange(len(scores))
-    if count < len(scores):
-        candidates = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
-    order: np.ndarray = np.argsort(-scores[candidates], kind="stable")[:count]
-    chosen: np.ndarray = candidates[order]
-    return chosen
+    if count > _FEW:
+        order: list[int] = np.argsort(-scores, kind="stable")[:count].tolist()
+        return order
+    left, best = scores.copy(), []
+    for _ in range(min(count, len(scores))):
+        best.append(int(left.argmax()))
+        left[best[-1]] = -np.inf
+    return best
 
 
 def _features(arrays: Sequence[np.ndarray], spec: ModelSpec, row: int, geometry: Geometry) -> Features:
@@ -167,6 +201,13 @@ def _detections(
 ) -> Detections:
     found = read_candidates(arrays[0], row, spec, geometry.input_size, thresholds.conf)
     found = found.take(_select(found, spec, thresholds))
+    return _in_image(found, arrays, spec, row, geometry)
+
+
+def _in_image(
+    found: Candidates, arrays: Sequence[np.ndarray], spec: ModelSpec, row: int, geometry: Geometry
+) -> Detections:
+    """The chosen detections as the task's result."""
     if spec.task == "segment":
         return _segmentation(found, arrays, spec, row, geometry)
     if spec.task == "obb":
@@ -177,6 +218,40 @@ def _detections(
         keypoints = geometry.points_to_image(points)
         return Poses(**shared, boxes=geometry.boxes_to_image(found.boxes), keypoints=keypoints)
     return Detections(**shared, boxes=geometry.boxes_to_image(found.boxes))
+
+
+def _top_k(
+    outputs: Mapping[str, np.ndarray], spec: ModelSpec, row: int, geometry: Geometry, thresholds: Thresholds
+) -> Classification:
+    best = (outputs[name][row, : thresholds.top_k] for name in ("probabilities", "classes"))
+    scores, classes = (values.tolist() for values in best)
+    if not np.isfinite(scores).all():
+        raise ModelError(_NOT_FINITE, hint=_NOT_FINITE_HINT)
+    return Classification(
+        top=tuple(
+            ClassScore(class_id=index, name=spec.class_name(index), score=score)
+            for index, score in zip(classes, scores, strict=True)
+        ),
+        image_size=geometry.image_size,
+    )
+
+
+def _finished(
+    outputs: Mapping[str, np.ndarray], spec: ModelSpec, row: int, geometry: Geometry, thresholds: Thresholds
+) -> Detections:
+    found = read_finished(outputs, row, spec, thresholds.conf, thresholds.max_det)
+    if not spec.preprocess.included:
+        prototypes = [outputs[name] for name in ("boxes", "prototypes") if name in outputs]
+        return _in_image(found, prototypes, spec, row, geometry)
+    if "masks" in outputs:
+        masks = outputs["masks"][row][: len(found.scores)].astype(bool)
+        masks.setflags(write=False)
+        return Segmentation(**_shared(found, spec, geometry), boxes=found.boxes, masks=masks)
+    if spec.task == "segment":
+        boxes = geometry.boxes_to_tensor(found.boxes)
+        arrays = [outputs["boxes"], outputs["prototypes"]]
+        return _segmentation(replace(found, boxes=boxes), arrays, spec, row, geometry)
+    return _in_image(found, [], spec, row, geometry.of_image())
 
 
 def _select(found: Candidates, spec: ModelSpec, thresholds: Thresholds) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,6 +40,34 @@ class Geometry:
     def gain(self) -> tuple[float, float]:
         """Tensor pixels per image pixel; the two differ where a side was rounded."""
         return self.resized[0] / self.region[2], self.resized[1] / self.region[3]
+
+    @cached_property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the tensor that hold pixels; the others are padding."""
+        rows, columns = (
+            slice(max(0, offset), min(length, offset + resized))
+            for offset, length, resized in zip(self.offset, self.input_size, self.resized, strict=True)
+        )
+        return rows, columns
+
+    @cached_property
+    def visible(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of the piece of the resized part that is not cropped."""
+        (rows, columns), (top, left) = self.inside, self.offset
+        return rows.start - top, columns.start - left, rows.stop - top, columns.stop - left
+
+    def of_image(self) -> Geometry:
+        """The geometry of a graph whose coordinates are those of the image already."""
+        size = self.image_size
+        return Geometry(image_size=size, input_size=size, region=(0, 0, *size), resized=size, offset=(0, 0))
+
+    def boxes_to_tensor(self, boxes: np.ndarray) -> np.ndarray:
+        """Map xyxy boxes, float32 [n, 4], from the image to the tensor."""
+        corners = np.array(boxes, np.float32).reshape(-1, 2, 2)
+        for column, axis in ((0, 1), (1, 0)):
+            values = (corners[..., column] - self.region[axis]) * np.float32(self.gain[axis])
+            corners[..., column] = values + self.offset[axis]
+        return corners.reshape(-1, 4)
 
     def points_to_image(self, points: np.ndarray) -> np.ndarray:
         """Map x, y of float32 [..., 2 or more] from the tensor to the image, clipped to it.

@@ -1,7 +1,8 @@
-"""The rows of every detection head above a score, before suppression."""
+"""The rows of every detection head above a score, before suppression or after it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["Candidates", "read_candidates"]
+__all__ = ["Candidates", "read_candidates", "read_finished"]
 
 _YOLOX_STRIDES = (8, 16, 32)
 
@@ -77,6 +78,45 @@ def read_candidates(
         _expect(output, spec, axes=3, columns=5 + spec.num_classes + extra if spec.num_classes else None)
         return _with_objectness(output[row], spec, extra, input_size, conf)
     raise ModelError(f"The layout {layout!r} holds no detections.")
+
+
+def read_finished(
+    outputs: Mapping[str, np.ndarray], row: int, spec: ModelSpec, conf: float, limit: int
+) -> Candidates:
+    """Rows of one image of a graph that has chosen them itself, best first.
+
+    Args:
+        outputs: Of the layout ``detections``, for the whole batch.
+        row: Index of the image in the batch.
+        spec: The model's contract.
+        conf: Lowest score, exclusive.
+        limit: Most rows.
+
+    Returns:
+        Detections in pixels of the graph's input. ``extra`` holds the keypoints or mask coefficients;
+        rotated boxes are centre x, centre y, width, height, and the angle in ``extra``.
+
+    Raises:
+        ModelError: an output has another shape than the contract says.
+    """
+    count = int(outputs["count"][row])
+    scores = outputs["scores"][row, :count]
+    rows = np.flatnonzero(scores > conf)[:limit]
+    boxes, extra = outputs["boxes"][row][rows], np.empty((len(rows), 0), np.float32)
+    if spec.task == "obb":
+        rotated = outputs["rotated_boxes"][row][rows]
+        boxes, extra = rotated[:, :4], rotated[:, 4:]
+    for name in ("keypoints", "mask_coefficients"):
+        if name in outputs:
+            values = outputs[name][row][rows]
+            extra = values.reshape(len(rows), int(np.prod(values.shape[1:])))
+    if boxes.shape != (len(rows), 4) or scores.ndim != 1:
+        raise ModelError(
+            f"Finished detections want boxes [N, K, 4] and scores [N, K], the graph gave "
+            f"{list(outputs['boxes'].shape)} and {list(outputs['scores'].shape)}."
+        )
+    class_ids = outputs["classes"][row][rows].astype(np.int64)
+    return Candidates(boxes=boxes, scores=scores[rows], class_ids=class_ids, extra=extra)
 
 
 def _extra_columns(spec: ModelSpec) -> int:

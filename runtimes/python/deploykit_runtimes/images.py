@@ -8,7 +8,8 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
@@ -70,31 +71,51 @@ def open_image(source: ImageSource) -> Image.Image:
         )
     path = Path(source)
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"Image {path} {found}.", hint="list_images() expands folders and patterns.")
+        if path.is_dir():
+            raise InputError(
+                f"Wanted an image, {path} is a folder.", hint="Give the images in it, one by one."
+            )
+        raise InputError(f"Image {path} does not exist.", hint=_near(path))
     return _open(path, f"Image {path}")
 
 
-def list_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Expand files, folders and glob patterns into image files.
+def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Expand files, folders and glob patterns into image files, each of them once.
 
     A file is taken as it is; of a folder, the files with a known image suffix, sub-folders not
     included; of a pattern (``**`` allowed), the same. Folders and patterns come in natural order:
     ``img2`` before ``img10``.
 
+    Args:
+        paths: One or several.
+
     Raises:
         InputError: one of the paths gives no image.
     """
-    found: list[Path] = []
-    for path in paths:
-        matches = _expand(Path(path))
-        if not matches:
-            raise InputError(
-                f"{path} is no image file, and no folder or pattern with images in it.",
-                hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}",
-            )
-        found.extend(matches)
-    return found
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    for path in given:
+        if not isinstance(path, str | Path):
+            raise InputError(f"Wanted the path of an image, found {type(path).__name__}.")
+    return list(dict.fromkeys(found for path in given for found in _matches(Path(path).expanduser())))
+
+
+def _matches(path: Path) -> list[Path]:
+    if matches := _expand(path):
+        return matches
+    suffixes = f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
+    if path.is_dir():
+        inside = any(item.is_dir() for item in path.iterdir())
+        more = f"Its sub-folders are not looked into; with them: '{path}/**/*'" if inside else suffixes
+        raise InputError(f"The folder {path} holds no images.", hint=more)
+    if glob.has_magic(str(path)):
+        raise InputError(f"No image matches {path}.", hint=suffixes)
+    raise InputError(f"Image {path} does not exist.", hint=_near(path))
+
+
+def _near(path: Path) -> str:
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, n=2)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _expand(path: Path) -> list[Path]:
@@ -175,4 +196,4 @@ def _check_array(array: np.ndarray) -> np.ndarray:
         )
     if channels == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    return array[..., :3]
+    return array if channels == 3 else array[..., :3]

@@ -28,6 +28,7 @@ __all__ = ["PREFIX", "has_metadata", "spec_from_metadata", "spec_to_metadata"]
 PREFIX = "deploykit."
 _PARTS: dict[str, type] = {
     "input": InputSpec,
+    "network": InputSpec,
     "preprocess": Preprocess,
     "output": OutputSpec,
     "parity": ParityRecord,

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache, partial
+from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
+from deploykit_runtimes.arguments import as_size
 from deploykit_runtimes.decode import Thresholds, decode
-from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.geometry import Geometry, plan_geometry
+from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
-from deploykit_runtimes.preprocess import as_size, render
+from deploykit_runtimes.preprocess import Preprocessor
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import Placement, Runner
-from deploykit_runtimes.spec import AxisRange, ModelSpec
+from deploykit_runtimes.shapes import check_size
+from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 
 __all__ = ["PredictOptions", "Predictor", "Timings"]
 
+_ONE_IMAGE = (str, Path, bytes, Image.Image, np.ndarray)
 _DEFAULT_BATCH = 8
 _SPARE = 4
 """A kept tensor this many times larger than the next one is given back."""
 
-# Invariant list types would refuse a list[str] here.
-Sources: TypeAlias = list[Any] | tuple[Any, ...]
+# Invariant list types would refuse a list[str] here; Iterable would take a str too.
+Sources: TypeAlias = list[Any] | tuple[Any, ...] | Iterator[Any]
 
 
 class PredictOptions(TypedDict, total=False):
     """The options of ``Predictor.predict``, which explains them."""
 
-    top_k: int
+    top_k: int | None
     conf: float | None
     iou: float | None
     max_det: int | None
@@ -53,13 +57,8 @@ class Timings:
     postprocess_ms: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """Images of one tensor size, and their places in the answer."""
-
-    places: list[int]
-    images: list[Image.Image | np.ndarray]
-    geometries: list[Geometry]
+# Images that fit into one tensor: their places in the answer, pixels, and how they lie in the tensor.
+_Job: TypeAlias = tuple[list[int], list[Image.Image | np.ndarray], list[Geometry]]
 
 
 class Predictor:
@@ -74,17 +73,15 @@ class Predictor:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._spec = runner.spec
+        self._preprocessor = Preprocessor(runner.spec)
+        self._thresholds = lru_cache(maxsize=8, typed=True)(partial(Thresholds.of, runner.spec.output))
         self._scratch = _Scratch()
-        if runner.spec.input.channels != 3:
-            raise ModelError(
-                f"The model takes {runner.spec.input.channels} channels; images are fed as 3 (RGB or BGR).",
-                hint="Prepare the tensor yourself and call runner.infer().",
-            )
 
     @property
     def spec(self) -> ModelSpec:
         """The model's contract."""
-        return self._runner.spec
+        return self._spec
 
     @property
     def runner(self) -> Runner:
@@ -100,52 +97,60 @@ class Predictor:
     def predict(
         self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
     ) -> Result | list[Result]:
-        """Answer for one image, or for each of a list or tuple.
+        """Answer for one image, or for each of several.
 
         Args:
             source: A path, the bytes of a file, a Pillow image, a uint8 RGB array [H, W, 3], or a
-                list of these.
-            top_k: Number of classes of a classification (5).
+                list or any other iterable of these.
+            top_k: Number of classes of a classification; 5, or what the graph gives, when None.
             conf: Lowest score of a detection, exclusive; the model's own default when None.
             iou: Overlap above which the worse of two boxes falls; likewise.
             max_det: Most detections of one image; likewise.
-            imgsz: Side, or (height, width), to use instead of the model's own; needs dynamic axes.
+            imgsz: Side, or (height, width), to use instead of the model's own; needs dynamic axes, and
+                pre-processing outside of the graph.
             batch: Most images to run at once where the batch axis is dynamic (8). Images are batched
                 with neighbours whose tensors have the same size.
 
         Returns:
-            One result for one image, a list in the order of the sources for a list.
+            One result for one image, a list in the order of the sources for several.
 
         Raises:
             InputError: an image cannot be read, or does not fit the model.
             OptionError: an option is out of range.
             ModelError: the outputs contradict the contract.
         """
-        answer: Result | list[Result] = self.predict_timed(source, **options)[0]
+        answer: Result | list[Result] = self._predict(source, _Clock(), **options)
         return answer
 
     def predict_timed(
-        self,
-        source: ImageSource | Sources,
-        *,
-        top_k: int = 5,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        imgsz: int | tuple[int, int] | None = None,
-        batch: int | None = None,
+        self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
     ) -> tuple[Any, Timings]:
         """The same as ``predict``, and where the time went."""
-        thresholds = Thresholds.of(self.spec.output, top_k=top_k, conf=conf, iou=iou, max_det=max_det)
-        sources: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
         clock = _Clock()
-        results: list[Result | None] = [None] * len(sources)
-        remaining = iter(enumerate(sources))
-        while window := list(islice(remaining, self._batch_limit(batch))):
-            for job in self._jobs(window, as_size(imgsz), clock):
-                for place, result in zip(job.places, self._run(job, thresholds, clock), strict=True):
+        answer = self._predict(source, clock, **options)
+        return answer, clock.timings()
+
+    def _predict(
+        self,
+        source: ImageSource | Sources,
+        clock: _Clock,
+        *,
+        imgsz: int | tuple[int, int] | None = None,
+        batch: int | None = None,
+        **thresholds: Any,
+    ) -> Any:
+        keep = self._thresholds(**thresholds)
+        limit = self._batch_limit(batch)
+        size = None if imgsz is None else self._size(imgsz)
+        several = _several(source)
+        sources = (source,) if several is None else several
+        results: list[Any] = [None] * len(sources)
+        for start in range(0, len(sources), limit):
+            window = range(start, min(start + limit, len(sources)))
+            for job in self._jobs(sources, window, size, clock):
+                for place, result in zip(job[0], self._run(job, keep, clock), strict=True):
                     results[place] = result
-        return results if isinstance(source, list | tuple) else results[0], clock.timings()
+        return results[0] if several is None else results
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -162,70 +167,89 @@ class Predictor:
         self.close()
 
     def _batch_limit(self, batch: int | None) -> int:
-        image = self.spec.input
-        if batch is not None and batch < 1:
+        image = self._spec.input
+        allowed = image.dynamic.get("batch")
+        if batch is None:
+            return image.batch if allowed is None else max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
+        if batch < 1:
             raise OptionError(f"batch wants at least 1, found {batch}.")
-        if "batch" not in image.dynamic:
-            if batch is not None and batch != image.batch:
-                raise OptionError(
-                    f"The model's batch is fixed to {image.batch}, found batch={batch}.",
-                    hint="Export with --dynamic to run other batches.",
-                )
-            return image.batch
-        allowed = image.dynamic["batch"]
-        if batch is not None and batch not in allowed:
+        if allowed is None and batch != image.batch:
+            raise OptionError(
+                f"The model's batch is fixed to {image.batch}, found batch={batch}.",
+                hint="Export with --dynamic to run other batches.",
+            )
+        if allowed is not None and batch not in allowed:
             raise OptionError(f"The model runs batches of {allowed}, found batch={batch}.")
-        return batch or max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
+        return batch
+
+    def _size(self, imgsz: int | tuple[int, int]) -> tuple[int, int] | None:
+        size = as_size(imgsz)
+        if size is not None:
+            check_size(self._spec, size)
+        return size
 
     def _jobs(
-        self, window: Sequence[tuple[int, ImageSource]], imgsz: tuple[int, int] | None, clock: _Clock
-    ) -> Iterator[_Job]:
-        jobs: dict[tuple[int, ...], _Job] = {}
-        for place, source in window:
-            with clock.decoding:
-                image = self._decode(source)
-            height, width = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
-            size = (height, width)
-            geometry = plan_geometry(size, self.spec.preprocess, self.spec.input, imgsz)
+        self, sources: Sequence[Any], window: range, size: tuple[int, int] | None, clock: _Clock
+    ) -> Iterable[_Job]:
+        """Decode the images of a window, and group them by the size of their tensors."""
+        jobs: dict[tuple[int, int], _Job] = {}
+        for place in window:
+            image = self._decode(sources[place])
+            clock.lap("decode")
+            geometry = self._preprocessor.plan(image, size)
             # A graph that resizes by itself takes the image as it is.
-            key = size if self.spec.preprocess.included else geometry.input_size
-            job = jobs.setdefault(key, _Job(places=[], images=[], geometries=[]))
-            job.places.append(place)
-            job.images.append(image)
-            job.geometries.append(geometry)
-        yield from jobs.values()
+            key = geometry.image_size if self._spec.preprocess.included else geometry.input_size
+            places, images, geometries = jobs.setdefault(key, ([], [], []))
+            places.append(place)
+            images.append(image)
+            geometries.append(geometry)
+            clock.lap("preprocess")
+        return jobs.values()
 
     def _decode(self, source: ImageSource) -> Image.Image | np.ndarray:
         """In the form that the resampler takes, so that large images are not copied between the two."""
-        how = self.spec.preprocess
+        how = self._spec.preprocess
         as_array = how.included or how.resampler == "opencv" or isinstance(source, np.ndarray)
         return read_image(source) if as_array else open_image(source)
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
-        with clock.preprocessing:
-            images = self._tensor(job)
-        with clock.inferring:
-            outputs = self._runner.infer({self.spec.input.name: images})
-        with clock.postprocessing:
-            return decode(outputs, self.spec, job.geometries, thresholds)
+        _, images, geometries = job
+        feeds = {self._spec.input.name: self._tensor(images, geometries)}
+        if self._spec.output.runtime_thresholds:
+            feeds.update((name, np.array(getattr(thresholds, name), np.float32)) for name in THRESHOLD_INPUTS)
+        clock.lap("preprocess")
+        outputs = self._runner.infer(feeds)
+        clock.lap("infer")
+        results = decode(outputs, self._spec, geometries, thresholds)
+        clock.lap("postprocess")
+        return results
 
-    def _tensor(self, job: _Job) -> np.ndarray:
+    def _tensor(self, images: list[Image.Image | np.ndarray], geometries: list[Geometry]) -> np.ndarray:
         """The input of the graph; a batch that must be larger than the job is filled with zeros."""
-        image = self.spec.input
-        count = _batch_size(len(job.images), image.batch, image.dynamic.get("batch"))
-        if self.spec.preprocess.included:
-            height, width = job.geometries[0].image_size
-            raw = np.zeros((count, height, width, 3), np.uint8)
-            for pixels, item in zip(raw, job.images, strict=False):
-                pixels[:] = np.asarray(item)
+        graph = self._spec.input
+        count = _batch_size(len(images), graph.batch, graph.dynamic.get("batch"))
+        if self._spec.preprocess.included:
+            if count == 1:
+                return np.ascontiguousarray(images[0])[None]  # the caller's own pixels where they can be
+            raw = np.zeros((count, *geometries[0].image_size, 3), np.uint8)
+            for image, pixels in zip(images, raw, strict=False):
+                pixels[:] = np.asarray(image)
             return raw
-        tensor = self._scratch.take((count, 3, *job.geometries[0].input_size))
-        tensor[len(job.images) :] = 0
-        for out, item, geometry in zip(tensor, job.images, job.geometries, strict=False):
-            render(item, geometry, self.spec.preprocess, out=out)
-        if image.layout == "NHWC":
+        tensor = self._scratch.take((count, 3, *geometries[0].input_size))
+        if count > len(images):
+            tensor[len(images) :] = 0
+        for image, geometry, out in zip(images, geometries, tensor, strict=False):
+            self._preprocessor.render(image, geometry, out=out)
+        if graph.layout == "NHWC":
             tensor = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1))
-        return tensor.astype(image.dtype, copy=False)
+        return tensor if graph.dtype == "float32" else tensor.astype(graph.dtype)
+
+
+def _several(source: Any) -> Sequence[Any] | None:
+    """The images of a list or any other iterable; None for one image."""
+    if isinstance(source, _ONE_IMAGE) or not isinstance(source, Iterable):
+        return None
+    return source if isinstance(source, Sequence) else list(source)
 
 
 class _Scratch(threading.local):
@@ -234,14 +258,16 @@ class _Scratch(threading.local):
     Fresh memory of this size comes from the kernel page by page, which costs more than filling it.
     """
 
-    buffer = np.empty(0, np.float32)
+    tensor = buffer = np.empty(0, np.float32)
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """Uninitialised float32 of this shape, valid until the thread takes the next one."""
-        count = math.prod(shape)
-        if not count <= self.buffer.size <= _SPARE * count:
-            self.buffer = np.empty(count, np.float32)
-        return self.buffer[:count].reshape(shape)
+        if self.tensor.shape != shape:
+            count = math.prod(shape)
+            if not count <= self.buffer.size <= _SPARE * count:
+                self.buffer = np.empty(count, np.float32)
+            self.tensor = self.buffer[:count].reshape(shape)
+        return self.tensor
 
 
 def _batch_size(images: int, fixed: int, allowed: AxisRange | None) -> int:
@@ -251,31 +277,18 @@ def _batch_size(images: int, fixed: int, allowed: AxisRange | None) -> int:
     return max(allowed.min, -(-images // allowed.step) * allowed.step)
 
 
-class _Stopwatch:
-    """Adds up the time spent inside its ``with`` blocks."""
-
-    def __init__(self) -> None:
-        self.total_ms = 0.0
-        self._started = 0.0
-
-    def __enter__(self) -> None:
-        self._started = perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self.total_ms += (perf_counter() - self._started) * 1e3
-
-
 class _Clock:
-    """The stopwatches of one call."""
+    """Shares the time of a call out among its stages."""
 
     def __init__(self) -> None:
-        self.decoding, self.preprocessing = _Stopwatch(), _Stopwatch()
-        self.inferring, self.postprocessing = _Stopwatch(), _Stopwatch()
+        self._spent = {"decode": 0.0, "preprocess": 0.0, "infer": 0.0, "postprocess": 0.0}
+        self._last = perf_counter()
+
+    def lap(self, stage: Literal["decode", "preprocess", "infer", "postprocess"]) -> None:
+        """What passed since the last lap was spent on this stage."""
+        now = perf_counter()
+        self._spent[stage] += now - self._last
+        self._last = now
 
     def timings(self) -> Timings:
-        return Timings(
-            decode_ms=self.decoding.total_ms,
-            preprocess_ms=self.preprocessing.total_ms,
-            infer_ms=self.inferring.total_ms,
-            postprocess_ms=self.postprocessing.total_ms,
-        )
+        return Timings(**{f"{stage}_ms": 1e3 * seconds for stage, seconds in self._spent.items()})

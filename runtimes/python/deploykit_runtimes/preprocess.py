@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from PIL import Image
 
-from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.arguments import as_size
+from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.geometry import Geometry, plan_geometry
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import Interpolation, ModelSpec, Preprocess
 
-__all__ = ["as_size", "preprocess", "render"]
+__all__ = ["Preprocessor", "preprocess"]
 
 _PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -44,69 +45,62 @@ def preprocess(
         OptionError: ``imgsz`` is not one or two positive numbers.
         ModelError: the spec asks for something that does not exist.
     """
-    if spec.input.channels != 3:
-        raise ModelError(
-            f"The model takes {spec.input.channels} channels; images are fed as 3 (RGB or BGR).",
-            hint="Prepare the tensor yourself and call runner.infer().",
-        )
-    geometry = plan_geometry(_image_size(image), spec.preprocess, spec.input, as_size(imgsz))
+    preprocessor = Preprocessor(spec)
+    geometry = preprocessor.plan(image, as_size(imgsz))
     tensor = np.empty((3, *geometry.input_size), np.float32)
-    render(image, geometry, spec.preprocess, out=tensor)
+    preprocessor.render(image, geometry, out=tensor)
     return tensor, geometry
 
 
-def as_size(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Normalise an ``imgsz`` option to (height, width).
+class Preprocessor:
+    """``preprocess`` for many images of one model: what they have in common is worked out once.
 
     Raises:
-        OptionError: it is not one or two positive whole numbers.
+        ModelError: the model takes something else than RGB images.
     """
-    if imgsz is None:
-        return None
-    size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise OptionError(f"imgsz wants one or two positive whole numbers (height, width), found {imgsz!r}.")
-    return size[0], size[1]
 
-
-def render(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess, *, out: np.ndarray) -> None:
-    """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [3, H, W]."""
-    rows, columns = (
-        slice(max(0, offset), min(length, offset + resized))
-        for offset, length, resized in zip(
-            geometry.offset, geometry.input_size, geometry.resized, strict=True
+    def __init__(self, spec: ModelSpec) -> None:
+        if spec.input.channels != 3:
+            raise ModelError(
+                f"The model takes {spec.input.channels} channels; images are fed as 3 (RGB or BGR).",
+                hint="Prepare the tensor yourself and call runner.infer().",
+            )
+        self._how = spec.preprocess
+        self._plan = lru_cache(maxsize=64)(
+            partial(plan_geometry, preprocess=spec.preprocess, tensor=spec.tensor)
         )
-    )
-    visible = (
-        *(rows.start - geometry.offset[0], columns.start - geometry.offset[1]),
-        *(rows.stop - geometry.offset[0], columns.stop - geometry.offset[1]),
-    )
-    pixels = _resample(image, geometry, how, visible)
-    gains, biases = _affine(how)
-    padded = pixels.shape[:2] != geometry.input_size
-    for channel in range(3):
-        plane, gain, bias = out[channel], gains[channel], biases[channel]
-        if padded:
-            plane.fill(how.pad_value * gain + bias)
-        target = plane[rows, columns]
-        np.multiply(pixels[..., channel if how.color == "rgb" else 2 - channel], gain, out=target)
-        target += bias
+
+    def plan(self, image: np.ndarray | Image.Image, imgsz: tuple[int, int] | None = None) -> Geometry:
+        """Where the pixels of an image go; see ``plan_geometry``."""
+        size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+        return self._plan(size, imgsz=imgsz)
+
+    def render(self, image: np.ndarray | Image.Image, geometry: Geometry, *, out: np.ndarray) -> None:
+        """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [3, H, W]."""
+        pixels = _resample(image, geometry, self._how)
+        gains, biases = self._affine
+        if pixels.shape[:2] != geometry.input_size:
+            out[...] = self._how.pad_value * gains + biases
+        target = out[:, *geometry.inside]
+        planes = pixels.transpose(2, 0, 1)
+        target[...] = planes if self._how.color == "rgb" else planes[::-1]
+        target *= gains
+        target += biases
+
+    @cached_property
+    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(pixel * scale - mean) / std as one multiply and one add: two float32 [3, 1, 1]."""
+        how = self._how
+        mean = np.broadcast_to(how.mean, 3).astype(float)[:, None, None]
+        std = np.broadcast_to(how.std, 3).astype(float)[:, None, None]
+        if not std.all():
+            raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
+        return (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
-def _affine(how: Preprocess) -> tuple[np.ndarray, np.ndarray]:
-    """(pixel * scale - mean) / std as one multiply and one add."""
-    mean, std = np.broadcast_to(how.mean, 3).astype(float), np.broadcast_to(how.std, 3).astype(float)
-    if not std.all():
-        raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
-    return (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
-
-
-def _resample(
-    image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess, visible: tuple[int, int, int, int]
-) -> np.ndarray:
-    """The visible part (top, left, bottom, right) of the resized region, uint8 [h, w, 3]."""
-    top, left, bottom, right = visible
+def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:
+    """The visible part of the resized region, uint8 [h, w, 3]."""
+    top, left, bottom, right = geometry.visible
     if how.resampler == "opencv":
         pixels = resize_opencv(_region_array(image, geometry), geometry.resized, how.interpolation)
         return pixels[top:bottom, left:right]
@@ -117,7 +111,7 @@ def _resample(
         raise ModelError(f"The model asks for Pillow's {how.interpolation!r} resize, which does not exist.")
     resample = _PILLOW_FILTERS[how.interpolation]
     if how.interpolation in _SUPPORT and _horizontal_first(region.size, geometry.resized):
-        return _resize_part(region, geometry.resized, visible, resample, _SUPPORT[how.interpolation])
+        return _resize_part(region, geometry.resized, geometry.visible, resample, _SUPPORT[how.interpolation])
     resized = region.resize(geometry.resized[::-1], resample)
     return np.asarray(resized)[top:bottom, left:right]
 
@@ -171,12 +165,6 @@ def _window(source: int, resized: int, start: int, stop: int) -> tuple[int, int]
     low, high = start // step * step, min(resized, -(-stop // step) * step)
     exact = all(float(np.float32(edge * source / resized)) * resized == edge * source for edge in (low, high))
     return (low, high) if exact else (0, resized)
-
-
-def _image_size(image: np.ndarray | Image.Image) -> tuple[int, int]:
-    if isinstance(image, Image.Image):
-        return image.height, image.width
-    return image.shape[0], image.shape[1]
 
 
 def _region_image(image: np.ndarray | Image.Image, geometry: Geometry) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -11,7 +12,7 @@ import numpy as np
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["Placement", "Runner", "TensorInfo", "check_feeds"]
+__all__ = ["Placement", "Runner", "TensorInfo", "check_feeds", "is_finite"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +29,21 @@ class TensorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """What really ran: engine and version, the device, nodes per execution provider, precision."""
+    """What really ran.
+
+    Attributes:
+        engine, version, device: Where.
+        providers: Nodes (layers after fusion, where the engine counts these) per execution provider.
+        precision: What convolutions and matrix products compute in; several are joined by ``+``.
+        precisions: Layers of any kind per precision, where the engine tells.
+    """
 
     engine: str
     version: str
     device: str
     providers: Mapping[str, int] = field(default_factory=dict)
     precision: str = "fp32"
+    precisions: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -43,6 +52,7 @@ class Placement:
             "device": self.device,
             "providers": dict(self.providers),
             "precision": self.precision,
+            "precisions": dict(self.precisions),
         }
 
     def __str__(self) -> str:
@@ -85,38 +95,58 @@ def check_feeds(spec: ModelSpec, inputs: tuple[TensorInfo, ...], feeds: Mapping[
     Raises:
         InputError: names the input, what it takes and what was given.
     """
-    wanted = {info.name for info in inputs}
-    if feeds.keys() != wanted:
-        raise InputError(
-            f"The model takes the inputs {sorted(wanted)}, found {sorted(feeds)}.",
-            hint="Feed exactly the inputs that `deploykit inspect` lists.",
-        )
     for info in inputs:
-        array = feeds[info.name]
+        array = feeds.get(info.name)
+        if array is None or len(feeds) != len(inputs):
+            raise InputError(
+                f"The model takes the inputs {sorted(info.name for info in inputs)}, found {sorted(feeds)}.",
+                hint="Feed exactly the inputs that `deploykit inspect` lists.",
+            )
         if not isinstance(array, np.ndarray):
             raise InputError(f"Input {info} wants a numpy array, found {type(array).__name__}.")
-        if array.dtype.name != info.dtype:
+        if array.dtype != info.dtype:
             raise InputError(
-                f"Input {info} wants {info.dtype}, found {array.dtype.name}.",
+                f"Input {info} wants {info.dtype}, found {array.dtype}.",
                 hint=f"Convert it with .astype(np.{info.dtype}).",
             )
         _check_shape(spec, info, array.shape)
+        if array.dtype.kind == "f" and not is_finite(array):
+            raise _not_finite(info, array)
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether an array that is not empty holds neither NaN nor infinity, without a temporary array."""
+    return math.isfinite(np.minimum.reduce(array, None)) and math.isfinite(np.maximum.reduce(array, None))
 
 
 def _check_shape(spec: ModelSpec, info: TensorInfo, shape: tuple[int, ...]) -> None:
-    found = "x".join(map(str, shape)) or "a scalar"
     if len(shape) != len(info.shape):
-        raise InputError(f"Input {info} wants {len(info.shape)} axes, found {found}.")
+        raise InputError(f"Input {info} wants {len(info.shape)} axes, found {_text(shape)}.")
     for axis, (wanted, n) in enumerate(zip(info.shape, shape, strict=True)):
         if isinstance(wanted, int):
             if n != wanted:
                 raise InputError(
-                    f"Input {info} is fixed to {wanted} on axis {axis}, found {found}.",
+                    f"Input {info} is fixed to {wanted} on axis {axis}, found {_text(shape)}.",
                     hint="Export with --dynamic to accept other sizes.",
                 )
         elif info.name == spec.input.name and wanted in spec.input.dynamic:
             allowed = spec.input.dynamic[wanted]
             if n not in allowed:
-                raise InputError(f"Input {info} accepts {wanted} {allowed}, found {found}.")
+                raise InputError(f"Input {info} accepts {wanted} {allowed}, found {_text(shape)}.")
         elif n < 1:
-            raise InputError(f"Input {info} has an empty axis {axis}: {found}.")
+            raise InputError(f"Input {info} has an empty axis {axis}: {_text(shape)}.")
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def _not_finite(info: TensorInfo, array: np.ndarray) -> InputError:
+    wrong = ~np.isfinite(array)
+    place = np.unravel_index(int(wrong.argmax()), array.shape)
+    index = ", ".join(map(str, map(int, place)))
+    return InputError(
+        f"Input {info} holds NaN or infinity in {np.count_nonzero(wrong)} of {array.size} values, "
+        f"the first at [{index}]: {array[place]}.",
+        hint="Look for a division by zero, uninitialised memory or a float16 overflow before this.",
+    )

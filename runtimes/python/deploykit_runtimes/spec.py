@@ -15,6 +15,7 @@ from deploykit_runtimes.errors import ModelError
 
 __all__ = [
     "FORMAT_VERSION",
+    "THRESHOLD_INPUTS",
     "AxisRange",
     "InputSpec",
     "ModelSpec",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+THRESHOLD_INPUTS = ("conf", "iou")
+"""The further inputs of a graph with ``OutputSpec.runtime_thresholds``."""
 
 Task = Literal["classify", "detect", "segment", "pose", "obb", "features"]
 Color = Literal["rgb", "bgr"]
@@ -42,6 +45,8 @@ OutputLayout = Literal[
     "yolov5",  # [N, A, 5 + C + extra]: xywh in input pixels, objectness, activated class scores, extra
     "end2end",  # [N, K, 6 + extra]: xyxy in input pixels, score, class, extra; NMS-free, sorted by score
     "end2end_flat",  # [K, 7]: image of the batch, xyxy in input pixels, class, score (YOLOv7's exporter)
+    "top_k",  # probabilities [N, K] and classes [N, K]: finished answers
+    "detections",  # boxes, scores, classes, count and what the task adds: finished answers
 ]
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -141,11 +146,14 @@ class OutputSpec:
 
     Attributes:
         names: Graph outputs in order.
-        layout: Meaning of the first output (see ``OutputLayout``).
+        layout: Meaning of the first output (see ``OutputLayout``), or of all of them for the finished
+            answers of a graph that holds its post-processing: ``docs/spec.md`` lists those.
         activation: What the host still applies to class scores (classification only).
         decoded: Boxes are in input pixels (True) or still need decoding.
         nms: Non-maximum suppression is inside the graph (or the head needs none).
-        conf, iou, max_det, class_agnostic: Defaults of the host's NMS.
+        conf, iou, max_det, class_agnostic: Defaults of the NMS: on the host, or inside the graph.
+        top_k: Number of classes that a graph of the layout ``top_k`` returns.
+        runtime_thresholds: The graph takes the scalar inputs ``conf`` and ``iou``, float32 [].
         keypoints: (K, D) of a pose head, D = 2 (x, y) or 3 (x, y, visibility); else (0, 0).
         mask_channels: Number of mask coefficients of a segmentation head, whose second output is
             the prototypes [N, mask_channels, H/4, W/4].
@@ -161,6 +169,8 @@ class OutputSpec:
     iou: float = 0.7
     max_det: int = 300
     class_agnostic: bool = False
+    top_k: int = 0
+    runtime_thresholds: bool = False
     keypoints: tuple[int, int] = (0, 0)
     mask_channels: int = 0
     strides: tuple[int, ...] = ()
@@ -172,7 +182,10 @@ class ParityRecord:
 
     ``max_abs`` is the largest absolute difference, ``max_rel`` the largest difference divided by the
     largest absolute value of the same output group, ``top1`` the share of inputs whose best class
-    agrees (1.0 where there are no classes).
+    agrees (1.0 where there are no classes). Of a file with pre- or post-processing inside, these are the
+    numbers of the network in it; the whole file was compared on ``answers`` images, image to answer:
+    ``answer_score`` is the largest difference of a score, ``answer_box`` of a coordinate in pixels,
+    ``exact_pixels`` the share of pre-processed values that are the host's own.
     """
 
     max_abs: float
@@ -183,6 +196,10 @@ class ParityRecord:
     inputs: tuple[str, ...]
     reference: str
     engine: str
+    answers: int = 0
+    answer_score: float = 0.0
+    answer_box: float = 0.0
+    exact_pixels: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +208,9 @@ class ModelSpec:
 
     Attributes:
         task: What the model answers.
+        input: What the graph takes.
+        network: What the network takes behind the pre-processing inside the graph; None where the graph
+            holds none, and ``input`` says it.
         family, variant, origin: ``efficientnet``, ``tf_efficientnet_lite0``, ``timm``.
         source, source_sha256: File name and hash of the checkpoint.
         classes: Class names, index = class id; empty when unknown.
@@ -207,6 +227,7 @@ class ModelSpec:
     input: InputSpec
     preprocess: Preprocess
     output: OutputSpec
+    network: InputSpec | None = None
     classes: tuple[str, ...] = ()
     num_classes: int = 0
     source: str = ""
@@ -223,6 +244,16 @@ class ModelSpec:
                 f"The model has {self.num_classes} classes but {len(self.classes)} class names.",
                 hint="Give one name per line with --labels, as many as the model has classes.",
             )
+
+    @property
+    def tensor(self) -> InputSpec:
+        """What the network takes: the input of the graph, or what its pre-processing makes of it."""
+        return self.network or self.input
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the graph returns answers that need no more decoding."""
+        return self.output.layout in ("top_k", "detections")
 
     def class_name(self, index: int) -> str:
         """The name of a class, or ``class 17`` where no name is known."""

@@ -95,3 +95,35 @@ def test_dynamic_axes_are_named_and_fixed_ones_numbered() -> None:
 def test_other_outputs_than_declared_are_refused() -> None:
     with pytest.raises(ModelError, match="boxes"):
         name_dimensions(model(dead=False), spec("boxes"))
+
+
+def test_dead_nodes_in_the_body_of_a_loop_go() -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["nobody_reads"], value=helper.make_tensor("t", 1, [1], [2.0])),
+            helper.make_node("Identity", ["going"], ["still_going"]),
+            helper.make_node("Add", ["state", "state"], ["next_state"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still_going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, None),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["limit", "", "images"], ["logits"], body=body)],
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(np.array(3), "limit")],
+    )
+    wrapped = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    assert drop_unused(wrapped) is True
+    left = wrapped.graph.node[0].attribute[0].g
+    assert [node.op_type for node in left.node] == ["Identity", "Add"]
+    assert drop_unused(wrapped) is False

@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.graph.resize import OPENCV, PILLOW, Span, resize_opencv, resize_pillow
+from deploykit_exporters.graph.opencv import OPENCV, resize_opencv
+from deploykit_exporters.graph.pillow import PILLOW, resize_pillow
+from deploykit_exporters.graph.resize import Part
 from deploykit_runtimes import resample
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +16,10 @@ SIDES = st.integers(1, 90)
 FILTERS = {name: Image.Resampling[name.upper()] for name in PILLOW}
 
 
-def whole(source: int, resized: int) -> Span:
-    return part(source, resized, 0, resized)
-
-
-def part(source: int, resized: int, start: int, stop: int) -> Span:
-    return Span(*(torch.tensor(n) for n in (source, resized, start, stop)))
+def part(source, resized, start=None, stop=None, corner=(0, 0), **known) -> Part:
+    length = [last - first for first, last in zip(start or (0, 0), stop or resized, strict=True)]
+    corner, source, resized, length = (torch.tensor(sizes) for sizes in (corner, source, resized, length))
+    return Part(corner, source, resized, start and torch.tensor(start), length, **known)
 
 
 def pillow(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
@@ -29,8 +29,8 @@ def pillow(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.n
 
 
 def resized(function, image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    spans = [whole(n, m) for n, m in zip(image.shape[:2], size, strict=True)]
-    planes = function(torch.tensor(image.astype(np.float32))[None], *spans, interpolation)
+    images = torch.tensor(image.astype(np.float32))[None]
+    planes = function(images, part(image.shape[:2], size), interpolation)
     assert planes.shape == (1, 3, *size)
     return planes[0].permute(1, 2, 0).numpy()
 
@@ -100,23 +100,49 @@ def test_opencv_weights_of_long_sides(length) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "interpolation"), [(resize_pillow, "bicubic"), (resize_opencv, "bilinear")]
+    ("function", "interpolation"),
+    [(resize_pillow, "bicubic"), (resize_opencv, "bilinear"), (resize_opencv, "bicubic")],
 )
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_part_equals_that_part_of_the_whole(function, interpolation, data) -> None:
-    sides = [(data.draw(SIDES), data.draw(SIDES)) for _ in range(2)]
-    ranges = []
-    for _, new in sides:
-        start = data.draw(st.integers(0, new - 1))
-        ranges.append((start, data.draw(st.integers(start + 1, new))))
-    image = torch.tensor(noise(sides[0][0], sides[1][0], 1))[None]
-    everything = function(image, *(whole(*side) for side in sides), interpolation)
-    cut = function(
-        image, *(part(*side, *span) for side, span in zip(sides, ranges, strict=True)), interpolation
-    )
-    rows, columns = (slice(*span) for span in ranges)
-    assert torch.equal(cut, everything[:, :, rows, columns])
+    """Of the photo and of the result, whatever is known beforehand about its size."""
+    photo = data.draw(st.tuples(SIDES, SIDES))
+    corner, start = (data.draw(st.tuples(*(st.integers(0, n - 1) for n in photo))) for _ in range(2))
+    source = [n - first for n, first in zip(photo, corner, strict=True)]
+    new = [data.draw(st.integers(first + 1, 90)) for first in start]
+    stop = tuple(data.draw(st.integers(first + 1, last)) for first, last in zip(start, new, strict=True))
+    length = tuple(last - first for first, last in zip(start, stop, strict=True))
+    known = data.draw(st.sampled_from([{}, {"most": 91}, {"most": max(length), "fixed": length}]))
+    image = torch.tensor(noise(*photo, 1))[None]
+    cut = function(image, part(source, new, start, stop, corner, **known), interpolation)
+    everything = function(image[:, corner[0] :, corner[1] :], part(source, new), interpolation)
+    assert torch.equal(cut, everything[:, :, start[0] : stop[0], start[1] : stop[1]])
+
+
+def test_all_of_a_photo_need_not_be_copied(photos) -> None:
+    image = torch.tensor(photos["coffee"])[None]
+    both = [
+        resize_pillow(image, part(image.shape[1:3], (70, 96)), "bicubic", whole=whole)
+        for whole in (True, False)
+    ]
+    assert torch.equal(*both)
+
+
+@pytest.mark.parametrize(
+    ("function", "interpolation"), [(resize_pillow, "bicubic"), (resize_opencv, "bilinear")]
+)
+def test_the_middle_of_a_very_long_result(function, interpolation) -> None:
+    """Where the products of positions and sizes exceed 31 bits; a graph may not rely on more."""
+    source, resized, start = (16000, 3), (16000 * 60, 224), (479_888, 0)
+    image = torch.tensor(noise(*source, 0))[None]
+    middle = function(image, part(source, resized, start, (start[0] + 224, 224)), interpolation)
+    # The same from the few pixels around it, at the same scale.
+    first = start[0] // 60 - 16
+    near = image[:, first : first + 40]
+    wanted = function(near, part((40, 3), (40 * 60, 224)), interpolation)
+    offset = start[0] - 60 * first
+    assert torch.equal(middle, wanted[:, :, offset : offset + 224])
 
 
 def test_same_size_changes_nothing(photos) -> None:

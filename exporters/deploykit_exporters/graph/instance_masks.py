@@ -1,0 +1,174 @@
+"""Instance masks at the size of the graph's input, equal to ``deploykit_runtimes.masks``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.onnx.operators import shape_as_tensor
+
+from deploykit_exporters.graph.operators import arange, divide
+
+_FLOAT = 1  # onnx.TensorProto.FLOAT
+__all__ = ["MaskAxis", "instance_masks", "mask_axis"]
+
+_ENLARGED = 4
+"""Pixels of the tensor per pixel of the prototypes, on both axes."""
+
+
+class MaskAxis(NamedTuple):
+    """The pixels of the tensor between which those of one axis of the image lie.
+
+    Attributes:
+        before, after: Indices, int64 [n].
+        share: That of the latter, float32 [n].
+    """
+
+    before: Tensor
+    after: Tensor
+    share: Tensor
+
+
+def mask_axis(length: Tensor, resized: Tensor, offset: Tensor) -> MaskAxis:
+    """Samples of an axis of ``length`` pixels, which are ``resized`` pixels from ``offset`` on in the tensor.
+
+    All are int64 scalars. Positions are exact: a boundary in the middle of two pixels falls to the same
+    side as on the host.
+    """
+    pixels = arange(length)
+    numerator = torch.maximum((2 * pixels + 1) * resized - length, torch.tensor(0))
+    whole = divide(numerator, 2 * length)
+    share = (numerator - 2 * length * whole).to(torch.float32) / (2 * length).to(torch.float32)
+    before, after = (torch.minimum(place, resized - 1) + offset for place in (whole, whole + 1))
+    return MaskAxis(before, after, share)
+
+
+def instance_masks(
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor,
+    count: Tensor,
+    *,
+    rows: MaskAxis,
+    columns: MaskAxis,
+    limit: int,
+) -> tuple[Tensor, Tensor]:
+    """The masks of a batch, one detection after the other: all of them at once would not fit in memory.
+
+    Args:
+        prototypes: float32 [N, M, h, w], of a quarter of the tensor's size.
+        coefficients: float32 [N, K, M].
+        boxes: xyxy in pixels of the tensor, float32 [N, K, 4].
+        count: The largest number of detections of an image, int64 []; what is beyond costs nothing.
+        rows, columns: The pixels of the image.
+        limit: K.
+
+    Returns:
+        bool [K, N, H, W], and whether there is anything in each, bool [K, N].
+    """
+    sizes = shape_as_tensor(prototypes)
+    inside = [_inside(boxes[..., axis::2], _ENLARGED * sizes[3 - axis]) for axis in (0, 1)]
+    shape = torch.cat([sizes[:1], torch.tensor([1]), sizes[2:]])
+    nothing = torch.zeros(prototypes.shape[0], rows.share.shape[0], columns.share.shape[0], dtype=torch.bool)
+    loop = (prototypes.flatten(2), shape, coefficients, *inside, count, nothing, nothing[:, 0, 0])
+    return _Loop.apply(limit, *loop, *rows, *columns)  # type: ignore[no-any-return]
+
+
+def _inside(edges: Tensor, length: Tensor) -> Tensor:
+    """Which pixels of an axis lie in each box: [N, K, 2] to bool [N, K, length]."""
+    pixels = arange(length).to(torch.float32)
+    return (pixels >= edges[..., :1]) & (pixels < edges[..., 1:])
+
+
+class _Loop(torch.autograd.Function):
+    """An ONNX Loop with scan outputs, for which torch's scripts have no words."""
+
+    @staticmethod
+    def forward(ctx: Any, limit: int, *inputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
+        flat, shape, coefficients, across, down, count, nothing, _, *axes = inputs
+        masks = [nothing] * limit
+        for number in range(int(count)):
+            logits = torch.matmul(coefficients[:, number, None], flat).reshape(shape.tolist())
+            logits = F.interpolate(logits, scale_factor=_ENLARGED, mode="bilinear")[:, 0]
+            mask = (logits > 0) & across[:, number, None] & down[:, number, :, None]
+            mask = _between(mask.to(torch.float32), 2, *axes[3:])
+            masks[number] = _between(mask, 1, *axes[:3]) > 0.5
+        stacked = torch.stack(masks)
+        return stacked, stacked.flatten(2).any(2)
+
+    @staticmethod
+    def symbolic(g: Any, limit: int, *inputs: Any) -> tuple[Any, Any]:
+        flat, shape, coefficients, across, down, count, nothing, unseen, *axes = inputs
+        masks, seen = g.op("Loop", _constant(g, limit), _constant(g, True), outputs=2)
+        body = _block(g, masks)
+        number, going = _input(body, torch.int64), _input(body, torch.bool)
+        mask, anything = body.op("If", body.op("Less", number, count), outputs=2)
+        _end(body, body.op("Identity", going), mask, anything)
+
+        one = _block(g, mask)
+        of_one = (one.op("Gather", values, number, axis_i=1) for values in (coefficients, across, down))
+        weights, columns, lines = (_unsqueezed(one, values, 1) for values in of_one)
+        logits = one.op("Reshape", one.op("MatMul", weights, flat), shape)
+        scales = _constant(one, [1.0, 1.0, _ENLARGED, _ENLARGED])
+        how = {"mode_s": "linear", "coordinate_transformation_mode_s": "half_pixel"}
+        logits = one.op("Resize", logits, _nothing(one), scales, **how)
+        inside = one.op("And", _unsqueezed(one, columns, 1), _unsqueezed(one, lines, 3))
+        inside = one.op("And", one.op("Greater", logits, _constant(one, 0.0)), inside)
+        values = one.op("Cast", inside, to_i=_FLOAT)
+        values = _graph_between(one, values, 3, axes[3:])
+        values = _graph_between(one, values, 2, (*axes[:2], _unsqueezed(one, axes[2], 1)))
+        half = _constant(one, 0.5)
+        largest = one.op("ReduceMax", values, _constant(one, [1, 2, 3]), keepdims_i=0)
+        mask = one.op("Squeeze", one.op("Greater", values, half), _constant(one, [1]))
+        _end(one, mask, one.op("Greater", largest, half))
+
+        none = _block(g, anything)
+        _end(none, none.op("Identity", nothing), none.op("Identity", unseen))
+        return masks, seen
+
+
+def _constant(g: Any, value: Any) -> Any:
+    return g.op("Constant", value_t=torch.tensor(value))
+
+
+def _nothing(g: Any) -> Any:
+    """An optional input that is left out."""
+    absent = g.op("prim::Constant")
+    absent.setType(torch._C.OptionalType.ofTensor())
+    return absent
+
+
+def _unsqueezed(g: Any, values: Any, axis: int) -> Any:
+    return g.op("Unsqueeze", values, _constant(g, [axis]))
+
+
+def _graph_between(g: Any, values: Any, axis: int, samples: Sequence[Any]) -> Any:
+    before, after, share = samples
+    low, high = (g.op("Gather", values, index, axis_i=axis) for index in (before, after))
+    return g.op("Add", low, g.op("Mul", g.op("Sub", high, low), share))
+
+
+def _block(g: Any, output: Any) -> Any:
+    """Add a sub-graph to the node that gives ``output``."""
+    return replace(g, block=output.node().addBlock())
+
+
+def _input(g: Any, dtype: torch.dtype) -> Any:
+    """A scalar input of a sub-graph."""
+    value = g.block.addInputToBlock()
+    value.setType(torch._C.TensorType.get().with_dtype(dtype).with_sizes([]))
+    return value
+
+
+def _end(g: Any, *outputs: Any) -> None:
+    for output in outputs:
+        g.block.registerOutput(output)
+
+
+def _between(values: Tensor, axis: int, before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+    low, high = values.index_select(axis, before), values.index_select(axis, after)
+    return low + (high - low) * (share[:, None] if axis == 1 else share)
