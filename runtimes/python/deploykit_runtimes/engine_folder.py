@@ -1,0 +1,77 @@
+"""Engine files and the folders that ``deploykit build`` writes: which file a runtime opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+
+__all__ = ["ENGINE_SUFFIXES", "file_for_runtime", "model_file", "read_model"]
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+_RUNTIMES = ("trt", "trt-rtx")
+
+
+def file_for_runtime(path: str | Path, runtime: str) -> Path:
+    """The file that a runtime opens: in a folder, its own engine, or else the model.
+
+    Raises:
+        ModelError: a folder holds nothing for the runtime, or several models.
+        OptionError: an engine file was given to a runtime that reads ONNX files.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path, runtime)
+    if path.suffix in ENGINE_SUFFIXES and runtime not in _RUNTIMES:
+        raise OptionError(
+            f"{path} is an engine, and {runtime} opens ONNX files.",
+            hint=f"Open it with --runtime {' or '.join(_RUNTIMES)}, as it was built.",
+        )
+    return path
+
+
+def model_file(path: str | Path) -> Path:
+    """The file that describes the model: in a built folder the .onnx file, or else an engine.
+
+    Raises:
+        ModelError: a folder holds no model, or several.
+    """
+    path = Path(path)
+    return _in_folder(path, "*") if path.is_dir() else path
+
+
+def read_model(path: str | Path) -> OnnxFile:
+    """The outside of the model that a file or built folder holds, without opening an engine.
+
+    Raises:
+        ModelError: it is no model, damaged, or an engine that does not say what it takes.
+    """
+    path = model_file(path)
+    if path.suffix not in ENGINE_SUFFIXES:
+        check_model_file(path)
+        return read_onnx(path)
+    from deploykit_runtimes.trt.engine_file import read_sidecar
+
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        raise ModelError(
+            f"{path} has no description beside it ({path.name}.json).",
+            hint="Build it with deploykit, or give the .onnx file.",
+        )
+    return sidecar.file
+
+
+def _in_folder(folder: Path, runtime: str) -> Path:
+    for pattern in (f"*.{runtime}.engine", "*.onnx") if runtime != "*" else ("*.onnx", "*.engine"):
+        found = sorted(folder.glob(pattern))
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise ModelError(f"{folder} holds several models: {names}.", hint="Name one of them.")
+        if found:
+            return found[0]
+    raise ModelError(
+        f"{folder} is a folder without a model for {runtime}.",
+        hint=f"If it is a checkpoint, export it first: deploykit export {folder}",
+    )

@@ -1,0 +1,131 @@
+"""TensorRT takes what export writes: every family, alone and with its processing inside, is built for two
+GPU generations with dynamic profiles. Built, not run: TensorRT for RTX builds without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from deploykit_exporters.export import ExportResult, export
+from deploykit_exporters.options import ExportOptions
+from deploykit_runtimes.build import BuildOptions, build_engine
+from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.trt.engine_file import read_sidecar
+from torch import nn
+
+Perturb = Callable[[nn.Module, int], nn.Module]
+Checkpoints = Callable[[str], tuple[Path, int]]
+
+TARGETS = ("8.6", "12.0")
+FORMS: dict[str, dict[str, Any]] = {
+    "dynamic": {"dynamic": ("all",)},
+    "finished": {"dynamic": ("batch",), "preprocess": True, "postprocess": True},
+    "finished, any size": {"dynamic": ("all",), "preprocess": True, "postprocess": True},
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(
+    tmp_path_factory: pytest.TempPathFactory, perturb: Perturb, ultralytics_file: Any, golden: Path
+) -> Checkpoints:
+    """A small checkpoint of each family, and the size to export it at."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def get(name: str) -> tuple[Path, int]:
+        if name.startswith("yolo"):
+            return ultralytics_file(name)[0], 160
+        if name == "crossformer":
+            return golden / "crossformer" / "crossformer.pth", 224
+        models = {
+            "efficientnet": ("efficientnet_lite0", {"num_classes": 3}),
+            "vit": ("vit_tiny_patch16_224", {"num_classes": 3, "img_size": 64, "depth": 2}),
+        }
+        architecture, options = models[name]
+        path = folder / f"{name}.pth"
+        if not path.exists():
+            torch.manual_seed(0)
+            model = timm.create_model(architecture, **options)
+            torch.save(perturb(model, 0).state_dict(), path)
+        return path, 64
+
+    return get
+
+
+def export_form(checkpoint: tuple[Path, int], form: str, folder: Path) -> ExportResult:
+    path, side = checkpoint
+    options = ExportOptions(output=folder / "m.onnx", imgsz=(side, side), **FORMS[form])
+    return export(path, options)
+
+
+CASES = pytest.mark.parametrize(
+    ("family", "form"),
+    [
+        ("efficientnet", "dynamic"),
+        ("efficientnet", "finished"),
+        ("vit", "dynamic"),
+        ("vit", "finished"),
+        ("crossformer", "dynamic"),
+        ("crossformer", "finished"),
+        ("yolo11n", "finished, any size"),
+        ("yolo26n", "finished"),
+        ("yolov8n-seg", "finished"),
+        ("yolov8n-pose", "finished"),
+    ],
+)
+
+
+@CASES
+def test_every_graph_that_export_writes_is_built(
+    family: str, form: str, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    exported = export_form(checkpoints(family), form, tmp_path)
+    result = build_engine(
+        exported.path, runtime="trt-rtx", options=BuildOptions(compute_capabilities=TARGETS)
+    )
+    sidecar = read_sidecar(result.path)
+    assert sidecar is not None
+    assert sidecar.key.capabilities == TARGETS
+    assert sidecar.file.spec() == exported.spec
+    (profile,) = sidecar.key.profiles
+    shapes = profile[exported.spec.input.name]
+    assert shapes.min[0] == 1
+    assert shapes.max[0] > 1
+    moves = [low != high for low, high in zip(shapes.min, shapes.max, strict=True)]
+    assert sum(moves) == (3 if form != "finished" or exported.spec.preprocess.included else 1)
+    assert result.size_bytes > 10_000
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
+@pytest.mark.parametrize("runtime", ["trt", "trt-rtx"])
+@CASES
+def test_every_engine_gives_the_answers_of_the_cpu(
+    family: str, form: str, runtime: str, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    names = {"trt": "tensorrt", "trt-rtx": "tensorrt_rtx_bindings"}
+    pytest.importorskip(names[runtime], reason=f"{names[runtime]} is not installed")
+    if runtime == "trt-rtx" and read_gpu().capability == "9.0":
+        pytest.skip("TensorRT for RTX has no kernels for compute capability 9.0")
+    exported = export_form(checkpoints(family), form, tmp_path)
+    image = exported.spec.input
+    generator = np.random.default_rng(0)
+    with open_runner(exported.path) as cpu, open_runner(exported.path, runtime=runtime, strict=True) as gpu:
+        for batch in (1, 2):
+            shape = [batch, image.channels, image.height, image.width]
+            images = generator.random(shape, dtype=np.float32)
+            if image.dtype == "uint8":
+                images = (images.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+            expected, found = cpu.infer({image.name: images}), gpu.infer({image.name: images})
+            # Answers of equal scores may change places.
+            names = [name for name in ("probabilities", "scores") if name in expected] or list(expected)
+            for name in names:
+                values = expected[name]
+                scale = max(float(np.abs(values).max()), 1.0)
+                assert np.abs(found[name] - values).max() <= 1e-3 * scale, name
