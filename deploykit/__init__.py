@@ -19,6 +19,7 @@ from deploykit_runtimes.errors import DeploykitError
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
+    from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.verify import VerifyResult
     from deploykit_runtimes.predictor import Predictor
@@ -33,13 +34,18 @@ if TYPE_CHECKING:
     from deploykit_runtimes.spec import ModelSpec
 
     from deploykit.api import bench, export, inspect, verify
+    from deploykit.benchmark.report import BenchReport
+    from deploykit.model_report import ModelReport
 
 _LAZY = {
+    "BenchReport": "deploykit.benchmark.report",
+    "CheckpointReport": "deploykit_exporters.inspect",
     "Classification": "deploykit_runtimes.results",
     "Detections": "deploykit_runtimes.results",
     "ExportOptions": "deploykit_exporters.options",
     "ExportResult": "deploykit_exporters.export",
     "Features": "deploykit_runtimes.results",
+    "ModelReport": "deploykit.model_report",
     "ModelSpec": "deploykit_runtimes.spec",
     "OrientedDetections": "deploykit_runtimes.results",
     "Poses": "deploykit_runtimes.results",
@@ -53,12 +59,15 @@ _LAZY = {
 }
 
 __all__ = [
+    "BenchReport",
+    "CheckpointReport",
     "Classification",
     "DeploykitError",
     "Detections",
     "ExportOptions",
     "ExportResult",
     "Features",
+    "ModelReport",
     "ModelSpec",
     "OrientedDetections",
     "Poses",

@@ -1,8 +1,22 @@
-"""``python -m deploykit``."""
+"""The script ``deploykit``, and ``python -m deploykit``."""
+
+from __future__ import annotations
 
 import sys
 
-from deploykit.cli import main
+__all__ = ["run"]
+
+
+def run() -> int:
+    """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
+    try:
+        from deploykit.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
     from deploykit_exporters.inspect import CheckpointReport
-    from deploykit_exporters.options import ExportOptions
+    from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.verify import VerifyResult
 
     from deploykit.benchmark.report import BenchReport
+    from deploykit.model_report import ModelReport
 
 __all__ = ["bench", "export", "inspect", "verify"]
 
@@ -21,83 +22,172 @@ def export(
     checkpoint: str | Path,
     output: str | Path | None = None,
     *,
-    dynamic: bool | Iterable[str] = False,
-    imgsz: int | tuple[int, int] | None = None,
     options: ExportOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[ExportKeywords],
 ) -> ExportResult:
     """Export a checkpoint to one ONNX file and prove that it gives the checkpoint's answers.
+
+        deploykit.export("best.pt", dynamic="batch", labels="names.txt")
 
     Args:
         checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
         output: The .onnx file to write; None: beside the checkpoint.
-        dynamic: True frees every axis that the architecture allows; or the names of the axes among
-            ``batch``, ``height``, ``width``.
-        imgsz: Size in pixels, one number for a square or (height, width).
-        options: Everything else; ``output``, ``dynamic`` and ``imgsz`` given here win over it.
+        options: All options in one; what is given beside them wins.
+        report: Called with a sentence as each stage starts.
+        settings: Any field of ``ExportOptions``, which explains them: ``dynamic`` (True for all that
+            the architecture allows, or ``"batch"``, ``"height,width"``, ...), ``imgsz`` (224 or
+            (height, width)), ``batch``, ``labels`` (a file or the names), ``opset``, ``features``, ...
 
     Raises:
+        OptionError: there is no such option, or its value cannot be used.
         DeploykitError: see ``deploykit_exporters.export.export``.
     """
-    from dataclasses import replace
+    from deploykit_exporters.precheck import precheck
+
+    given = {**settings, **({} if output is None else {"output": output})}
+    chosen = _export_options(options, given, "export")
+    precheck(checkpoint, chosen)
 
     from deploykit_exporters.export import export as run
-    from deploykit_exporters.options import ExportOptions
 
-    options = options or ExportOptions()
-    if output is not None:
-        options = replace(options, output=Path(output))
-    if dynamic is not False:
-        options = replace(options, dynamic=("all",) if dynamic is True else tuple(dynamic))
-    if imgsz is not None:
-        options = replace(options, imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz)
-    return run(checkpoint, options)
+    return run(checkpoint, chosen, report=report)
 
 
-def verify(checkpoint: str | Path, model: str | Path, images: Sequence[str | Path] = ()) -> VerifyResult:
+def verify(
+    checkpoint: str | Path,
+    model: str | Path,
+    images: str | Path | Iterable[str | Path] = (),
+    *,
+    runtime: str = "ort-cpu",
+    tolerance: float | None = None,
+    options: ExportOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[ExportKeywords],
+) -> VerifyResult:
     """Compare a model file with its checkpoint again, on noise, a photo and the given images.
+
+    Args:
+        checkpoint, model: The two sides.
+        images: Files, folders or glob patterns, one or several.
+        runtime: The engine that runs the model.
+        tolerance: Largest difference allowed, as a share of each output's scale (None: 1e-4), or of a score
+            where pre- or post-processing is inside (None: 1e-3).
+        options, settings: Those given to the export, where they change the model; see ``export``.
+        report: Called with a sentence as each stage starts.
 
     Raises:
         ParityError: the answers differ beyond the tolerance.
+        DeploykitError: see ``deploykit_exporters.verify.verify``.
     """
+    from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.model_file import check_model_file
+
+    chosen = _export_options(options, settings, "verify")
+    precheck(checkpoint, chosen, writes=False)
+    check_model_file(model)
+    paths = list_images(images)
+
     from deploykit_exporters.verify import verify as run
 
-    return run(checkpoint, model, images)
+    return run(
+        checkpoint,
+        model,
+        paths,
+        options=chosen,
+        runtime=runtime,
+        tolerance=tolerance,
+        report=report,
+    )
 
 
-def inspect(checkpoint: str | Path) -> CheckpointReport:
-    """Say what a checkpoint holds and what it would become.
+def inspect(
+    file: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    **settings: Unpack[ExportKeywords],
+) -> CheckpointReport | ModelReport:
+    """Say what a checkpoint or a model file holds; of a checkpoint also what it would become.
+
+    Args:
+        file: An .onnx file; or a checkpoint, a Hugging Face folder, or the name of a model.
+        options, settings: As for ``export``; of no use for a model file.
 
     Raises:
-        CheckpointError: it cannot be read or recognised.
+        CheckpointError, OptionError: the checkpoint cannot be read or recognised.
+        ModelError: the model cannot be read.
     """
+    from deploykit.model_report import inspect_model, is_model_file
+
+    if is_model_file(file):
+        return inspect_model(file)
+
+    from deploykit_exporters.options import hints_of
+    from deploykit_exporters.precheck import precheck
+
+    chosen = _export_options(options, settings, "inspect")
+    precheck(file, chosen, writes=False)
+
     from deploykit_exporters.inspect import inspect_checkpoint
 
-    return inspect_checkpoint(checkpoint)
+    return inspect_checkpoint(file, hints=hints_of(chosen), trust=chosen.trust)
 
 
 def bench(
     model: str | Path,
     *,
-    runtimes: Sequence[str] = ("ort-cpu",),
-    batches: Sequence[int] = (),
-    imgsz: int | tuple[int, int] | None = None,
+    runtimes: str | Iterable[str] = ("ort-cpu",),
+    batches: int | Iterable[int] = (),
+    imgsz: int | str | tuple[int, int] | None = None,
     seconds: float = 5.0,
 ) -> BenchReport:
     """Measure a model on each runtime and batch size, interleaved in one run.
 
     Args:
         model: The .onnx file.
-        runtimes: Engines by name; see ``deploykit_runtimes.open.available_runtimes``.
-        batches: Batch sizes to measure; none: the model's own.
+        runtimes: Engines by name, one or several; see ``deploykit_runtimes.open.available_runtimes``.
+        batches: Batch sizes to measure, one or several; none: the model's own.
         imgsz: Size in pixels, where the model's is dynamic.
         seconds: Time to spend on each row.
 
     Raises:
         DeploykitError: the model cannot be opened, or a runtime cannot run here.
     """
+    from deploykit_runtimes.arguments import as_count, as_number, as_size, as_words
+
     from deploykit.benchmark.run import BenchOptions
     from deploykit.benchmark.run import bench as run
 
-    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    options = BenchOptions(runtimes=tuple(runtimes), batches=tuple(batches), imgsz=size, seconds=seconds)
+    several = list(batches) if isinstance(batches, Iterable) else [batches]
+    options = BenchOptions(
+        runtimes=as_words(runtimes, "runtimes"),
+        batches=tuple(as_count(batch, "batches") for batch in several),
+        imgsz=as_size(imgsz),
+        seconds=as_number(seconds, "seconds"),
+    )
     return run(model, options)
+
+
+def _export_options(options: object, settings: Mapping[str, Any], operation: str) -> ExportOptions:
+    """The options with the settings put over them.
+
+    Raises:
+        OptionError: a setting is none of the fields, or ``options`` is something else.
+    """
+    from dataclasses import fields, replace
+
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_runtimes.arguments import suggestion
+    from deploykit_runtimes.errors import OptionError
+
+    if options is None:
+        options = ExportOptions()
+    if not isinstance(options, ExportOptions):
+        raise OptionError(f"options wants ExportOptions, found {type(options).__name__}.")
+    known = [field.name for field in fields(ExportOptions)]
+    for name in settings:
+        if name not in known:
+            hint = suggestion(name, known) or f"Its options are {', '.join(known)}."
+            raise OptionError(f"{operation}() has no option {name!r}.", hint=hint)
+    return replace(options, **settings)

@@ -11,10 +11,13 @@ import difflib
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
@@ -28,8 +31,10 @@ COMMANDS = {
     "inspect": "Show what a checkpoint or a model file holds.",
     "predict": "Run a model on images and print, draw or save the answers.",
     "verify": "Compare a model file with its checkpoint again, on your own images.",
+    "build": "Build an engine ahead of time.",
     "bench": "Measure latency and throughput, and show what ran where.",
     "doctor": "Show what this machine can run, and how to fix what it cannot.",
+    "cpp": "Print where the C++ runtime is, for CMake and compilers.",
     "demo": "Export, prove, run and measure a real trained model.",
 }
 
@@ -85,29 +90,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("DEPLOYKIT_DEBUG", "0") not in ("", "0")
-    _stop_cleanly_on_sigterm()
-    try:
-        code = cli.main(args, prog_name="deploykit", standalone_mode=False)
-    except click.ClickException as error:
+    with _signals() as interrupted:
+        try:
+            code = cli.main(args, prog_name="deploykit", standalone_mode=False)
+        except click.Abort:
+            return _interrupted()
+        except Exception as error:  # noqa: BLE001 - the last stop: a bug must be told as one
+            # An import that Ctrl-C broke off can fail with any error, also later.
+            return _interrupted() if interrupted.is_set() else _explain(error, debug=debug)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Tell an error in one message; its exit code."""
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    except DeploykitError as error:
+    if isinstance(error, DeploykitError):
         _tell(str(error), debug=debug)
         return error.exit_code
-    except OSError as error:
+    if isinstance(error, OSError):
         _tell(_os_problem(error), debug=debug)
         return 1
-    except Exception as error:  # noqa: BLE001 - the last stop: a bug must be told as one
-        _tell(
-            f"this is a bug in deploykit: {type(error).__name__}: {error}\n"
-            "  Run again with --debug for the traceback and report it with the command you typed.",
-            debug=debug,
-        )
-        return EXIT_BUG
-    return code if isinstance(code, int) else 0
+    _tell(
+        f"this is a bug in deploykit: {type(error).__name__}: {error}\n"
+        "  Run again with --debug for the traceback and report it with the command you typed.",
+        debug=debug,
+    )
+    return EXIT_BUG
+
+
+def _interrupted() -> int:
+    click.echo("interrupted", err=True)
+    return EXIT_INTERRUPTED
 
 
 def _tell(message: str, *, debug: bool) -> None:
@@ -126,13 +141,27 @@ def _color() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-def _stop_cleanly_on_sigterm() -> None:
-    """Let a terminated run remove its temporary files, as Ctrl-C does."""
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Let a terminated run remove its temporary files, as Ctrl-C does; the event tells of a Ctrl-C."""
+    interrupted = threading.Event()
 
-    def stop(signum: int, _frame: FrameType | None) -> None:
+    def terminate(signum: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + signum)
 
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before: dict[signal.Signals, Any] = {}
+    # In another thread than the main one, whoever embeds the command line owns the signals.
+    if threading.current_thread() is threading.main_thread():
+        before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
+            signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+        }
     try:
-        signal.signal(signal.SIGTERM, stop)
-    except ValueError:
-        return  # not the main thread: whoever embeds the command line owns the signals
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

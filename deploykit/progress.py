@@ -60,6 +60,13 @@ class Progress:
             if self._animate and not self._quiet:
                 self._step = step
 
+    def tell(self, text: str) -> None:
+        """Print a line of its own on stderr, which the moving line does not tear."""
+        with self._lock:
+            if self._animate and self._step and not self._quiet:
+                self._draw("\r\x1b[K")
+            click.echo(text, err=True)
+
     def __enter__(self) -> Self:
         if self._animate and not self._quiet:
             self._thread = threading.Thread(target=self._spin, daemon=True, name="progress")

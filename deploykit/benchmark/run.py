@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from deploykit_runtimes.engine_folder import model_file, read_model
+from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.shapes import check_batch, check_size
+from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 
 from deploykit.benchmark.environment import read_environment
 from deploykit.benchmark.report import BenchReport, BenchRow
 from deploykit.benchmark.timing import sample, summarise, warm_up
+
+if TYPE_CHECKING:
+    from deploykit.benchmark.subject import Subject
 
 __all__ = ["BenchOptions", "bench", "bench_runners", "example_images", "feeds_for", "model_facts"]
 
@@ -36,6 +41,8 @@ class BenchOptions:
         runs: Timed calls per row; None: as many as fit into ``seconds``.
         seconds: Time spent on each row.
         strict: Refuse a partial placement.
+        reference: The checkpoint, for the runtime ``torch``; None: looked for beside the model.
+        goal, precision, cache, cuda_graph: See ``EngineOptions``.
     """
 
     runtimes: tuple[str, ...] = ("ort-cpu",)
@@ -46,6 +53,23 @@ class BenchOptions:
     runs: int | None = None
     seconds: float = 3.0
     strict: bool = False
+    reference: str | None = None
+    goal: Goal = "latency"
+    precision: Precision = "model"
+    cache: Path | None = None
+    cuda_graph: bool = False
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Those of these options that say how a model is opened."""
+        return EngineOptions(
+            threads=self.threads,
+            strict=self.strict,
+            goal=self.goal,
+            precision=self.precision,
+            cache=self.cache,
+            cuda_graph=self.cuda_graph,
+        )
 
     def __post_init__(self) -> None:
         if not self.runtimes:
@@ -61,7 +85,8 @@ def bench(
 ) -> BenchReport:
     """Measure latency and throughput of the engine call: tensors in, tensors out.
 
-    Pre- and post-processing on the host are not part of it.
+    Pre- and post-processing on the host are not part of it. Several engines run each in a process of its
+    own, in turns.
 
     Args:
         model: The .onnx file.
@@ -69,39 +94,54 @@ def bench(
         report: Called with a sentence as each stage starts.
 
     Raises:
-        InputError: the model does not take the batch or image size.
-        ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
+        OptionError: the model does not take the batch or image size, or there is no such runtime.
+        ModelError, RuntimeUnavailableError, DependencyError: see ``open_runner``.
     """
+    from deploykit.benchmark.apart import bench_apart
+    from deploykit.benchmark.subject import Subject, subject_name
+
     options = options or BenchOptions()
     say = report or (lambda _: None)
-    runners: dict[str, Runner] = {}
-    load_seconds = {}
-    with ExitStack() as stack:
-        for runtime in dict.fromkeys(options.runtimes):
-            say(f"Opening the model on {runtime}")
-            start = time.perf_counter()
-            runners[runtime] = stack.enter_context(
-                open_runner(model, runtime=runtime, threads=options.threads, strict=options.strict)
-            )
-            load_seconds[runtime] = time.perf_counter() - start
-        spec = runners[options.runtimes[0]].spec
-        rows = bench_runners(
-            runners,
-            batches=options.batches or (spec.input.batch,),
-            imgsz=options.imgsz,
-            threads=options.threads,
-            warmup=options.warmup,
-            runs=options.runs,
-            seconds=options.seconds,
-            load_seconds=load_seconds,
-            report=say,
-        )
+    path = Path(model)
+    names = dict.fromkeys(subject_name(name) for name in options.runtimes)
+    subjects = [
+        Subject(name=name, model=path, reference=options.reference, options=options.engine) for name in names
+    ]
+    spec = read_model(path).spec()
+    _check_request(spec, options)
+    settings: dict[str, Any] = {
+        "batches": tuple(dict.fromkeys(options.batches or (spec.input.batch,))),
+        "imgsz": options.imgsz,
+        "warmup": options.warmup,
+        "runs": options.runs,
+        "seconds": options.seconds,
+        "report": say,
+    }
+    rows = bench_apart(subjects, **settings) if len(subjects) > 1 else _bench_here(subjects[0], settings)
     return BenchReport(
-        title=f"{spec.variant} ({Path(model).name})",
-        model=model_facts(Path(model), spec),
+        title=f"{spec.variant} ({path.name})",
+        model=model_facts(model_file(path), spec),
         rows=rows,
         environment=read_environment(),
     )
+
+
+def _check_request(spec: ModelSpec, options: BenchOptions) -> None:
+    """Wrong sizes are told before an engine is opened, which can take minutes."""
+    for batch in options.batches:
+        check_batch(spec, batch, "--batch")
+    if options.imgsz is not None and not spec.preprocess.included:
+        check_size(spec, options.imgsz, "--imgsz")
+
+
+def _bench_here(subject: Subject, settings: Mapping[str, Any]) -> tuple[BenchRow, ...]:
+    """One engine has nobody to fight with: it needs no process of its own."""
+    settings["report"](f"Opening the model on {subject.name}")
+    start = time.perf_counter()
+    with subject.open() as runner:
+        load = {subject.name: time.perf_counter() - start}
+        threads = subject.options.threads
+        return bench_runners({subject.name: runner}, threads=threads, load_seconds=load, **settings)
 
 
 def bench_runners(
@@ -167,8 +207,11 @@ def model_facts(path: Path, spec: ModelSpec) -> dict[str, object]:
 
 
 def feeds_for(spec: ModelSpec, batch: int = 1, imgsz: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-    """Feeds of one call: the model's image input filled by ``example_images``."""
-    return {spec.input.name: example_images(spec, batch, imgsz)}
+    """Feeds of one call: the model's image input filled by ``example_images``, and its own thresholds."""
+    feeds = {spec.input.name: example_images(spec, batch, imgsz)}
+    if spec.output.runtime_thresholds:
+        feeds.update((name, np.array(getattr(spec.output, name), np.float32)) for name in THRESHOLD_INPUTS)
+    return feeds
 
 
 def example_images(spec: ModelSpec, batch: int = 1, imgsz: tuple[int, int] | None = None) -> np.ndarray:

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.options import common, existing_file, image_size, positive_numbers, threads_option
+from deploykit.commands.options import (
+    common,
+    engine_options,
+    existing_path,
+    image_size,
+    positive_numbers,
+    threads_option,
+)
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, pairs, strong, warning
+
+if TYPE_CHECKING:
+    from deploykit.benchmark.report import BenchReport
 
 __all__ = ["command"]
 
 
 @click.command("bench", short_help="Measure latency and throughput.")
-@click.argument("model", type=existing_file)
+@click.argument("model", type=existing_path)
 @click.option(
     "--runtime",
     "runtimes",
-    default="ort-cpu",
-    show_default=True,
+    multiple=True,
     metavar="NAME[,NAME]",
-    help="Engines to compare, interleaved in one run.",
+    help="Engines to compare, measured in turns: ort-cpu (default), ort-cuda, trt, ov-cpu, ...; torch, "
+    "torch-channels-last and torch-compile run the checkpoint. May be given several times.",
+)
+@click.option("--cpu", "short", flag_value="ort-cpu", help="Short for --runtime ort-cpu.")
+@click.option("--cuda", "short", flag_value="ort-cuda", help="Short for --runtime ort-cuda.")
+@click.option("--trt", "short", flag_value="trt", help="Short for --runtime trt.")
+@click.option(
+    "--reference", metavar="CKPT", help="Measure the checkpoint in torch too (adds --runtime torch)."
 )
 @click.option(
     "--batch", "batches", callback=positive_numbers, metavar="N[,N]", help="Batch sizes to measure."
@@ -38,6 +55,7 @@ __all__ = ["command"]
     metavar="S",
     help="Time spent on each row, instead of --runs. Default: 3.",
 )
+@engine_options
 @click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
 @click.option(
     "--html",
@@ -49,7 +67,9 @@ __all__ = ["command"]
 def command(
     *,
     model: Path,
-    runtimes: str,
+    runtimes: tuple[str, ...],
+    short: str | None,
+    reference: str | None,
     batches: tuple[int, ...],
     imgsz: tuple[int, int] | None,
     threads: int | None,
@@ -59,6 +79,7 @@ def command(
     strict: bool,
     html: Path | None,
     json_output: bool,
+    **engine: Any,
 ) -> int:
     """Measure the engine call of MODEL: tensors in, tensors out.
 
@@ -67,13 +88,13 @@ def command(
     """
     if runs is not None and seconds is not None:
         raise click.UsageError("--runs and --seconds exclude each other: give one of them.")
-    from deploykit_runtimes.files import atomic_path
+    from deploykit_runtimes.files import atomic_path, check_target
 
     from deploykit.benchmark.html import to_html
     from deploykit.benchmark.run import BenchOptions, bench
 
     options = BenchOptions(
-        runtimes=tuple(name.strip() for name in runtimes.split(",") if name.strip()),
+        runtimes=_names(runtimes, short, reference),
         batches=batches,
         imgsz=imgsz,
         threads=threads,
@@ -81,24 +102,37 @@ def command(
         runs=runs,
         seconds=3.0 if seconds is None else seconds,
         strict=strict,
+        reference=reference,
+        **engine,
     )
+    if html is not None:
+        check_target(html)
     with Progress() as report:
         result = bench(model, options, report=report)
+    for line in [as_json(result.to_dict())] if json_output else _lines(result):
+        click.echo(line)
     if html is not None:
+        # Last, so that a full disk cannot take the measurement along.
         with atomic_path(html) as draft:
             draft.write_text(to_html(result), encoding="utf-8")
-    if json_output:
-        click.echo(as_json(result.to_dict()))
-        return 0
-    click.echo(strong(result.title))
-    for line in result.table():
-        click.echo(line)
-    cpu = result.environment.cpu
-    facts = [("machine", f"{cpu.model}, {cpu.usable} of {cpu.cores} cores usable")]
-    if html is not None:
-        facts.append(("page", str(html)))
-    for line in pairs(facts):
-        click.echo(line)
-    for text in result.warnings():
-        click.echo(f"  {warning('note')} {text}")
+        click.echo(f"wrote {html}", err=True)
     return 0
+
+
+def _lines(result: BenchReport) -> list[str]:
+    cpu = result.environment.cpu
+    machine = f"{cpu.model}, {cpu.usable} of {cpu.cores} cores usable"
+    notes = [f"  {warning('note')} {text}" for text in result.warnings()]
+    return [strong(result.title), *result.table(), *pairs([("machine", machine)]), *notes]
+
+
+def _names(runtimes: tuple[str, ...], short: str | None, reference: str | None) -> tuple[str, ...]:
+    """Engines in the order of the options; a checkpoint alone is compared with the default engine."""
+    named = [name.strip() for value in runtimes for name in value.split(",") if name.strip()]
+    if short:
+        named.append(short)
+    if not named and not runtimes:
+        named.append("ort-cpu")
+    if reference and not any(name.startswith("torch") for name in named):
+        named.append("torch")
+    return tuple(named)

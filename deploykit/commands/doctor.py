@@ -19,15 +19,19 @@ __all__ = ["command"]
 
 
 @click.command("doctor")
+@click.option("--runtime", metavar="NAME", help="Exit with 0 only if this one runs.")
 @common
-def command(json_output: bool) -> int:
+def command(runtime: str | None, json_output: bool) -> int:
     """Try each engine on a tiny model, and name the one line that would fix each that cannot run.
 
-    The exit code is 0 when an engine runs and no packages are in conflict, else 1.
+    The exit code is 0 when an engine runs (with --runtime: that one) and no packages are in conflict, else 1.
     """
+    from deploykit_runtimes.open import canonical_runtime
+
     from deploykit.doctor.diagnosis import diagnose
     from deploykit.doctor.machine import collect
 
+    wanted = canonical_runtime(runtime) if runtime else None
     with Progress() as report:
         machine = collect(report)
     diagnosis = diagnose(machine)
@@ -36,7 +40,7 @@ def command(json_output: bool) -> int:
     else:
         for line in _lines(machine, diagnosis):
             click.echo(line)
-    return 0 if diagnosis.ok else 1
+    return 0 if diagnosis.ok and (wanted is None or wanted in diagnosis.ready) else 1
 
 
 def _lines(machine: Machine, diagnosis: Diagnosis) -> list[str]:
@@ -56,8 +60,8 @@ def _lines(machine: Machine, diagnosis: Diagnosis) -> list[str]:
     return [*lines, good(verdict) if diagnosis.ok else bad(verdict)]
 
 
-def _facts(machine: Machine) -> list[tuple[str, str]]:
-    cpu = machine.cpu
+def _facts(machine: Machine) -> list[tuple[str, str | list[str]]]:
+    cpu, linked = machine.cpu, machine.linked_libraries
     cores = f"{cpu.usable} of {cpu.cores} usable"
     if cpu.quota is not None:
         cores += f", limited to {cpu.quota:g} cores' worth of time"
@@ -68,7 +72,9 @@ def _facts(machine: Machine) -> list[tuple[str, str]]:
         ("cores", cores),
         ("instructions", " ".join(cpu.flags)),
         ("memory limit", size(cpu.memory_limit) if cpu.memory_limit else ""),
-        ("gpu", "; ".join(machine.gpus) or ("NVIDIA, no driver" if machine.nvidia_gpu else "")),
+        ("accelerators", "; ".join(machine.gpus or machine.accelerators)),
+        ("driver", f"NVIDIA's, for CUDA up to {machine.driver_cuda}" if machine.driver_cuda else ""),
+        ("libraries", [f"{name} provider links to {', '.join(libs)}" for name, libs in linked.items()]),
         ("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items())),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,6 +55,15 @@ __all__ = ["command"]
     "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
 )
 @click.option("--features", is_flag=True, help="Export the feature maps instead of the head.")
+@click.option("--preprocess", is_flag=True, help="Take raw uint8 images [N,H,W,3] of any size.")
+@click.option("--postprocess", is_flag=True, help="Return finished answers: classes, or boxes after NMS.")
+@click.option("--top-k", type=click.IntRange(1), metavar="N", help="Classes returned by --postprocess.")
+@click.option("--conf", type=click.FloatRange(0, 1), metavar="P", help="Lowest score of a detection.")
+@click.option("--iou", type=click.FloatRange(0, 1), metavar="P", help="Overlap above which a box falls.")
+@click.option("--max-det", type=click.IntRange(1), metavar="N", help="Most detections per image.")
+@click.option("--class-agnostic", is_flag=True, help="Let boxes fall to better ones of any class.")
+@click.option("--runtime-thresholds", is_flag=True, help="Make conf and iou inputs of the graph.")
+@click.option("--masks", is_flag=True, help="Return segmentation masks at the size of the image.")
 @click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
 @click.option("--trust", is_flag=True, help="Allow the file to execute code while it is read.")
 @click.option(
@@ -81,6 +90,7 @@ def command(
     trust: bool,
     exporter: str | None,
     json_output: bool,
+    **processing: Any,
 ) -> None:
     """Export CKPT to one ONNX file that gives the same answers, and prove it.
 
@@ -88,27 +98,31 @@ def command(
     timm:vit_base_patch16_224 or ultralytics:yolo11n.pt. What it holds is recognised; options override.
     Nothing is written when the ONNX file differs from the checkpoint beyond tolerance (exit code 3).
     """
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_exporters.precheck import precheck
+
+    options = ExportOptions(
+        output=output,
+        dynamic=dynamic,
+        imgsz=imgsz,
+        batch=batch,
+        opset=opset,
+        family=family,
+        variant=variant,
+        origin=origin,
+        config=config,
+        labels=labels,
+        features=features,
+        simplify=not no_simplify,
+        trust=trust,
+        exporter=exporter,  # type: ignore[arg-type]
+        **processing,
+    )
+    precheck(checkpoint, options)
     with Progress() as report:
         report("Loading torch")
         from deploykit_exporters.export import export
-        from deploykit_exporters.options import ExportOptions
 
-        options = ExportOptions(
-            output=output,
-            dynamic=dynamic,
-            imgsz=imgsz,
-            batch=batch,
-            opset=opset,
-            family=family,
-            variant=variant,
-            origin=origin,
-            config=config,
-            labels=labels,
-            features=features,
-            simplify=not no_simplify,
-            trust=trust,
-            exporter=exporter,  # type: ignore[arg-type]
-        )
         result = export(checkpoint, options, report=report)
     if json_output:
         click.echo(as_json(result.to_dict()))
@@ -132,7 +146,7 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
             + (f", {axes_text}" if axes_text else ""),
         ),
         ("output", f"{', '.join(spec.output.names)} ({spec.output.layout})"),
-        ("proof", parity_lines(spec.parity)),
+        ("proof", parity_lines(spec.parity, spec.task)),
         (
             "graph",
             f"{result.graph.nodes} nodes, {result.graph.parameters:,} parameters, opset {result.graph.opset}",

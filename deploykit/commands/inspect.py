@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from deploykit_runtimes.errors import DependencyError
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.options import common, existing_file, image_size
@@ -16,9 +13,10 @@ from deploykit.progress import Progress
 from deploykit.terminal import as_json, pairs, size, strong
 
 if TYPE_CHECKING:
-    from deploykit_exporters.inspect import CheckpointReport, GraphReport
-    from deploykit_runtimes.runner import Runner
+    from deploykit_exporters.inspect import CheckpointReport
     from deploykit_runtimes.spec import ModelSpec, Preprocess
+
+    from deploykit.model_report import ModelReport
 
 __all__ = ["command"]
 
@@ -35,35 +33,42 @@ Row = tuple[str, str | list[str]]
 @click.option("--features", is_flag=True, help="Describe the feature maps instead of the head.")
 @click.option("--trust", is_flag=True, help="Allow a checkpoint to execute code while it is read.")
 @common
-def command(*, file: str, trust: bool, json_output: bool, **hints: Any) -> None:
+def command(*, file: str, json_output: bool, **settings: Any) -> None:
     """Show what FILE holds: a model (.onnx), a checkpoint, a Hugging Face folder, or a model name.
 
     Recognition is the same as in export, so this is also its rehearsal.
     """
-    with Progress() as report:
-        if Path(file).suffix == ".onnx":
-            title, rows, data = _model(Path(file), report)
-        else:
-            title, rows, data = _checkpoint(file, trust, hints, report)
+    from deploykit.model_report import inspect_model, is_model_file
+
+    found: ModelReport | CheckpointReport
+    if is_model_file(file):
+        with Progress() as report:
+            report("Opening the model")
+            found = inspect_model(file)
+        rows = _model_rows(found)
+    else:
+        found = _checkpoint(file, settings)
+        rows = _checkpoint_rows(found)
     if json_output:
-        click.echo(as_json(data))
+        click.echo(as_json(found.to_dict()))
         return
-    click.echo(strong(title))
+    click.echo(strong(model_title(found.spec)))
     for line in pairs(rows):
         click.echo(line)
 
 
-def _checkpoint(
-    file: str, trust: bool, hints: Mapping[str, Any], report: Progress
-) -> tuple[str, list[Row], dict[str, object]]:
-    report("Loading torch")
-    from deploykit_exporters.inspect import inspect_checkpoint
+def _checkpoint(file: str, settings: Mapping[str, Any]) -> CheckpointReport:
     from deploykit_exporters.options import ExportOptions, hints_of
+    from deploykit_exporters.precheck import precheck
 
-    options = ExportOptions(**hints)
-    report("Reading the checkpoint")
-    found = inspect_checkpoint(file, hints=hints_of(options), trust=trust)
-    return model_title(found.spec), _checkpoint_rows(found), {"kind": "checkpoint", **asdict(found)}
+    options = ExportOptions(**settings)
+    precheck(file, options, writes=False)
+    with Progress() as report:
+        report("Loading torch")
+        from deploykit_exporters.inspect import inspect_checkpoint
+
+        report("Reading the checkpoint")
+        return inspect_checkpoint(file, hints=hints_of(options), trust=options.trust)
 
 
 def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
@@ -83,48 +88,12 @@ def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
     ]
 
 
-def _model(path: Path, report: Progress) -> tuple[str, list[Row], dict[str, object]]:
-    from deploykit_runtimes.files import sha256_of
-    from deploykit_runtimes.open import open_runner
-
-    report("Opening the model")
-    with open_runner(path) as runner:
-        report("Reading the graph")
-        graph = _graph(path)
-        digest = sha256_of(path)
-        size_bytes = path.stat().st_size
-        rows = _model_rows(path, size_bytes, runner, graph, digest)
-        data: dict[str, object] = {
-            "kind": "model",
-            "path": path,
-            "size_bytes": size_bytes,
-            "sha256": digest,
-            "inputs": [asdict(info) for info in runner.inputs],
-            "outputs": [asdict(info) for info in runner.outputs],
-            "graph": None if graph is None else asdict(graph),
-            "placement": runner.placement().to_dict(),
-            "spec": asdict(runner.spec),
-        }
-        return model_title(runner.spec), rows, data
-
-
-def _graph(path: Path) -> GraphReport | None:
-    """The graph's make-up; None on a machine without the export packages, where models only run."""
-    try:
-        from deploykit_exporters.inspect import inspect_graph
-    except DependencyError:
-        return None
-    return inspect_graph(path)
-
-
-def _model_rows(
-    path: Path, size_bytes: int, runner: Runner, graph: GraphReport | None, digest: str
-) -> list[Row]:
-    spec = runner.spec
+def _model_rows(found: ModelReport) -> list[Row]:
+    spec, graph = found.spec, found.graph
     rows: list[Row] = [
-        ("file", f"{path} ({size(size_bytes)})"),
-        ("inputs", [str(info) for info in runner.inputs]),
-        ("outputs", [str(info) for info in runner.outputs]),
+        ("file", f"{found.path} ({size(found.size_bytes)})"),
+        ("inputs", [str(info) for info in found.inputs]),
+        ("outputs", [str(info) for info in found.outputs]),
         ("dynamic", axis_ranges(spec.input.dynamic) or "nothing"),
     ]
     if graph is not None:
@@ -138,7 +107,11 @@ def _model_rows(
     else:
         rows.append(("operators", "not counted: pip install 'deploykit[export]'"))
     rows += _spec_rows(spec)
-    rows += [("proof", parity_lines(spec.parity)), ("runs as", str(runner.placement())), ("sha256", digest)]
+    rows += [
+        ("proof", parity_lines(spec.parity, spec.task)),
+        ("runs as", str(found.placement)),
+        ("sha256", found.sha256),
+    ]
     return rows
 
 

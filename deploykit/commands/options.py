@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from deploykit_runtimes.arguments import as_size, suggestion
+from deploykit_runtimes.errors import OptionError
 
 __all__ = [
     "AXES",
     "DynamicCommand",
     "axes",
     "common",
+    "engine_options",
     "existing_file",
     "existing_path",
     "image_size",
@@ -22,7 +25,6 @@ __all__ = [
 ]
 
 AXES = ("batch", "height", "width")
-_MAX_SIDE = 1 << 14
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -31,12 +33,10 @@ existing_path = click.Path(exists=True, path_type=Path)
 
 def image_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """``H``, ``H,W`` or ``HxW`` in pixels, as (height, width)."""
-    if value is None:
-        return None
-    sizes = _whole_numbers(value.lower().replace("x", ","))
-    if len(sizes) not in (1, 2) or not all(1 <= n <= _MAX_SIDE for n in sizes):
-        raise click.BadParameter(f"wanted H or H,W with sides of 1 to {_MAX_SIDE} pixels, found {value!r}.")
-    return sizes[0], sizes[-1]
+    try:
+        return as_size(value, "--imgsz")
+    except OptionError as error:
+        raise click.BadParameter(error.problem.removeprefix("--imgsz ")) from error
 
 
 def positive_numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -54,8 +54,10 @@ def axes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tup
     if value in (None, "all"):
         return (value,) if value else ()
     chosen = [part.strip() for part in str(value).split(",")]
-    if not set(chosen) <= set(AXES):
-        raise click.BadParameter(f"wanted some of {', '.join(AXES)}, found {value!r}.")
+    for axis in chosen:
+        if axis not in AXES:
+            hint = suggestion(axis, (*AXES, "all"))
+            raise click.BadParameter(f"wanted some of {', '.join(AXES)}, found {value!r}. {hint}".strip())
     return tuple(axis for axis in AXES if axis in chosen)
 
 
@@ -73,7 +75,16 @@ class DynamicCommand(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _join_dynamic(args))
+        joined = _join_dynamic(args)
+        try:
+            return super().parse_args(ctx, list(joined))  # which the parser empties
+        except click.MissingParameter as error:
+            taken = [word.removeprefix("--dynamic=") for word in joined if word not in args]
+            if not isinstance(error.param, click.Argument) or taken in ([], ["all"]):
+                raise
+            raise click.MissingParameter(
+                f"{taken[-1]!r} was taken as the axes of --dynamic.", ctx=ctx, param=error.param
+            ) from error
 
 
 def _join_dynamic(args: list[str]) -> list[str]:
@@ -94,8 +105,15 @@ def _join_dynamic(args: list[str]) -> list[str]:
 
 
 def _reads_as_axes(word: str) -> bool:
-    """A word that names an axis; misspelt companions are left for ``axes`` to refuse."""
-    return any(part.strip() in (*AXES, "all") for part in word.split(","))
+    """A word that names an axis, or almost; ``axes`` refuses what is misspelt.
+
+    An existing file is a checkpoint, whatever its name.
+    """
+    parts = [part.strip() for part in word.split(",")]
+    if any(part in (*AXES, "all") for part in parts):
+        return True
+    bare = all(part.isalpha() for part in parts) and not Path(word).exists()
+    return bare and any(suggestion(part, AXES) for part in parts)
 
 
 def common(command: _F) -> _F:
@@ -114,7 +132,7 @@ def runtime_option(command: _F) -> _F:
         default="ort-cpu",
         show_default=True,
         metavar="NAME",
-        help="Engine and device: ort-cpu, ort-cuda, ort-trt (`deploykit doctor` tells which run here).",
+        help="Engine and device: ort-cpu, ov-cpu, ort-cuda, trt, ...; `deploykit doctor` tells what runs.",
     )(command)
 
 
@@ -126,3 +144,33 @@ def threads_option(command: _F) -> _F:
         metavar="N",
         help="Threads inside one operator on the CPU. Default: every usable core.",
     )(command)
+
+
+def engine_options(command: _F) -> _F:
+    """How an engine works: ``EngineOptions`` without the threads and ``--strict``."""
+    options = (
+        click.option(
+            "--goal",
+            type=click.Choice(("latency", "throughput")),
+            default="latency",
+            show_default=True,
+            help="All threads on one call, or several calls side by side.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(("model", "auto")),
+            default="model",
+            show_default=True,
+            help="auto lets the engine compute lower than the file says (bf16, TF32) where that is faster.",
+        ),
+        click.option(
+            "--cache",
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Folder for what engines compile.",
+        ),
+        click.option("--cuda-graph", is_flag=True, help="Record and replay the GPU's work, per shape."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

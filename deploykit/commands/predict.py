@@ -12,11 +12,19 @@ import click
 from deploykit_runtimes.errors import InputError
 
 from deploykit.commands.describe import answer_text
-from deploykit.commands.options import common, existing_file, image_size, runtime_option, threads_option
+from deploykit.commands.options import (
+    common,
+    engine_options,
+    existing_path,
+    image_size,
+    runtime_option,
+    threads_option,
+)
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, bad, dim
 
 if TYPE_CHECKING:
+    from deploykit_runtimes.engine_options import Goal, Precision
     from deploykit_runtimes.predictor import Predictor, Timings
     from deploykit_runtimes.results import Result
     from deploykit_runtimes.runner import Placement
@@ -27,16 +35,14 @@ _CHUNK = 8
 
 
 @click.command("predict")
-@click.argument("model", type=existing_file)
+@click.argument("model", type=existing_path)
 @click.argument("sources", metavar="IMAGE|FOLDER|GLOB...", nargs=-1, required=True)
 @runtime_option
 @click.option(
     "--top-k",
     type=click.IntRange(1),
-    default=5,
-    show_default=True,
     metavar="N",
-    help="Classes to name.",
+    help="Classes to name. Default: 5, or what the graph gives.",
 )
 @click.option("--conf", type=click.FloatRange(0, 1), metavar="P", help="Lowest score of a detection.")
 @click.option(
@@ -52,6 +58,7 @@ _CHUNK = 8
     metavar="DIR",
     help="Draw the answers into copies of the images.",
 )
+@engine_options
 @click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
 @common
 def command(
@@ -62,6 +69,10 @@ def command(
     threads: int | None,
     save: Path | None,
     strict: bool,
+    goal: Goal,
+    precision: Precision,
+    cache: Path | None,
+    cuda_graph: bool,
     json_output: bool,
     **options: Any,
 ) -> int:
@@ -69,21 +80,33 @@ def command(
 
     An image that cannot be read is reported and the others still answered; the exit code is then 8.
     """
+    from deploykit_runtimes import load
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.files import check_target
+    from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.shapes import check_size
+
+    images = list_images(sources)
+    if save is not None:
+        check_target(save / "picture.jpg")
+    engine = EngineOptions(
+        threads=threads, strict=strict, goal=goal, precision=precision, cache=cache, cuda_graph=cuda_graph
+    )
     # The moving line of a terminal would be torn by the answers that appear on it.
     with Progress(animate=False if sys.stdout.isatty() and not json_output else None) as report:
         report("Opening the model")
-        from deploykit_runtimes import load
-        from deploykit_runtimes.images import list_images
-
-        images = list(dict.fromkeys(list_images(sources)))
-        with load(model, runtime=runtime, threads=threads, strict=strict) as predictor:
+        with load(model, runtime=runtime, options=engine) as predictor:
             for text in predictor.spec.assumed if predictor.spec.inferred else ():
                 report(f"Assumed: {text}")
+            if options["imgsz"] is not None:
+                check_size(predictor.spec, options["imgsz"], "--imgsz")
             run = _Run(sources=images, save=save)
             report(f"Predicting {len(images)} image{'s' if len(images) != 1 else ''}")
             for path, outcome in _answers(predictor, images, options, run):
                 entry = run.add(path, outcome)
-                if not json_output:
+                if isinstance(outcome, InputError):
+                    report.tell(f"{bad('error:')} {outcome}")
+                elif not json_output:
                     _tell(path, outcome, entry)
             placement = predictor.placement()
     if json_output:
@@ -173,10 +196,7 @@ def _answers(
         yield from zip(group, results, strict=True)
 
 
-def _tell(path: Path, outcome: Result | InputError, entry: Mapping[str, object]) -> None:
-    if isinstance(outcome, InputError):
-        click.echo(f"{bad('error:')} {outcome}", err=True)
-        return
+def _tell(path: Path, outcome: Result, entry: Mapping[str, object]) -> None:
     click.echo(f"{path}  {answer_text(outcome)}")
     if "saved" in entry:
         click.echo(dim(f"  saved {entry['saved']}"))

@@ -51,25 +51,33 @@ def command(
     Noise and a photo are compared always, IMAGES (files, folders or globs) in addition, pre-processed as
     predict does it. The exit code is 3 when the answers differ beyond the tolerance.
     """
-    from deploykit_runtimes.errors import ParityError
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.errors import OptionError, ParityError
     from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.model_file import check_model_file, looks_like_onnx
 
-    paths = list(dict.fromkeys(list_images(images)))
+    options = ExportOptions(
+        imgsz=imgsz,
+        family=family,
+        variant=variant,
+        origin=origin,
+        config=config,
+        features=features,
+        trust=trust,
+    )
+    if looks_like_onnx(Path(checkpoint)):
+        raise OptionError(
+            f"verify wants the checkpoint first, and {checkpoint} is a model.",
+            hint="deploykit verify CKPT MODEL [IMAGES]",
+        )
+    precheck(checkpoint, options, writes=False)
+    check_model_file(model)
+    paths = list_images(images)
     with Progress() as report:
         report("Loading torch")
-        from deploykit_exporters.options import ExportOptions
-        from deploykit_exporters.parity import FP32_TOLERANCE
         from deploykit_exporters.verify import verify
 
-        options = ExportOptions(
-            imgsz=imgsz,
-            family=family,
-            variant=variant,
-            origin=origin,
-            config=config,
-            features=features,
-            trust=trust,
-        )
         try:
             result = verify(
                 checkpoint,
@@ -77,7 +85,7 @@ def command(
                 paths,
                 options=options,
                 runtime=runtime,
-                tolerance=FP32_TOLERANCE if tolerance is None else tolerance,
+                tolerance=tolerance,
                 report=report,
             )
         except ParityError as error:
@@ -95,6 +103,9 @@ def command(
         return
     click.echo(f"{good('passed')} {model} gives the answers of {checkpoint}")
     for line in pairs(
-        [("proof", parity_lines(result.parity)), ("images", [str(path) for path in result.images])]
+        [
+            ("proof", parity_lines(result.parity, result.task)),
+            ("images", [str(path) for path in result.images]),
+        ]
     ):
         click.echo(line)

@@ -6,29 +6,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from deploykit_runtimes.open import available_runtimes
+from deploykit_runtimes.plugins import PLUGINS
 
+from deploykit.doctor.engines import ONE_WHEEL, engine_findings
+from deploykit.doctor.finding import Finding
 from deploykit.doctor.machine import Machine
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
-_ONE_WHEEL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install "
+_PLUGIN_SINCE = (1, 23)
 _EXPORT_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxsim", "safetensors")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at: an engine, an ability, or a conflict.
-
-    Attributes:
-        ok: It works.
-        detail: What runs, or the reason why it does not.
-        fix: The one line that would change that; empty when nothing needs to change.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,98 +46,10 @@ class Diagnosis:
 def diagnose(machine: Machine) -> Diagnosis:
     """Judge a machine. A pure function: made-up machines are judged like real ones."""
     return Diagnosis(
-        engines=(
-            _ort_cpu(machine),
-            _ort_gpu(machine, "ort-cuda", ("cuda",), "pip install 'onnxruntime-gpu[cuda,cudnn]'"),
-            _ort_gpu(machine, "ort-trt", ("cuda", "tensorrt"), "pip install 'tensorrt{version}'"),
-            _openvino(machine),
-        ),
+        engines=engine_findings(machine),
         abilities=(_export(machine), _yolo(machine)),
         conflicts=tuple(found for check in _CONFLICTS if (found := check(machine)) is not None),
     )
-
-
-def _ort_cpu(machine: Machine) -> Finding:
-    if not _onnxruntimes(machine):
-        return Finding(
-            name="ort-cpu",
-            ok=False,
-            detail="onnxruntime is not installed",
-            fix="pip install 'deploykit[cpu]'",
-        )
-    wheel = _onnxruntimes(machine)[0]
-    return _probed(machine, "ort-cpu", fix=f"{_ONE_WHEEL}{wheel}")
-
-
-def _ort_gpu(machine: Machine, name: str, needs: tuple[str, ...], fix: str) -> Finding:
-    if "onnxruntime-gpu" not in machine.packages:
-        swap = "pip uninstall -y onnxruntime && " if "onnxruntime" in machine.packages else ""
-        if not (machine.nvidia_gpu or machine.nvidia_driver):
-            return _no_gpu(name)
-        return Finding(
-            name=name,
-            ok=False,
-            detail="onnxruntime-gpu is not installed",
-            fix=f"{swap}pip install 'deploykit[gpu]'",
-        )
-    if not machine.nvidia_driver:
-        if not machine.nvidia_gpu:
-            return _no_gpu(name)
-        return Finding(
-            name=name,
-            ok=False,
-            detail="an NVIDIA GPU is present, but libcuda.so.1 cannot be loaded",
-            fix="install the NVIDIA driver; in a container, start it with --gpus all",
-        )
-    missing = tuple(dict.fromkeys(lib for need in needs for lib in machine.missing_libraries.get(need, ())))
-    if missing:
-        version = machine.packages["onnxruntime-gpu"]
-        return Finding(
-            name=name,
-            ok=False,
-            detail=f"onnxruntime-gpu {version} needs {', '.join(missing)}, not found",
-            fix=_library_fix(missing, fix),
-        )
-    return _probed(machine, name, fix=f"{_ONE_WHEEL}'onnxruntime-gpu[cuda,cudnn]'")
-
-
-def _no_gpu(name: str) -> Finding:
-    return Finding(
-        name=name,
-        ok=False,
-        detail="no NVIDIA GPU and no driver (libcuda.so.1) on this machine",
-        fix="use a machine with an NVIDIA GPU; here, run on ort-cpu or openvino",
-    )
-
-
-def _library_fix(missing: tuple[str, ...], fix: str) -> str:
-    """TensorRT's major version is part of its library name: the wheel must match it."""
-    if not any(name.startswith(("libnvinfer", "libnvonnxparser")) for name in missing):
-        return "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-    majors = {name.rpartition(".")[2] for name in missing if name.startswith("libnvinfer")} or {""}
-    major = max(majors)
-    return fix.format(version=f"=={major}.*" if major else "")
-
-
-def _openvino(machine: Machine) -> Finding:
-    if "openvino" not in machine.packages:
-        return Finding(
-            name="openvino",
-            ok=False,
-            detail="openvino is not installed",
-            fix="pip install 'deploykit[openvino]'",
-        )
-    return _probed(machine, "openvino", fix="pip install --force-reinstall openvino")
-
-
-def _probed(machine: Machine, name: str, *, fix: str) -> Finding:
-    result = machine.probes.get(name)
-    if result is None:
-        return Finding(name=name, ok=False, detail="was not tried", fix=fix)
-    detail = result.detail
-    if result.ok and name not in available_runtimes():
-        detail += "; this version of deploykit has no --runtime for it"
-    return Finding(name=name, ok=result.ok, detail=detail, fix="" if result.ok else fix)
 
 
 def _export(machine: Machine) -> Finding:
@@ -158,7 +57,7 @@ def _export(machine: Machine) -> Finding:
     if missing:
         detail, fix = f"missing {', '.join(missing)}", "pip install 'deploykit[export]'"
         return Finding(name="export", ok=False, detail=detail, fix=fix)
-    if not _onnxruntimes(machine):
+    if not machine.wheels:
         return Finding(
             name="export",
             ok=False,
@@ -182,16 +81,35 @@ def _yolo(machine: Machine) -> Finding:
     return Finding(name="export of YOLO", ok=True, detail=detail)
 
 
-def _both_wheels(machine: Machine) -> Finding | None:
-    if len(_onnxruntimes(machine)) < 2:
+def _several_wheels(machine: Machine) -> Finding | None:
+    if len(machine.wheels) < 2:
         return None
     keep = "'deploykit[gpu]'" if machine.nvidia_driver else "'deploykit[cpu]'"
+    names = " and ".join(machine.wheels)
     return Finding(
         name="onnxruntime",
         ok=False,
-        detail="onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files",
-        fix=f"{_ONE_WHEEL}{keep}",
+        detail=f"{names} are {'both' if len(machine.wheels) == 2 else 'all'} installed; they overwrite each "
+        "other's files",
+        fix=ONE_WHEEL.format(" ".join(machine.wheels)) + keep,
     )
+
+
+def _old_for_plugins(machine: Machine) -> Finding | None:
+    plugins = [plugin.package for plugin in PLUGINS.values() if plugin.package in machine.packages]
+    version = next((machine.packages[wheel] for wheel in machine.wheels), "")
+    if not plugins or not version or _numbers(version) >= _PLUGIN_SINCE:
+        return None
+    return Finding(
+        name="plug-ins",
+        ok=False,
+        detail=f"{', '.join(plugins)} need onnxruntime {'.'.join(map(str, _PLUGIN_SINCE))}, found {version}",
+        fix=f"pip install --upgrade {machine.wheels[0]}",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 def _memory(machine: Machine) -> Finding | None:
@@ -206,8 +124,4 @@ def _memory(machine: Machine) -> Finding | None:
     )
 
 
-_CONFLICTS: tuple[Callable[[Machine], Finding | None], ...] = (_both_wheels, _memory)
-
-
-def _onnxruntimes(machine: Machine) -> list[str]:
-    return [name for name in ("onnxruntime-gpu", "onnxruntime") if name in machine.packages]
+_CONFLICTS: tuple[Callable[[Machine], Finding | None], ...] = (_several_wheels, _old_for_plugins, _memory)

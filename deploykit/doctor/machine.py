@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import platform
 import re
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
+
+from deploykit_runtimes.elf import missing_libraries, needed_libraries, package_file
+from deploykit_runtimes.errors import RuntimeUnavailableError
+from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.open import available_runtimes
+from deploykit_runtimes.plugins import PLUGINS
 
 from deploykit.benchmark.environment import PACKAGES
+from deploykit.doctor.hardware import accelerators, nvidia_gpus
 from deploykit.doctor.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
 
-__all__ = ["Machine", "collect"]
+__all__ = ["ORT_WHEELS", "PACKAGE_OF", "Machine", "collect", "worth_trying"]
 
-_PACKAGES = (*PACKAGES, "onnxsim", "onnxscript", "safetensors", "torchvision", "cuda-bindings")
-_NEEDED = re.compile(rb"\x00(lib(?:nvinfer|nvonnxparser|cudart|cublasLt|cublas|cudnn|curand)\.so\.\d+)\x00")
+ORT_WHEELS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-directml",
+    "onnxruntime-training",
+    "onnxruntime-silicon",
+)
+"""Distributions that all install the package ``onnxruntime``, over each other's files."""
+
+PACKAGE_OF = {"trt": "tensorrt", "trt-rtx": "tensorrt-rtx"}
+"""What a runtime needs to be installed, where its name does not tell."""
+
+_PACKAGES = (
+    *PACKAGES,
+    *ORT_WHEELS[2:],
+    *(plugin.package for plugin in PLUGINS.values()),
+    "onnxsim",
+    "onnxscript",
+    "safetensors",
+    "torchvision",
+    "cuda-bindings",
+    "tensorrt-rtx",
+)
+_PROVIDERS = ("cuda", "tensorrt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +55,13 @@ class Machine:
         python, system: Interpreter and operating system.
         cpu: The processor and its limits.
         packages: Versions of installed distributions.
-        nvidia_gpu: An NVIDIA device is on the PCI bus.
+        accelerators: Devices in the machine; see ``hardware.accelerators``.
         nvidia_driver: libcuda.so.1 can be loaded.
+        driver_cuda: Newest CUDA version that the driver runs, empty without one.
         gpus: Names and driver versions as nvidia-smi tells them.
-        missing_libraries: Shared libraries that an execution provider needs and that cannot be
-            found, by provider (``cuda``, ``tensorrt``).
+        linked_libraries: NVIDIA libraries that each provider library of onnxruntime-gpu links to, by
+            provider (``cuda``, ``tensorrt``), read from the files.
+        missing_libraries: Those of them that cannot be found. The driver's own is not among them.
         probes: Engines that were tried, and how that went.
     """
 
@@ -44,11 +69,23 @@ class Machine:
     system: str
     cpu: Cpu
     packages: Mapping[str, str] = field(default_factory=dict)
-    nvidia_gpu: bool = False
+    accelerators: tuple[str, ...] = ()
     nvidia_driver: bool = False
+    driver_cuda: str = ""
     gpus: tuple[str, ...] = ()
+    linked_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     probes: Mapping[str, Probe] = field(default_factory=dict)
+
+    @property
+    def nvidia_gpu(self) -> bool:
+        """An NVIDIA device is on the PCI bus."""
+        return "nvidia-gpu" in self.accelerators
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """The distributions of onnxruntime that are installed; more than one is a conflict."""
+        return tuple(name for name in ORT_WHEELS if name in self.packages)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -58,114 +95,78 @@ class Machine:
 def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
     """Look at this machine, and try each engine whose packages are installed."""
     packages = installed(*_PACKAGES)
-    driver = _loads("libcuda.so.1")
-    probes = {}
-    for name in _worth_trying(packages, driver):
-        report(f"Trying {name}")
-        probes[name] = probe(name)
+    driver = has_nvidia_driver()
+    libraries = {name: package_file("onnxruntime-gpu", _library(name)) for name in _PROVIDERS}
     return Machine(
         python=f"{platform.python_implementation()} {platform.python_version()}",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=read_cpu(),
         packages=packages,
-        nvidia_gpu=_has_nvidia_device(Path("/sys/bus/pci/devices")),
+        accelerators=accelerators(),
         nvidia_driver=driver,
-        gpus=_gpus(),
-        missing_libraries=_missing_libraries(),
-        probes=probes,
+        driver_cuda=_driver_cuda() if driver else "",
+        gpus=nvidia_gpus(),
+        linked_libraries={
+            name: _nvidia_only(needed_libraries(path)) for name, path in libraries.items() if path
+        },
+        missing_libraries={
+            name: _nvidia_only(missing_libraries(path)) for name, path in libraries.items() if path
+        },
+        probes=_probes(packages, driver, report),
     )
 
 
-def _worth_trying(packages: Mapping[str, str], driver: bool) -> list[str]:
+def worth_trying(packages: Mapping[str, str], driver: bool) -> list[str]:
+    """Runtimes whose packages are installed, and for NVIDIA's the driver too."""
+    wheel = any(name in packages for name in ORT_WHEELS)
+    plugins = {name: plugin.package for name, plugin in PLUGINS.items()}
     names = []
-    if "onnxruntime" in packages or "onnxruntime-gpu" in packages:
-        names.append("ort-cpu")
-    if "onnxruntime-gpu" in packages and driver:
-        names += ["ort-cuda", "ort-trt"]
-    if "openvino" in packages:
-        names.append("openvino")
+    for name in available_runtimes():
+        package = PACKAGE_OF.get(name) or next(
+            (package for plugin, package in plugins.items() if name.startswith(plugin)), ""
+        )
+        if name == "ort-cpu":
+            wanted = wheel
+        elif name in ("ort-cuda", "ort-trt"):
+            wanted = "onnxruntime-gpu" in packages and driver
+        elif name.startswith("ov-"):
+            wanted = "openvino" in packages
+        else:
+            wanted = package in packages and (driver or "openvino" in package)
+        if wanted:
+            names.append(name)
     return names
 
 
-def _has_nvidia_device(devices: Path) -> bool:
-    if not devices.is_dir():
-        return False
-    for vendor in devices.glob("*/vendor"):
-        try:
-            if vendor.read_text().strip() == "0x10de":
-                return True
-        except OSError:
-            continue
-    return False
+def _probes(packages: Mapping[str, str], driver: bool, report: Callable[[str], None]) -> dict[str, Probe]:
+    probes: dict[str, Probe] = {}
+    for name in worth_trying(packages, driver):
+        kind = name.rpartition("-")[2]
+        if kind in ("gpu", "npu") and kind not in _listed(name, probes):
+            continue  # the engine says that there is no such device
+        report(f"Trying {name}")
+        probes[name] = probe(name)
+    return probes
 
 
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _gpus() -> tuple[str, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    query = "--query-gpu=name,driver_version,memory.total"
-    try:
-        done = subprocess.run(  # noqa: S603 - the driver's own tool, fixed arguments
-            [program, query, "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
+def _listed(name: str, probes: Mapping[str, Probe]) -> set[str]:
+    """Kinds of device that an engine listed when its CPU was tried."""
+    first = probes.get(f"{name.rpartition('-')[0]}-cpu")
     return (
-        tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
-        if done.returncode == 0
-        else ()
+        {device.partition(".")[0].partition(" ")[0].lower() for device in first.devices} if first else set()
     )
 
 
-def _missing_libraries() -> dict[str, tuple[str, ...]]:
-    """What the provider libraries of onnxruntime-gpu link to and cannot find.
-
-    The wheel's own library is read, because each release wants other versions of CUDA and TensorRT.
-    """
-    missing = {}
-    for provider in ("cuda", "tensorrt"):
-        library = _file_of("onnxruntime-gpu", f"libonnxruntime_providers_{provider}.so")
-        if library is not None:
-            missing[provider] = tuple(name for name in needed_libraries(library) if not _available(name))
-    return missing
+def _library(provider: str) -> str:
+    return f"libonnxruntime_providers_{provider}.so"
 
 
-def needed_libraries(library: Path) -> tuple[str, ...]:
-    """NVIDIA libraries, with their versions, that a shared library names in its string table."""
-    if library.stat().st_size == 0:
-        return ()
-    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        # The names share their terminating zero bytes, so each search starts on the last one.
-        names, start = set(), 0
-        while found := _NEEDED.search(data, start):
-            names.add(found[1].decode())
-            start = found.end() - 1
-    return tuple(sorted(names))
+def _nvidia_only(libraries: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in libraries if re.match(r"lib(cu(?!da\.)|nv)", name))
 
 
-def _available(library: str) -> bool:
-    """The loader finds it, or an installed NVIDIA wheel holds it (the adapters preload from those)."""
-    if _loads(library):
-        return True
-    site = Path(sysconfig.get_path("platlib"))
-    return any(site.glob(f"nvidia/*/lib/{library}")) or any(site.glob(f"tensorrt_libs/{library}"))
-
-
-def _file_of(package: str, name: str) -> Path | None:
+def _driver_cuda() -> str:
     try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        return None
-    for file in files:
-        if file.name == name:
-            path = Path(str(file.locate()))
-            return path if path.is_file() else None
-    return None
+        return read_gpu().driver
+    except RuntimeUnavailableError:
+        return ""

@@ -7,7 +7,8 @@ nothing of it is executed.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,9 +22,10 @@ from deploykit_runtimes.optional import require
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.dialects.imagenet import imagenet_class_names
 
-__all__ = ["NamedModel", "fetch", "is_model_name", "resolve"]
+__all__ = ["LIBRARIES", "NamedModel", "fetch", "is_model_name", "resolve"]
 
 Library = Literal["timm", "ultralytics"]
+LIBRARIES: tuple[Library, ...] = get_args(Library)
 _CONNECT_SECONDS = 10
 
 
@@ -41,7 +43,7 @@ class NamedModel:
 def is_model_name(source: str) -> bool:
     """Whether the text names a library's model rather than a path. A file of that name wins."""
     library, colon, name = source.partition(":")
-    return bool(colon and name) and library in get_args(Library) and not Path(source).exists()
+    return bool(colon and name) and library in LIBRARIES and not Path(source).exists()
 
 
 def resolve(name_or_path: str) -> Path | NamedModel:
@@ -131,7 +133,11 @@ def _fetch_ultralytics(model: NamedModel) -> Checkpoint:
 
 
 def _unknown(model: NamedModel, known: Iterable[str]) -> OptionError:
-    near = get_close_matches(model.name, list(known), n=4, cutoff=0.5)
+    # Compared without the ending that they all share, which would make every name look near.
+    endings = {name.removesuffix(".pt"): name for name in known}
+    near = [
+        endings[stem] for stem in get_close_matches(model.name.removesuffix(".pt"), endings, n=4, cutoff=0.5)
+    ]
     return OptionError(
         f"{model.library} has no pretrained model {model.name!r}.",
         hint=f"Did you mean {' or '.join(near)}?" if near else f"See the list of models of {model.library}.",
@@ -204,7 +210,20 @@ def _ultralytics_asset(name: str) -> Path:
     from ultralytics.utils import SETTINGS
     from ultralytics.utils.downloads import attempt_download_asset
 
-    path = Path(attempt_download_asset(Path(SETTINGS["weights_dir"]) / name, retry=0))
-    if not path.is_file():
-        raise FileNotFoundError(f"{name} is in no release that could be reached")
+    wanted = Path(SETTINGS["weights_dir"]) / name
+    with _no_empty_folder(wanted.parent):
+        path = Path(attempt_download_asset(wanted, retry=0))
+        if not path.is_file():
+            raise FileNotFoundError(f"{name} is in no release that could be reached")
     return path
+
+
+@contextmanager
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Ultralytics creates its weights folder, by default in the current one, before it looks for a file."""
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

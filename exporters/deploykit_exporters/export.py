@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,16 +17,13 @@ from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
+from deploykit_exporters.finish import Finish, finished_spec, host_output, network_axes
+from deploykit_exporters.graph.facts import GraphFacts, graph_facts
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
-from deploykit_exporters.onnx_export import (
-    DEFAULT_OPSET,
-    GraphFacts,
-    export_graph,
-    graph_facts,
-    simplify,
-)
+from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.parity import proof_cases, prove
+from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import save_model
 
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["ExportResult", "export"]
 
 Report = Callable[[str], None]
-
-_ENDINGS = (".pth.tar", ".safetensors", ".weights.h5", ".ckpt", ".hdf5", ".pth", ".bin", ".tar", ".pt", ".h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +87,8 @@ def export(
         CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
     """
     options = options or ExportOptions()
-    output = _output_path(checkpoint, options)
+    check_source(checkpoint)
+    output = output_path(checkpoint, options)
     clock = _Clock(report or (lambda _: None))
     with clock.stage("read", "Reading the checkpoint"):
         loaded = load_checkpoint(checkpoint, hints_of(options), trust=options.trust)
@@ -100,6 +96,7 @@ def export(
         exporter = options.exporter or built.exporter
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
         spec = _final_spec(loaded, options, exporter, opset)
+        finished = finished_spec(spec, options)
     with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
         raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
     model, notes = raw, list(loaded.checkpoint.notes) + list(built.notes)
@@ -107,11 +104,17 @@ def export(
         with clock.stage("simplify", "Simplifying"):
             model, note = _simplified(raw, spec)
             notes += note
-    with clock.stage("prove", "Proving against the checkpoint"), atomic_path(output) as draft:
-        spec, model, note = _write_proven(draft, output, [model, raw], spec, built)
+    with atomic_path(output) as draft:
+        with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
+            record, model, note = _write_proven(core, output, [model, raw], spec, built)
+            proven = replace(spec, parity=record)
+        if finished != spec:
+            finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
+            with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
+                proven, model = finish.write(model, draft, output, record)
     return ExportResult(
         path=output,
-        spec=spec,
+        spec=proven,
         graph=graph_facts(model),
         size_bytes=output.stat().st_size,
         seconds=clock.seconds,
@@ -128,7 +131,7 @@ def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
 
 def _write_proven(
     draft: Path, output: Path, candidates: list[onnx.ModelProto], spec: ModelSpec, built: BuiltModel
-) -> tuple[ModelSpec, onnx.ModelProto, list[str]]:
+) -> tuple[ParityRecord, onnx.ModelProto, list[str]]:
     """Write the first candidate that passes the proof; the last one's failure is final."""
     notes: list[str] = []
     for model in candidates:
@@ -139,9 +142,8 @@ def _write_proven(
                 raise
             notes.append("The simplified graph did not pass the proof; the exporter's own graph is used.")
             continue
-        proven = replace(spec, parity=record)
-        save_model(model, draft, final=output, spec=proven)
-        return proven, model, notes
+        save_model(model, draft, final=output, spec=replace(spec, parity=record))
+        return record, model, notes
     raise AssertionError("candidates is never empty")
 
 
@@ -151,6 +153,16 @@ def _prove(
     save_model(model, draft, final=output, spec=spec)
     with open_ort(draft) as candidate, TorchRunner(built, spec) as reference:
         return prove(reference, candidate, built.groups, proof_cases(spec))
+
+
+@contextmanager
+def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
+    """Where the network is written for its proof: the draft itself, if it is all that is written."""
+    if not (options.preprocess or options.postprocess):
+        yield draft
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder, "network.onnx")
 
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:
@@ -174,8 +186,11 @@ def _final_spec(
     if options.simplify:
         tools += f", onnxsim {onnxsim.__version__}"
     dynamic = _dynamic_axes(loaded.built, options)
+    if options.preprocess:
+        dynamic = network_axes(dynamic, spec.preprocess)
     return replace(
         spec,
+        output=host_output(spec.output, options),
         source=spec.source or loaded.checkpoint.path.name,
         source_sha256=loaded.checkpoint.sha256,
         exporter=tools,
@@ -192,40 +207,6 @@ def _dynamic_axes(built: BuiltModel, options: ExportOptions) -> dict[str, AxisRa
             f"its dynamic axes are {', '.join(built.axes) or 'none'}.",
         )
     return {axis: built.axes[axis] for axis in AXES if axis in wanted}
-
-
-def _output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
-    if options.output is not None:
-        output = options.output
-        if output.is_dir():
-            raise OptionError(f"-o wants a file to write, found the folder {output}.")
-        if output.suffix != ".onnx":
-            raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
-    else:
-        output = _default_output(checkpoint)
-    if not output.parent.is_dir():
-        raise OptionError(f"The folder {output.parent} does not exist.", hint=f"mkdir -p {output.parent}")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise OptionError(f"The folder {output.parent} is not writable.", hint="Choose another one with -o.")
-    return output
-
-
-def _default_output(checkpoint: str | Path) -> Path:
-    """Beside a file or folder, under its own name; in the current folder for a model given by name.
-
-    Only the endings of checkpoints are taken off: what else follows a dot tells two models apart.
-    """
-    source = Path(str(checkpoint))
-    if not source.exists():
-        return Path(_without_ending(str(checkpoint).split(":")[-1]) + ".onnx")
-    source = source.resolve()
-    stem = source.name if source.is_dir() else _without_ending(source.name)
-    return source.with_name(f"{stem}.onnx")
-
-
-def _without_ending(name: str) -> str:
-    ending = next((end for end in _ENDINGS if name.lower().endswith(end) and len(name) > len(end)), "")
-    return name[: len(name) - len(ending)]
 
 
 @dataclass

@@ -1,11 +1,10 @@
-"""What a checkpoint holds, and what a model file consists of."""
+"""What a checkpoint holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from deploykit_runtimes.spec import AxisRange, ModelSpec
@@ -13,14 +12,8 @@ from deploykit_runtimes.spec import AxisRange, ModelSpec
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint
-from deploykit_exporters.onnx_export import GraphFacts, graph_facts
 
-if TYPE_CHECKING:
-    import onnx
-
-__all__ = ["CheckpointReport", "GraphReport", "inspect_checkpoint", "inspect_graph"]
-
-_OPERATIONS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+__all__ = ["CheckpointReport", "inspect_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +43,9 @@ class CheckpointReport:
     axes: Mapping[str, AxisRange]
     notes: tuple[str, ...]
 
-
-@dataclass(frozen=True, kw_only=True)
-class GraphReport:
-    """What an ONNX graph consists of; ``flops`` as in ``CheckpointReport``, None where the shapes of
-    some layers cannot be inferred."""
-
-    facts: GraphFacts
-    flops: int | None
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {"kind": "checkpoint", **asdict(self), "path": str(self.path)}
 
 
 def inspect_checkpoint(
@@ -97,77 +85,3 @@ def _module_flops(built: BuiltModel) -> int:
     with counter, torch.inference_mode():
         built.module.eval()(torch.zeros(1, image.channels, image.height, image.width))
     return int(counter.get_total_flops())
-
-
-def inspect_graph(path: str | Path) -> GraphReport:
-    """Read the graph of an .onnx file; its weights stay on disk when they are in a file beside it.
-
-    Raises:
-        ModelError: the file is not an ONNX model.
-    """
-    import onnx
-    from deploykit_runtimes.errors import ModelError
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise ModelError(f"{path} is not an ONNX model: {error}") from error
-    return GraphReport(facts=graph_facts(model), flops=_graph_flops(model))
-
-
-def _graph_flops(model: onnx.ModelProto) -> int | None:
-    """Operations of the convolutions and matrix products, from inferred shapes."""
-    shapes = _inferred_shapes(model)
-    total = 0
-    for node in model.graph.node:
-        if node.op_type not in _OPERATIONS:
-            continue
-        output, weight = shapes.get(node.output[0]), shapes.get(node.input[1])
-        source = shapes.get(node.input[0])
-        if output is None or weight is None or source is None:
-            return None
-        total += _node_flops(node, source, weight, output)
-    return total
-
-
-def _node_flops(
-    node: onnx.NodeProto, source: tuple[int, ...], weight: tuple[int, ...], output: tuple[int, ...]
-) -> int:
-    if node.op_type == "ConvTranspose":
-        return 2 * _product(source) * _product(weight[1:])
-    if node.op_type == "Conv":
-        return 2 * _product(output) * _product(weight[1:])
-    return 2 * _product(output) * source[-1]
-
-
-def _product(numbers: tuple[int, ...]) -> int:
-    total = 1
-    for n in numbers:
-        total *= n
-    return total
-
-
-def _inferred_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors at the model's own input size with batch 1."""
-    import onnx
-    from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
-
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    image = spec_from_metadata(metadata).input if has_metadata(metadata) else None
-    sizes = {"batch": 1, "height": image.height, "width": image.width} if image else {}
-    for value in fixed.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in sizes:
-                dim.dim_value = sizes[dim.dim_param]
-    for output in fixed.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
-        dims = value.type.tensor_type.shape.dim
-        if all(dim.HasField("dim_value") for dim in dims):
-            shapes[value.name] = tuple(dim.dim_value for dim in dims)
-    return shapes

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -23,23 +22,19 @@ from deploykit_exporters.ultralytics_metadata import ultralytics_metadata
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DEFAULT_OPSET", "GraphFacts", "export_graph", "graph_facts", "set_metadata", "simplify"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "export_graph",
+    "quiet",
+    "set_metadata",
+    "simplify",
+]
 
 DEFAULT_OPSET = 18
 """Newest opset whose Resize runs on CUDA without copies to the host (onnx/onnx#7747); ONNX Runtime
 CPU and CUDA, OpenVINO and TensorRT 10/11 all take it."""
 
 _IMAGE_AXES = {"batch": 0, "height": 2, "width": 3}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphFacts:
-    """What a graph consists of."""
-
-    opset: int
-    nodes: int
-    operators: Mapping[str, int]
-    parameters: int
 
 
 def export_graph(
@@ -58,7 +53,7 @@ def export_graph(
         The graph as the exporter wrote it, cleaned up but not simplified, without metadata.
     """
     images = _example(spec.input)
-    with torch.inference_mode(), _quiet():
+    with torch.inference_mode(), quiet():
         if exporter == "torchscript":
             model = _torchscript(module, images, spec, opset)
         else:
@@ -121,7 +116,7 @@ def _dynamo(module: torch.nn.Module, images: torch.Tensor, spec: ModelSpec, opse
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' remarks about their own future, and tracing's remarks about constants, from
     the user: whether a traced constant is wrong is decided by the proof, at several sizes."""
     with warnings.catch_warnings():
@@ -175,24 +170,3 @@ def set_metadata(model: onnx.ModelProto, spec: ModelSpec, version: str) -> None:
     if spec.family == "yolo":
         keys.update(ultralytics_metadata(spec))
     onnx.helper.set_model_props(model, keys)
-
-
-def graph_facts(model: onnx.ModelProto) -> GraphFacts:
-    """Count the nodes, operators and parameters of a graph."""
-    operators: dict[str, int] = {}
-    for node in model.graph.node:
-        operators[node.op_type] = operators.get(node.op_type, 0) + 1
-    parameters = 0
-    for tensor in model.graph.initializer:
-        if tensor.data_type in (1, 10, 11, 16) and tensor.dims:
-            count = 1
-            for n in tensor.dims:
-                count *= n
-            parameters += count
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return GraphFacts(
-        opset=opset,
-        nodes=len(model.graph.node),
-        operators=dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
-        parameters=parameters,
-    )

@@ -3,24 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_args
 
+from deploykit_runtimes.arguments import as_count, as_flag, as_number, as_path, as_size, as_words, suggestion
 from deploykit_runtimes.errors import OptionError
 
+from deploykit_exporters.families import family_names
 from deploykit_exporters.families.base import ExporterName, Hints
 
-__all__ = ["AXES", "ExportOptions", "hints_of", "read_config", "read_labels"]
+__all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config", "read_labels"]
 
 AXES = ("batch", "height", "width")
 _OPSETS = range(18, 24)
+_FLAGS = (
+    *("features", "preprocess", "postprocess", "class_agnostic", "runtime_thresholds", "masks"),
+    *("simplify", "trust"),
+)
+
+
+class ExportKeywords(TypedDict, total=False):
+    """The fields of ``ExportOptions`` but ``output`` as keywords, in every form that is understood."""
+
+    dynamic: bool | str | Iterable[str]
+    imgsz: int | str | tuple[int, int] | None
+    batch: int
+    opset: int | None
+    family: str | None
+    variant: str | None
+    origin: str | None
+    config: str | Path | None
+    labels: str | Path | Iterable[str] | None
+    features: bool
+    preprocess: bool
+    postprocess: bool
+    top_k: int | None
+    conf: float | None
+    iou: float | None
+    max_det: int | None
+    class_agnostic: bool
+    runtime_thresholds: bool
+    masks: bool
+    simplify: bool
+    trust: bool
+    exporter: ExporterName | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """How a checkpoint is exported. Everything has a default taken from the checkpoint.
+
+    Values are brought into the form of their field: a text becomes a path, ``imgsz=224`` a square,
+    ``dynamic="batch"`` or ``dynamic=True`` the axes.
 
     Attributes:
         output: The .onnx file to write; None: beside the checkpoint.
@@ -32,8 +68,17 @@ class ExportOptions:
         family, variant, origin: Override what is recognised.
         config: A training configuration (YAML, JSON, or a Python file of plain assignments, which is
             parsed and never executed).
-        labels: Class names: one per line, a JSON list or object, or a YAML file with ``names``.
+        labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
+            ``names``; or the names themselves.
         features: Export the feature maps instead of the head.
+        preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
+            [N, H, W, 3] of any height and width.
+        postprocess: Put the post-processing inside the graph, which then returns finished answers.
+        top_k: Number of classes of a classification, for ``postprocess``.
+        conf, iou, max_det, class_agnostic: Thresholds of a detection that are built into the graph by
+            ``postprocess``, and defaults of the host without it; None: the checkpoint's own.
+        runtime_thresholds: Make conf and iou inputs of the graph instead.
+        masks: Return the masks of a segmentation at the size of the input, for ``postprocess``.
         simplify: Fold and fuse with onnxsim.
         trust: Allow unpickling that can execute code of the file.
         exporter: ``torchscript`` or ``dynamo``; None: what was measured better for the family.
@@ -48,24 +93,90 @@ class ExportOptions:
     variant: str | None = None
     origin: str | None = None
     config: Path | None = None
-    labels: Path | None = None
+    labels: Path | tuple[str, ...] | None = None
     features: bool = False
+    preprocess: bool = False
+    postprocess: bool = False
+    top_k: int | None = None
+    conf: float | None = None
+    iou: float | None = None
+    max_det: int | None = None
+    class_agnostic: bool = False
+    runtime_thresholds: bool = False
+    masks: bool = False
     simplify: bool = True
     trust: bool = False
     exporter: ExporterName | None = None
 
     def __post_init__(self) -> None:
-        unknown = [axis for axis in self.dynamic if axis not in (*AXES, "all")]
-        if unknown:
-            raise OptionError(f"--dynamic takes {', '.join(AXES)}, found {', '.join(unknown)}.")
-        if self.batch < 1:
-            raise OptionError(f"--batch wants a positive number, found {self.batch}.")
-        if self.imgsz is not None and min(self.imgsz) < 1:
-            raise OptionError(f"--imgsz wants positive pixels, found {self.imgsz[0]},{self.imgsz[1]}.")
+        for name, value in self._in_their_form().items():
+            object.__setattr__(self, name, value)
+        self._check_processing()
+        self._check_names()
+        if self.batch != 1 and {"batch", "all"} & set(self.dynamic):
+            raise OptionError(
+                f"--dynamic frees the batch, --batch {self.batch} fixes it: they exclude each other.",
+                hint="Leave --batch out, or name the other axes: --dynamic height,width.",
+            )
         if self.opset is not None and self.opset not in _OPSETS:
             raise OptionError(
                 f"--opset wants {_OPSETS.start} to {_OPSETS.stop - 1}, found {self.opset}.",
                 hint="Leave it out for the opset that ONNX Runtime, OpenVINO and TensorRT all take.",
+            )
+
+    def _in_their_form(self) -> dict[str, object]:
+        return {
+            "output": as_path(self.output, "-o"),
+            "dynamic": _as_axes(self.dynamic),
+            "imgsz": as_size(self.imgsz, "--imgsz"),
+            "batch": as_count(self.batch, "--batch"),
+            "config": as_path(self.config, "--config"),
+            "labels": _as_labels(self.labels),
+            **self._each(_FLAGS, as_flag),
+            **self._each(("top_k", "max_det"), as_count),
+            **self._each(("conf", "iou"), as_number),
+        }
+
+    def _each(self, names: Iterable[str], form: Callable[[object, str], object]) -> dict[str, object]:
+        """The given fields in their form; None stays what it is."""
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: form(value, f"--{name.replace('_', '-')}")
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def _check_names(self) -> None:
+        for name, known in (("family", family_names()), ("exporter", get_args(ExporterName))):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise OptionError(
+                    f"--{name} {value} is not one of {', '.join(known)}.", hint=suggestion(str(value), known)
+                )
+
+    def _check_processing(self) -> None:
+        for name in ("conf", "iou"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise OptionError(f"--{name} wants a number in 0..1, found {value:g}.")
+        for name, value in (("top-k", self.top_k), ("max-det", self.max_det)):
+            if value is not None and value < 1:
+                raise OptionError(f"--{name} wants at least 1, found {value}.")
+        inside = {
+            "--top-k": self.top_k,
+            "--runtime-thresholds": self.runtime_thresholds,
+            "--masks": self.masks,
+        }
+        needless = [name for name, value in inside.items() if value]
+        if needless and not self.postprocess:
+            raise OptionError(
+                f"{' and '.join(needless)} shape post-processing inside the graph, which is not asked for.",
+                hint="Add --postprocess.",
+            )
+        if self.masks and not self.preprocess:
+            raise OptionError(
+                "--masks wants masks in pixels of the image, which the graph sees only with --preprocess.",
+                hint="Add --preprocess, or leave --masks out: predict draws masks either way.",
             )
 
 
@@ -80,10 +191,33 @@ def hints_of(options: ExportOptions) -> Hints:
         variant=options.variant,
         origin=options.origin,
         config=read_config(options.config) if options.config else None,
-        labels=read_labels(options.labels) if options.labels else None,
+        labels=read_labels(options.labels) if isinstance(options.labels, Path) else options.labels,
         imgsz=options.imgsz,
         features=options.features,
     )
+
+
+def _as_axes(value: object) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return ("all",) if value else ()
+    axes = as_words(value, "--dynamic")
+    known = (*AXES, "all")
+    unknown = [axis for axis in axes if axis not in known]
+    if unknown:
+        raise OptionError(
+            f"--dynamic takes {', '.join(AXES)} or all, found {', '.join(map(repr, unknown))}.",
+            hint=suggestion(unknown[0], known),
+        )
+    return axes
+
+
+def _as_labels(value: object) -> Path | tuple[str, ...] | None:
+    if value is None or isinstance(value, str | Path):
+        return as_path(value, "--labels")
+    names = as_words(value, "--labels")
+    if not names:
+        raise OptionError("--labels wants a file or at least one class name, found none.")
+    return names
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
@@ -120,18 +254,34 @@ def _as_names(value: Any) -> tuple[str, ...]:
     if isinstance(value, list):
         return tuple(str(name) for name in value)
     if isinstance(value, dict):
-        try:
-            indexed = {int(index): str(name) for index, name in value.items()}
-        except ValueError as error:
-            raise OptionError(
-                f"--labels wants an object from class index to name, found the key {error}."
-            ) from error
+        indexed = _by_index(value)
         if sorted(indexed) != list(range(len(indexed))):
             raise OptionError(
-                f"--labels wants the indices 0 to {len(indexed) - 1}, found {sorted(indexed)[:8]}..."
+                f"--labels wants the indices 0 to {len(indexed) - 1}, found {_some(sorted(indexed))}.",
+                hint="Every index stands for one class, and none may be left out.",
             )
         return tuple(indexed[index] for index in range(len(indexed)))
     return ()
+
+
+def _by_index(value: Mapping[Any, Any]) -> dict[int, str]:
+    """``{"0": "cat"}`` as YOLO data files have it, or ``{"cat": 0}`` as torchvision's ``class_to_idx``."""
+    for pairs in (list(value.items()), [(index, name) for name, index in value.items()]):
+        if all(str(index).isdecimal() for index, _ in pairs):
+            found = {int(index): str(name) for index, name in pairs}
+            if len(found) < len(pairs):
+                raise OptionError("--labels gives one index to several classes.")
+            return found
+    strange = [f"{key!r}: {name!r}" for key, name in value.items()]
+    raise OptionError(
+        f"--labels wants an object from class index to name, or from name to index, found {_some(strange)}.",
+        hint='For instance {"0": "cat", "1": "dog"}; or a list of names in the order of the classes.',
+    )
+
+
+def _some(values: Iterable[object]) -> str:
+    shown = list(map(str, values))
+    return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
 
 
 def _parse(text: str, path: Path, option: str) -> Any:
@@ -146,5 +296,7 @@ def _parse(text: str, path: Path, option: str) -> Any:
 def _read_text(path: Path, option: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{option} {path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{option} {path} cannot be read: it is no text in UTF-8.") from error
+    except OSError as error:
+        raise OptionError(f"{option} {path} cannot be read: {error.strerror}.") from error

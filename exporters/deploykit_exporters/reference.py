@@ -1,36 +1,113 @@
-"""The oracle: the checkpoint itself, run by torch behind the Runner protocol."""
+"""The oracle: the checkpoint itself, run by torch behind the Runner protocol.
+
+For the proof it is torch as the training code used it (eager, FP32). For comparison in benchmarks there
+are the two usual ways to make it faster, and CUDA.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
 from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
 from deploykit_runtimes.spec import ModelSpec
+from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel
 
-__all__ = ["TorchRunner"]
+__all__ = ["TORCH_RUNTIMES", "TorchMode", "TorchRunner", "open_reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchMode:
+    """How torch runs the model.
+
+    Attributes:
+        device: Where.
+        variant: ``eager``; ``channels-last``: NHWC memory, which convolutions like; ``compile``:
+            ``torch.compile``, which compiles at the first call of a shape, for seconds to minutes.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    variant: Literal["eager", "channels-last", "compile"] = "eager"
+
+
+TORCH_RUNTIMES = {
+    "torch": TorchMode(),
+    "torch-channels-last": TorchMode(variant="channels-last"),
+    "torch-compile": TorchMode(variant="compile"),
+    "torch-cuda": TorchMode(device="cuda"),
+    "torch-cuda-channels-last": TorchMode(device="cuda", variant="channels-last"),
+    "torch-cuda-compile": TorchMode(device="cuda", variant="compile"),
+}
+"""The names of the modes in ``deploykit bench --runtime``."""
+
+
+def open_reference(
+    checkpoint: str | Path, spec: ModelSpec, *, mode: TorchMode | None = None, threads: int | None = None
+) -> TorchRunner:
+    """Build the network of an exported file again from its checkpoint, to run it by torch.
+
+    Pre- and post-processing inside the file are no part of it: where there is some, the torch side does
+    less work than the file.
+
+    Args:
+        checkpoint: What the file was exported from.
+        spec: The contract of the file.
+        mode: See ``TorchMode``; eager on the CPU when None.
+        threads: See ``TorchRunner``.
+
+    Raises:
+        CheckpointError: it cannot be read or recognised.
+        OptionError: it is not what the file was exported from.
+        RuntimeUnavailableError: there is no such device.
+    """
+    from deploykit_exporters.families.base import Hints
+    from deploykit_exporters.load import load_checkpoint
+
+    hints = Hints(imgsz=(spec.tensor.height, spec.tensor.width), features=spec.task == "features")
+    built = load_checkpoint(checkpoint, hints).built
+    if (built.spec.task, built.spec.num_classes) != (spec.task, spec.num_classes):
+        raise OptionError(
+            f"{checkpoint} is {built.spec.variant} with {built.spec.num_classes} classes, the model is "
+            f"{spec.variant} with {spec.num_classes}.",
+            hint="Give the checkpoint that the model was exported from.",
+        )
+    return TorchRunner(built, replace(built.spec, input=spec.tensor), mode=mode, threads=threads)
 
 
 class TorchRunner:
-    """A built model in torch eager mode on the CPU. Keeps the ``Runner`` protocol.
+    """A built model in torch. Keeps the ``Runner`` protocol.
 
     Args:
         built: The model.
         spec: Its spec with the dynamic axes to allow; None: ``built.spec``.
+        mode: Where and how; None: eager on the CPU.
         threads: Threads inside one operator, for this whole process (torch knows no narrower
             setting); None leaves torch's own choice.
+
+    Raises:
+        RuntimeUnavailableError: CUDA was asked for and torch finds none.
     """
 
     def __init__(
-        self, built: BuiltModel, spec: ModelSpec | None = None, *, threads: int | None = None
+        self,
+        built: BuiltModel,
+        spec: ModelSpec | None = None,
+        *,
+        mode: TorchMode | None = None,
+        threads: int | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self._module = built.module.eval()
+        self._mode = mode or TorchMode()
+        self._module = _prepared(built.module.eval(), self._mode)
         self._spec = spec or built.spec
         image = self._spec.input
         sizes = {
@@ -59,14 +136,21 @@ class TorchRunner:
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         check_feeds(self._spec, self._inputs, feeds)
-        images = torch.from_numpy(np.ascontiguousarray(feeds[self._spec.input.name]))
+        images = torch.from_numpy(np.ascontiguousarray(feeds[self._spec.input.name])).to(self._mode.device)
+        if self._mode.variant == "channels-last":
+            images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             found = self._module(images)
         tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
-        return {name: tensor.numpy() for name, tensor in zip(self._spec.output.names, tensors, strict=True)}
+        # Copying back waits for the device.
+        return {
+            name: tensor.cpu().numpy() for name, tensor in zip(self._spec.output.names, tensors, strict=True)
+        }
 
     def placement(self) -> Placement:
-        return Placement(engine="torch eager", version=torch.__version__, device="cpu")
+        return Placement(
+            engine=f"torch {self._mode.variant}", version=torch.__version__, device=self._mode.device
+        )
 
     def close(self) -> None:
         """Nothing to release: the weights go with the object."""
@@ -76,3 +160,20 @@ class TorchRunner:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _prepared(module: nn.Module, mode: TorchMode) -> Callable[[torch.Tensor], Any]:
+    if mode.device == "cuda":
+        if not torch.cuda.is_available():
+            raise RuntimeUnavailableError(
+                f"CUDA was asked for, but torch {torch.__version__} finds no GPU.",
+                hint="--runtime torch runs the checkpoint on the CPU.",
+            )
+        # A copy: the checkpoint's module stays where it was.
+        module = copy.deepcopy(module).to("cuda")
+    if mode.variant == "channels-last":
+        module = copy.deepcopy(module).to(memory_format=torch.channels_last)
+    if mode.variant == "compile":
+        compiled: Callable[[torch.Tensor], Any] = torch.compile(module)
+        return compiled
+    return module

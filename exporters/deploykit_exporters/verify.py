@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.images import read_image
+from deploykit_runtimes.errors import ModelError, ParityError
+from deploykit_runtimes.images import list_images, read_image
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.spec import ModelSpec, ParityRecord
+from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.spec import ModelSpec, ParityRecord, Task
 
+from deploykit_exporters.answers import SCORE_LIMIT, answer_photos, prove_answers
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.families.base import BuiltModel
+from deploykit_exporters.finish import host_spec
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
-from deploykit_exporters.parity import FP32_TOLERANCE, Case, image_case, proof_cases, prove
+from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.reference import TorchRunner
 
 __all__ = ["VerifyResult", "verify"]
@@ -27,18 +34,21 @@ class VerifyResult:
         checkpoint, model: The two sides.
         parity: The measurement.
         images: The user's images that took part.
+        task: What the model answers.
     """
 
     checkpoint: str
     model: Path
     parity: ParityRecord
     images: tuple[Path, ...]
+    task: Task
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "checkpoint": self.checkpoint,
             "model": str(self.model),
+            "task": self.task,
             "images": [str(path) for path in self.images],
             "parity": asdict(self.parity),
             "passed": True,
@@ -48,11 +58,11 @@ class VerifyResult:
 def verify(
     checkpoint: str | Path,
     model: str | Path,
-    images: Sequence[str | Path] = (),
+    images: str | Path | Iterable[str | Path] = (),
     *,
     options: ExportOptions | None = None,
     runtime: str = "ort-cpu",
-    tolerance: float = FP32_TOLERANCE,
+    tolerance: float | None = None,
     report: Callable[[str], None] | None = None,
 ) -> VerifyResult:
     """Compare a model file with the checkpoint it was exported from.
@@ -60,42 +70,106 @@ def verify(
     Args:
         checkpoint: The checkpoint, or its name.
         model: The .onnx file.
-        images: Image files, pre-processed as ``predict`` does it; noise and a photo are added.
+        images: Image files, folders or patterns, one or several, pre-processed as ``predict`` does it;
+            noise and a photo are added.
         options: The options that were given to the export, where they change the model.
         runtime: The engine that runs the model.
-        tolerance: Largest difference allowed, as a share of each output's scale.
+        tolerance: Largest difference allowed, as a share of each output's scale; of a file with processing
+            inside, of a score. None: 1e-4, or 1e-3 for such a file.
         report: Called with a sentence as each stage starts.
 
     Raises:
         ParityError: beyond the tolerance.
         ModelError: the model was exported from something with other inputs or outputs.
+        InputError: one of the images cannot be read.
     """
+    paths = tuple(list_images(images))
     say = report or (lambda _: None)
     say("Opening the model")
     with open_runner(model, runtime=runtime) as candidate:
         spec = candidate.spec
         options = options or ExportOptions()
-        size = (spec.input.height, spec.input.width)
+        size = (spec.tensor.height, spec.tensor.width)
         hints = hints_of(replace(options, features=options.features or spec.task == "features"))
         say("Reading the checkpoint")
         loaded = load_checkpoint(checkpoint, replace(hints, imgsz=hints.imgsz or size), trust=options.trust)
-        _check_same_interface(loaded.built.spec, spec)
-        cases: list[Case] = []
-        paths = tuple(Path(path) for path in images)
-        cases += [image_case(read_image(path), spec, name=path.name) for path in paths]
-        cases += proof_cases(spec)
-        say(f"Comparing {len(cases)} inputs")
-        with TorchRunner(loaded.built, spec) as reference:
-            record = prove(reference, candidate, loaded.built.groups, cases, tolerance=tolerance)
-    return VerifyResult(checkpoint=str(checkpoint), model=Path(model), parity=record, images=paths)
+        other = _other_source(loaded.checkpoint, spec)
+        _check_same_interface(loaded.built.spec, spec, other)
+        with _blaming(other):
+            if spec.preprocess.included or spec.is_finished:
+                say(f"Comparing the answers for {len(paths)} images and {len(answer_photos())} of our own")
+                record = _compare_whole(loaded.built, candidate, paths, tolerance or SCORE_LIMIT)
+            else:
+                say(f"Comparing {len(paths)} images and {len(proof_cases(spec))} inputs of our own")
+                record = _compare_tensors(loaded.built, candidate, paths, tolerance or FP32_TOLERANCE)
+    return VerifyResult(
+        checkpoint=str(checkpoint), model=Path(model), parity=record, images=paths, task=spec.task
+    )
 
 
-def _check_same_interface(built: ModelSpec, found: ModelSpec) -> None:
-    if built.output.names != found.output.names or built.num_classes != found.num_classes:
+def _compare_tensors(
+    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float
+) -> ParityRecord:
+    spec = candidate.spec
+    cases = [image_case(read_image(path), spec, name=path.name) for path in paths]
+    with TorchRunner(built, spec) as reference:
+        return prove(reference, candidate, built.groups, (*cases, *proof_cases(spec)), tolerance=tolerance)
+
+
+def _compare_whole(
+    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float
+) -> ParityRecord:
+    """A file with processing inside is compared from image to answer: it gives nothing else."""
+    spec = candidate.spec
+    images = {str(path): read_image(path) for path in paths} | answer_photos()
+    reference = TorchRunner(built, host_spec(built.spec, spec))
+    found = prove_answers(Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance)
+    oracle, placement = reference.placement(), candidate.placement()
+    return ParityRecord(
+        max_abs=found.score,
+        max_rel=found.score,
+        top1=1.0,
+        tolerance=tolerance,
+        shapes=tuple(dict.fromkeys("x".join(map(str, image.shape)) for image in images.values())),
+        inputs=tuple(images),
+        reference=f"{oracle.engine} {oracle.version} {oracle.device}",
+        engine=f"{placement.engine} {placement.version} {placement.device}",
+        answers=found.images,
+        answer_score=found.score,
+        answer_box=found.box,
+    )
+
+
+def _other_source(checkpoint: Checkpoint, spec: ModelSpec) -> str:
+    """That the model came from another file, in a sentence; empty when it did not, or does not say."""
+    if not spec.source_sha256 or spec.source_sha256 == checkpoint.sha256:
+        return ""
+    source = f"{spec.source} " if spec.source else ""
+    return (
+        f"This model was exported from another file: {source}(sha256 {spec.source_sha256[:12]}...), "
+        f"{checkpoint.path.name} has {checkpoint.sha256[:12]}..."
+    )
+
+
+@contextmanager
+def _blaming(other: str) -> Iterator[None]:
+    """A failure is told with the likeliest reason for it, where there is one."""
+    try:
+        yield
+    except ParityError as error:
+        if not other:
+            raise
+        raise ParityError(error.problem, hint=other) from error
+
+
+def _check_same_interface(built: ModelSpec, found: ModelSpec, other: str) -> None:
+    same_outputs = found.is_finished or built.output.names == found.output.names
+    if built.task != found.task or not same_outputs or built.num_classes != found.num_classes:
         raise ModelError(
             f"The checkpoint is {built.variant} with {built.num_classes} classes and the outputs "
             f"{', '.join(built.output.names)}; the model is {found.variant} with {found.num_classes} classes "
             f"and the outputs {', '.join(found.output.names)}.",
-            hint="Give the checkpoint that the model was exported from, with the same --family, --variant "
+            hint=other
+            or "Give the checkpoint that the model was exported from, with the same --family, --variant "
             "and --features.",
         )

@@ -100,7 +100,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "no-such-file.onnx"], "does not exist"),
         (["predict", "no-such-file.onnx", "x.jpg"], "does not exist"),
         (["export"], "CKPT"),
+        (["export", "--dynamic", "batch"], "'batch' was taken as the axes of --dynamic"),
         (["export", "x.pth", "--dynamic", "batch,depth"], "batch, height, width"),
+        (["export", "--dynamic", "bach", "x.pth"], "Did you mean batch?"),
+        (["export", "x.pth", "--dynamic", "--batch", "4"], "exclude each other"),
+        (["export", "x.pth", "--dynamic", "batch", "--batch", "4"], "exclude each other"),
+        (["export", "foo:bar"], "library 'foo'"),
+        (["export", "x.pth", "--family", "efficentnet"], "Did you mean efficientnet?"),
         (["export", "x.pth", "--imgsz", "0"], "pixels"),
         (["export", "x.pth", "--imgsz", "99999999999999999999"], "pixels"),
         (["export", "x.pth", "--imgsz", "1,2,3"], "H or H,W"),
@@ -168,6 +174,49 @@ def test_interruption_exits_with_130(
     failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["doctor"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_interruption_of_the_imports_is_quiet() -> None:
+    script = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from deploykit.__main__ import run
+sys.exit(run())
+"""
+    done = run(code=script)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_what_an_interruption_breaks_is_no_bug() -> None:
+    """An extension module whose import Ctrl-C broke off raises ImportError when it is tried again."""
+    script = """
+import contextlib, os, signal, sys
+import click, deploykit.commands.doctor as doctor
+from deploykit.cli import main
+
+@click.command("doctor")
+def command():
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    raise ImportError("cannot load module more than once per process")
+
+doctor.command = command
+sys.exit(main(["doctor"]))
+"""
+    done = run(code=script)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_the_signals_of_an_embedding_program_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert cli.main(["--version"]) == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -31,15 +31,13 @@ def test_the_whole_way(
     assert float(data["export"]["metadata"]["deploykit.parity.max_rel"]) < 1e-4
     assert data["export"]["metadata"]["deploykit.input.dynamic.batch"]
     rows = {row["name"]: row for row in data["benchmark"]["rows"]}
-    assert set(rows) == {
-        "checkpoint, batch 1",
-        "checkpoint, batch 8",
-        "model.onnx, batch 1",
-        "model.onnx, batch 8",
-    }
-    assert rows["checkpoint, batch 1"]["threads"] == rows["model.onnx, batch 1"]["threads"]
-    assert rows["checkpoint, batch 8"]["placement"]["engine"] == "torch eager"
+    assert set(rows) == {"torch, batch 1", "torch, batch 8", "ort-cpu, batch 1", "ort-cpu, batch 8"}
+    assert {row["threads"] for row in rows.values()} == {1}
+    assert rows["torch, batch 8"]["placement"]["engine"].startswith("torch")
+    assert rows["ort-cpu, batch 8"]["placement"]["engine"] == "onnxruntime"
     page = (folder / "report.html").read_text()
+    assert "one thread each" in output
+    assert "one thread each" in page
     assert "data:image/png;base64," in page
     assert "http" not in page
 

@@ -81,6 +81,7 @@ def test_an_ultralytics_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("timm:vit_base_patch_224", "vit_base_patch16_224"),
         ("timm:vit_base_patch16_224.agreg_in21k", "vit_base_patch16_224.augreg_in21k"),
         ("ultralytics:yolov11n.pt", "yolo11n.pt"),
+        ("ultralytics:yolo11n-segment.pt", "yolo11n-seg.pt"),
     ],
 )
 def test_an_unknown_name_brings_near_ones(name: str, near: str) -> None:
@@ -89,10 +90,12 @@ def test_an_unknown_name_brings_near_ones(name: str, near: str) -> None:
     assert near in caught.value.hint
 
 
-def test_a_name_like_no_other() -> None:
+@pytest.mark.parametrize("name", ["timm:zzzzzzzzzzzz", "ultralytics:nope.pt", "ultralytics:n.pt"])
+def test_a_name_like_no_other(name: str) -> None:
+    """The ending that all names of Ultralytics share makes none of them near."""
     with pytest.raises(OptionError) as caught:
-        fetch("timm:zzzzzzzzzzzz")
-    assert caught.value.hint == "See the list of models of timm."
+        fetch(name)
+    assert caught.value.hint == f"See the list of models of {name.partition(':')[0]}."
 
 
 @pytest.mark.parametrize("name", [TINY, "ultralytics:yolov8n-seg.pt"])
@@ -105,6 +108,23 @@ def test_offline_is_said_at_once(name: str, tmp_path: Path, monkeypatch: pytest.
         fetch(name)
     assert "give its path" in caught.value.hint
     assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize("before", ["absent", "empty", "used"])
+def test_a_failed_download_leaves_no_empty_folder(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    if before != "absent":
+        folder.mkdir()
+    if before == "used":
+        (folder / "other.pt").write_bytes(b"")
+    monkeypatch.setattr("ultralytics.utils.SETTINGS", {"weights_dir": str(folder)})
+    _cut_network(monkeypatch)
+    with pytest.raises(DownloadError):
+        fetch("ultralytics:yolov8n-seg.pt")
+    assert folder.exists() == (before != "absent")
+    assert (folder / "other.pt").exists() == (before == "used")
 
 
 def test_an_unreachable_server_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,23 @@ def test_exporting_twice_gives_the_same_graph(checkpoint: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_new_folder_is_made_for_the_model_and_goes_with_a_failed_proof(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = checkpoint.parent / "new" / "folder" / "vit.onnx"
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module, "_prove", _refuse)
+        with pytest.raises(ParityError):
+            export(checkpoint, ExportOptions(output=target))
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["vit.pth"]
+    assert export(checkpoint, ExportOptions(output=target)).path == target
+    assert target.is_file()
+
+
+def _refuse(*_: object) -> None:
+    raise ParityError("They differ.")
+
+
 def test_a_failed_proof_writes_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = checkpoint.with_suffix(".onnx")
     output.write_bytes(b"the model of yesterday")
@@ -161,8 +178,9 @@ def test_verify_repeats_the_proof_on_own_images(checkpoint: Path, perturb: Pertu
 
     other = tmp_path / "other.pth"
     torch.save({"state_dict": perturb(small_vit(), 2).state_dict()}, other)
-    with pytest.raises(ParityError, match=r"coffee\.png"):
-        verify(other, model, [photo])
+    with pytest.raises(ParityError, match=r"coffee\.png") as caught:
+        verify(other, model, str(photo))
+    assert f"exported from another file: {checkpoint.name}" in caught.value.hint
 
 
 def test_verify_refuses_another_kind_of_model(checkpoint: Path, tmp_path: Path) -> None:
@@ -172,8 +190,10 @@ def test_verify_refuses_another_kind_of_model(checkpoint: Path, tmp_path: Path) 
     other = tmp_path / "other.pth"
     net = VisionTransformer(img_size=64, patch_size=16, embed_dim=64, depth=1, num_heads=1, num_classes=3)
     torch.save(net.state_dict(), other)
-    with pytest.raises(ModelError, match="3 classes"):
+    with pytest.raises(ModelError, match="3 classes") as caught:
         verify(other, model)
+    assert f"exported from another file: {checkpoint.name}" in caught.value.hint
+    assert "other.pth has" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -184,6 +204,19 @@ def test_verify_refuses_another_kind_of_model(checkpoint: Path, tmp_path: Path) 
         {"opset": 9},
         {"opset": 17},
         {"imgsz": (0, 64)},
+        {"imgsz": (64, 64, 64)},
+        {"imgsz": "64 pixels"},
+        {"batch": "many"},
+        {"exporter": "magic"},
+        {"family": "resnet"},
+        {"dynamic": ("batch",), "batch": 4},
+        {"dynamic": True, "batch": 4},
+        {"simplify": "no"},
+        {"labels": ()},
+        {"labels": 3},
+        {"output": 3},
+        {"conf": "high"},
+        {"max_det": 2.5},
     ],
 )
 def test_impossible_options_are_refused(change: dict) -> None:
@@ -192,8 +225,9 @@ def test_impossible_options_are_refused(change: dict) -> None:
 
 
 def test_a_wrong_output_is_refused_before_any_work(checkpoint: Path) -> None:
-    with pytest.raises(OptionError, match="does not exist"):
-        export(checkpoint, ExportOptions(output=checkpoint.parent / "none" / "x.onnx"))
+    (checkpoint.parent / "file").write_text("")
+    with pytest.raises(OptionError, match="is a file, not a folder"):
+        export(checkpoint, ExportOptions(output=checkpoint.parent / "file" / "x.onnx"))
     with pytest.raises(OptionError, match=r"ends in \.onnx"):
         export(checkpoint, ExportOptions(output=checkpoint.parent / "x.engine"))
 
@@ -203,27 +237,3 @@ def test_fixed_batch_and_size(checkpoint: Path) -> None:
     with open_ort(result.path) as runner:
         assert runner.inputs[0].shape == (4, 3, 96, 64)
         assert runner.infer({"images": np.zeros((4, 3, 96, 64), np.float32)})["logits"].shape == (4, 7)
-
-
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [
-        ("best.pth.tar", "best.onnx"),
-        ("run.1.pt", "run.1.onnx"),
-        ("vit-v1.5.safetensors", "vit-v1.5.onnx"),
-        ("weights", "weights.onnx"),
-    ],
-)
-def test_the_default_name_tells_checkpoints_apart(tmp_path: Path, name: str, model: str) -> None:
-    (tmp_path / name).write_bytes(b"")
-    assert export_module._default_output(tmp_path / name) == (tmp_path / model).resolve()
-
-
-def test_the_default_name_of_folders_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "vit-v1.5"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    assert export_module._default_output(".") == tmp_path.resolve() / "vit-v1.5.onnx"
-    tagged = export_module._default_output("timm:vit_base_patch16_224.augreg_in21k")
-    assert tagged == Path("vit_base_patch16_224.augreg_in21k.onnx")
-    assert export_module._default_output("ultralytics:yolo11n.pt") == Path("yolo11n.onnx")

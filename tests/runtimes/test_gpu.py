@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import RuntimeUnavailableError
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.ort import has_nvidia_driver
@@ -37,3 +40,60 @@ def test_strict_refuses_nodes_left_on_the_cpu(write_classifier: Callable[..., Pa
             open_runner(write_classifier(), runtime="ort-cuda", strict=True)
     else:
         open_runner(write_classifier(), runtime="ort-cuda", strict=True).close()
+
+
+RUNTIMES = ["ort-cuda", "ort-trt"]
+
+
+def pictures(batch: int = 2, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(batch).random((batch, 3, side, side), dtype=np.float32)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_many_threads_share_a_gpu(
+    write_classifier: Callable[..., Path], runtime: str, tmp_path: Path
+) -> None:
+    with (
+        open_runner(write_classifier(), runtime=runtime, options=EngineOptions(cache=tmp_path)) as runner,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        batches = [pictures(1 + n % 4, 8 * (1 + n % 5)) for n in range(200)]
+        found = list(pool.map(lambda batch: runner.infer({"images": batch})["logits"], batches))
+    for batch, logits in zip(batches, found, strict=True):
+        np.testing.assert_allclose(logits, batch.mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_an_engine_is_built_once(write_classifier: Callable[..., Path], tmp_path: Path) -> None:
+    path, options = write_classifier(), EngineOptions(cache=tmp_path / "cache")
+    for _ in range(2):
+        with open_runner(path, runtime="ort-trt", options=options) as runner:
+            runner.infer({"images": pictures()})
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert list(folder.glob("*.engine"))
+
+
+def test_a_cuda_graph_gives_the_same_answers(write_classifier: Callable[..., Path]) -> None:
+    options = EngineOptions(cuda_graph=True)
+    with open_runner(write_classifier(), runtime="ort-cuda", options=options) as runner:
+        for _ in range(3):
+            for batch in (pictures(1), pictures(3), pictures(1, 16)):
+                found = runner.infer({"images": batch})["logits"]
+                np.testing.assert_allclose(found, batch.mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_gpu_memory_does_not_grow_with_the_shapes(
+    write_classifier: Callable[..., Path], runtime: str, tmp_path: Path
+) -> None:
+    def used() -> int:
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+        return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
+
+    shapes = [(batch, 8 * n) for batch in (1, 2, 4) for n in range(1, 9)]
+    with open_runner(write_classifier(), runtime=runtime, options=EngineOptions(cache=tmp_path)) as runner:
+        for batch, side in shapes * 2:
+            runner.infer({"images": pictures(batch, side)})
+        before = used()
+        for batch, side in shapes * 100:
+            runner.infer({"images": pictures(batch, side)})
+        assert used() - before < 16

@@ -179,8 +179,29 @@ def test_list_images(folder) -> None:
     assert names(folder / "notes.txt", folder / "a.webp") == ["notes.txt", "a.webp"]
 
 
-def test_list_images_refuses_what_gives_none(folder) -> None:
+def test_list_images_takes_one_path_and_gives_each_image_once(folder) -> None:
+    assert list_images(str(folder / "a.webp")) == list_images(folder / "a*") == [folder / "a.webp"]
+    assert list_images([folder / "a.webp", folder])[:2] == [folder / "a.webp", folder / "b9.JPG"]
+    assert len(list_images([folder, folder])) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "problem", "hint"),
+    [
+        ("empty", "holds no images", "Known suffixes"),
+        ("above", "holds no images", "above/**/*"),
+        ("*.gif", "No image matches", "Known suffixes"),
+        ("b11.png", "does not exist", "Did you mean b10.png?"),
+    ],
+)
+def test_list_images_refuses_what_gives_none(folder, path, problem, hint) -> None:
     (folder / "empty").mkdir()
-    for path in ("empty", "*.gif", "missing.png"):
-        with pytest.raises(InputError, match="is no image file"):
-            list_images([folder / "a.webp", folder / path])
+    (folder / "above" / "below").mkdir(parents=True)
+    with pytest.raises(InputError, match=problem) as caught:
+        list_images([folder / "a.webp", folder / path])
+    assert hint in caught.value.hint
+
+
+def test_list_images_of_something_else() -> None:
+    with pytest.raises(InputError, match="found int"):
+        list_images([3])

@@ -136,9 +136,12 @@ def test_a_provider_that_does_not_start_is_an_error(
     write_classifier: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX Runtime answers with the CPU when CUDA cannot start; the adapter must not."""
-    monkeypatch.setattr(adapter, "_require_provider", lambda ort, device: None)
-    monkeypatch.setattr(adapter, "_fallbacks", lambda device: ("CPUExecutionProvider",))
-    with pytest.raises(RuntimeUnavailableError, match="could only start CPUExecutionProvider"):
+    monkeypatch.setattr(adapter, "require_provider", lambda ort, wanted, *, has_driver: None)
+    monkeypatch.setattr(adapter, "refuse_missing_libraries", lambda ort, device, wanted: None)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(RuntimeUnavailableError, match="could only start CPUExecutionProvider"),
+    ):
         open_ort(write_classifier(), device="cuda")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.containers.folder import Folder
     from deploykit_exporters.containers.unwrap import Weights
 
-__all__ = ["read"]
+__all__ = ["check_file", "read"]
 
 
 def read(path: Path, *, trust: bool) -> Checkpoint:
@@ -40,6 +40,28 @@ def read(path: Path, *, trust: bool) -> Checkpoint:
             raise _missing(path)
         folder = sibling_folder(path)
         return _read_file(path, trust=trust) if folder is None else _read_folder(path, folder, trust=trust)
+    except PermissionError as error:
+        raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is missing, or no checkpoint by its first bytes. No weights are read.
+
+    Raises:
+        CheckpointError: as ``read`` does for the same reasons.
+    """
+    from deploykit_exporters.containers.folder import open_folder, sibling_folder
+    from deploykit_exporters.containers.sniff import sniff
+
+    path = path.expanduser()
+    try:
+        if path.is_dir():
+            for file in open_folder(path).weights:
+                sniff(file)
+        elif not path.is_file():
+            raise _missing(path)
+        elif sibling_folder(path) is None:
+            sniff(path)
     except PermissionError as error:
         raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
 

@@ -11,9 +11,14 @@ from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Family, Hints, Match
 
-__all__ = ["families", "recognise"]
+__all__ = ["families", "family_names", "recognise"]
 
 _BUILT_IN = ("vit", "efficientnet", "crossformer", "yolo")
+
+
+def family_names() -> tuple[str, ...]:
+    """The names of every known family, none of which is imported for it."""
+    return (*_BUILT_IN, *(entry.name for entry in entry_points(group="deploykit.families")))
 
 
 @cache
@@ -39,20 +44,26 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
     if hints.family is not None and hints.family not in known:
         raise OptionError(f"--family {hints.family} is not one of {', '.join(sorted(known))}.")
     candidates = [known[hints.family]] if hints.family else list(known.values())
-    claims = [
-        (match, family)
-        for family in candidates
-        if (match := family.match(checkpoint)) is not None
-        and (hints.origin is None or hints.origin == match.origin)
-    ]
-    if not claims:
-        raise UnrecognisedCheckpointError(
-            _no_claim(checkpoint, hints),
-            hint="`deploykit inspect FILE` lists what the file holds; --family, --origin and --variant "
-            "name what cannot be recognised.",
-        )
-    match, family = max(claims, key=lambda claim: claim[0].score)
+    claims = [(match, family) for family in candidates if (match := family.match(checkpoint)) is not None]
+    wanted = [claim for claim in claims if hints.origin in (None, claim[0].origin)]
+    if not wanted:
+        raise UnrecognisedCheckpointError(_no_claim(checkpoint, hints), hint=_advice(hints, claims))
+    match, family = max(wanted, key=_score)
     return family, match
+
+
+def _score(claim: tuple[Match, Family]) -> float:
+    return claim[0].score
+
+
+def _advice(hints: Hints, claims: list[tuple[Match, Family]]) -> str:
+    if hints.origin and claims:
+        match, family = max(claims, key=_score)
+        return f"Without --origin, it is recognised as {family.name} weights in the {match.origin} form."
+    return (
+        "`deploykit inspect FILE` lists what the file holds; --family, --origin and --variant name what "
+        "cannot be recognised."
+    )
 
 
 def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:

@@ -18,11 +18,17 @@ __all__ = ["__version__", "load"]
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.predictor import Predictor
 
 
 def load(
-    path: str | Path, *, runtime: str = "ort-cpu", threads: int | None = None, strict: bool = False
+    path: str | Path,
+    *,
+    runtime: str = "ort-cpu",
+    threads: int | None = None,
+    strict: bool = False,
+    options: EngineOptions | None = None,
 ) -> Predictor:
     """Open a model file for prediction.
 
@@ -31,6 +37,7 @@ def load(
         runtime: Engine and device; see ``deploykit_runtimes.open.available_runtimes``.
         threads: Threads inside one operator on the CPU; None uses every usable core.
         strict: Refuse a model of which a part would run elsewhere than asked for.
+        options: These two and all others; None: only these two.
 
     Raises:
         ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
@@ -38,7 +45,7 @@ def load(
     from deploykit_runtimes.open import open_runner
     from deploykit_runtimes.predictor import Predictor
 
-    return Predictor(open_runner(path, runtime=runtime, threads=threads, strict=strict))
+    return Predictor(open_runner(path, runtime=runtime, threads=threads, strict=strict, options=options))
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_runtimes.errors import InputError, OptionError
+from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit.benchmark.run import BenchOptions, bench, example_images
@@ -44,7 +44,7 @@ def test_rows_say_what_ran_where(model: Path) -> None:
 
 
 def test_a_batch_that_the_model_does_not_take_is_refused(model: Path) -> None:
-    with pytest.raises(InputError, match="fixed to 1"):
+    with pytest.raises(OptionError, match="fixed to 1"):
         bench(model, BenchOptions(batches=(2,), runs=1))
 
 

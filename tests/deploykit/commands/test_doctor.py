@@ -25,6 +25,17 @@ def test_this_machine_runs_models(capsys: Output) -> None:
     assert data["machine"]["packages"]["onnxruntime"]
 
 
+@pytest.mark.parametrize(("runtime", "code"), [("ort-cpu", 0), ("ov", 1), ("ort-cuda", 1), ("abacus", 2)])
+def test_the_exit_code_can_be_that_of_one_engine(
+    monkeypatch: pytest.MonkeyPatch, runtime: str, code: int
+) -> None:
+    from deploykit.doctor.probe import Probe
+
+    probes = {"ort-cpu": Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")}
+    pretend(monkeypatch, packages={"onnxruntime": "1.32.0"}, probes=probes)
+    assert main(["doctor", "--runtime", runtime]) == code
+
+
 def test_a_bare_machine_exits_with_1_and_prints_the_fix(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from deploykit_runtimes.spec import ParityRecord
 from PIL import Image
 from torch import nn
 
 from deploykit.cli import main
+from deploykit.commands.describe import parity_lines
 
 Output = pytest.CaptureFixture[str]
 
@@ -102,6 +104,20 @@ def test_verify_exits_with_3_when_weights_differ(
     assert data["passed"] is False
     assert "logits" in data["problem"]
     assert captured.err.count("error:") == 1
+    assert "exported from another file: vit.pth" in captured.err
+
+
+def test_verify_with_the_arguments_swapped(checkpoint: Path, exported: Path, capsys: Output) -> None:
+    assert main(["verify", str(exported), str(checkpoint)]) == 2
+    assert "deploykit verify CKPT MODEL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["classify", "detect", "features"])
+def test_only_classes_agree_top_1(task: str) -> None:
+    record = ParityRecord(
+        max_abs=0.1, max_rel=0.1, top1=1.0, tolerance=1e-4, shapes=(), inputs=(), reference="", engine=""
+    )
+    assert ("top-1" in " ".join(parity_lines(record, task))) == (task == "classify")
 
 
 def test_inspect_the_checkpoint(checkpoint: Path, capsys: Output) -> None:
@@ -143,15 +159,23 @@ def test_a_hostile_or_damaged_checkpoint_writes_nothing(
         (["--opset", "3"], 2),
         (["--family", "resnet"], 2),
         (["--labels", "{checkpoint}"], 2),
+        (["--dynamic", "--batch", "2"], 2),
     ],
 )
-def test_options_that_cannot_be_met(
+def test_options_that_cannot_be_met_are_refused_before_torch_is_loaded(
     args: list[str], code: int, checkpoint: Path, tmp_path: Path, capsys: Output
 ) -> None:
     filled = [arg.format(folder=tmp_path, checkpoint=checkpoint) for arg in args]
     assert main(["export", str(checkpoint), *filled]) == code
-    assert "error" in capsys.readouterr().err.lower()
+    error = capsys.readouterr().err
+    assert "error" in error.lower()
+    assert "Loading torch" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_origin_brings_the_recognised_one(checkpoint: Path, capsys: Output) -> None:
+    assert main(["inspect", str(checkpoint), "--origin", "tmm"]) == 4
+    assert "Without --origin, it is recognised as vit weights in the timm form." in capsys.readouterr().err
 
 
 def test_a_missing_checkpoint(tmp_path: Path, capsys: Output) -> None:

@@ -65,8 +65,10 @@ def test_a_bad_image_does_not_stop_the_others(model: str, pictures: Path, capsys
     assert "aa.jpg" in captured.err
     assert "1 of 3 images" in captured.err
     assert main(["predict", model, str(pictures), "--json"]) == 8
-    data = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
     assert [("error" in entry) for entry in data["results"]] == [False, True, False]
+    assert "aa.jpg" in captured.err
 
 
 def test_saved_pictures_keep_names_and_never_collide(model: str, pictures: Path, tmp_path: Path) -> None:
@@ -106,9 +108,11 @@ def test_saving_beside_the_sources_never_replaces_them(model: str, pictures: Pat
         (["nothing-*.jpg"], 8, "nothing-*.jpg"),
         (["{folder}", "--conf", "1.5"], 2, "--conf"),
         (["{folder}", "--runtime", "abacus"], 2, "ort-cpu"),
+        (["{folder}", "--runtime", "cuda"], 2, "Did you mean ort-cuda?"),
         (["{folder}", "--runtime", "ort-cuda"], 7, "CUDAExecutionProvider"),
         (["{folder}", "--batch", "4"], 2, "batch"),
-        (["{folder}", "--imgsz", "16"], 8, "8"),
+        (["{folder}", "--imgsz", "16"], 2, "the model's is fixed to 8"),
+        (["{folder}", "--save", "{folder}/a.jpg/out"], 2, "is a file, not a folder"),
         ([], 2, "IMAGE"),
     ],
 )
@@ -117,7 +121,10 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     filled = [arg.format(folder=pictures) for arg in args]
     assert main(["predict", model, *filled]) == code
-    assert expected in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.err.lower().count("error:") == 1
+    assert expected in captured.err
+    assert captured.out == ""
 
 
 def test_a_model_that_is_none(pictures: Path, capsys: Output) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from deploykit.doctor.diagnosis import Finding, diagnose
-from deploykit.doctor.machine import Machine
+from deploykit.doctor.diagnosis import diagnose
+from deploykit.doctor.finding import Finding
+from deploykit.doctor.machine import Machine, worth_trying
 from deploykit.doctor.probe import Probe
 from deploykit.machine import Cpu
 
@@ -17,8 +18,10 @@ CPU_ONLY = replace(BARE, packages={"onnxruntime": "1.32.0"}, probes={"ort-cpu": 
 GPU = replace(
     BARE,
     packages={"onnxruntime-gpu": "1.31.1"},
-    nvidia_gpu=True,
+    accelerators=("nvidia-gpu",),
     nvidia_driver=True,
+    driver_cuda="13.0",
+    linked_libraries={"cuda": ("libcudart.so.13",)},
     probes={
         "ort-cpu": RUNS,
         "ort-cuda": Probe(ok=True, detail="onnxruntime 1.31.1 on cuda"),
@@ -36,7 +39,7 @@ def test_a_bare_machine_runs_nothing_and_is_told_the_pip_lines() -> None:
     assert not found.ok
     assert found.ready == ()
     assert engine(BARE, "ort-cpu").fix == "pip install 'deploykit[cpu]'"
-    assert engine(BARE, "openvino").fix == "pip install 'deploykit[openvino]'"
+    assert engine(BARE, "ov-cpu").fix == "pip install 'deploykit[openvino]'"
     assert found.abilities[0].fix == "pip install 'deploykit[export]'"
 
 
@@ -62,7 +65,7 @@ def test_a_gpu_machine_that_works() -> None:
 
 
 def test_a_gpu_with_the_cpu_wheel_is_told_to_swap_it() -> None:
-    machine = replace(CPU_ONLY, nvidia_gpu=True, nvidia_driver=True)
+    machine = replace(CPU_ONLY, accelerators=("nvidia-gpu",), nvidia_driver=True)
     assert engine(machine, "ort-cuda").fix == ("pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'")
 
 
@@ -95,13 +98,69 @@ def test_an_engine_that_failed_says_why_and_what_to_do() -> None:
     assert found.fix
 
 
-def test_an_engine_without_an_adapter_is_not_called_ready() -> None:
-    machine = replace(
-        BARE, packages={"openvino": "2026.4"}, probes={"openvino": Probe(ok=True, detail="openvino 2026.4")}
-    )
-    found = diagnose(machine)
-    ready = "openvino" in found.ready
-    assert ready != ("no --runtime" in engine(machine, "openvino").detail)
+OPENVINO = replace(
+    BARE,
+    packages={"openvino": "2026.4"},
+    probes={"ov-cpu": Probe(ok=True, detail="openvino 2026.4 on cpu", devices=("CPU Intel Xeon",))},
+)
+
+
+def test_openvino_lists_its_devices() -> None:
+    assert diagnose(OPENVINO).ready == ("ov-cpu",)
+    assert "CPU Intel Xeon" in engine(OPENVINO, "ov-cpu").detail
+    assert not [found for found in diagnose(OPENVINO).engines if found.name in ("ov-gpu", "ov-npu")]
+
+
+@pytest.mark.parametrize("kind", ["gpu", "npu"])
+def test_an_intel_device_without_its_driver_is_told(kind: str) -> None:
+    found = engine(replace(OPENVINO, accelerators=(f"intel-{kind}",)), f"ov-{kind}")
+    assert "does not see it" in found.detail
+    assert "driver" in found.fix
+
+
+def test_a_driver_older_than_the_wheels_cuda_is_told() -> None:
+    found = engine(replace(GPU, driver_cuda="12.4"), "ort-cuda")
+    assert "built for CUDA 13, the NVIDIA driver runs CUDA 12.4 at most" in found.detail
+    assert found.fix == "update the NVIDIA driver to version 580 or later"
+    assert engine(replace(GPU, driver_cuda="13.2"), "ort-cuda").ok
+
+
+def test_native_tensorrt_needs_the_cuda_bindings() -> None:
+    assert engine(GPU, "trt").fix == "pip install tensorrt cuda-bindings"
+    with_trt = replace(GPU, packages={**GPU.packages, "tensorrt": "10.16.1"})
+    assert engine(with_trt, "trt").fix == "pip install cuda-bindings"
+    assert not [found for found in diagnose(CPU_ONLY).engines if found.name == "trt"]
+
+
+def test_plugins_are_told_of_where_they_are_installed() -> None:
+    package = "onnxruntime-ep-nv-tensorrt-rtx"
+    machine = replace(CPU_ONLY, packages={"onnxruntime": "1.32.0", package: "0.5.0"})
+    assert "RTX GPU" in engine(machine, "ort-rtx").fix
+    assert not [found for found in diagnose(CPU_ONLY).engines if found.name == "ort-rtx"]
+    old = replace(machine, packages={"onnxruntime": "1.22.1", package: "0.5.0"})
+    (conflict,) = diagnose(old).conflicts
+    assert conflict.fix == "pip install --upgrade onnxruntime"
+
+
+def test_any_two_wheels_of_onnxruntime_are_in_conflict() -> None:
+    machine = replace(CPU_ONLY, packages={"onnxruntime": "1.32.0", "onnxruntime-openvino": "1.24.1"})
+    assert "onnxruntime and onnxruntime-openvino are both installed" in diagnose(machine).conflicts[0].detail
+
+
+@pytest.mark.parametrize(
+    ("packages", "driver", "names"),
+    [
+        ({}, False, []),
+        ({"onnxruntime": "1"}, False, ["ort-cpu"]),
+        ({"onnxruntime-gpu": "1"}, False, ["ort-cpu"]),
+        ({"onnxruntime-gpu": "1", "tensorrt": "10"}, True, ["ort-cpu", "ort-cuda", "ort-trt", "trt"]),
+        ({"openvino": "1"}, False, ["ov-cpu", "ov-gpu", "ov-npu"]),
+        ({"onnxruntime-ep-nv-tensorrt-rtx": "1"}, False, []),
+        ({"onnxruntime-ep-nv-tensorrt-rtx": "1", "tensorrt-rtx": "1"}, True, ["ort-rtx", "trt-rtx"]),
+    ],
+)
+def test_what_is_tried(packages: dict[str, str], driver: bool, names: list[str]) -> None:
+    assert worth_trying(packages, driver) == names
 
 
 def test_ultralytics_licence_is_named() -> None:

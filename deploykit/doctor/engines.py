@@ -1,0 +1,165 @@
+"""Which engines run on a machine, and the line that would make the others run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deploykit_runtimes.nvidia import CUDA_LINE, library_fix
+from deploykit_runtimes.open import available_runtimes
+from deploykit_runtimes.plugins import PLUGINS
+
+from deploykit.doctor.finding import Finding
+from deploykit.doctor.machine import PACKAGE_OF, Machine
+
+__all__ = ["ONE_WHEEL", "engine_findings"]
+
+ONE_WHEEL = "pip uninstall -y {} && pip install "
+_DRIVERS = {"13": "580", "12": "525"}
+"""Oldest Linux driver that runs a major version of CUDA
+(https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html)."""
+_INTEL_DRIVERS = {
+    "gpu": "install Intel's GPU driver (intel-opencl-icd, libze1) and give the process access to /dev/dri",
+    "npu": "install Intel's NPU driver (intel-level-zero-npu) and give the process access to /dev/accel",
+}
+
+
+def engine_findings(machine: Machine) -> tuple[Finding, ...]:
+    """A finding for each engine that could run on a machine with this hardware."""
+    return (
+        _ort_cpu(machine),
+        _ort_gpu(machine, "ort-cuda", ("cuda",)),
+        _ort_gpu(machine, "ort-trt", ("cuda", "tensorrt")),
+        *_tensorrt(machine),
+        *_openvino(machine),
+        *_plugins(machine),
+    )
+
+
+def _ort_cpu(machine: Machine) -> Finding:
+    if not machine.wheels:
+        return Finding(
+            name="ort-cpu",
+            ok=False,
+            detail="onnxruntime is not installed",
+            fix="pip install 'deploykit[cpu]'",
+        )
+    return _probed(machine, "ort-cpu", fix=ONE_WHEEL.format(" ".join(machine.wheels)) + machine.wheels[0])
+
+
+def _ort_gpu(machine: Machine, name: str, needs: tuple[str, ...]) -> Finding:
+    if "onnxruntime-gpu" not in machine.packages:
+        if not (machine.nvidia_gpu or machine.nvidia_driver):
+            return _no_gpu(machine, name)
+        swap = "pip uninstall -y onnxruntime && " if "onnxruntime" in machine.packages else ""
+        fix = f"{swap}pip install 'deploykit[gpu]'"
+        return Finding(name=name, ok=False, detail="onnxruntime-gpu is not installed", fix=fix)
+    trouble = _driver_trouble(machine, name) or _old_driver(machine, name)
+    if trouble:
+        return trouble
+    missing = tuple(dict.fromkeys(lib for need in needs for lib in machine.missing_libraries.get(need, ())))
+    if missing:
+        version = machine.packages["onnxruntime-gpu"]
+        return Finding(
+            name=name,
+            ok=False,
+            detail=f"onnxruntime-gpu {version} needs {', '.join(missing)}, not found",
+            fix=library_fix(missing),
+        )
+    return _probed(machine, name, fix=ONE_WHEEL.format("onnxruntime onnxruntime-gpu") + CUDA_LINE.split()[-1])
+
+
+def _driver_trouble(machine: Machine, name: str) -> Finding | None:
+    if machine.nvidia_driver:
+        return None
+    if not machine.nvidia_gpu:
+        return _no_gpu(machine, name)
+    return Finding(
+        name=name,
+        ok=False,
+        detail="an NVIDIA GPU is present, but libcuda.so.1 cannot be loaded",
+        fix="install the NVIDIA driver; in a container, start it with --gpus all",
+    )
+
+
+def _old_driver(machine: Machine, name: str) -> Finding | None:
+    """A driver runs CUDA up to its own major version."""
+    linked = machine.linked_libraries.get("cuda", ())
+    wanted = next((lib.rpartition(".")[2] for lib in linked if lib.startswith("libcudart.so")), "")
+    if not (wanted and machine.driver_cuda) or int(machine.driver_cuda.partition(".")[0]) >= int(wanted):
+        return None
+    at_least = f" {_DRIVERS[wanted]} or later" if wanted in _DRIVERS else ""
+    return Finding(
+        name=name,
+        ok=False,
+        detail=f"onnxruntime-gpu {machine.packages['onnxruntime-gpu']} is built for CUDA {wanted}, the "
+        f"NVIDIA driver runs CUDA {machine.driver_cuda} at most",
+        fix=f"update the NVIDIA driver to version{at_least}",
+    )
+
+
+def _no_gpu(machine: Machine, name: str) -> Finding:
+    here = " or ".join(n for n in ("ort-cpu", "ov-cpu") if n in machine.probes and machine.probes[n].ok)
+    return Finding(
+        name=name,
+        ok=False,
+        detail="no NVIDIA GPU and no driver (libcuda.so.1) on this machine",
+        fix=f"use a machine with an NVIDIA GPU; here, run on {here or 'the CPU'}",
+    )
+
+
+def _tensorrt(machine: Machine) -> Iterator[Finding]:
+    """Native TensorRT, in its two kinds."""
+    for name, package in PACKAGE_OF.items():
+        if name not in available_runtimes() or (package not in machine.packages and not machine.nvidia_gpu):
+            continue
+        if package not in machine.packages:
+            detail, fix = f"{package} is not installed", f"pip install {package} cuda-bindings"
+            yield Finding(name=name, ok=False, detail=detail, fix=fix)
+        elif trouble := _driver_trouble(machine, name):
+            yield trouble
+        elif "cuda-bindings" not in machine.packages:
+            detail, fix = "cuda-bindings is not installed", "pip install cuda-bindings"
+            yield Finding(name=name, ok=False, detail=detail, fix=fix)
+        else:
+            yield _probed(machine, name, fix=f"pip install --force-reinstall {package}")
+
+
+def _openvino(machine: Machine) -> Iterator[Finding]:
+    if "openvino" not in machine.packages:
+        fix = "pip install 'deploykit[openvino]'"
+        yield Finding(name="ov-cpu", ok=False, detail="openvino is not installed", fix=fix)
+        return
+    yield _probed(machine, "ov-cpu", fix="pip install --force-reinstall openvino")
+    for kind, fix in _INTEL_DRIVERS.items():
+        name = f"ov-{kind}"
+        if name in machine.probes:
+            yield _probed(machine, name, fix=fix)
+        elif f"intel-{kind}" in machine.accelerators:
+            detail = f"an Intel {kind.upper()} is present, but OpenVINO does not see it"
+            yield Finding(name=name, ok=False, detail=detail, fix=fix)
+
+
+def _plugins(machine: Machine) -> Iterator[Finding]:
+    """Plug-ins are told of only where they are installed: nothing is wrong without them."""
+    for plugin in PLUGINS.values():
+        if plugin.package not in machine.packages:
+            continue
+        names = [name for name in available_runtimes() if name.startswith(plugin.runtime)]
+        tried = [name for name in names if name in machine.probes]
+        for name in tried:
+            yield _probed(machine, name, fix=f"use a machine with {plugin.needs}")
+        if not tried:
+            yield Finding(
+                name=names[0],
+                ok=False,
+                detail=f"{plugin.package} is installed, but its device or driver is not",
+                fix=f"use a machine with {plugin.needs}",
+            )
+
+
+def _probed(machine: Machine, name: str, *, fix: str) -> Finding:
+    result = machine.probes.get(name)
+    if result is None:
+        return Finding(name=name, ok=False, detail="was not tried", fix=fix)
+    devices = f" ({', '.join(result.devices)})" if result.devices else ""
+    return Finding(name=name, ok=result.ok, detail=result.detail + devices, fix="" if result.ok else fix)

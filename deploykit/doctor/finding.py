@@ -1,0 +1,23 @@
+"""One thing that the doctor looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at: an engine, an ability, or a conflict.
+
+    Attributes:
+        ok: It works.
+        detail: What runs, or the reason why it does not.
+        fix: The one line that would change that; empty when nothing needs to change.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""

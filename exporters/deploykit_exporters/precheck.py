@@ -1,0 +1,103 @@
+"""What can be told wrong about a request before torch is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.files import check_target
+
+from deploykit_exporters.containers import check_file
+from deploykit_exporters.download import LIBRARIES, is_model_name
+from deploykit_exporters.options import AXES, ExportOptions, hints_of
+
+__all__ = ["check_source", "output_path", "precheck"]
+
+_ENDINGS = (".pth.tar", ".safetensors", ".weights.h5", ".ckpt", ".hdf5", ".pth", ".bin", ".tar", ".pt", ".h5")
+
+
+def precheck(checkpoint: object, options: ExportOptions, *, writes: bool = True) -> None:
+    """Refuse a request that cannot be met whatever the weights are.
+
+    Args:
+        checkpoint: What was given as one.
+        options: The options; the files that they name are read.
+        writes: A model is going to be written.
+
+    Raises:
+        CheckpointError: the checkpoint does not exist, or is something else by its first bytes.
+        OptionError: an option or a file that it names cannot be used.
+    """
+    check_source(checkpoint)
+    hints_of(options)
+    if writes:
+        output_path(str(checkpoint), options)
+
+
+def check_source(source: object) -> None:
+    """Refuse what can be no checkpoint.
+
+    Raises:
+        OptionError: it is neither a path nor the name of a downloadable model.
+        CheckpointError: the file does not exist, or is something else by its first bytes.
+    """
+    if not isinstance(source, str | Path) or not str(source):
+        raise OptionError(f"A checkpoint is given by its path or name, found {source!r}.")
+    name = str(source)
+    if is_model_name(name):
+        return
+    if not Path(name).expanduser().exists():
+        _refuse_unknown_library(name)
+    check_file(Path(name))
+
+
+def _refuse_unknown_library(name: str) -> None:
+    prefix = re.match(r"(\w[\w-]+):(?![\\/])", name)
+    if prefix is not None:
+        known = " or ".join(f"{library}:NAME" for library in LIBRARIES)
+        wrong = "no model" if prefix[1] in LIBRARIES else f"the library {prefix[1]!r}, which has none"
+        raise OptionError(
+            f"{name} is no file, and as the name of a model to fetch it names {wrong}.",
+            hint=f"Write {known}, or a path.",
+        )
+    if name in AXES:
+        raise OptionError(
+            f"{name!r} was taken as the checkpoint, and no file has that name.",
+            hint=f"Name the checkpoint too: deploykit export CKPT --dynamic {name}",
+        )
+
+
+def output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
+    """The model file that an export writes: the one asked for, or one beside the checkpoint.
+
+    Raises:
+        OptionError: it cannot be written.
+    """
+    output = options.output or default_output(checkpoint)
+    if output.is_dir():
+        raise OptionError(
+            f"-o wants a file to write, found the folder {output}.", hint=f"-o {output / 'model.onnx'}"
+        )
+    if output.suffix != ".onnx":
+        raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
+    check_target(output)
+    return output
+
+
+def default_output(checkpoint: str | Path) -> Path:
+    """Beside a file or folder, under its own name; in the current folder for a model given by name.
+
+    Only the endings of checkpoints are taken off: what else follows a dot tells two models apart.
+    """
+    source = Path(str(checkpoint)).expanduser()
+    if not source.exists():
+        return Path(_without_ending(str(checkpoint).split(":")[-1]) + ".onnx")
+    source = source.resolve()
+    stem = source.name if source.is_dir() else _without_ending(source.name)
+    return source.with_name(f"{stem}.onnx")
+
+
+def _without_ending(name: str) -> str:
+    ending = next((end for end in _ENDINGS if name.lower().endswith(end) and len(name) > len(end)), "")
+    return name[: len(name) - len(ending)]

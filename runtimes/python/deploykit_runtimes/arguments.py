@@ -1,0 +1,122 @@
+"""Values of options in their one form: what a user may reasonably write is taken, the rest refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import SupportsFloat
+
+from deploykit_runtimes.errors import OptionError
+
+__all__ = ["MAX_SIDE", "as_count", "as_flag", "as_number", "as_path", "as_size", "as_words", "suggestion"]
+
+MAX_SIDE = 1 << 14
+"""Longest side of an image that an option may ask for, in pixels."""
+
+
+def as_size(value: object, name: str = "imgsz") -> tuple[int, int] | None:
+    """(height, width) from ``224``, ``(224, 256)``, ``"224"``, ``"224,256"`` or ``"224x256"``.
+
+    Raises:
+        OptionError: it is not one or two whole numbers of pixels from 1 to ``MAX_SIDE``.
+    """
+    if value is None:
+        return None
+    sides: list[object]
+    if isinstance(value, str):
+        sides = _whole_numbers(value)
+    else:
+        sides = list(value) if isinstance(value, Iterable) else [value]
+    numbers = [side for side in map(_whole, sides) if side is not None and 1 <= side <= MAX_SIDE]
+    if len(numbers) != len(sides) or len(numbers) not in (1, 2):
+        raise OptionError(
+            f"{name} wants H or H,W, whole numbers of pixels from 1 to {MAX_SIDE} (height, width), "
+            f"found {value!r}."
+        )
+    return numbers[0], numbers[-1]
+
+
+def as_path(value: object, name: str) -> Path | None:
+    """A path from a path or text, ``~`` expanded.
+
+    Raises:
+        OptionError: it is neither, or empty.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Path) or (isinstance(value, str) and value):
+        return Path(value).expanduser()
+    raise OptionError(f"{name} wants a path, found {value!r}.")
+
+
+def as_words(value: object, name: str) -> tuple[str, ...]:
+    """Words from ``"a,b"``, ``"a"`` or any sequence of texts; nothing from None.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(","))
+    words = list(value) if isinstance(value, Iterable) else [value]
+    texts = tuple(word.strip() for word in words if isinstance(word, str))
+    if len(texts) != len(words):
+        raise OptionError(
+            f"{name} wants words, found {value!r}.", hint="Join them by commas, or give a list."
+        )
+    return texts
+
+
+def as_count(value: object, name: str) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    number = _whole(value)
+    if number is None or number < 1:
+        raise OptionError(f"{name} wants a whole number of at least 1, found {value!r}.")
+    return number
+
+
+def as_number(value: object, name: str) -> float:
+    """A number that is not a text.
+
+    Raises:
+        OptionError: it is something else, or not finite.
+    """
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool) and math.isfinite(float(value)):
+        return float(value)
+    raise OptionError(f"{name} wants a number, found {value!r}.")
+
+
+def as_flag(value: object, name: str) -> bool:
+    """True or False; a text such as ``"no"`` would count as true elsewhere.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if isinstance(value, bool):
+        return value
+    raise OptionError(f"{name} wants True or False, found {value!r}.")
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """``Did you mean ...?`` for a word that is none of the known ones; empty when none is near."""
+    near = get_close_matches(word, known, n=2, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, numpy's included; True counts nothing."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    return int(value.__index__())
+
+
+def _whole_numbers(text: str) -> list[object]:
+    parts = text.lower().replace("x", ",").split(",")
+    return [int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else None for part in parts]

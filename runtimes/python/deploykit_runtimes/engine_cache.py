@@ -1,0 +1,60 @@
+"""Compiled engines on disk, under a key of everything they depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deploykit_runtimes.errors import OptionError
+
+__all__ = ["KEY_FILE", "cache_folder", "default_cache"]
+
+KEY_FILE = "key.json"
+_DIGITS = 24
+
+
+def default_cache() -> Path:
+    """``$DEPLOYKIT_CACHE``, or ``deploykit`` below the user's cache folder."""
+    if chosen := os.environ.get("DEPLOYKIT_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deploykit"
+
+
+@contextlib.contextmanager
+def cache_folder(root: Path, key: Mapping[str, object]) -> Iterator[Path]:
+    """The folder of an engine: the finished one, or a fresh one that is published when the block succeeds.
+
+    An engine that was built for another file, GPU, version or option has another key, and so another
+    folder: it is never found, and never overwritten. A folder appears under its final name only as a
+    whole, by a rename; of two processes that build at once, the first one to finish publishes.
+
+    Args:
+        root: Folder of all engines.
+        key: Everything the engine depends on, as plain values.
+
+    Raises:
+        OptionError: ``root`` cannot be written.
+    """
+    text = json.dumps(dict(key), sort_keys=True, indent=1)
+    folder = root / hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    if (folder / KEY_FILE).is_file():
+        yield folder
+        return
+    draft = root / f".{folder.name}.{secrets.token_hex(4)}.part"
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise OptionError(f"The cache {root} cannot be written: {error.strerror}.") from error
+    try:
+        yield draft
+        (draft / KEY_FILE).write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):  # another process was first: its folder is as good
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""How a model is opened: one record for the Python API, the command line and every engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from deploykit_runtimes.errors import OptionError
+
+__all__ = ["EngineOptions", "Goal", "Precision"]
+
+Goal = Literal["latency", "throughput"]
+Precision = Literal["model", "auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What the caller wants of an engine. An engine that cannot follow an option says so.
+
+    Attributes:
+        threads: Threads inside one operator on the CPU; None uses every usable core.
+        strict: Refuse a model of which a part runs on another device, or at a lower precision, than
+            was asked for.
+        goal: ``latency``: one call uses all threads. ``throughput``: several calls run side by side,
+            each with fewer threads.
+        precision: ``model``: compute in the precision of the file (no TF32, no bf16). ``auto``: the
+            engine may choose a lower one where the hardware is faster with it.
+        cache: Folder for what engines compile; None compiles anew each time.
+        cuda_graph: Record the GPU's work once per shape and replay it, for CUDA with fixed shapes.
+        gpu: Number of the GPU where there are several.
+    """
+
+    threads: int | None = None
+    strict: bool = False
+    goal: Goal = "latency"
+    precision: Precision = "model"
+    cache: Path | None = None
+    cuda_graph: bool = False
+    gpu: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"Wanted at least one thread, found {self.threads}.")
+        if self.goal not in ("latency", "throughput"):
+            raise OptionError(f"The goal is latency or throughput, found {self.goal!r}.")
+        if self.precision not in ("model", "auto"):
+            raise OptionError(f"The precision is model or auto, found {self.precision!r}.")
+        if self.gpu < 0:
+            raise OptionError(f"GPUs are counted from 0, found {self.gpu}.")

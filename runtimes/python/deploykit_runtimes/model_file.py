@@ -1,0 +1,60 @@
+"""What a file given as a model is, told by its first bytes before an engine sees it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deploykit_runtimes.errors import ModelError
+
+__all__ = ["check_model_file", "looks_like_onnx"]
+
+_HEAD = 64
+_ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]")
+"""The version of the format, then the next field of ModelProto."""
+
+_CHECKPOINT = re.compile(rb"PK|\x80[\x02-\x05]|\x89HDF|.{8}\{", re.DOTALL)
+"""A zip archive or pickle of torch.save, HDF5 of Keras, safetensors."""
+
+_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP|BM.{4}\0\0\0\0|II\*\0|MM\0\*", re.DOTALL)
+
+
+def looks_like_onnx(path: Path) -> bool:
+    """Whether an existing file starts as ONNX models do."""
+    return path.is_file() and _ONNX.match(_head(path)) is not None
+
+
+def check_model_file(path: object) -> None:
+    """Refuse what is no model by its first bytes, and say what to do with it instead.
+
+    Raises:
+        ModelError: it is no path; or the file is missing, cannot be read, or is a folder, a checkpoint
+            or an image.
+    """
+    if not isinstance(path, str | Path):
+        raise ModelError(f"A model is given by its path, found {path!r}.")
+    path = Path(path)
+    export_it = f"Export it first: deploykit export {path}"
+    if path.is_dir():
+        raise ModelError(
+            f"{path} is a folder, wanted a model file.", hint=f"If it is a checkpoint: {export_it}"
+        )
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist.", hint="Write a model with: deploykit export CHECKPOINT")
+    head = _head(path)
+    if not head:
+        raise ModelError(f"{path} is not a valid ONNX model: it is empty.", hint="Fetch or export it again.")
+    if _CHECKPOINT.match(head):
+        raise ModelError(f"{path} is a checkpoint, wanted a model.", hint=export_it)
+    if _IMAGE.match(head):
+        raise ModelError(
+            f"{path} is an image, wanted a model.", hint="Give the model first, images after it."
+        )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error

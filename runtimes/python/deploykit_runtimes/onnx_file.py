@@ -1,0 +1,221 @@
+"""What an ONNX file says about itself, read without an engine and without the onnx package.
+
+Engines other than ONNX Runtime drop the metadata and the names of the dynamic axes when they load
+a file. Only the small fields are read; weights are skipped over in a memory map. Field numbers are
+those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), the encoding is that of
+protocol buffers (https://protobuf.dev/programming-guides/encoding/).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.foreign import infer_spec
+from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
+from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.spec import ModelSpec
+
+__all__ = ["OnnxFile", "read_onnx"]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME = 1, 2, 8
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+}
+
+_Value = int | memoryview
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxFile:
+    """The outside of a model file.
+
+    Attributes:
+        metadata: The file's own keys.
+        inputs, outputs: Of the graph, without inputs that have a stored value.
+        weights: Number of stored values by numpy dtype name.
+        nodes: Number of nodes of the main graph.
+    """
+
+    metadata: Mapping[str, str]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    weights: Mapping[str, int]
+    nodes: int
+
+    def spec(self) -> ModelSpec:
+        """The contract of the file, inferred where another exporter wrote it.
+
+        Raises:
+            ModelError: the metadata is damaged, or the graph does not take one image tensor.
+        """
+        if has_metadata(self.metadata):
+            return spec_from_metadata(self.metadata)
+        return infer_spec(self.inputs, self.outputs, self.metadata)
+
+
+def read_onnx(path: str | Path) -> OnnxFile:
+    """Read the outside of an ONNX file in time and memory that do not depend on its weights.
+
+    Raises:
+        ModelError: the file is missing, or not an ONNX model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
+    try:
+        return _model(_mapped(path))
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            f"{path} is not a valid ONNX model: {error}.",
+            hint="If it is a checkpoint, export it first: deploykit export CHECKPOINT",
+        ) from error
+
+
+def _mapped(path: Path) -> memoryview:
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    with path.open("rb") as file:
+        # Not closed by hand: an error while reading still refers to pieces of it.
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _model(view: memoryview) -> OnnxFile:
+    metadata: dict[str, str] = {}
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    weights: dict[str, int] = {}
+    stored: set[str] = set()
+    nodes = 0
+    graphs = 0
+    for number, value in _fields(view):
+        if number == _MODEL_METADATA:
+            entry = dict(_fields(value))
+            metadata[_text(entry.get(1, 0))] = _text(entry.get(2, 0))
+        elif number == _MODEL_GRAPH:
+            graphs += 1
+            for part, content in _fields(value):
+                if part == _GRAPH_NODE:
+                    nodes += 1
+                elif part == _GRAPH_INITIALIZER:
+                    name, dtype, count = _initializer(content)
+                    stored.add(name)
+                    weights[dtype] = weights.get(dtype, 0) + count
+                elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
+                    (inputs if part == _GRAPH_INPUT else outputs).append(_tensor_info(content))
+    if not graphs:
+        raise ValueError("it holds no graph")
+    return OnnxFile(
+        metadata=metadata,
+        inputs=tuple(info for info in inputs if info.name not in stored),
+        outputs=tuple(outputs),
+        weights=weights,
+        nodes=nodes,
+    )
+
+
+def _initializer(value: _Value) -> tuple[str, str, int]:
+    name, dtype, count = "", 0, 1
+    for number, content in _fields(value):
+        if number == _TENSOR_NAME:
+            name = _text(content)
+        elif number == _TENSOR_TYPE and isinstance(content, int):
+            dtype = content
+        elif number == _TENSOR_DIMS:
+            for n in _numbers(content):
+                count *= n
+    return name, _DTYPES.get(dtype, f"type {dtype}"), count
+
+
+def _tensor_info(value: _Value) -> TensorInfo:
+    name, dtype = "", 0
+    shape: list[int | str] = []
+    for number, content in _fields(value):
+        if number == 1:
+            name = _text(content)
+        elif number == 2:
+            tensor = dict(_fields(content)).get(1, memoryview(b""))
+            for field, part in _fields(tensor):
+                if field == 1 and isinstance(part, int):
+                    dtype = part
+                elif field == 2:
+                    shape = [_dimension(dim) for axis, dim in _fields(part) if axis == 1]
+    return TensorInfo(name=name, dtype=_DTYPES.get(dtype, f"type {dtype}"), shape=tuple(shape))
+
+
+def _dimension(value: _Value) -> int | str:
+    fields = dict(_fields(value))
+    size = fields.get(1)
+    if isinstance(size, int) and size < 1 << 63:  # above are negative numbers: "any size" to some writers
+        return size
+    return _text(fields.get(2, 0)) or "?"
+
+
+def _numbers(value: _Value) -> Iterator[int]:
+    """A repeated number: one by one, or packed."""
+    if isinstance(value, int):
+        yield value
+        return
+    position = 0
+    while position < len(value):
+        number, position = _varint(value, position)
+        yield number
+
+
+def _text(value: _Value) -> str:
+    return bytes(value).decode("utf-8") if isinstance(value, memoryview) else ""
+
+
+def _fields(view: _Value) -> Iterator[tuple[int, _Value]]:
+    """Field numbers and values of a message; nested messages, texts and bytes come as views."""
+    if not isinstance(view, memoryview):
+        raise ValueError("a number stands where a message belongs")  # noqa: TRY004 - the file is wrong
+    position = 0
+    while position < len(view):
+        key, position = _varint(view, position)
+        number, wire = key >> 3, key & 7
+        if wire == _VARINT:
+            value, position = _varint(view, position)
+            yield number, value
+        elif wire == _BYTES:
+            length, position = _varint(view, position)
+            if number == 0 or position + length > len(view):
+                raise ValueError("it ends in the middle")
+            yield number, view[position : position + length]
+            position += length
+        elif wire in (_FIXED32, _FIXED64):
+            position += 4 if wire == _FIXED32 else 8
+        else:
+            raise ValueError("it is not encoded as one")
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("it is not encoded as one")

@@ -1,0 +1,218 @@
+"""OpenVINO adapter: CPU, GPU and NPU, with the precision that every layer really runs at."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from deploykit_runtimes.cores import usable_cores
+from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailableError
+from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+from deploykit_runtimes.optional import require
+from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
+from deploykit_runtimes.spec import ModelSpec
+
+__all__ = ["OpenVinoDevice", "OpenVinoRunner", "open_openvino"]
+
+OpenVinoDevice = Literal["cpu", "gpu", "npu"]
+
+_NAMES = {
+    "f32": "fp32",
+    "f16": "fp16",
+    "bf16": "bf16",
+    "f64": "fp64",
+    "i8": "int8",
+    "u8": "uint8",
+    "i4": "int4",
+    "u4": "uint4",
+}
+_NOT_WORK = ("Const", "Input", "Output")
+_KERNELS = 1000
+"""Kernels that the CPU keeps for the shapes it has seen. With OpenVINO's own limit of 5000 a YOLOv8n that saw
+300 shapes holds 830 MB and grows on; with 1000 it stays at 390 MB."""
+_HEAVY = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+_DRIVERS = {
+    "cpu": "Reinstall it: pip install --force-reinstall openvino",
+    "gpu": "Install Intel's GPU driver (packages intel-opencl-icd and libze1), and give the process access "
+    "to /dev/dri (group render).",
+    "npu": "Install Intel's NPU driver (intel-level-zero-npu), and give the process access to /dev/accel.",
+}
+
+
+def open_openvino(
+    path: str | Path, *, device: OpenVinoDevice = "cpu", options: EngineOptions | None = None
+) -> OpenVinoRunner:
+    """Load an ONNX file into OpenVINO.
+
+    CPUs with bf16 units run FP32 models in bf16 unless told otherwise; here they keep the model's
+    precision unless ``options.precision`` is ``auto``. NPUs know no FP32: they always choose.
+
+    Args:
+        path: The .onnx file.
+        device: Where it must run. There is no fall-back to another device.
+        options: See ``EngineOptions``.
+
+    Raises:
+        DependencyError: openvino is not installed.
+        ModelError: the file is missing, not an ONNX model, or its metadata is damaged.
+        RuntimeUnavailableError: the device is not there or cannot run the model, or
+            ``options.strict`` is violated.
+    """
+    options = options or EngineOptions()
+    openvino = require("openvino", extra="openvino", purpose="run this model on OpenVINO")
+    file = read_onnx(path)
+    core = openvino.Core()
+    found = core.available_devices
+    if device.upper() not in {name.partition(".")[0] for name in found}:
+        raise RuntimeUnavailableError(
+            f"OpenVINO's {device.upper()} was asked for, it finds only {', '.join(found) or 'nothing'} here.",
+            hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
+        )
+    try:
+        model = core.read_model(str(path))
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
+    try:
+        compiled = core.compile_model(model, device.upper(), _configuration(device, options))
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(
+            f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
+            hint="--runtime ort-cpu runs every model that deploykit exports.",
+        ) from error
+    runner = OpenVinoRunner(compiled, file, version=openvino.__version__.partition("-")[0], device=device)
+    if options.strict:
+        _refuse_lower_precision(runner.placement())
+    return runner
+
+
+class OpenVinoRunner:
+    """A model compiled by OpenVINO. Keeps the ``Runner`` protocol.
+
+    Threads run at once, each in an infer request of its own; there are as many as the device
+    works on at a time, so that memory does not grow with the number of callers.
+    """
+
+    def __init__(self, compiled: Any, file: OnnxFile, *, version: str, device: OpenVinoDevice) -> None:
+        self._spec = file.spec()
+        self._inputs, self._outputs = file.inputs, file.outputs
+        self._version = version
+        self._device = device
+        self._requests: _Requests | None = _Requests(compiled)
+        self._placement = self._read_placement(compiled)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return self._outputs
+
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the graph once; see ``Runner.infer``."""
+        requests = self._requests
+        if requests is None:
+            raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
+        check_feeds(self._spec, self._inputs, feeds)
+        arrays = [np.asarray(feeds[info.name], order="C") for info in self._inputs]
+        with requests.borrow() as request:
+            found = request.infer(arrays, share_inputs=True)
+            return {info.name: found[index] for index, info in enumerate(self._outputs)}
+
+    def placement(self) -> Placement:
+        """Layers after OpenVINO's own fusions, and the precision at which they run."""
+        return self._placement
+
+    def close(self) -> None:
+        self._requests = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _read_placement(self, compiled: Any) -> Placement:
+        layers = [_layer(operation) for operation in compiled.get_runtime_model().get_ops()]
+        every = Counter(precision for kind, precision in layers if kind not in _NOT_WORK)
+        heavy = Counter(precision for kind, precision in layers if kind in _HEAVY)
+        return Placement(
+            engine="openvino",
+            version=self._version,
+            device=self._device,
+            providers={", ".join(compiled.get_property("EXECUTION_DEVICES")): every.total()},
+            precision="+".join(name for name, _ in heavy.most_common()) or "fp32",
+            precisions=dict(every.most_common()),
+        )
+
+
+def _layer(operation: Any) -> tuple[str, str]:
+    """Kind and precision of a layer of the compiled graph."""
+    facts = operation.get_rt_info()
+    precision = str(facts["runtimePrecision"].astype(str))
+    return str(facts["layerType"].astype(str)), _NAMES.get(precision, precision)
+
+
+class _Requests:
+    """Infer requests, made when they are first needed and lent to one thread at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: list[Any] = []
+        # One more than the device runs at once, so that a caller's copies overlap with the work of another.
+        self._permits = threading.BoundedSemaphore(
+            1 + compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        )
+
+    @contextmanager
+    def borrow(self) -> Iterator[Any]:
+        with self._permits:
+            # Appending and popping are atomic; the one used last is lent first, its memory is warm.
+            try:
+                request = self._idle.pop()
+            except IndexError:
+                request = self._compiled.create_infer_request()
+            try:
+                yield request
+            finally:
+                self._idle.append(request)
+
+
+def _configuration(device: OpenVinoDevice, options: EngineOptions) -> dict[str, Any]:
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": options.goal.upper()}
+    if device == "cpu":
+        settings["INFERENCE_NUM_THREADS"] = options.threads or usable_cores()
+        settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KERNELS
+    if options.precision == "model" and device != "npu":
+        settings["EXECUTION_MODE_HINT"] = "ACCURACY"
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if options.cache is not None:
+        settings["CACHE_DIR"] = str(options.cache)
+    return settings
+
+
+def _refuse_lower_precision(placement: Placement) -> None:
+    lower = {name: n for name, n in placement.precisions.items() if name in ("bf16", "fp16")}
+    if lower:
+        found = ", ".join(f"{count} layers in {name}" for name, count in lower.items())
+        raise RuntimeUnavailableError(
+            f"--strict wants the model's own precision, OpenVINO runs {found} on {placement.device}.",
+            hint="Drop --strict to accept it.",
+        )
+
+
+def _reason(error: Exception) -> str:
+    """OpenVINO reports where in its sources it noticed; the last line says what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -1,0 +1,151 @@
+"""Caches filled ahead of time, for engines that keep what they compile in a folder of their own form.
+
+``model.ov-cpu.cache`` beside ``model.onnx`` is what OpenVINO compiled for its CPU, ``model.ort-trt.cache``
+the engines of ONNX Runtime's TensorRT provider. The engine itself checks that an entry fits; one that does
+not is compiled again. ``key.json`` in the folder says what it was filled from and for.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from dataclasses import fields, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
+from deploykit_runtimes.engine_cache import KEY_FILE
+from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.errors import DeploykitError, OptionError
+from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+
+__all__ = ["build_cache", "cache_beside", "with_cache_beside"]
+
+_FOLLOWED = ("output", "precision", "gpu", "force")
+_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "tensorrt")
+
+
+def cache_beside(model: Path, runtime: str) -> Path:
+    """Where the cache of a model for a runtime lies: ``model.ov-cpu.cache`` beside ``model.onnx``."""
+    return model.with_name(f"{model.stem}.{runtime}.cache")
+
+
+def with_cache_beside(options: EngineOptions, model: Path, runtime: str) -> EngineOptions:
+    """The options with the cache that was built for the model, where there is one and no other is named."""
+    cache = cache_beside(model, runtime)
+    if options.cache is None and (cache / KEY_FILE).is_file():
+        return replace(options, cache=cache)
+    return options
+
+
+def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildReport) -> BuildResult:
+    """Compile a model into a cache beside it, or with ``options.output`` into a folder with a copy of it.
+
+    Raises:
+        OptionError: an option that this runtime cannot follow, or a file where a folder belongs.
+        ModelError, DependencyError, RuntimeUnavailableError: see ``open_runner``.
+    """
+    _refuse_others(options, runtime)
+    key = _key(model, runtime, options)
+    place = model if options.output is None else options.output / model.name
+    cache = cache_beside(place, runtime)
+    reason = _difference(cache, key)
+    if not reason and not options.force and place.is_file():
+        return _result(runtime, place, cache, options, reused=True)
+    started = time.perf_counter()
+    if place != model:
+        report.step(f"Copying the model to {place}")
+        with atomic_path(place) as draft:
+            shutil.copyfile(model, draft)
+    report.step(f"Compiling for {runtime}")
+    facts = _fill(place, cache, key, runtime, options)
+    seconds = time.perf_counter() - started
+    return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
+
+
+def _fill(
+    model: Path, cache: Path, key: dict[str, object], runtime: str, options: BuildOptions
+) -> dict[str, str]:
+    """Open the model once with an empty cache, and publish the cache by a rename."""
+    from deploykit_runtimes.open import open_runner
+
+    draft = cache.with_name(f".{cache.name}.{secrets.token_hex(4)}.part")
+    try:
+        draft.mkdir()
+        chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
+        with open_runner(model, runtime=runtime, options=chosen) as runner:
+            placement = runner.placement()
+        (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
+        shutil.rmtree(cache, ignore_errors=True)
+        draft.rename(cache)
+    except OSError as error:
+        raise OptionError(f"{cache} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
+
+
+def _refuse_others(options: BuildOptions, runtime: str) -> None:
+    defaults = BuildOptions()
+    for field in fields(BuildOptions):
+        if field.name not in _FOLLOWED and getattr(options, field.name) != getattr(defaults, field.name):
+            raise OptionError(
+                f"{runtime} cannot follow {field.name}.",
+                hint="It compiles for this machine, and for the range of shapes that the model declares.",
+            )
+    if options.output is not None and (options.output.is_file() or options.output.suffix == ".onnx"):
+        raise OptionError(
+            f"{runtime} wants a folder to write to, found {options.output}.", hint="For instance: -o built"
+        )
+
+
+def _key(model: Path, runtime: str, options: BuildOptions) -> dict[str, object]:
+    return {
+        "model": sha256_of(model),
+        "runtime": runtime,
+        "precision": options.precision,
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "gpu": _gpu(options.gpu) if has_nvidia_driver() else "",
+    }
+
+
+def _gpu(index: int) -> str:
+    try:
+        return str(read_gpu(index))
+    except DeploykitError:
+        return ""  # a driver without a GPU; the runtime itself refuses where it needs one
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _difference(cache: Path, key: dict[str, object]) -> str:
+    """Why what is there does not fit; empty where it does."""
+    try:
+        found = json.loads((cache / KEY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "there is none"
+    if not isinstance(found, dict):
+        return "its description is damaged"
+    changed = [name for name in key if found.get(name) != key[name]]
+    return f"it was built for another {', '.join(changed)}" if changed else ""
+
+
+def _result(
+    runtime: str, model: Path, cache: Path, options: BuildOptions, *, reused: bool = False
+) -> BuildResult:
+    files = tuple(sorted(path for path in cache.rglob("*") if path.is_file()))
+    return BuildResult(
+        runtime=runtime,
+        path=model if options.output is None else options.output,
+        files=files,
+        size_bytes=sum(path.stat().st_size for path in files),
+        reused=reused,
+    )

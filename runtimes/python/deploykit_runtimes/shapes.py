@@ -1,0 +1,53 @@
+"""Whether a model takes the batch or the image size that an option asks for."""
+
+from __future__ import annotations
+
+from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.spec import AxisRange, ModelSpec
+
+__all__ = ["check_batch", "check_size"]
+
+
+def check_batch(spec: ModelSpec, batch: int, option: str = "batch") -> None:
+    """Compare a batch size with what the input of a model allows.
+
+    Raises:
+        OptionError: the axis is fixed to another number, or ends before it.
+    """
+    _check(spec, "batch", batch, spec.input.batch, option)
+
+
+def check_size(spec: ModelSpec, imgsz: tuple[int, int], option: str = "imgsz") -> None:
+    """Compare (height, width) with what the input of a model allows.
+
+    Raises:
+        OptionError: an axis is fixed to another size, or does not take this one.
+    """
+    if spec.preprocess.included:
+        raise OptionError(
+            f"{option} cannot be followed: the model's pre-processing is inside its graph.",
+            hint="Export again with --imgsz.",
+        )
+    _check(spec, "height", imgsz[0], spec.input.height, option)
+    _check(spec, "width", imgsz[1], spec.input.width, option)
+
+
+def _check(spec: ModelSpec, axis: str, wanted: int, native: int, option: str) -> None:
+    allowed = spec.input.dynamic.get(axis)
+    if allowed is None and wanted != native:
+        flag = "--batch" if axis == "batch" else "--imgsz"
+        raise OptionError(
+            f"{option} asks for a {axis} of {wanted}, the model's is fixed to {native}.",
+            hint=f"Leave it out, or export again with --dynamic {axis}, or with {flag}.",
+        )
+    if allowed is not None and wanted not in allowed:
+        raise OptionError(
+            f"{option} asks for a {axis} of {wanted}, the model takes {allowed}.",
+            hint=f"The nearest is {_nearest(wanted, allowed)}.",
+        )
+
+
+def _nearest(wanted: int, allowed: AxisRange) -> int:
+    lowest = -(-allowed.min // allowed.step) * allowed.step
+    highest = allowed.max // allowed.step * allowed.step
+    return min(max(round(wanted / allowed.step) * allowed.step, lowest), highest)

@@ -1,0 +1,171 @@
+"""The facade: what it takes besides the exact types, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import deploykit_exporters.export
+import numpy as np
+import pytest
+import timm
+import torch
+from deploykit_exporters.options import ExportKeywords
+from deploykit_runtimes.errors import InputError, ModelError, OptionError
+from PIL import Image
+from torch import nn
+
+import deploykit
+from deploykit import api
+from deploykit.doctor.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., nn.Module]) -> Path:
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1)
+    path = tmp_path_factory.mktemp("checkpoint") / "vit.pth"
+    torch.save(perturb(model).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Path:
+    target = checkpoint.parent / "new" / "model.onnx"
+    names = ["ant", "bee", "crow"]
+    return deploykit.export(str(checkpoint), str(target), dynamic="batch", imgsz="48", labels=names).path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[deploykit.ExportOptions]:
+    """The options that reach the export, which is not run."""
+    seen: list[deploykit.ExportOptions] = []
+    monkeypatch.setattr(deploykit_exporters.export, "export", lambda _, options, **__: seen.append(options))
+    return seen
+
+
+def test_every_name_is_there_and_told() -> None:
+    assert set(deploykit.__all__) == set(dir(deploykit))
+    for name in deploykit.__all__:
+        assert getattr(deploykit, name) is not None
+    assert set(api.__all__) <= set(deploykit.__all__)
+
+
+def test_every_option_is_a_keyword_of_the_same_name() -> None:
+    names = {field.name for field in fields(deploykit.ExportOptions)}
+    assert set(ExportKeywords.__annotations__) | {"output"} == names
+
+
+def test_export_in_everyday_words(exported: Path) -> None:
+    with deploykit.load(exported) as model:
+        assert set(model.spec.input.dynamic) == {"batch"}
+        assert (model.spec.input.height, model.spec.input.width) == (48, 48)
+        assert model.spec.classes == ("ant", "bee", "crow")
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "value"),
+    [
+        ({"dynamic": True}, "dynamic", ("all",)),
+        ({"dynamic": "height,width"}, "dynamic", ("height", "width")),
+        ({"dynamic": ["batch"]}, "dynamic", ("batch",)),
+        ({"dynamic": False}, "dynamic", ()),
+        ({"imgsz": 64}, "imgsz", (64, 64)),
+        ({"imgsz": "64x96"}, "imgsz", (64, 96)),
+        ({"imgsz": [64, np.int64(96)]}, "imgsz", (64, 96)),
+        ({"batch": 4, "opset": 19}, "batch", 4),
+        ({"features": True}, "features", True),
+    ],
+)
+def test_values_in_other_forms(
+    settings: dict, field: str, value: object, checkpoint: Path, asked: list[deploykit.ExportOptions]
+) -> None:
+    deploykit.export(checkpoint, **settings)
+    assert getattr(asked[0], field) == value
+
+
+def test_what_is_given_wins_over_the_options(checkpoint: Path, asked: list[deploykit.ExportOptions]) -> None:
+    options = deploykit.ExportOptions(dynamic=("batch",), opset=19, output="a.onnx")
+    deploykit.export(checkpoint, "b.onnx", options=options, dynamic=False)
+    assert asked == [deploykit.ExportOptions(opset=19, output=Path("b.onnx"))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"dynamic": "bach"}, "Did you mean batch?"),
+        ({"dynamics": True}, "export() has no option 'dynamics'"),
+        ({"dynamics": True}, "Did you mean dynamic?"),
+        ({"exporter": "magic"}, "torchscript, dynamo"),
+        ({"imgsz": "small"}, "H or H,W"),
+        ({"imgsz": True}, "found True"),
+        ({"options": {"batch": 2}}, "found dict"),
+    ],
+)
+def test_other_values_are_refused(settings: dict, expected: str, checkpoint: Path) -> None:
+    with pytest.raises(OptionError) as caught:
+        deploykit.export(checkpoint, **settings)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("operation", [deploykit.export, deploykit.inspect])
+def test_no_checkpoint_at_all(operation: Callable[[object], object]) -> None:
+    with pytest.raises(OptionError, match="found None"):
+        operation(None)
+
+
+def test_verify_takes_one_image_or_a_folder(
+    checkpoint: Path, exported: Path, tmp_path: Path, photos: dict[str, np.ndarray]
+) -> None:
+    Image.fromarray(photos["cat_small"]).save(tmp_path / "cat.png")
+    for images in (str(tmp_path / "cat.png"), tmp_path, [tmp_path / "cat.png", tmp_path]):
+        result = deploykit.verify(checkpoint, exported, images, tolerance=1e-3)
+        assert result.images == (tmp_path / "cat.png",)
+        assert result.parity.tolerance == pytest.approx(1e-3)
+    with pytest.raises(InputError, match="does not exist"):
+        deploykit.verify(checkpoint, exported, "one.jpg")
+
+
+def test_inspect_a_checkpoint(checkpoint: Path) -> None:
+    found = deploykit.inspect(checkpoint)
+    assert isinstance(found, deploykit.CheckpointReport)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert (data["kind"], data["path"], data["spec"]["num_classes"]) == ("checkpoint", str(checkpoint), 3)
+
+
+def test_inspect_a_model(exported: Path) -> None:
+    found = deploykit.inspect(str(exported))
+    assert isinstance(found, deploykit.ModelReport)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert (data["kind"], data["spec"]["classes"]) == ("model", ["ant", "bee", "crow"])
+    assert data["graph"]["facts"]["operators"]["LayerNormalization"] > 0
+
+
+def test_a_model_is_told_by_its_content_too(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(tiny_model())
+    assert isinstance(deploykit.inspect(tmp_path / "model"), deploykit.ModelReport)
+    with pytest.raises(ModelError, match="does not exist"):
+        deploykit.inspect(tmp_path / "none.onnx")
+
+
+def test_inspecting_a_model_loads_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(tiny_model())
+    code = (
+        f"import sys, deploykit\ndeploykit.inspect({str(tmp_path / 'tiny.onnx')!r})\n"
+        "sys.exit('torch was loaded' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bench_takes_one_runtime_and_one_batch(tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(tiny_model())
+    result = deploykit.bench(tmp_path / "tiny.onnx", runtimes="ort-cpu", batches=1, imgsz="8", seconds=0.01)
+    assert [row.shape for row in result.rows] == [(1, 3, 8, 8)]
+    for wrong in ({"batches": "1"}, {"batches": [0]}, {"runtimes": 3}, {"seconds": "1"}, {"imgsz": 9}):
+        with pytest.raises(OptionError):
+            deploykit.bench(tmp_path / "tiny.onnx", **wrong)

@@ -1,0 +1,95 @@
+"""Values of options: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deploykit_runtimes.arguments import (
+    MAX_SIDE,
+    as_count,
+    as_flag,
+    as_number,
+    as_path,
+    as_size,
+    as_words,
+    suggestion,
+)
+from deploykit_runtimes.errors import OptionError
+from hypothesis import given
+from hypothesis import strategies as st
+
+SIDES = st.integers(1, MAX_SIDE)
+
+
+@given(SIDES, SIDES)
+def test_sizes_in_every_form(height: int, width: int) -> None:
+    for form in (
+        (height, width),
+        [height, width],
+        np.array([height, width]),
+        f"{height},{width}",
+        f"{height}x{width}",
+        f"{height}X{width}",
+    ):
+        assert as_size(form) == (height, width)
+    assert as_size(height) == as_size(str(height)) == as_size((height,)) == (height, height)
+    assert all(type(side) is int for side in as_size(np.array([height, width])) or ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, True, 1.5, MAX_SIDE + 1, "", "a", "1,2,3", "1.5", "٣", (), (1, 2, 3), ("1",), (True,), object()],
+)
+def test_other_sizes_are_refused(value: Any) -> None:
+    with pytest.raises(OptionError, match="imgsz wants H or H,W"):
+        as_size(value)
+
+
+@given(st.text())
+def test_any_text_gives_a_size_or_an_option_error(text: str) -> None:
+    try:
+        height, width = as_size(text) or (0, 0)
+    except OptionError:
+        return
+    assert 1 <= height <= MAX_SIDE
+    assert 1 <= width <= MAX_SIDE
+
+
+def test_words() -> None:
+    assert as_words("a, b", "x") == as_words(["a", " b"], "x") == as_words(iter("ab"), "x") == ("a", "b")
+    assert as_words(None, "x") == ()
+    for wrong in (3, [3], ["a", None]):
+        with pytest.raises(OptionError, match="x wants words"):
+            as_words(wrong, "x")
+
+
+def test_paths() -> None:
+    assert as_path("a/b", "-o") == as_path(Path("a/b"), "-o") == Path("a/b")
+    assert as_path("~/a", "-o") == Path.home() / "a"
+    assert as_path(None, "-o") is None
+    for wrong in ("", 3, b"a"):
+        with pytest.raises(OptionError, match="-o wants a path"):
+            as_path(wrong, "-o")
+
+
+def test_numbers() -> None:
+    assert as_count(np.int32(3), "n") == 3
+    assert as_number(1, "n") == 1.0
+    assert as_number(np.float32(0.5), "n") == 0.5
+    assert as_flag(False, "n") is False
+    for form, wrong in (
+        (as_count, (0, 1.0, True, "1")),
+        (as_number, ("1", True, float("nan"))),
+        (as_flag, (1, "no")),
+    ):
+        for value in wrong:
+            with pytest.raises(OptionError, match="n wants"):
+                form(value, "n")
+
+
+def test_suggestions() -> None:
+    assert suggestion("bach", ("batch", "height")) == "Did you mean batch?"
+    assert suggestion("zzz", ("batch", "height")) == ""
