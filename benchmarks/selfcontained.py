@@ -4,8 +4,8 @@
 
 Classifiers of every family (EfficientNet-Lite0 with its ImageNet weights; the others with random weights,
 which makes no difference to the comparison) are exported plain and with ``--preprocess --postprocess``. Both
-files answer 38 photos: real ones, crops and resizes of them, with sides of 1 to 4000 pixels. A detector given
-with --detector (an Ultralytics checkpoint) is compared with Ultralytics' own predict on the same checkpoint.
+files answer 38 photos: real ones, crops and resizes of them, with sides of 1 to 4000 pixels. With --detector,
+Ultralytics checkpoints are compared instead with Ultralytics' own predict on the same file.
 """
 
 from __future__ import annotations
@@ -94,21 +94,23 @@ def compare_classifier(title: str, checkpoint: Path, photos: dict[str, np.ndarra
     print(f"{title:38} top-1 identical on {same} of {len(photos)}, |dp| <= {worst:.1e}")
 
 
-def compare_detector(checkpoint: Path, photos: dict[str, np.ndarray], folder: Path) -> None:
+def compare_detector(
+    checkpoint: Path, photos: dict[str, np.ndarray], folder: Path, conf: float | None
+) -> None:
     from ultralytics import YOLO
 
     yolo = YOLO(checkpoint)
     whole = export(
         checkpoint,
         folder / "whole.onnx",
-        options=ExportOptions(preprocess=True, postprocess=True, dynamic=("all",)),
+        options=ExportOptions(preprocess=True, postprocess=True, dynamic=("all",), conf=conf),
     ).path
     boxes, missing, lowest, worst = 0, 0, 1.0, 0.0
     with load(whole) as inside:
         for name, photo in photos.items():
             bgr = np.ascontiguousarray(photo[..., ::-1])
             size = inside.spec.tensor.height
-            expected = yolo.predict(bgr, imgsz=size, device="cpu", verbose=False)[0].boxes.numpy()
+            expected = yolo.predict(bgr, imgsz=size, conf=conf, device="cpu", verbose=False)[0].boxes.numpy()
             found = inside.predict(photo)
             boxes += len(expected)
             if len(expected) != len(found):
@@ -148,6 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--detector", type=Path, nargs="*", default=[])
+    parser.add_argument("--conf", type=float, help="threshold of the detectors, instead of their own")
     parser.add_argument("--openvino", action="store_true")
     arguments = parser.parse_args()
     photos = photo_set()
@@ -156,11 +159,11 @@ def main() -> None:
         each: list[Callable[[str, Path, dict[str, np.ndarray], Path], None]] = [compare_classifier]
         if arguments.openvino:
             each.append(compare_engines)
-        for title, checkpoint in classifiers(folder).items():
+        for title, checkpoint in () if arguments.detector else classifiers(folder).items():
             for compare in each:
                 compare(title, checkpoint, photos, folder)
         for checkpoint in arguments.detector:
-            compare_detector(checkpoint, photos, folder)
+            compare_detector(checkpoint, photos, folder, arguments.conf)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from deploykit_runtimes.elf import (
     needed_libraries,
     package_file,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 CORE = next(Path(np.__file__).parent.glob("_core/_multiarray_umath*.so"))
@@ -65,6 +65,7 @@ def test_what_is_no_library_needs_nothing(tmp_path: Path, content: bytes) -> Non
 
 
 @settings(max_examples=200, deadline=None)
+@example(changes=[(39, 128)])
 @given(changes=st.lists(st.tuples(st.integers(0, 1023), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damage_is_harmless(tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]) -> None:
     """In the headers, where offsets and sizes are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,11 +12,10 @@ from torch.onnx.operators import shape_as_tensor
 
 from deploykit_exporters.graph.operators import arange, divide
 
-_FLOAT = 1  # onnx.TensorProto.FLOAT
 __all__ = ["MaskAxis", "instance_masks", "mask_axis"]
 
-_ENLARGED = 4
-"""Pixels of the tensor per pixel of the prototypes, on both axes."""
+_ENLARGED = 4  # pixels of the tensor per pixel of the prototypes, on both axes
+_FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 class MaskAxis(NamedTuple):
@@ -42,7 +40,9 @@ def mask_axis(length: Tensor, resized: Tensor, offset: Tensor) -> MaskAxis:
     pixels = arange(length)
     numerator = torch.maximum((2 * pixels + 1) * resized - length, torch.tensor(0))
     whole = divide(numerator, 2 * length)
-    share = (numerator - 2 * length * whole).to(torch.float32) / (2 * length).to(torch.float32)
+    rest = numerator - 2 * length * whole
+    # OpenVINO multiplies by the reciprocal, which does not always make a half of a half.
+    share = torch.where(rest == length, 0.5, rest.to(torch.float32) / (2 * length).to(torch.float32))
     before, after = (torch.minimum(place, resized - 1) + offset for place in (whole, whole + 1))
     return MaskAxis(before, after, share)
 
@@ -70,8 +70,10 @@ def instance_masks(
     Returns:
         bool [K, N, H, W], and whether there is anything in each, bool [K, N].
     """
+    # On its side, so that all of it picks whole rows: to pick columns takes a CPU ten times as long.
+    prototypes = prototypes.transpose(2, 3)
     sizes = shape_as_tensor(prototypes)
-    inside = [_inside(boxes[..., axis::2], _ENLARGED * sizes[3 - axis]) for axis in (0, 1)]
+    inside = [_inside(boxes[..., axis::2], _ENLARGED * sizes[2 + axis]) for axis in (0, 1)]
     shape = torch.cat([sizes[:1], torch.tensor([1]), sizes[2:]])
     nothing = torch.zeros(prototypes.shape[0], rows.share.shape[0], columns.share.shape[0], dtype=torch.bool)
     loop = (prototypes.flatten(2), shape, coefficients, *inside, count, nothing, nothing[:, 0, 0])
@@ -94,9 +96,9 @@ class _Loop(torch.autograd.Function):
         for number in range(int(count)):
             logits = torch.matmul(coefficients[:, number, None], flat).reshape(shape.tolist())
             logits = F.interpolate(logits, scale_factor=_ENLARGED, mode="bilinear")[:, 0]
-            mask = (logits > 0) & across[:, number, None] & down[:, number, :, None]
-            mask = _between(mask.to(torch.float32), 2, *axes[3:])
-            masks[number] = _between(mask, 1, *axes[:3]) > 0.5
+            mask = (logits > 0) & across[:, number, :, None] & down[:, number, None]
+            mask = _between(mask.to(torch.float32), *axes[3:])
+            masks[number] = _between(mask.transpose(1, 2), *axes[:3]) > 0.5
         stacked = torch.stack(masks)
         return stacked, stacked.flatten(2).any(2)
 
@@ -116,11 +118,11 @@ class _Loop(torch.autograd.Function):
         scales = _constant(one, [1.0, 1.0, _ENLARGED, _ENLARGED])
         how = {"mode_s": "linear", "coordinate_transformation_mode_s": "half_pixel"}
         logits = one.op("Resize", logits, _nothing(one), scales, **how)
-        inside = one.op("And", _unsqueezed(one, columns, 1), _unsqueezed(one, lines, 3))
+        inside = one.op("And", _unsqueezed(one, columns, 3), _unsqueezed(one, lines, 1))
         inside = one.op("And", one.op("Greater", logits, _constant(one, 0.0)), inside)
         values = one.op("Cast", inside, to_i=_FLOAT)
-        values = _graph_between(one, values, 3, axes[3:])
-        values = _graph_between(one, values, 2, (*axes[:2], _unsqueezed(one, axes[2], 1)))
+        values = one.op("Transpose", _graph_between(one, values, *axes[3:]), perm_i=[0, 1, 3, 2])
+        values = _graph_between(one, values, *axes[:3])
         half = _constant(one, 0.5)
         largest = one.op("ReduceMax", values, _constant(one, [1, 2, 3]), keepdims_i=0)
         mask = one.op("Squeeze", one.op("Greater", values, half), _constant(one, [1]))
@@ -146,10 +148,9 @@ def _unsqueezed(g: Any, values: Any, axis: int) -> Any:
     return g.op("Unsqueeze", values, _constant(g, [axis]))
 
 
-def _graph_between(g: Any, values: Any, axis: int, samples: Sequence[Any]) -> Any:
-    before, after, share = samples
-    low, high = (g.op("Gather", values, index, axis_i=axis) for index in (before, after))
-    return g.op("Add", low, g.op("Mul", g.op("Sub", high, low), share))
+def _graph_between(g: Any, values: Any, before: Any, after: Any, share: Any) -> Any:
+    low, high = (g.op("Gather", values, index, axis_i=2) for index in (before, after))
+    return g.op("Add", low, g.op("Mul", g.op("Sub", high, low), _unsqueezed(g, share, 1)))
 
 
 def _block(g: Any, output: Any) -> Any:
@@ -169,6 +170,6 @@ def _end(g: Any, *outputs: Any) -> None:
         g.block.registerOutput(output)
 
 
-def _between(values: Tensor, axis: int, before: Tensor, after: Tensor, share: Tensor) -> Tensor:
-    low, high = values.index_select(axis, before), values.index_select(axis, after)
-    return low + (high - low) * (share[:, None] if axis == 1 else share)
+def _between(values: Tensor, before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+    low, high = values[:, before], values[:, after]
+    return low + (high - low) * share[:, None]

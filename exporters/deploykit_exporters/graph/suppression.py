@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.onnx.operators import shape_as_tensor
 
 from deploykit_exporters.graph.candidates import Candidates
+from deploykit_exporters.graph.overlaps import overlaps, rotated_overlaps
 from deploykit_exporters.graph.ranking import first_of, ranked
 
 __all__ = ["Kept", "Suppression", "best"]
@@ -183,7 +184,7 @@ def _greedy(
         remaining = remaining.scatter(1, index, start.zeros)
         every = torch.cat([kept, _rows(found, start, index)], 2)
         apart = every[:, :-2] + every[:, -2:-1] * start.offsets
-        falls = ((start.iou < _overlaps(apart, block)) & better).to(torch.float32)
+        falls = ((start.iou < overlaps(apart, block)) & better).to(torch.float32)
         alive = scores > 0
         known = kept_scores > 0
         # Boxes that nobody better overlaps are right from the start, and each round those that they decide.
@@ -229,7 +230,7 @@ def _fast(
         fallen = start.zeros
         for back in range(turns):
             others = history.index_select(2, columns + back * block)
-            falls = (start.iou < _rotated_overlaps(apart, others)) & (start.ranks + back * block > 0)
+            falls = (start.iou < rotated_overlaps(apart, others)) & (start.ranks + back * block > 0)
             fallen = torch.maximum(fallen, falls.to(torch.float32).amax(2))
         survivors = torch.cat([kept_scores, torch.where(fallen > 0, start.zeros, scores)], 1)
         first = first_of(survivors, limit)
@@ -257,50 +258,3 @@ def _classes(found: Candidates, anchors: Tensor) -> Tensor:
         [-1, anchors.shape[1], found.places.shape[0]]
     )
     return (values * found.weights.gather(1, anchors).unsqueeze(2)).argmax(2).to(torch.float32)
-
-
-def _overlaps(boxes: Tensor, rows: int) -> Tensor:
-    """IoU of the last ``rows`` boxes of [N, 4, M] with all of them, [N, rows, M]; NaN for empty boxes."""
-    left, top, right, bottom = boxes.select(1, 0), boxes.select(1, 1), boxes.select(1, 2), boxes.select(1, 3)
-    areas = (right - left) * (bottom - top)
-    last = boxes[:, :, -rows:].unsqueeze(3)
-    width = torch.minimum(last.select(1, 2), right.unsqueeze(1)) - torch.maximum(
-        last.select(1, 0), left.unsqueeze(1)
-    )
-    height = torch.minimum(last.select(1, 3), bottom.unsqueeze(1)) - torch.maximum(
-        last.select(1, 1), top.unsqueeze(1)
-    )
-    shared = torch.relu(width) * torch.relu(height)
-    return shared / (areas[:, -rows:].unsqueeze(2) + areas.unsqueeze(1) - shared)
-
-
-def _rotated_overlaps(first: Tensor, second: Tensor) -> Tensor:
-    """Probabilistic IoU (https://arxiv.org/abs/2106.06072) of [N, 5, n] and [N, 5, m], [N, n, m]."""
-    eps = 1e-7
-    one, other = _covariance(first).unsqueeze(3), _covariance(second).unsqueeze(2)
-    across = first.select(1, 0).unsqueeze(2) - second.select(1, 0).unsqueeze(1)
-    down = first.select(1, 1).unsqueeze(2) - second.select(1, 1).unsqueeze(1)
-    both = one + other
-    a, b, c = both.select(1, 0), both.select(1, 1), both.select(1, 2)
-    determinant = a * b - c * c
-    mahalanobis = (a * (down * down) + b * (across * across)) / (determinant + eps) / 4
-    mahalanobis = mahalanobis - c * across * down / (determinant + eps) / 2
-    volumes = torch.sqrt(_determinant(one) * _determinant(other))
-    shape = torch.log(determinant / (4 * volumes + eps) + eps) / 2
-    distance = torch.clamp(mahalanobis + shape, eps, 100.0)
-    return 1 - torch.sqrt(1 - torch.exp(-distance) + eps)
-
-
-def _determinant(covariance: Tensor) -> Tensor:
-    a, b, c = covariance.select(1, 0), covariance.select(1, 1), covariance.select(1, 2)
-    return torch.relu(a * b - c * c)
-
-
-def _covariance(boxes: Tensor) -> Tensor:
-    """a, b, c of [[a, c], [c, b]], the uniform distribution over each rotated box: [N, 5, n] to [N, 3, n]."""
-    width, height = boxes.select(1, 2), boxes.select(1, 3)
-    width, height = width * width / 12, height * height / 12
-    cos, sin = torch.cos(boxes.select(1, 4)), torch.sin(boxes.select(1, 4))
-    a = width * (cos * cos) + height * (sin * sin)
-    b = width * (sin * sin) + height * (cos * cos)
-    return torch.stack([a, b, (width - height) * cos * sin], 1)

@@ -23,6 +23,7 @@ _ENTRY = struct.Struct("<qQ")
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ = 0, 1, 5, 10
 _MAX_TABLE = 1 << 24
+_MAX_FILE = 1 << 40
 _WHEELS = ("nvidia/*/lib", "tensorrt_libs", "tensorrt_rtx_libs", "onnxruntime_ep_nv_tensorrt_rtx")
 """Folders in which NVIDIA's wheels keep their libraries, below site-packages."""
 
@@ -101,7 +102,7 @@ def _file_offset(segments: list[tuple[int, ...]], address: int) -> int:
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    if not 0 <= size <= _MAX_TABLE:
-        raise struct.error("a table that large is damage")
+    if not (0 <= size <= _MAX_TABLE and 0 <= offset <= _MAX_FILE):
+        raise struct.error("a table that large, or that far behind, is damage")
     file.seek(offset)
     return file.read(size)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def crowd(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centres and sides [N, A, 4], scores [N, A, C], extra [N, A, E]: clusters of boxes around ``objects``
     places, in chains that overlap their neighbours, between many unlikely ones. With ``steps``, scores are
-    multiples of 1 / steps and coordinates whole, so that there are ties everywhere."""
+    multiples of 1 / steps, coordinates whole and some boxes empty, so that there are ties everywhere."""
     random = np.random.default_rng(seed)
     boxes = np.concatenate(
         [random.uniform(0, 160, (batch, anchors, 2)), random.uniform(2, 60, (batch, anchors, 2))], 2
@@ -55,6 +56,7 @@ def crowd(
     values = random.normal(0, 50, (batch, anchors, extra))
     if steps:
         boxes, scores = boxes.round(), np.round(scores * steps) / steps
+        boxes[:, ::7, 2:] = 0
     return boxes.astype(np.float32), scores.astype(np.float32), values.astype(np.float32)
 
 
@@ -87,20 +89,12 @@ def check_image(found: dict[str, np.ndarray], row: int, wanted: Detections, engi
     assert count == len(wanted), engine
     np.testing.assert_array_equal(found["classes"][row, :count], wanted.class_ids, engine)
     np.testing.assert_array_equal(found["scores"][row, :count], wanted.scores, engine)
-    names = {"boxes": "boxes", "keypoints": "keypoints", "rotated_boxes": "rotated"}
-    for name, field in names.items():
+    for name, field in (("boxes", "boxes"), ("keypoints", "keypoints"), ("rotated_boxes", "rotated")):
         if name in found:
             np.testing.assert_allclose(
                 found[name][row, :count], getattr(wanted, field), 1e-5, 1e-3, err_msg=engine
             )
-    for name in {
-        "boxes",
-        "scores",
-        "keypoints",
-        "rotated_boxes",
-        "mask_coefficients",
-        "masks",
-    } & found.keys():
+    for name in found.keys() - {"classes", "count"}:
         assert not found[name][row, count:].any(), (engine, name)
     assert (found["classes"][row, count:] == -1).all()
     assert found["classes"].dtype == found["count"].dtype == np.int64
@@ -240,14 +234,11 @@ def test_the_way_back_to_the_image(how: Preprocess, task: str, finish) -> None:
     keypoints = (5, 3) if task == "pose" else (0, 0)
     extra = {"pose": 15, "obb": 1}.get(task, 0)
     sides = {"height": AxisRange(min=1, max=4096), "width": AxisRange(min=1, max=4096)}
-    core = spec_of("yolo", task, 3, Preprocess(), keypoints=keypoints)
-    core = ModelSpec(
-        **{**vars(core), "preprocess": how, "input": InputSpec(height=128, width=160, dynamic=sides)}
-    )
+    core = spec_of("yolo", task, 3, how, keypoints=keypoints)
+    core = replace(core, input=InputSpec(height=128, width=160, dynamic=sides))
     head = head_of("yolo", *crowd(1, 2, 300, 3, extra=extra))
     graph = finish(core, [torch.from_numpy(head)])
-    sizes = [(128, 160), (8, 16), (96, 32), (272, 480), (480, 272)] if how.pre_crop else SIZES
-    assert sum(check(graph, size, head) for size in sizes) > 50
+    assert sum(check(graph, size, head) for size in SIZES) > 50
 
 
 @pytest.mark.parametrize("name", ["yolo, 3 classes", "pose", "obb"])
@@ -256,39 +247,36 @@ def test_pixels_of_the_tensor_are_not_clipped(name: str, finish) -> None:
     head = head_of("yolo", *crowd(5, 2, 300, core.num_classes, extra=extra))
     graph = finish(core, [torch.from_numpy(head)], preprocessed=False)
     for engine, found in graph.answers((128, 160), head).items():
-        low, high = found["boxes"].min(), found["boxes"][..., 2:].max()
-        assert low < 0 and high > 160, engine
-        for row, result in enumerate(graph.expected((128, 160), head)):
+        assert found["boxes"].min() < 0, engine
+        assert found["boxes"].max() > 160, engine
+    check_inside(graph, (128, 160), head)
+
+
+def check_inside(graph: Any, size: tuple[int, int], head: np.ndarray) -> None:
+    """Compare with the host where it does not clip: right of and below the origin."""
+    for found in graph.answers(size, head).values():
+        for row, result in enumerate(graph.expected(size, head)):
             count = len(result)
-            assert found["count"][row] == count
+            assert found["count"][row] == count > 10
             np.testing.assert_array_equal(found["scores"][row, :count], result.scores)
             inside = np.maximum(found["boxes"][row, :count], 0)
             np.testing.assert_allclose(inside, result.boxes, 1e-5, 1e-3)
 
 
-@pytest.mark.parametrize("preprocessed", [True, False])
-def test_yolox_decodes_its_grid(preprocessed: bool, finish) -> None:
+@pytest.mark.parametrize(("preprocessed", "size"), [(True, (270, 337)), (False, (64, 96))])
+def test_yolox_decodes_its_grid(preprocessed: bool, size: tuple[int, int], finish) -> None:
     core = spec_of("yolov5", classes=4, decoded=False)
-    size = (128, 160)
-    anchors = sum((128 // stride) * (160 // stride) for stride in (8, 16, 32))
+    height, width = (128, 160) if preprocessed else size
+    anchors = sum((height // stride) * (width // stride) for stride in (8, 16, 32))
     random = np.random.default_rng(0)
     head = random.normal(0, 0.5, (2, anchors, 9)).astype(np.float32)
     head[..., 4:] = random.uniform(0, 1, (2, anchors, 5)) ** 2
+    core = replace(core, input=replace(core.input, height=height, width=width))
     graph = finish(core, [torch.from_numpy(head)], preprocessed=preprocessed, conf=0.2)
     if preprocessed:
-        assert check(graph, (270, 337), head) > 50
-    half = head[:, : sum((64 // stride) * (96 // stride) for stride in (8, 16, 32))]
-    small = replace_size(core, 64, 96)
-    graph = finish(small, [torch.from_numpy(half)], preprocessed=False, conf=0.2)
-    found = graph.answers((64, 96), half)["onnxruntime"]
-    assert found["count"].tolist() == [len(result) for result in graph.expected((64, 96), half)]
-    assert size == (core.input.height, core.input.width)
-
-
-def replace_size(core: ModelSpec, height: int, width: int) -> ModelSpec:
-    return ModelSpec(
-        **{**vars(core), "input": InputSpec(height=height, width=width, dynamic=core.input.dynamic)}
-    )
+        assert check(graph, size, head) > 50
+    else:
+        check_inside(graph, size, head)
 
 
 def test_nan_is_no_detection(finish) -> None:
@@ -313,12 +301,8 @@ def test_exports_of_every_kind(options: dict[str, Any], finish) -> None:
     head = head_of("yolo", *crowd(2, 2, 200, 3))
     graph = finish(core, [torch.from_numpy(head)], **options)
     assert check(graph, (131, 165), head) > 10
-    used = {node.op_type for node in graph.model.graph.node} | {
-        inner.op_type
-        for node in graph.model.graph.node
-        for attribute in node.attribute
-        for inner in attribute.g.node
-    }
+    loops = [attribute.g for node in graph.model.graph.node for attribute in node.attribute]
+    used = {node.op_type for body in (graph.model.graph, *loops) for node in body.node}
     assert not used & {"NonMaxSuppression", "NonZero", "If", "SequenceAt", "Unique", "Compress"}
     assert {entry.domain for entry in graph.model.opset_import} <= {"", "ai.onnx"}
 
@@ -346,8 +330,7 @@ def test_classification(layout: str, activation: str, classes: int, finish) -> N
             for engine, found in graph.answers((97, 33), values).items():
                 for row, result in enumerate(graph.expected((97, 33), values)):
                     assert isinstance(result, Classification)
-                    ids = [entry.class_id for entry in result.top]
-                    assert found["classes"][row].tolist() == ids, engine
+                    assert found["classes"][row].tolist() == [entry.class_id for entry in result.top], engine
                     scores = [entry.score for entry in result.top]
                     np.testing.assert_allclose(found["probabilities"][row], scores, 1e-5, 1e-7)
 
@@ -378,8 +361,8 @@ def test_contract_of_the_finished_graph() -> None:
         core, PostprocessOptions(conf=0.0, iou=1.0, max_det=7, runtime_thresholds=True)
     )
     assert (output.conf, output.iou, output.max_det, output.runtime_thresholds) == (0.0, 1.0, 7, True)
-    core = spec_of("logits", "classify", 3, activation="softmax")
-    output = postprocess_output(core, PostprocessOptions())
+
+    output = postprocess_output(spec_of("logits", "classify", 3), PostprocessOptions())
     assert output == OutputSpec(names=("probabilities", "classes"), layout="top_k", top_k=3)
     core = spec_of("yolo", "segment", 3, mask_channels=32)
     names = postprocess_output(core, PostprocessOptions()).names
@@ -400,7 +383,7 @@ def test_contract_of_the_finished_graph() -> None:
         ),
         (spec_of("yolo"), {"conf": 1.5}, "--conf"),
         (spec_of("yolo"), {"conf": float("nan")}, "--conf"),
-        (spec_of("yolo"), {"iou": -0.1}, "--iou"),
+        (spec_of("yolo"), {"iou": -0.1, "max_det": 0}, "--iou"),
         (spec_of("yolo"), {"max_det": 0}, "--max-det"),
         (spec_of("yolo"), {"max_det": 5000}, "3840"),
         (spec_of("logits", "classify"), {"top_k": 0}, "--top-k"),

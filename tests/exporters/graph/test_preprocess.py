@@ -240,7 +240,7 @@ def test_openvino(graphs, album, name) -> None:
     model = openvino.Core().compile_model(graphs[name], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     how, graph = KINDS[name], session(graphs[name])
     crops = [photo[:height, :width] for photo in album[:3] for height, width in ((99, 101), (226, 37))]
-    for photo in [*crops, *(photo for photo in album if photo.size < 2e6)]:
+    for photo in [*crops, *(photo for photo in album[::3] if photo.size < 2e6)]:
         wanted = graph.run(None, {"images": photo[None]})[0]
         error = levels(model({"images": photo[None]})[0][0], wanted[0], how)
         assert error.max() < 1.01, photo.shape
