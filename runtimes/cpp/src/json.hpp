@@ -1,0 +1,53 @@
+// JSON as Python's json.dumps(indent=2, ensure_ascii=False) writes it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "deploykit/result.hpp"
+
+namespace deploykit {
+
+class JsonWriter {
+ public:
+  void begin_object() { open('{'); }
+  void end_object() { close('}'); }
+  void begin_array() { open('['); }
+  void end_array() { close(']'); }
+  void key(std::string_view name);
+
+  void value(std::string_view text);
+  void value(const char* text) { value(std::string_view(text)); }
+  void value(std::int64_t number);
+  void value(double number);  // NaN and infinities become null
+  void value(float number) { value(static_cast<double>(number)); }
+
+  template <class T>
+  void member(std::string_view name, const T& item) {
+    key(name);
+    value(item);
+  }
+
+  // What another writer wrote, indented to this one's depth.
+  void raw(const JsonWriter& other);
+
+  const std::string& text() const { return text_; }
+
+ private:
+  void open(char bracket);
+  void close(char bracket);
+  void before_value();
+  void quote(std::string_view text);
+  void new_line();
+
+  std::string text_;
+  std::size_t depth_ = 0;
+  bool first_ = true;       // nothing is in the innermost object or array yet
+  bool after_key_ = false;  // the next value follows its key
+};
+
+// The keys of the result's object, without its braces.
+void write_members(JsonWriter& json, const Result& result);
+
+}  // namespace deploykit

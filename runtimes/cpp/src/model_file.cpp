@@ -1,0 +1,66 @@
+#include "model_file.hpp"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "deploykit/error.hpp"
+
+namespace deploykit {
+namespace {
+
+constexpr std::size_t kHead = 64;
+
+bool starts(std::string_view head, std::string_view with, std::size_t at = 0) {
+  return head.size() >= at + with.size() && head.compare(at, with.size(), with) == 0;
+}
+
+// A zip archive or pickle of torch.save, HDF5 of Keras, safetensors.
+bool is_checkpoint(std::string_view head) {
+  const bool pickle = head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5;
+  return starts(head, "PK") || pickle || starts(head, "\x89HDF") || starts(head, "{", 8);
+}
+
+bool is_image(std::string_view head) {
+  using namespace std::string_view_literals;
+  return starts(head, "\xff\xd8\xff") || starts(head, "\x89PNG") || starts(head, "GIF8") ||
+         (starts(head, "RIFF") && starts(head, "WEBP", 8)) || (starts(head, "BM") && starts(head, "\0\0\0\0"sv, 6)) ||
+         starts(head, "II*\0"sv) || starts(head, "MM\0*"sv);
+}
+
+std::string head_of(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (file == nullptr) throw ModelError(path + " cannot be read: " + std::strerror(errno) + ".");
+  std::string head(kHead, '\0');
+  head.resize(std::fread(head.data(), 1, kHead, file.get()));
+  return head;
+}
+
+}  // namespace
+
+void check_model_file(const std::string& path, const std::string& device) {
+  struct stat status {};
+  const bool exists = stat(path.c_str(), &status) == 0;
+  const std::string export_it = "Export it first: deploykit export " + path;
+  if (exists && S_ISDIR(status.st_mode)) {
+    throw ModelError(path + " is a folder without a model for ort-" + (device == "tensorrt" ? "trt" : device) + ".",
+                     "If it is a checkpoint, export it first: deploykit export " + path);
+  }
+  if (!exists || !S_ISREG(status.st_mode)) {
+    throw ModelError(path + " does not exist.", "Write a model with: deploykit export CHECKPOINT");
+  }
+  const std::string head = head_of(path);
+  if (head.empty()) {
+    throw ModelError(path + " is not a valid ONNX model: it is empty.", "Fetch or export it again.");
+  }
+  if (is_checkpoint(head)) throw ModelError(path + " is a checkpoint, wanted a model.", export_it);
+  if (is_image(head)) {
+    throw ModelError(path + " is an image, wanted a model.", "Give the model first, images after it.");
+  }
+}
+
+}  // namespace deploykit

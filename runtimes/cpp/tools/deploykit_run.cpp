@@ -1,0 +1,137 @@
+// deploykit-run MODEL IMAGE...: answers as JSON, for devices without Python.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <map>
+
+#include <deploykit/model.hpp>
+
+#include "arguments.hpp"
+#include "images.hpp"
+#include "json.hpp"
+
+namespace {
+
+constexpr std::size_t kChunk = 8;
+
+// What was answered so far, in the document that Python prints.
+struct Run {
+  deploykit::JsonWriter entries;
+  std::int64_t images = 0;
+  std::int64_t failed = 0;
+  double decode_ms = 0;
+  deploykit::Timings timings;
+
+  void begin(const std::string& path) {
+    ++images;
+    entries.begin_object();
+    entries.member("image", path);
+  }
+
+  void add(const std::string& path, const deploykit::Result& result) {
+    begin(path);
+    write_members(entries, result);
+    entries.end_object();
+  }
+
+  void add(const std::string& path, const deploykit::InputError& error) {
+    ++failed;
+    std::fprintf(stderr, "error: %s\n", error.what());
+    begin(path);
+    entries.member("error", error.problem());
+    entries.end_object();
+  }
+};
+
+// When a group of images fails, each is tried alone, to find the bad one.
+void answer(const deploykit::Model& model, const std::vector<std::string>& paths,
+            const deploykit::PredictOptions& options, Run& run) {
+  try {
+    const auto started = std::chrono::steady_clock::now();
+    std::vector<tool::Image> images;
+    for (const std::string& path : paths) images.push_back(tool::read_image(path));
+    const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - started;
+    std::vector<deploykit::ImageView> views;
+    for (const tool::Image& image : images) views.push_back(image.view());
+    const auto results = model.predict(views, options, &run.timings);
+    run.decode_ms += elapsed.count();
+    for (std::size_t i = 0; i < paths.size(); ++i) run.add(paths[i], results[i]);
+  } catch (const deploykit::InputError& error) {
+    if (paths.size() == 1) return run.add(paths.front(), error);
+    for (const std::string& path : paths) answer(model, {path}, options, run);
+  }
+}
+
+void write_placement(deploykit::JsonWriter& json, const deploykit::Placement& placement) {
+  json.begin_object();
+  json.member("engine", placement.engine);
+  json.member("version", placement.version);
+  json.member("device", placement.device);
+  json.key("providers");
+  json.begin_object();
+  for (const auto& [name, count] : placement.providers) json.member(name, count);
+  json.end_object();
+  json.member("precision", placement.precision);
+  json.key("precisions");
+  json.begin_object();
+  json.end_object();
+  json.end_object();
+}
+
+void print(const std::string& model, const deploykit::Placement& placement, const Run& run) {
+  deploykit::JsonWriter json;
+  json.begin_object();
+  json.member("model", model);
+  json.key("placement");
+  write_placement(json, placement);
+  json.member("images", run.images);
+  json.member("failed", run.failed);
+  json.key("timings_ms");
+  json.begin_object();
+  json.member("decode", run.decode_ms);
+  json.member("preprocess", run.timings.preprocess_ms);
+  json.member("infer", run.timings.infer_ms);
+  json.member("postprocess", run.timings.postprocess_ms);
+  json.end_object();
+  json.key("results");
+  json.raw(run.entries);
+  json.end_object();
+  std::printf("%s\n", json.text().c_str());
+}
+
+int run(int argc, char** argv) {
+  const tool::Arguments arguments = tool::parse(argc, argv);
+  if (arguments.help) {
+    std::fputs(tool::kUsage, stdout);
+    return 0;
+  }
+  const deploykit::Model model(arguments.model, arguments.engine);
+  Run run;
+  run.entries.begin_array();
+  const auto chunk = static_cast<std::size_t>(std::max<std::int64_t>(1, arguments.predict.batch.value_or(kChunk)));
+  const auto& images = arguments.images;
+  for (std::size_t start = 0; start < images.size(); start += chunk) {
+    const auto first = images.begin() + static_cast<std::ptrdiff_t>(start);
+    const auto stop = images.begin() + static_cast<std::ptrdiff_t>(std::min(images.size(), start + chunk));
+    answer(model, {first, stop}, arguments.predict, run);
+  }
+  run.entries.end_array();
+  print(arguments.model, model.placement(), run);
+  return run.failed > 0 ? static_cast<int>(deploykit::ErrorCode::input) : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const deploykit::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}

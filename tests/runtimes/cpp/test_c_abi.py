@@ -1,0 +1,244 @@
+"""The C ABI, called by ctypes: the answers and the errors are those of the Python runtime."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deploykit_runtimes import load
+from deploykit_runtimes.errors import DeploykitError, ModelError
+
+
+class Image(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("pixels", ctypes.c_void_p),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("order", ctypes.c_int),
+        ("row_bytes", ctypes.c_int64),
+    )
+
+
+class PredictOptions(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("top_k", ctypes.c_int64),
+        ("conf", ctypes.c_double),
+        ("iou", ctypes.c_double),
+        ("max_det", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+    )
+
+
+class Options(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("device", ctypes.c_char_p),
+        ("threads", ctypes.c_int),
+        ("strict", ctypes.c_int),
+        ("gpu", ctypes.c_int),
+        ("workers", ctypes.c_int),
+        ("cache", ctypes.c_char_p),
+    )
+
+
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class Library:
+    """The functions of deploykit.h that the tests call, with Python's values and errors."""
+
+    def __init__(self, path: Path) -> None:
+        self.c = ctypes.CDLL(str(path))
+        texts = ("error_message", "error_problem", "error_hint", "result_json", "version")
+        for name in texts:
+            getattr(self.c, f"deploykit_{name}").restype = ctypes.c_char_p
+        for name in ("model_open", "predict", "predict_async", "use_onnxruntime"):
+            getattr(self.c, f"deploykit_{name}").restype = ctypes.c_void_p
+        self.c.deploykit_predict_defaults.restype = PredictOptions
+        self.c.deploykit_result_count.restype = ctypes.c_size_t
+
+    def check(self, error: int | None) -> None:
+        if error is not None:
+            pointer = ctypes.c_void_p(error)
+            problem = self.c.deploykit_error_problem(pointer).decode()
+            hint = self.c.deploykit_error_hint(pointer).decode()
+            code = self.c.deploykit_error_code(pointer)
+            self.c.deploykit_error_free(pointer)
+            raised = DeploykitError(problem, hint=hint)
+            raised.exit_code = code
+            raise raised
+
+    def open(self, path: Path | str, device: str = "cpu", threads: int = 1) -> ctypes.c_void_p:
+        model = ctypes.c_void_p()
+        options = Options(ctypes.sizeof(Options), device.encode(), threads, 0, 0, 0, None)
+        self.check(
+            self.c.deploykit_model_open(str(path).encode(), ctypes.byref(options), ctypes.byref(model))
+        )
+        return model
+
+    def predict(
+        self, model: ctypes.c_void_p, pixels: list[np.ndarray], **options: Any
+    ) -> list[dict[str, Any]]:
+        images = (Image * len(pixels))(*map(view, pixels))
+        chosen = self.c.deploykit_predict_defaults()
+        for name, value in options.items():
+            setattr(chosen, name, value)
+        results = ctypes.c_void_p()
+        self.check(
+            self.c.deploykit_predict(
+                model, images, ctypes.c_size_t(len(pixels)), ctypes.byref(chosen), ctypes.byref(results)
+            )
+        )
+        count = self.c.deploykit_result_count(results)
+        answers = [
+            json.loads(self.c.deploykit_result_json(results, ctypes.c_size_t(n)).decode())
+            for n in range(count)
+        ]
+        self.c.deploykit_results_free(results)
+        return answers
+
+
+def view(pixels: np.ndarray) -> Image:
+    height, width, channels = pixels.shape
+    return Image(ctypes.sizeof(Image), pixels.ctypes.data, height, width, channels, 0, pixels.strides[0])
+
+
+@pytest.fixture(scope="module")
+def library(build: Path, ort_library: Path) -> Library:
+    found = Library(build / "libdeploykit.so")
+    found.check(found.c.deploykit_use_onnxruntime(str(ort_library).encode()))
+    return found
+
+
+GOLDEN = ("logits", "half_nhwc", "yolo", "segment", "pose", "obb", "finished_masks", "foreign_ultralytics")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_answers_of_many_photos(name: str, library: Library, golden: Path, photos, differences) -> None:
+    path = golden / "cpp" / f"{name}.onnx"
+    images = [photos[key] for key in ("cat", "flower_portrait", "cat_wide", "cat_small")]
+    if name == "finished_masks":  # made for one size
+        images = [np.ascontiguousarray(photos["cat"][:100, :150])]
+    model = library.open(path)
+    found = library.predict(model, images)
+    library.c.deploykit_model_close(model)
+    with load(path, threads=1) as predictor:
+        wanted = [result.to_dict() for result in predictor.predict(images)]
+    assert differences(found, wanted) == []
+
+
+def test_options_are_followed(library: Library, golden: Path, photos, differences) -> None:
+    model = library.open(golden / "cpp" / "yolo.onnx")
+    (found,) = library.predict(model, [photos["cat"]], conf=0.5, iou=0.2, max_det=3)
+    with load(golden / "cpp" / "yolo.onnx", threads=1) as predictor:
+        wanted = predictor.predict(photos["cat"], conf=0.5, iou=0.2, max_det=3).to_dict()
+    assert differences(found, wanted) == []
+    library.c.deploykit_model_close(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("yolo", {"conf": 2.0}),
+        ("yolo", {"iou": 1.5}),
+        ("yolo", {"max_det": -1}),
+        ("yolo", {"batch": 3}),
+        ("yolo", {"imgsz": (128, 64)}),
+        ("yolo", {"imgsz": (0, 64)}),
+        ("top_k", {"top_k": 9}),
+        ("top_k", {"imgsz": (64, 64)}),
+        ("finished_detect", {"conf": 0.125}),
+        ("finished_detect", {"iou": 0.125}),
+        ("finished_detect", {"max_det": 9}),
+    ],
+)
+def test_option_errors_have_pythons_text(
+    model: str, options: dict[str, Any], library, golden, photos
+) -> None:
+    path = golden / "cpp" / f"{model}.onnx"
+    with load(path, threads=1) as predictor, pytest.raises(DeploykitError) as wanted:
+        predictor.predict(photos["cat"], **options)
+    if "imgsz" in options:
+        height, width = options["imgsz"]
+        options = {"height": height, "width": width}
+    handle = library.open(path)
+    with pytest.raises(DeploykitError) as found:
+        library.predict(handle, [photos["cat"]], **options)
+    library.c.deploykit_model_close(handle)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+HEADS = {
+    "zip.onnx": b"PK\3\4 and more",
+    "pickle.onnx": b"\x80\2}q",
+    "keras.onnx": b"\x89HDF\r\n",
+    "safetensors.onnx": b"\x20\0\0\0\0\0\0\0{}",
+    "jpeg.onnx": b"\xff\xd8\xff\xe0",
+    "bitmap.onnx": b"BM\1\2\3\4\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "name", ["missing.onnx", "text.onnx", "truncated.onnx", "folder.onnx", "empty.onnx", *HEADS]
+)
+def test_files_that_are_no_models(name: str, device: str, library, golden: Path, tmp_path: Path) -> None:
+    path = tmp_path / name
+    whole = (golden / "cpp" / "logits.onnx").read_bytes()
+    if name == "folder.onnx":
+        path.mkdir()
+    elif name != "missing.onnx":
+        others = {"text.onnx": b"no model", "empty.onnx": b"", **HEADS}
+        path.write_bytes(others.get(name, whole[: len(whole) // 2]))
+    with pytest.raises(DeploykitError) as wanted:
+        load(path, runtime={"cpu": "ort-cpu", "cuda": "ort-cuda"}[device])
+    with pytest.raises(DeploykitError) as found:
+        library.open(path, device=device)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+def test_damaged_metadata(library: Library, golden: Path, tmp_path: Path) -> None:
+    """The contract of a file is checked when it is opened."""
+    import onnx
+
+    proto = onnx.load(golden / "cpp" / "logits.onnx")
+    for entry in proto.metadata_props:
+        if entry.key == "deploykit.preprocess.mean":
+            entry.value = "0.5 half"
+    onnx.save(proto, tmp_path / "damaged.onnx")
+    with pytest.raises(ModelError) as wanted:
+        load(tmp_path / "damaged.onnx")
+    with pytest.raises(DeploykitError, match=r"deploykit\.preprocess\.mean") as found:
+        library.open(tmp_path / "damaged.onnx")
+    assert str(found.value) == str(wanted.value)
+
+
+def test_asynchronous_calls(library: Library, golden: Path, photos) -> None:
+    model = library.open(golden / "cpp" / "pose.onnx")
+    (wanted,) = library.predict(model, [photos["cat"]])
+    arrived, answers = threading.Semaphore(0), []
+
+    @CALLBACK
+    def done(_user: int, results: int, error: int) -> None:
+        answers.append((json.loads(library.c.deploykit_result_json(ctypes.c_void_p(results), 0)), error))
+        library.c.deploykit_results_free(ctypes.c_void_p(results))
+        arrived.release()
+
+    for _ in range(4):
+        library.check(
+            library.c.deploykit_predict_async(model, ctypes.byref(view(photos["cat"])), None, done, None)
+        )
+    for _ in range(4):
+        assert arrived.acquire(timeout=60)
+    library.c.deploykit_model_close(model)
+    assert answers == [(wanted, None)] * 4
