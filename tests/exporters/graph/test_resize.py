@@ -43,11 +43,12 @@ def noise(height: int, width: int, seed: int) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(height=SIDES, width=SIDES, new_height=SIDES, new_width=SIDES, seed=st.integers(0, 99))
 def test_equals_pillow(interpolation, height, width, new_height, new_width, seed) -> None:
+    """On noise, where a level of the first pass that rounds the other way can count double in the second."""
     image, size = noise(height, width, seed), (new_height, new_width)
     found = resized(resize_pillow, image, size, interpolation)
     error = np.abs(found - pillow(image, size, interpolation))
-    assert error.max() <= 1
-    assert np.count_nonzero(error) <= 1 + 1e-3 * error.size
+    assert error.max() <= (1 if interpolation == "bilinear" else 2)
+    assert np.count_nonzero(error) <= 4 + 4e-3 * error.size
 
 
 @pytest.mark.parametrize("interpolation", PILLOW)
