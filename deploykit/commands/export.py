@@ -75,22 +75,9 @@ __all__ = ["command"]
 def command(
     *,
     checkpoint: str,
-    output: Path | None,
-    dynamic: tuple[str, ...],
-    imgsz: tuple[int, int] | None,
-    batch: int,
-    opset: int | None,
-    family: str | None,
-    variant: str | None,
-    origin: str | None,
-    config: Path | None,
-    labels: Path | None,
-    features: bool,
     no_simplify: bool,
-    trust: bool,
-    exporter: str | None,
     json_output: bool,
-    **processing: Any,
+    **settings: Any,
 ) -> None:
     """Export CKPT to one ONNX file that gives the same answers, and prove it.
 
@@ -101,23 +88,7 @@ def command(
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
 
-    options = ExportOptions(
-        output=output,
-        dynamic=dynamic,
-        imgsz=imgsz,
-        batch=batch,
-        opset=opset,
-        family=family,
-        variant=variant,
-        origin=origin,
-        config=config,
-        labels=labels,
-        features=features,
-        simplify=not no_simplify,
-        trust=trust,
-        exporter=exporter,  # type: ignore[arg-type]
-        **processing,
-    )
+    options = ExportOptions(simplify=not no_simplify, **settings)
     precheck(checkpoint, options)
     with Progress() as report:
         report("Loading torch")
@@ -142,7 +113,7 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         ("classes", class_sample(spec)),
         (
             "input",
-            f"{spec.input.name} {spec.input.dtype} {_shape(result)}"
+            f"{spec.input.name} {spec.input.dtype} [{', '.join(map(str, spec.input.shape))}]"
             + (f", {axes_text}" if axes_text else ""),
         ),
         ("output", f"{', '.join(spec.output.names)} ({spec.output.layout})"),
@@ -163,13 +134,3 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         f"{good('wrote')} {result.path} ({size(result.size_bytes)})",
         *pairs([("next", next_steps), ("", f"deploykit verify {checkpoint} {result.path} IMAGES")], indent=0),
     ]
-
-
-def _shape(result: ExportResult) -> str:
-    image = result.spec.input
-    sizes = {"batch": image.batch, "channels": image.channels, "height": image.height, "width": image.width}
-    order = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
-    axes_in_order = [order[letter] for letter in image.layout]
-    return (
-        "[" + ", ".join(axis if axis in image.dynamic else str(sizes[axis]) for axis in axes_in_order) + "]"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,14 +38,8 @@ def command(
     images: tuple[str, ...],
     runtime: str,
     tolerance: float | None,
-    family: str | None,
-    variant: str | None,
-    origin: str | None,
-    config: Path | None,
-    imgsz: tuple[int, int] | None,
-    features: bool,
-    trust: bool,
     json_output: bool,
+    **settings: Any,
 ) -> None:
     """Compare MODEL with the checkpoint CKPT that it was exported from.
 
@@ -57,15 +52,7 @@ def command(
     from deploykit_runtimes.images import list_images
     from deploykit_runtimes.model_file import check_model_file, looks_like_onnx
 
-    options = ExportOptions(
-        imgsz=imgsz,
-        family=family,
-        variant=variant,
-        origin=origin,
-        config=config,
-        features=features,
-        trust=trust,
-    )
+    options = ExportOptions(**settings)
     if looks_like_onnx(Path(checkpoint)):
         raise OptionError(
             f"verify wants the checkpoint first, and {checkpoint} is a model.",

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,11 @@ def read_answer(code: int, stdout: str, stderr: str) -> Probe:
     """The last line of stdout is the answer; engines print what they like before it."""
     lines = stdout.strip().splitlines()
     if code == 0 and lines:
-        try:
+        # A line that is not ours is told below.
+        with suppress(json.JSONDecodeError, KeyError, TypeError, AttributeError):
             answer = json.loads(lines[-1])
             devices = tuple(str(device) for device in answer.get("devices", ()))
             return Probe(ok=bool(answer["ok"]), detail=str(answer["detail"]), devices=devices)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-            pass  # not our line: told below
     reason = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     last = stderr.strip().splitlines()[-1:] or ["no message"]
     return Probe(ok=False, detail=f"the test process {reason}: {last[0][:200]}")

@@ -166,8 +166,9 @@ class Finish:
             before = self._traced(self._before(module))
             exact = self._prove_before(before)
         if self.options.postprocess:
-            after = self._traced(self._after(network, module))
-            self._prove_after(after)
+            heads = self._heads()
+            after = self._traced(self._after(network, module, heads))
+            self._prove_after(after, heads)
         return before, after, exact
 
     def _traced(self, part: Part) -> onnx.ModelProto:
@@ -179,20 +180,28 @@ class Finish:
         images = self.finished.input
         return Part(
             module=module,
-            examples={images.name: _raw_example(images)},
+            examples={images.name: torch.from_numpy(_batch(photo(), images))},
             outputs=["tensor"],
             dynamic={images.name: _free_axes(images)},
         )
 
-    def _after(self, network: onnx.ModelProto, preprocess: InGraphPreprocess | None) -> Part:
-        images, core = self.finished.input, self.core.input
-        raw = _raw_example(images)
-        tensor = torch.rand(raw.shape[0], core.channels, core.height, core.width)
-        with torch.inference_mode():
-            heads = self.built.module(tensor)
-        heads = (heads,) if isinstance(heads, torch.Tensor) else tuple(heads)
-        examples = {images.name: tensor if preprocess is None else raw}
-        examples.update(zip((NETWORK + name for name in self.core.output.names), heads, strict=True))
+    def _tensors(self) -> np.ndarray:
+        """A photo as the network takes it."""
+        tensor, _ = preprocess(photo(), self.core)
+        return _batch(tensor, self.core.input)
+
+    def _heads(self) -> Mapping[str, np.ndarray]:
+        """What the network says of the photo."""
+        with self._host() as network:
+            return network.infer({self.core.input.name: self._tensors()})
+
+    def _after(
+        self, network: onnx.ModelProto, module: InGraphPreprocess | None, heads: Mapping[str, np.ndarray]
+    ) -> Part:
+        images = self.finished.input
+        given = self._tensors() if module is None else _batch(photo(), images)
+        examples = {images.name: torch.from_numpy(given)}
+        examples.update({NETWORK + name: torch.from_numpy(head) for name, head in heads.items()})
         dynamic = {images.name: _free_axes(images)}
         for value in network.graph.output:
             axes = enumerate(value.type.tensor_type.shape.dim)
@@ -202,7 +211,7 @@ class Finish:
         if self.finished.output.runtime_thresholds:
             examples.update((name, torch.tensor(0.5)) for name in THRESHOLD_INPUTS)
         return Part(
-            module=postprocess_module(self.core, _post_options(self.options), preprocess=preprocess),
+            module=postprocess_module(self.core, _post_options(self.options), preprocess=module),
             examples=examples,
             outputs=self.finished.output.names,
             dynamic=dynamic,
@@ -220,28 +229,23 @@ class Finish:
             with Predictor(open_ort(path)) as candidate:
                 return prove_pixels(candidate, self.core, answer_photos())
 
-    def _prove_after(self, after: onnx.ModelProto) -> None:
-        image = photo()
-        tensor, _ = preprocess(image, self.core)
-        with self._host() as network, TemporaryDirectory() as folder:
-            batch = np.repeat(tensor[None], self.core.input.batch, axis=0)
-            heads = network.infer({self.core.input.name: batch})
+    def _prove_after(self, after: onnx.ModelProto, heads: Mapping[str, np.ndarray]) -> None:
+        with TemporaryDirectory() as folder:
             path = Path(folder, "postprocess.onnx")
             save_model(after, path, final=path, spec=self.finished)
             with open_ort(path) as candidate:
-                prove_decoding(candidate, network.spec, self.finished, image, heads)
+                core = host_spec(self.core, self.finished)
+                prove_decoding(candidate, core, self.finished, photo(), heads)
 
 
 def _free_axes(images: InputSpec) -> dict[int, str]:
-    order = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
-    axes = {index: order[letter] for index, letter in enumerate(images.layout)}
-    return {index: name for index, name in axes.items() if name in images.dynamic}
+    return {index: name for index, name in enumerate(images.axes) if name in images.dynamic}
 
 
-def _raw_example(images: InputSpec) -> torch.Tensor:
-    """Two images where the batch is free: exporters take an axis of size 1 for a constant."""
-    batch = max(2, images.batch) if "batch" in images.dynamic else images.batch
-    return torch.zeros(batch, images.height + 3, images.width + 5, 3, dtype=torch.uint8)
+def _batch(image: np.ndarray, images: InputSpec) -> np.ndarray:
+    """An image as a batch that can be traced: exporters take a free axis of size 1 for a constant."""
+    count = max(2, images.batch) if "batch" in images.dynamic else images.batch
+    return np.repeat(image[None], count, axis=0)
 
 
 def _post_options(options: ExportOptions) -> PostprocessOptions:

@@ -82,8 +82,6 @@ def prove(
                     "with another --opset or a fixed size may; please report the checkpoint's origin.",
                 )
             worst = _worse(worst, difference)
-    placement = candidate.placement()
-    oracle = reference.placement()
     return ParityRecord(
         max_abs=worst.max_abs,
         max_rel=worst.max_rel,
@@ -91,8 +89,8 @@ def prove(
         tolerance=tolerance,
         shapes=tuple(dict.fromkeys(_shape(case) for case in cases)),
         inputs=tuple(dict.fromkeys(case.name for case in cases)),
-        reference=f"{oracle.engine} {oracle.version} {oracle.device}",
-        engine=f"{placement.engine} {placement.version} {placement.device}",
+        reference=reference.placement().title,
+        engine=candidate.placement().title,
     )
 
 

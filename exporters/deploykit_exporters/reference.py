@@ -10,12 +10,12 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
-from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
+from deploykit_runtimes.runner import BaseRunner, Placement, TensorInfo, check_feeds
 from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
@@ -82,7 +82,7 @@ def open_reference(
     return TorchRunner(built, replace(built.spec, input=spec.tensor), mode=mode, threads=threads)
 
 
-class TorchRunner:
+class TorchRunner(BaseRunner):
     """A built model in torch. Keeps the ``Runner`` protocol.
 
     Args:
@@ -110,29 +110,10 @@ class TorchRunner:
         self._module = _prepared(built.module.eval(), self._mode)
         self._spec = spec or built.spec
         image = self._spec.input
-        sizes = {
-            "batch": image.batch,
-            "channels": image.channels,
-            "height": image.height,
-            "width": image.width,
-        }
-        shape = tuple(name if name in image.dynamic else n for name, n in sizes.items())
-        self._inputs = (TensorInfo(name=image.name, dtype=image.dtype, shape=shape),)
+        self._inputs = (TensorInfo(name=image.name, dtype=image.dtype, shape=image.shape),)
         self._outputs = tuple(
             TensorInfo(name=name, dtype="float32", shape=("?",)) for name in self._spec.output.names
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        return self._outputs
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         check_feeds(self._spec, self._inputs, feeds)
@@ -151,15 +132,6 @@ class TorchRunner:
         return Placement(
             engine=f"torch {self._mode.variant}", version=torch.__version__, device=self._mode.device
         )
-
-    def close(self) -> None:
-        """Nothing to release: the weights go with the object."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def _prepared(module: nn.Module, mode: TorchMode) -> Callable[[torch.Tensor], Any]:

@@ -124,7 +124,6 @@ def _compare_whole(
     images = {str(path): read_image(path) for path in paths} | answer_photos()
     reference = TorchRunner(built, host_spec(built.spec, spec))
     found = prove_answers(Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance)
-    oracle, placement = reference.placement(), candidate.placement()
     return ParityRecord(
         max_abs=found.score,
         max_rel=found.score,
@@ -132,8 +131,8 @@ def _compare_whole(
         tolerance=tolerance,
         shapes=tuple(dict.fromkeys("x".join(map(str, image.shape)) for image in images.values())),
         inputs=tuple(images),
-        reference=f"{oracle.engine} {oracle.version} {oracle.device}",
-        engine=f"{placement.engine} {placement.version} {placement.device}",
+        reference=reference.placement().title,
+        engine=candidate.placement().title,
         answers=found.images,
         answer_score=found.score,
         answer_box=found.box,

@@ -12,25 +12,13 @@ from pathlib import Path
 import deploykit_exporters.export
 import numpy as np
 import pytest
-import timm
-import torch
 from deploykit_exporters.options import ExportKeywords
 from deploykit_runtimes.errors import InputError, ModelError, OptionError
 from PIL import Image
-from torch import nn
 
 import deploykit
 from deploykit import api
 from deploykit.doctor.tiny import tiny_model
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., nn.Module]) -> Path:
-    torch.manual_seed(0)
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1)
-    path = tmp_path_factory.mktemp("checkpoint") / "vit.pth"
-    torch.save(perturb(model).state_dict(), path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,31 @@ from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec,
 from onnx import TensorProto, helper, numpy_helper
 
 ModelWriter = Callable[..., Path]
+Infer = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@pytest.fixture
+def wrong_in_threads() -> Callable[[Infer, list[np.ndarray], int], list[int]]:
+    """Runs the classifier of ``write_classifier`` on each batch in a thread of its own, several times, and
+    returns the index of the batch for every wrong answer."""
+
+    def run(infer: Infer, batches: list[np.ndarray], times: int) -> list[int]:
+        wrong: list[int] = []
+
+        def work(n: int) -> None:
+            for _ in range(times):
+                found = infer({"images": batches[n]})["logits"]
+                if not np.allclose(found, batches[n].mean((2, 3)), atol=1e-6):
+                    wrong.append(n)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(len(batches))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return wrong
+
+    return run
 
 
 @pytest.fixture

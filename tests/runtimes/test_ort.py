@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,23 +72,12 @@ def test_a_feed_outside_the_declaration_is_refused(write_classifier: Writer, fee
         runner.infer(feeds)
 
 
-def test_many_threads_share_a_runner(write_classifier: Writer) -> None:
+def test_many_threads_share_a_runner(
+    write_classifier: Writer, wrong_in_threads: Callable[..., list[int]]
+) -> None:
     with open_ort(write_classifier(), threads=1) as runner:
         batches = [images(1 + n % 4, 3, 8 * (1 + n % 5), 16) for n in range(8)]
-        wrong: list[int] = []
-
-        def work(n: int) -> None:
-            for _ in range(50):
-                found = runner.infer({"images": batches[n]})["logits"]
-                if not np.allclose(found, batches[n].mean((2, 3)), atol=1e-6):
-                    wrong.append(n)
-
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert wrong == []
+        assert wrong_in_threads(runner.infer, batches, 50) == []
 
 
 def test_a_closed_runner_says_so(write_classifier: Writer) -> None:

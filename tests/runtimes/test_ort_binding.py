@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,20 +65,7 @@ def test_each_shape_records_a_graph_of_its_own(session: Any) -> None:
     assert ids == ["0", "1"]
 
 
-def test_threads_take_turns(session: Any) -> None:
+def test_threads_take_turns(session: Any, wrong_in_threads: Callable[..., list[int]]) -> None:
     calls = BoundCalls(onnxruntime, session, device="cpu")
     batches = [images(1 + n % 3, 3, 8, 8, seed=n) for n in range(8)]
-    wrong: list[int] = []
-
-    def work(n: int) -> None:
-        for _ in range(20):
-            found = calls.run({"images": batches[n]})["logits"]
-            if not np.allclose(found, batches[n].mean((2, 3)), atol=1e-6):
-                wrong.append(n)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert wrong_in_threads(calls.run, batches, 20) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,24 +135,13 @@ def test_an_array_in_any_memory_order_and_a_scalar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("goal", ["latency", "throughput"])
-def test_many_threads_share_a_runner(write_classifier: Writer, goal: str) -> None:
+def test_many_threads_share_a_runner(
+    write_classifier: Writer, wrong_in_threads: Callable[..., list[int]], goal: str
+) -> None:
     options = EngineOptions(threads=1, goal=goal)  # type: ignore[arg-type]
     with open_openvino(write_classifier(), options=options) as runner:
         batches = [images(1 + n % 4, 3, 8 * (1 + n % 5), 16) for n in range(8)]
-        wrong: list[int] = []
-
-        def work(n: int) -> None:
-            for _ in range(25):
-                found = runner.infer({"images": batches[n]})["logits"]
-                if not np.allclose(found, batches[n].mean((2, 3)), atol=1e-6):
-                    wrong.append(n)
-
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert wrong == []
+        assert wrong_in_threads(runner.infer, batches, 25) == []
 
 
 def test_what_it_cannot_take_is_refused_before_the_engine(write_classifier: Writer) -> None:

@@ -17,7 +17,7 @@ from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 from torch import nn
 
 from deploykit_exporters.graph.fold import fold_normalisation
-from deploykit_exporters.graph.passes import clean_up
+from deploykit_exporters.graph.passes import bodies, clean_up
 
 if TYPE_CHECKING:
     import onnx
@@ -87,7 +87,8 @@ def compose(
     Returns:
         The model, cleaned up, without metadata.
     """
-    model = type(network).FromString(network.SerializeToString())
+    model = type(network)()
+    model.CopyFrom(network)  # unlike serialising, without a limit of 2 GB
     renamed = {}
     if before is not None:
         renamed[spec.input.name] = _TENSOR
@@ -135,7 +136,7 @@ def _defined(graph: onnx.GraphProto) -> set[str]:
     names = {value.name for value in graph.input} | {weights.name for weights in graph.initializer}
     for node in graph.node:
         names.update(name for name in node.output if name)
-        for body in _bodies(node):
+        for body in bodies(node):
             names |= _defined(body)
     return names
 
@@ -145,17 +146,9 @@ def _name_nodes(graph: onnx.GraphProto, prefix: str, first: int = 0) -> int:
     for node in graph.node:
         node.name = f"{prefix}{node.op_type}_{first}"
         first += 1
-        for body in _bodies(node):
+        for body in bodies(node):
             first = _name_nodes(body, prefix, first)
     return first
-
-
-def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [
-        body
-        for attribute in node.attribute
-        for body in ([attribute.g] if attribute.HasField("g") else list(attribute.graphs))
-    ]
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -163,7 +156,7 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-        for body in _bodies(node):
+        for body in bodies(node):
             _rename(body, names)
     for values in (graph.input, graph.output, graph.value_info):
         for value in values:

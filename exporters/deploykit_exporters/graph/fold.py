@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deploykit_exporters.graph.passes import bodies
+
 if TYPE_CHECKING:
     import onnx
 
@@ -75,9 +77,8 @@ def _all_reads(graph: onnx.GraphProto) -> Iterator[str]:
         yield output.name
     for node in graph.node:
         yield from node.input
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from _all_reads(inner)
+        for body in bodies(node):
+            yield from _all_reads(body)
 
 
 def _match(graph: _Graph, conv: onnx.NodeProto) -> _Normalisation | None:

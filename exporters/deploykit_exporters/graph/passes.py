@@ -10,7 +10,7 @@ from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["clean_up", "drop_unused", "name_dimensions"]
+__all__ = ["bodies", "clean_up", "drop_unused", "name_dimensions"]
 
 
 def clean_up(model: onnx.ModelProto, spec: ModelSpec) -> bool:
@@ -28,9 +28,8 @@ def drop_unused(model: onnx.ModelProto) -> bool:
 def _drop_unused(graph: onnx.GraphProto) -> bool:
     changed = False
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                changed |= _drop_unused(attribute.g)
+        for body in bodies(node):
+            changed |= _drop_unused(body)
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -53,12 +52,20 @@ def _drop_unused(graph: onnx.GraphProto) -> bool:
 def _reads(node: onnx.NodeProto) -> set[str]:
     """Names that a node takes, those that the bodies of its sub-graphs take from outside included."""
     names = set(node.input)
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
-            for inner in graph.node:
-                names |= _reads(inner)
-            names.update(output.name for output in graph.output)
+    for body in bodies(node):
+        for inner in body.node:
+            names |= _reads(inner)
+        names.update(output.name for output in body.output)
     return names
+
+
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The sub-graphs of a loop or a branch; none for other nodes."""
+    return [
+        body
+        for attribute in node.attribute
+        for body in ([attribute.g] if attribute.HasField("g") else list(attribute.graphs))
+    ]
 
 
 def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
@@ -80,19 +87,11 @@ def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
         )
     values = [*graph.input, *graph.output]
     before = [value.SerializeToString() for value in values]
-    sizes = {
-        "batch": spec.input.batch,
-        "channels": spec.input.channels,
-        "height": spec.input.height,
-        "width": spec.input.width,
-    }
-    order = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
-    axes = [order[letter] for letter in spec.input.layout]
-    for axis, dim in zip(axes, graph.input[0].type.tensor_type.shape.dim, strict=True):
-        if axis in spec.input.dynamic:
-            dim.dim_param = axis
+    for size, dim in zip(spec.input.shape, graph.input[0].type.tensor_type.shape.dim, strict=True):
+        if isinstance(size, str):
+            dim.dim_param = size
         else:
-            dim.dim_value = sizes[axis]
+            dim.dim_value = size
     for output in graph.output:
         known = _finished_axes(output.name, spec)
         for index, dim in enumerate(output.type.tensor_type.shape.dim):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,22 +92,19 @@ def _check_built_in(
     """Options that a finished graph can no longer follow."""
     if output.layout not in ("top_k", "detections"):
         return
-    free = output.runtime_thresholds
-    refused = {
-        "top_k": output.layout == "top_k" and top_k is not None and top_k > output.top_k and output.top_k,
-        "conf": not free and conf is not None and conf < output.conf and output.conf,
-        "iou": not free and iou is not None and iou != output.iou and output.iou,
-        "max_det": max_det is not None and max_det > output.max_det and output.max_det,
-    }
-    given = {"top_k": top_k, "conf": conf, "iou": iou, "max_det": max_det}
-    for name, built_in in refused.items():
-        if built_in is not False:
-            option = name.replace("_", "-")
+    fixed: list[tuple[str, float | None, float, Callable[[float, float], bool]]] = []
+    if output.layout == "top_k":
+        fixed.append(("top_k", top_k, output.top_k, operator.gt))
+    if not output.runtime_thresholds:
+        fixed += [("conf", conf, output.conf, operator.lt), ("iou", iou, output.iou, operator.ne)]
+    fixed.append(("max_det", max_det, output.max_det, operator.gt))
+    for name, given, built_in, contradicts in fixed:
+        if given is not None and contradicts(given, built_in):
+            hint = f"Export again with --{name.replace('_', '-')} {given:g}"
             raise OptionError(
                 f"The model's post-processing is inside its graph, with {name} {built_in:g}; "
-                f"found {name}={given[name]:g}.",
-                hint=f"Export again with --{option} {given[name]:g}"
-                + (", or with --runtime-thresholds." if name in ("conf", "iou") else "."),
+                f"found {name}={given:g}.",
+                hint=hint + (", or with --runtime-thresholds." if name in ("conf", "iou") else "."),
             )
 
 
@@ -174,7 +172,16 @@ def _classification(
     scores: np.ndarray, spec: ModelSpec, geometry: Geometry, thresholds: Thresholds
 ) -> Classification:
     best = _best(scores, thresholds.top_k)
-    top = [ClassScore(class_id=n, name=spec.class_name(n), score=scores.item(n)) for n in best]
+    return _named(best, [scores.item(n) for n in best], spec, geometry)
+
+
+def _named(
+    classes: Sequence[int], scores: Sequence[float], spec: ModelSpec, geometry: Geometry
+) -> Classification:
+    top = [
+        ClassScore(class_id=n, name=spec.class_name(n), score=score)
+        for n, score in zip(classes, scores, strict=True)
+    ]
     return Classification(top=tuple(top), image_size=geometry.image_size)
 
 
@@ -227,13 +234,7 @@ def _top_k(
     scores, classes = (values.tolist() for values in best)
     if not np.isfinite(scores).all():
         raise ModelError(_NOT_FINITE, hint=_NOT_FINITE_HINT)
-    return Classification(
-        top=tuple(
-            ClassScore(class_id=index, name=spec.class_name(index), score=score)
-            for index, score in zip(classes, scores, strict=True)
-        ),
-        image_size=geometry.image_size,
-    )
+    return _named(classes, scores, spec, geometry)
 
 
 def _finished(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,8 +30,7 @@ from deploykit_runtimes.ort_session import (
     working_precision,
 )
 from deploykit_runtimes.plugins import PLUGINS, register, select_device
-from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
 __all__ = ["Device", "OrtRunner", "has_nvidia_driver", "open_ort", "open_ort_plugin"]
 
@@ -141,7 +140,7 @@ def _open(
     return runner
 
 
-class OrtRunner:
+class OrtRunner(BaseRunner):
     """A model in an ONNX Runtime session. Keeps the ``Runner`` protocol.
 
     Args:
@@ -179,18 +178,6 @@ class OrtRunner:
         else:
             self._spec = infer_spec(self._inputs, self._outputs, metadata)
 
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        return self._outputs
-
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the graph once; see ``Runner.infer``."""
         session, calls = self._session, self._calls
@@ -207,9 +194,3 @@ class OrtRunner:
 
     def close(self) -> None:
         self._session = self._calls = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailableError
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 from deploykit_runtimes.optional import require
-from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "open_openvino"]
 
@@ -92,7 +91,7 @@ def open_openvino(
     return runner
 
 
-class OpenVinoRunner:
+class OpenVinoRunner(BaseRunner):
     """A model compiled by OpenVINO. Keeps the ``Runner`` protocol.
 
     Threads run at once, each in an infer request of its own; there are as many as the device
@@ -106,18 +105,6 @@ class OpenVinoRunner:
         self._device = device
         self._requests: _Requests | None = _Requests(compiled)
         self._placement = self._read_placement(compiled)
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        return self._outputs
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the graph once; see ``Runner.infer``."""
@@ -136,12 +123,6 @@ class OpenVinoRunner:
 
     def close(self) -> None:
         self._requests = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _read_placement(self, compiled: Any) -> Placement:
         layers = [_layer(operation) for operation in compiled.get_runtime_model().get_ops()]

@@ -12,7 +12,7 @@ import numpy as np
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["Placement", "Runner", "TensorInfo", "check_feeds", "is_finite"]
+__all__ = ["BaseRunner", "Placement", "Runner", "TensorInfo", "check_feeds", "is_finite"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,11 @@ class Placement:
             "precisions": dict(self.precisions),
         }
 
+    @property
+    def title(self) -> str:
+        """``onnxruntime 1.32.0 cpu``."""
+        return f"{self.engine} {self.version} {self.device}"
+
     def __str__(self) -> str:
         nodes = ", ".join(f"{name}: {count} nodes" for name, count in self.providers.items())
         return f"{self.engine} {self.version} on {self.device} ({nodes or 'whole graph'}), {self.precision}"
@@ -87,6 +92,38 @@ class Runner(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+class BaseRunner:
+    """What every adapter does alike: its contract, and the context manager that closes it."""
+
+    _spec: ModelSpec
+    _inputs: tuple[TensorInfo, ...]
+    _outputs: tuple[TensorInfo, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's contract."""
+        return self._spec
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """What the graph takes."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """What the graph returns."""
+        return self._outputs
+
+    def close(self) -> None:
+        """Free the engine; here there is nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def check_feeds(spec: ModelSpec, inputs: tuple[TensorInfo, ...], feeds: Mapping[str, np.ndarray]) -> None:

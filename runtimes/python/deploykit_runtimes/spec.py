@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 THRESHOLD_INPUTS = ("conf", "iou")
 """The further inputs of a graph with ``OutputSpec.runtime_thresholds``."""
 
+_AXES = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
+
 Task = Literal["classify", "detect", "segment", "pose", "obb", "features"]
 Color = Literal["rgb", "bgr"]
 ResizeMode = Literal["none", "stretch", "short", "long", "letterbox"]
@@ -93,6 +95,16 @@ class InputSpec:
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     dtype: str = "float32"
     dynamic: Mapping[str, AxisRange] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes by name, in the order of the layout."""
+        return tuple(_AXES[letter] for letter in self.layout)
+
+    @property
+    def shape(self) -> tuple[int | str, ...]:
+        """The size of each axis, or its name where it is dynamic."""
+        return tuple(axis if axis in self.dynamic else getattr(self, axis) for axis in self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from deploykit_runtimes.spec import ParityRecord
 from PIL import Image
-from torch import nn
 
 from deploykit.cli import main
 from deploykit.commands.describe import parity_lines
 
 Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., nn.Module]) -> Path:
-    torch.manual_seed(0)
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1)
-    path = tmp_path_factory.mktemp("checkpoint") / "vit.pth"
-    torch.save(perturb(model).state_dict(), path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -168,9 +168,8 @@ def _nearest(n: int, allowed: AxisRange) -> int:
 
 def _fill(info: TensorInfo, image: InputSpec, sizes: Mapping[str, int]) -> Shape:
     """A shape of the image input; fixed axes stay as the graph has them."""
-    letters = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
     values = {**sizes, "channels": image.channels}
-    wanted = [values[letters[letter]] for letter in image.layout]
+    wanted = [values[axis] for axis in image.axes]
     return tuple(n if isinstance(n, int) else value for n, value in zip(info.shape, wanted, strict=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.nvidia import Gpu
 from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.runner import Placement, TensorInfo, check_feeds
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.trt.context import Context
 from deploykit_runtimes.trt.cuda import Cuda, OutOfMemoryError
 from deploykit_runtimes.trt.engine import Engine
@@ -84,7 +83,7 @@ class ContextPool:
         raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
 
 
-class TrtRunner:
+class TrtRunner(BaseRunner):
     """A model in a TensorRT engine. Keeps the ``Runner`` protocol.
 
     Args:
@@ -133,18 +132,6 @@ class TrtRunner:
                 self._pool.close()
                 raise
 
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        return self._outputs
-
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the engine once; see ``Runner.infer``.
 
@@ -165,9 +152,3 @@ class TrtRunner:
             self._jit.save()
             self._jit = None
         self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
