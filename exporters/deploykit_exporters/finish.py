@@ -28,7 +28,7 @@ from deploykit_exporters.answers import answer_photos, prove_answers
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.graph.compose import NETWORK, Part, compose, trace
 from deploykit_exporters.graph.postprocess import PostprocessOptions, postprocess_module, postprocess_output
-from deploykit_exporters.graph.preprocess import InGraphPreprocess, preprocess_module
+from deploykit_exporters.graph.preprocess import MAX_SIDE, InGraphPreprocess, preprocess_module
 from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.parity import photo
@@ -39,10 +39,7 @@ from deploykit_exporters.storage import save_model
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_IMAGE_SIDE", "Finish", "finished_spec", "host_output", "host_spec", "network_axes"]
-
-MAX_IMAGE_SIDE = 16384
-"""Largest side of an image that a graph with pre-processing declares to take."""
+__all__ = ["Finish", "finished_spec", "host_output", "host_spec", "network_axes"]
 
 
 def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str, AxisRange]:
@@ -88,7 +85,7 @@ def finished_spec(core: ModelSpec, options: ExportOptions) -> ModelSpec:
         spec = replace(spec, output=postprocess_output(core, _post_options(options)))
     if options.preprocess:
         preprocess_module(core, size_is_dynamic=False)  # refuses what cannot be put inside, before the work
-        sides = AxisRange(min=1, max=MAX_IMAGE_SIDE)
+        sides = AxisRange(min=1, max=MAX_SIDE)
         batch = {axis: allowed for axis, allowed in core.input.dynamic.items() if axis == "batch"}
         images = replace(
             core.input, layout="NHWC", dtype="uint8", dynamic={**batch, "height": sides, "width": sides}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters import finish
 from deploykit_exporters.answers import compare_answers
 from deploykit_exporters.export import export
+from deploykit_exporters.graph.sizes import MAX_SIDE
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
@@ -176,7 +176,7 @@ def test_top_k(checkpoint_of, photos, tmp_path: Path) -> None:
         (np.zeros((20, 20, 3), np.uint8), "4 axes"),
         (np.zeros((1, 0, 20, 3), np.uint8), "height"),
         (np.zeros((1, 20, 20, 4), np.uint8), "fixed to 3"),
-        (np.zeros((1, 1, finish.MAX_IMAGE_SIDE + 1, 3), np.uint8), "width"),
+        (np.zeros((1, 1, MAX_SIDE + 1, 3), np.uint8), "width"),
     ],
 )
 def test_bad_images_are_refused_before_the_engine_sees_them(

@@ -285,7 +285,8 @@ def test_sizes_are_those_of_the_host(name, height, width) -> None:
 def test_letterbox_rounds_as_float64_does(target, parts, unit, scale_up, floor) -> None:
     """Sides in simple ratios to each other and the target, where products are whole or half numbers."""
     how = replace(YOLOX if floor else YOLO, resize_to=target, stride=0, scale_up=scale_up)
-    for sides in ((parts[0] * unit, parts[1] * unit), (parts[0] * target[0], parts[1] * unit)):
+    multiple = min(parts[0], MAX_SIDE // target[0]) * target[0]
+    for sides in ((parts[0] * unit, parts[1] * unit), (multiple, parts[1] * unit)):
         assert placement(how, *sides) == planned(how, *sides)
 
 
