@@ -25,6 +25,19 @@ if(NOT OnnxRuntimeLibrary_PATH)
 endif()
 
 if(NOT OnnxRuntimeLibrary_PATH)
+  # Debian's libonnxruntime1.21 has its minor version in the name; the plain name comes with -dev only.
+  foreach(_prefix ${ONNXRUNTIME_ROOT} $ENV{ONNXRUNTIME_ROOT} ${CMAKE_PREFIX_PATH} /usr /usr/local)
+    foreach(_folder lib lib64 lib/${CMAKE_LIBRARY_ARCHITECTURE})
+      file(GLOB _libraries "${_prefix}/${_folder}/libonnxruntime.so.1.*")
+      if(_libraries AND NOT OnnxRuntimeLibrary_PATH)
+        list(SORT _libraries COMPARE NATURAL)
+        list(GET _libraries -1 OnnxRuntimeLibrary_PATH)
+      endif()
+    endforeach()
+  endforeach()
+endif()
+
+if(NOT OnnxRuntimeLibrary_PATH)
   # The folder of the package, without importing it: that would load the library and numpy.
   set(_script "import importlib.util as u; s = u.find_spec('onnxruntime'); print(s.submodule_search_locations[0] if s else '')")
   foreach(_python ${Python3_EXECUTABLE} ${Python_EXECUTABLE} python3 python)

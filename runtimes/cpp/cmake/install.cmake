@@ -19,5 +19,8 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/deploykit-config-ve
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/deploykit-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/deploykit-config-version.cmake DESTINATION ${_config})
 
+# Relative to the file itself, so that an installed copy can be moved.
+file(RELATIVE_PATH _prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" _prefix "\${pcfiledir}/${_prefix}")
 configure_file(cmake/deploykit.pc.in ${CMAKE_CURRENT_BINARY_DIR}/deploykit.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/deploykit.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -47,6 +47,9 @@ Options options_of(const deploykit_options* given) {
   options.gpu = values.gpu;
   if (values.workers != 0) options.workers = values.workers;
   if (values.cache != nullptr) options.cache = values.cache;
+  if (values.goal != nullptr) options.goal = values.goal;
+  if (values.precision != nullptr) options.precision = values.precision;
+  options.cuda_graph = values.cuda_graph != 0;
   return options;
 }
 

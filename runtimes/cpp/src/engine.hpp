@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bound_calls.hpp"
 #include "deploykit/model.hpp"
 #include "ort_library.hpp"
 
@@ -54,13 +55,14 @@ class Engine {
   void run(const ort::Value* const* inputs, Outputs& outputs) const;
 
  private:
-  ort::OwnedSessionOptions session_options(const Options& options) const;
-  void append_providers(ort::SessionOptions* settings, const Options& options) const;
   void open(const std::string& path, const Options& options);
+  void start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image);
   void refuse_strays() const;
 
   ort::OwnedSession session_;
+  std::unique_ptr<BoundCalls> calls_;  // where a CUDA graph is recorded
   std::string device_;
+  std::string precision_;
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
   std::vector<const char*> input_names_;

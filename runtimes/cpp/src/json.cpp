@@ -193,6 +193,38 @@ void JsonWriter::quote(std::string_view text) {
   text_ += '"';
 }
 
+std::string json_ascii(std::string_view text) {
+  JsonWriter quoted;
+  quoted.value(text);
+  std::string out;
+  const std::string& bytes = quoted.text();
+  const auto escape = [&](unsigned unit) {
+    std::array<char, 12> digits{};
+    std::snprintf(digits.data(), digits.size(), "\\u%04x", unit);
+    out += digits.data();
+  };
+  for (std::size_t i = 0; i < bytes.size();) {
+    const auto first = static_cast<unsigned char>(bytes[i++]);
+    if (first < 0x80) {
+      out += static_cast<char>(first);
+      continue;
+    }
+    // How many bytes follow stands in the first one.
+    const int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+    unsigned point = first & (0x3fU >> more);
+    for (int k = 0; k < more && i < bytes.size(); ++k) {
+      point = point << 6 | (static_cast<unsigned char>(bytes[i++]) & 0x3fU);
+    }
+    if (point < 0x10000) {
+      escape(point);
+    } else {
+      escape(0xd800 + ((point - 0x10000) >> 10));
+      escape(0xdc00 + ((point - 0x10000) & 0x3ff));
+    }
+  }
+  return out;
+}
+
 void write_members(JsonWriter& json, const Result& result) {
   json.member("task", to_string(result.task));
   json.key("image_size");

@@ -47,6 +47,9 @@ class JsonWriter {
   bool after_key_ = false;  // the next value follows its key
 };
 
+// A text as json.dumps() writes it: with quotes, and only ASCII characters.
+std::string json_ascii(std::string_view text);
+
 // The keys of the result's object, without its braces.
 void write_members(JsonWriter& json, const Result& result);
 

@@ -14,6 +14,7 @@ struct Env;
 struct Session;
 struct SessionOptions;
 struct RunOptions;
+struct IoBinding;
 struct Value;
 struct MemoryInfo;
 struct Allocator;
@@ -48,6 +49,8 @@ struct ApiBase {
   X(34, SessionGetOutputTypeInfo, Status*, (const Session*, std::size_t, TypeInfo**))                                  \
   X(36, SessionGetInputName, Status*, (const Session*, std::size_t, Allocator*, char**))                               \
   X(37, SessionGetOutputName, Status*, (const Session*, std::size_t, Allocator*, char**))                              \
+  X(39, CreateRunOptions, Status*, (RunOptions**))                                                                     \
+  X(48, CreateTensorAsOrtValue, Status*, (Allocator*, const std::int64_t* shape, std::size_t axes, int type, Value**)) \
   X(49, CreateTensorWithDataAsOrtValue, Status*,                                                                       \
     (const MemoryInfo*, void* data, std::size_t bytes, const std::int64_t* shape, std::size_t axes, int type,          \
      Value**))                                                                                                         \
@@ -58,6 +61,7 @@ struct ApiBase {
   X(62, GetDimensions, Status*, (const TensorInfo*, std::int64_t*, std::size_t))                                       \
   X(63, GetSymbolicDimensions, Status*, (const TensorInfo*, const char**, std::size_t))                                \
   X(65, GetTensorTypeAndShape, Status*, (const Value*, TensorInfo**))                                                  \
+  X(68, CreateMemoryInfo, Status*, (const char* name, int allocator, int id, int memory, MemoryInfo**))                \
   X(69, CreateCpuMemoryInfo, Status*, (int allocator, int memory, MemoryInfo**))                                       \
   X(76, AllocatorFree, Status*, (Allocator*, void*))                                                                   \
   X(78, GetAllocatorWithDefaultOptions, Status*, (Allocator**))                                                        \
@@ -66,6 +70,7 @@ struct ApiBase {
   X(94, ReleaseMemoryInfo, void, (MemoryInfo*))                                                                        \
   X(95, ReleaseSession, void, (Session*))                                                                              \
   X(96, ReleaseValue, void, (Value*))                                                                                  \
+  X(97, ReleaseRunOptions, void, (RunOptions*))                                                                        \
   X(98, ReleaseTypeInfo, void, (TypeInfo*))                                                                            \
   X(99, ReleaseTensorTypeAndShapeInfo, void, (TensorInfo*))                                                            \
   X(100, ReleaseSessionOptions, void, (SessionOptions*))                                                               \
@@ -78,6 +83,15 @@ struct ApiBase {
   X(125, GetAvailableProviders, Status*, (char*** names, int* count))                                                  \
   X(126, ReleaseAvailableProviders, Status*, (char** names, int count))                                                \
   X(130, AddSessionConfigEntry, Status*, (SessionOptions*, const char* key, const char* value))                        \
+  X(131, CreateAllocator, Status*, (const Session*, const MemoryInfo*, Allocator**))                                   \
+  X(132, ReleaseAllocator, void, (Allocator*))                                                                         \
+  X(133, RunWithBinding, Status*, (Session*, const RunOptions*, const IoBinding*))                                     \
+  X(134, CreateIoBinding, Status*, (Session*, IoBinding**))                                                            \
+  X(135, ReleaseIoBinding, void, (IoBinding*))                                                                         \
+  X(136, BindInput, Status*, (IoBinding*, const char* name, const Value*))                                             \
+  X(138, BindOutputToDevice, Status*, (IoBinding*, const char* name, const MemoryInfo*))                               \
+  X(140, GetBoundOutputValues, Status*, (const IoBinding*, Allocator*, Value*** values, std::size_t* count))           \
+  X(165, AddRunConfigEntry, Status*, (RunOptions*, const char* key, const char* value))                                \
   X(170, SessionOptionsAppendExecutionProvider_TensorRT_V2, Status*, (SessionOptions*, const TensorRtOptions*))        \
   X(171, CreateTensorRTProviderOptions, Status*, (TensorRtOptions**))                                                  \
   X(172, UpdateTensorRTProviderOptions, Status*,                                                                       \

@@ -57,10 +57,19 @@ const ApiBase* find_base() {
                         "DEPLOYKIT_ONNXRUNTIME");
 }
 
+std::string folder_of(const ApiBase* base) {
+  Dl_info place{};
+  if (dladdr(reinterpret_cast<const void*>(base->get_api), &place) == 0 || place.dli_fname == nullptr) return "";
+  const std::string path = place.dli_fname;
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
 Library load() {
   const ApiBase* base = find_base();
   Library loaded;
   loaded.version = base->get_version_string();
+  loaded.folder = folder_of(base);
   const auto* table = static_cast<void* const*>(base->get_api(kApiVersion));
   if (table == nullptr) {
     throw DependencyError("Wanted ONNX Runtime 1." + std::to_string(kApiVersion) + " or later, found " +

@@ -15,6 +15,7 @@ namespace deploykit::ort {
 struct Library {
   Functions functions;
   std::string version;  // "1.32.0"
+  std::string folder;   // of the library's file; its providers stand beside it
   Env* env = nullptr;
   Allocator* allocator = nullptr;
   MemoryInfo* cpu_memory = nullptr;

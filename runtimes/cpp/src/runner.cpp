@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "foreign.hpp"
 #include "half.hpp"
+#include "onnx_file.hpp"
 #include "session_info.hpp"
 #include "text.hpp"
 
@@ -16,15 +16,9 @@ constexpr std::int64_t kDefaultBatch = 8;
 constexpr std::size_t kSpare = 4;  // memory this many times larger than what is needed is given back
 constexpr std::array<const char*, 2> kThresholdInputs{"conf", "iou"};
 
-Spec spec_of(const Engine& engine) {
-  const auto& metadata = engine.metadata();
-  if (metadata.count("deploykit.format") != 0) return spec_from_metadata(metadata);
-  return infer_spec(engine.inputs(), engine.outputs(), metadata);
-}
-
 std::shared_ptr<const Contract> contract_of(const Engine& engine) {
   auto contract = std::make_shared<Contract>();
-  contract->spec = spec_of(engine);
+  contract->spec = spec_of(engine.inputs(), engine.outputs(), engine.metadata());
   return contract;
 }
 

@@ -2,9 +2,7 @@
 
 #include <deploykit/deploykit.h>
 
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 
 #include "golden_files.hpp"
 #include "models.hpp"
@@ -22,23 +20,6 @@ void refuses(deploykit_error* error, int code, const char* problem) {
   CHECK_EQUAL(deploykit_error_code(error), code);
   CHECK_EQUAL(std::string(deploykit_error_problem(error)), problem);
   deploykit_error_free(error);
-}
-
-struct Waiter {
-  std::mutex mutex;
-  std::condition_variable done;
-  deploykit_results* results = nullptr;
-  deploykit_error* error = nullptr;
-  bool finished = false;
-};
-
-void finish(void* user, deploykit_results* results, deploykit_error* error) {
-  auto* waiter = static_cast<Waiter*>(user);
-  const std::lock_guard<std::mutex> lock(waiter->mutex);
-  waiter->results = results;
-  waiter->error = error;
-  waiter->finished = true;
-  waiter->done.notify_one();
 }
 
 }  // namespace
@@ -109,24 +90,6 @@ TEST(c_errors) {
   deploykit_results_free(nullptr);
   deploykit_tensors_free(nullptr);
   deploykit_model_close(nullptr);
-}
-
-TEST(c_asynchronous) {
-  const golden::Photo photo = golden::read_photo("cat_wide.rgb 100 150");
-  deploykit_model* model = open_model("yolo.onnx");
-  deploykit_image image{sizeof image, photo.pixels.data(), 100, 150, 3, DEPLOYKIT_RGB, 0};
-  for (const bool broken : {false, true}) {
-    Waiter waiter;
-    if (broken) image.channels = 2;
-    CHECK(deploykit_predict_async(model, &image, nullptr, finish, &waiter) == nullptr);
-    std::unique_lock<std::mutex> lock(waiter.mutex);
-    waiter.done.wait(lock, [&] { return waiter.finished; });
-    CHECK((waiter.error != nullptr) == broken);
-    CHECK((waiter.results != nullptr) != broken);
-    deploykit_results_free(waiter.results);
-    deploykit_error_free(waiter.error);
-  }
-  deploykit_model_close(model);
 }
 
 TEST(c_tensors) {

@@ -17,6 +17,10 @@ const char* const kUsage =
   --imgsz H[,W]     input size of a dynamic model
   --batch N         images per call of the engine
   --threads N       threads inside one operator
+  --goal NAME       latency (default): all threads on one call; throughput: several calls side by side
+  --precision NAME  model (default); auto: TF32 where the GPU is faster with it
+  --cache DIR       folder for TensorRT engines; default: the user's cache folder
+  --cuda-graph      record and replay the GPU's work, per shape
   --strict          refuse a model of which a part runs elsewhere than asked for
 
 Exit codes: 0 done, 2 wrong option, 5 model, 6 ONNX Runtime is missing, 7 device, 8 image.
@@ -63,7 +67,10 @@ Arguments parse(int argc, char** argv) {
       {"--max-det", [&](const std::string& text) { found.predict.max_det = number<std::int64_t>("--max-det", text); }},
       {"--imgsz", [&](const std::string& text) { found.predict.imgsz = size_of(text); }},
       {"--batch", [&](const std::string& text) { found.predict.batch = number<std::int64_t>("--batch", text); }},
-      {"--threads", [&](const std::string& text) { found.engine.threads = number<int>("--threads", text); }}};
+      {"--threads", [&](const std::string& text) { found.engine.threads = number<int>("--threads", text); }},
+      {"--goal", [&](const std::string& text) { found.engine.goal = text; }},
+      {"--precision", [&](const std::string& text) { found.engine.precision = text; }},
+      {"--cache", [&](const std::string& text) { found.engine.cache = text; }}};
   std::vector<std::string> names;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -72,6 +79,8 @@ Arguments parse(int argc, char** argv) {
       found.help = true;
     } else if (word == "--strict") {
       found.engine.strict = true;
+    } else if (word == "--cuda-graph") {
+      found.engine.cuda_graph = true;
     } else if (word == "--json") {
       continue;  // the only format; taken so that a line written for Python runs here
     } else if (option != options.end()) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,6 @@ from deploykit_runtimes.results import (
     Result,
     Segmentation,
 )
-from deploykit_runtimes.runner import is_finite
 from deploykit_runtimes.spec import ModelSpec, OutputSpec
 
 __all__ = ["Thresholds", "activate", "decode"]
@@ -155,14 +155,16 @@ def activate(logits: np.ndarray, output: OutputSpec) -> np.ndarray:
     """
     if logits.ndim != 2:
         raise ModelError(f"Wanted class scores [N, C], the graph gave {list(logits.shape)}.")
-    if not is_finite(logits):
+    lowest, highest = np.minimum.reduce(logits, None), np.maximum.reduce(logits, 1, keepdims=True)
+    # NaN is both the lowest and the highest.
+    if not (math.isfinite(lowest) and math.isfinite(np.maximum.reduce(highest, None))):
         raise ModelError(_NOT_FINITE, hint=_NOT_FINITE_HINT)
     if output.layout == "probabilities" or output.activation == "none":
         return logits
     if output.activation == "sigmoid" or logits.shape[1] == 1:
         half: np.ndarray = np.tanh(logits / 2)  # of any size without overflow
         return (half + 1) / 2
-    powers: np.ndarray = logits - np.maximum.reduce(logits, 1, keepdims=True)
+    powers: np.ndarray = logits - highest
     np.exp(powers, out=powers)
     powers /= np.add.reduce(powers, 1, keepdims=True)
     return powers
@@ -192,8 +194,9 @@ def _best(scores: np.ndarray, count: int) -> list[int]:
         return order
     left, best = scores.copy(), []
     for _ in range(min(count, len(scores))):
-        best.append(int(left.argmax()))
-        left[best[-1]] = -np.inf
+        place = int(left.argmax())
+        best.append(place)
+        left[place] = -math.inf
     return best
 
 

@@ -56,6 +56,15 @@ class Geometry:
         (rows, columns), (top, left) = self.inside, self.offset
         return rows.start - top, columns.start - left, rows.stop - top, columns.stop - left
 
+    @cached_property
+    def source(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the visible piece shows, where the region is not resized."""
+        top, left, bottom, right = self.visible
+        return (
+            slice(self.region[0] + top, self.region[0] + bottom),
+            slice(self.region[1] + left, self.region[1] + right),
+        )
+
     def of_image(self) -> Geometry:
         """The geometry of a graph whose coordinates are those of the image already."""
         size = self.image_size

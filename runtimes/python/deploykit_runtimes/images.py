@@ -25,6 +25,8 @@ _DAMAGED = (
     *(MemoryError, struct.error, zlib.error),
 )
 
+_UINT8 = np.dtype(np.uint8)
+
 __all__ = ["ImageSource", "list_images", "open_image", "read_image"]
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
@@ -182,7 +184,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint8:
+    if array.dtype != _UINT8:
         raise InputError(
             f"Wanted a uint8 array with RGB pixels of 0..255, found {array.dtype}.",
             hint="For floats in 0..1: (255 * array).round().astype(np.uint8)",

@@ -24,7 +24,7 @@ __all__ = ["OnnxFile", "read_onnx"]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME = 1, 2, 8
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 2, 8, 13
 _DTYPES = {
     1: "float32",
     2: "uint8",
@@ -54,6 +54,7 @@ class OnnxFile:
         inputs, outputs: Of the graph, without inputs that have a stored value.
         weights: Number of stored values by numpy dtype name.
         nodes: Number of nodes of the main graph.
+        external: Files with weights beside the model, as it names them.
     """
 
     metadata: Mapping[str, str]
@@ -61,6 +62,7 @@ class OnnxFile:
     outputs: tuple[TensorInfo, ...]
     weights: Mapping[str, int]
     nodes: int
+    external: tuple[str, ...] = ()
 
     def spec(self) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
@@ -105,6 +107,7 @@ def _model(view: memoryview) -> OnnxFile:
     outputs: list[TensorInfo] = []
     weights: dict[str, int] = {}
     stored: set[str] = set()
+    external: dict[str, None] = {}  # in their order
     nodes = 0
     graphs = 0
     for number, value in _fields(view):
@@ -117,8 +120,9 @@ def _model(view: memoryview) -> OnnxFile:
                 if part == _GRAPH_NODE:
                     nodes += 1
                 elif part == _GRAPH_INITIALIZER:
-                    name, dtype, count = _initializer(content)
+                    name, dtype, count, location = _initializer(content)
                     stored.add(name)
+                    external.update({location: None} if location else {})
                     weights[dtype] = weights.get(dtype, 0) + count
                 elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
                     (inputs if part == _GRAPH_INPUT else outputs).append(_tensor_info(content))
@@ -130,11 +134,13 @@ def _model(view: memoryview) -> OnnxFile:
         outputs=tuple(outputs),
         weights=weights,
         nodes=nodes,
+        external=tuple(external),
     )
 
 
-def _initializer(value: _Value) -> tuple[str, str, int]:
-    name, dtype, count = "", 0, 1
+def _initializer(value: _Value) -> tuple[str, str, int, str]:
+    """Name, dtype, number of values, and the file that holds them where it is another one."""
+    name, dtype, count, location = "", 0, 1, ""
     for number, content in _fields(value):
         if number == _TENSOR_NAME:
             name = _text(content)
@@ -143,7 +149,11 @@ def _initializer(value: _Value) -> tuple[str, str, int]:
         elif number == _TENSOR_DIMS:
             for n in _numbers(content):
                 count *= n
-    return name, _DTYPES.get(dtype, f"type {dtype}"), count
+        elif number == _TENSOR_EXTERNAL:
+            entry = dict(_fields(content))
+            if _text(entry.get(1, 0)) == "location":
+                location = _text(entry.get(2, 0))
+    return name, _DTYPES.get(dtype, f"type {dtype}"), count, location
 
 
 def _tensor_info(value: _Value) -> TensorInfo:

@@ -21,7 +21,7 @@ from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
 from deploykit_runtimes.preprocess import Preprocessor
 from deploykit_runtimes.results import Result
-from deploykit_runtimes.runner import Placement, Runner
+from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 
@@ -142,15 +142,16 @@ class Predictor:
         keep = self._thresholds(**thresholds)
         limit = self._batch_limit(batch)
         size = None if imgsz is None else self._size(imgsz)
-        several = _several(source)
-        sources = (source,) if several is None else several
+        sources = _several(source)
+        if sources is None:
+            return self._run(self._job(source, size, clock), keep, clock)[0]
         results: list[Any] = [None] * len(sources)
         for start in range(0, len(sources), limit):
             window = range(start, min(start + limit, len(sources)))
             for job in self._jobs(sources, window, size, clock):
                 for place, result in zip(job[0], self._run(job, keep, clock), strict=True):
                     results[place] = result
-        return results[0] if several is None else results
+        return results
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -188,15 +189,19 @@ class Predictor:
             check_size(self._spec, size)
         return size
 
+    def _job(self, source: ImageSource, size: tuple[int, int] | None, clock: _Clock) -> _Job:
+        """Decode one image."""
+        image = self._decode(source)
+        clock.lap("decode")
+        return [0], [image], [self._preprocessor.plan(image, size)]
+
     def _jobs(
         self, sources: Sequence[Any], window: range, size: tuple[int, int] | None, clock: _Clock
     ) -> Iterable[_Job]:
         """Decode the images of a window, and group them by the size of their tensors."""
         jobs: dict[tuple[int, int], _Job] = {}
         for place in window:
-            image = self._decode(sources[place])
-            clock.lap("decode")
-            geometry = self._preprocessor.plan(image, size)
+            _, (image,), (geometry,) = self._job(sources[place], size, clock)
             # A graph that resizes by itself takes the image as it is.
             key = geometry.image_size if self._spec.preprocess.included else geometry.input_size
             places, images, geometries = jobs.setdefault(key, ([], [], []))
@@ -214,7 +219,9 @@ class Predictor:
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
         _, images, geometries = job
-        feeds = {self._spec.input.name: self._tensor(images, geometries)}
+        tensor = self._tensor(images, geometries)
+        feeds = FiniteFeeds() if tensor.dtype != np.float16 else {}  # in which pixels can overflow
+        feeds[self._spec.input.name] = tensor
         if self._spec.output.runtime_thresholds:
             feeds.update((name, np.array(getattr(thresholds, name), np.float32)) for name in THRESHOLD_INPUTS)
         clock.lap("preprocess")

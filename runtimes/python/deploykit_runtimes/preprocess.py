@@ -81,11 +81,11 @@ class Preprocessor:
         gains, biases = self._affine
         if pixels.shape[:2] != geometry.input_size:
             out[...] = self._how.pad_value * gains + biases
-        target = out[:, *geometry.inside]
+            out = out[:, *geometry.inside]
         planes = pixels.transpose(2, 0, 1)
-        target[...] = planes if self._how.color == "rgb" else planes[::-1]
-        target *= gains
-        target += biases
+        out[...] = planes if self._how.color == "rgb" else planes[::-1]
+        out *= gains
+        out += biases
 
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
@@ -95,17 +95,23 @@ class Preprocessor:
         std = np.broadcast_to(how.std, 3).astype(float)[:, None, None]
         if not std.all():
             raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
-        return (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+        gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+        if not (np.isfinite(gains).all() and np.isfinite(biases).all()):
+            raise ModelError(
+                f"The model's pre-processing wants finite numbers, found scale {how.scale}, mean {how.mean}, "
+                f"std {how.std}."
+            )
+        return gains, biases
 
 
 def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:
     """The visible part of the resized region, uint8 [h, w, 3]."""
+    if geometry.resized == geometry.region[2:]:
+        return np.asarray(image)[geometry.source]
     top, left, bottom, right = geometry.visible
     if how.resampler == "opencv":
         pixels = resize_opencv(_region_array(image, geometry), geometry.resized, how.interpolation)
         return pixels[top:bottom, left:right]
-    if geometry.resized == geometry.region[2:]:
-        return _region_array(image, geometry)[top:bottom, left:right]
     region = _region_image(image, geometry)
     if how.interpolation not in _PILLOW_FILTERS:
         raise ModelError(f"The model asks for Pillow's {how.interpolation!r} resize, which does not exist.")

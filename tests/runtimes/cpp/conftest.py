@@ -1,13 +1,19 @@
-"""The C++ runtime, built once for all tests of this folder; they are skipped where it cannot be."""
+"""The C++ runtime, built once for all tests of this folder; they are skipped where it cannot be.
+
+A build stands in a folder that is named by a hash of all it is made of, and is never written to again: a
+library that a process has loaded cannot change under it when another one builds newer sources.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +23,15 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "runtimes" / "cpp"
-# Kept between runs, so that only what changed is compiled.
+VERSION = ROOT / "runtimes" / "python" / "deploykit_runtimes" / "__init__.py"
 FOLDER = ROOT / "build" / "cpp"
+RELEASE = ("-DCMAKE_BUILD_TYPE=Release", "-DDEPLOYKIT_WERROR=ON")
 
 Run = Callable[..., str]
+Build = Callable[..., Path]
+
+_COMPLETE = "complete"  # written last
+_DAY = 24 * 3600
 
 SCORE, PIXELS, STATISTIC = 1e-5, 0.01, 1e-4
 _TOLERANCES = {"score": SCORE, "mean": STATISTIC, "std": STATISTIC, "min": STATISTIC, "max": STATISTIC}
@@ -83,19 +94,51 @@ def ort_library() -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(cmake: str, ort_library: Path, run: Run) -> Iterator[Path]:
+def built(cmake: str, ort_library: Path, run: Run) -> Build:
+    """Build the sources with some options, or find the folder in which that was done before."""
+
+    def make(name: str, *options: str, targets: Sequence[str] = ("all",), compiler: str = "c++") -> Path:
+        options = (*options, "-DDEPLOYKIT_PRECOMPILE=ON")
+        versions = [run([program, "--version"]) for program in (compiler, cmake)]
+        folder = FOLDER / f"{name}-{_digest([*options, *targets, str(ort_library), *versions])}"
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with (FOLDER / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / _COMPLETE).is_file():
+                shutil.rmtree(folder, ignore_errors=True)  # what a killed run left; nobody uses it
+                chosen = [f"-DCMAKE_CXX_COMPILER={compiler}", f"-DONNXRUNTIME_LIBRARY={ort_library}"]
+                run([cmake, "-S", SOURCES, "-B", folder, *chosen, *options])
+                jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
+                run([cmake, "--build", folder, "--parallel", jobs, "--target", *targets])
+                (folder / _COMPLETE).touch()
+                _remove_old(name)
+        return folder
+
+    return make
+
+
+def _digest(parts: Sequence[str]) -> str:
+    """Of the sources, by path and content, and of what else a build depends on."""
+    digest = hashlib.sha256("\0".join(parts).encode())
+    files = sorted(path for path in SOURCES.rglob("*") if path.is_file())
+    for path in (*files, VERSION):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(ROOT)} {len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _remove_old(name: str) -> None:
+    """Builds of other sources, a day after they were made: until then a process may be using them."""
+    for folder in FOLDER.glob(f"{name}-*"):
+        if folder.stat().st_mtime < time.time() - _DAY:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def build(built: Build) -> Path:
     """The build folder: libdeploykit.so, the tests, deploykit-run and the examples."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        options = [
-            "-DCMAKE_BUILD_TYPE=Release",
-            "-DDEPLOYKIT_WERROR=ON",
-            f"-DONNXRUNTIME_LIBRARY={ort_library}",
-        ]
-        run([cmake, "-S", SOURCES, "-B", FOLDER, *options])
-        run([cmake, "--build", FOLDER, "--parallel", "2"])
-    yield FOLDER
+    return built("release", *RELEASE)
 
 
 @pytest.fixture(scope="session")

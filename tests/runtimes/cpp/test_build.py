@@ -1,15 +1,16 @@
-"""ctest, an installed copy, consumer projects, and what the library exports."""
+"""ctest, what the library exports, and that every file compiles without a warning everywhere."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+SOURCES = Path(__file__).parents[3] / "runtimes" / "cpp"
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 
 
 def test_ctest(build: Path, cmake: str, run) -> None:
@@ -19,71 +20,12 @@ def test_ctest(build: Path, cmake: str, run) -> None:
     assert "Skipped" not in printed
 
 
-@pytest.fixture(scope="module")
-def prefix(build: Path, cmake: str, run, tmp_path_factory) -> Path:
-    """An installed copy."""
-    folder = tmp_path_factory.mktemp("prefix")
-    run([cmake, "--install", build, "--prefix", folder])
-    return folder
-
-
-def test_find_package_in_an_installed_copy(
-    prefix: Path, cmake: str, run, golden: Path, tmp_path: Path
-) -> None:
-    """Two translation units include every header, in C++17 and in C++20."""
-    for standard in ("17", "20"):
-        folder = tmp_path / standard
-        source = HERE / "consumers" / "installed"
-        run(
-            [
-                cmake,
-                "-S",
-                source,
-                "-B",
-                folder,
-                f"-DCMAKE_PREFIX_PATH={prefix}",
-                f"-DCMAKE_CXX_STANDARD={standard}",
-            ]
-        )
-        run([cmake, "--build", folder])
-        printed = run([folder / "consumer", golden / "cpp" / "logits.onnx"])
-        assert printed.splitlines() == ['quoted "thing"', "done"]
-
-
-def test_pkg_config(prefix: Path, run, golden: Path, tmp_path: Path) -> None:
-    if shutil.which("pkg-config") is None:
-        pytest.skip("pkg-config is not installed: apt-get install pkg-config")
-    (config,) = prefix.rglob("deploykit.pc")
-    # The prefix of the build is not that of this copy.
-    words = ["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "--libs", "deploykit"]
-    flags = run(words, PKG_CONFIG_PATH=str(config.parent)).split()
-    source = HERE / "consumers" / "installed"
-    library = config.parents[1]
-    files = [source / "main.cpp", source / "other.cpp"]
-    run(
-        [
-            "c++",
-            "-std=c++17",
-            *files,
-            *flags,
-            f"-Wl,-rpath,{library}",
-            "-pthread",
-            "-o",
-            tmp_path / "consumer",
-        ]
-    )
-    run([tmp_path / "consumer", golden / "cpp" / "logits.onnx"])
-
-
-def test_find_package_of_the_python_package(
-    cmake: str, run, golden: Path, ort_library: Path, tmp_path: Path
-) -> None:
-    """The sources become a part of the caller's project, as with add_subdirectory and FetchContent."""
-    place = run([sys.executable, "-m", "deploykit", "cpp", "--cmake-dir"]).strip()
-    options = [f"-Ddeploykit_DIR={place}", "-DCMAKE_BUILD_TYPE=Debug", f"-DONNXRUNTIME_LIBRARY={ort_library}"]
-    run([cmake, "-S", HERE / "consumers" / "sources", "-B", tmp_path, *options])
-    run([cmake, "--build", tmp_path, "--parallel", "2"])
-    assert "done" in run([tmp_path / "consumer", golden / "cpp" / "logits.onnx"])
+def test_a_build_is_never_written_to_again(built, build: Path) -> None:
+    """A process may have loaded its library; the hash in the name of the folder is that of its sources."""
+    library = (build / "libdeploykit.so").resolve()
+    before = (library.stat().st_ino, library.stat().st_mtime_ns)
+    assert built("release", "-DCMAKE_BUILD_TYPE=Release", "-DDEPLOYKIT_WERROR=ON") == build
+    assert (library.stat().st_ino, library.stat().st_mtime_ns) == before
 
 
 def test_symbols_are_versioned_and_nothing_else_is_exported(build: Path, run) -> None:
@@ -95,6 +37,8 @@ def test_symbols_are_versioned_and_nothing_else_is_exported(build: Path, run) ->
     assert any(name == "deploykit_predict@@DEPLOYKIT_1" for name in names)
     foreign = [name for name in names if not re.search(r"deploykit|DEPLOYKIT_1$", name)]
     assert foreign == []
+    unversioned = [name for name in names if not name.endswith("DEPLOYKIT_1")]
+    assert unversioned == []
     hidden = [name for name in names if "deploykit::Engine" in name or "deploykit::ort::" in name]
     assert hidden == []
     needed = run(["readelf", "-d", library])
@@ -102,24 +46,74 @@ def test_symbols_are_versioned_and_nothing_else_is_exported(build: Path, run) ->
     assert "libdeploykit.so.0" in needed
 
 
+def test_every_function_of_the_header_is_exported(build: Path, run) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed: apt-get install binutils")
+    header = (SOURCES / "include" / "deploykit" / "deploykit.h").read_text()
+    declared = set(re.findall(r"DEPLOYKIT_API [\w \*]*?(deploykit_\w+)\(", header))
+    listed = run(["nm", "-D", "--defined-only", build / "libdeploykit.so"])
+    assert len(declared) > 25
+    assert declared == set(re.findall(r" T (deploykit_\w+)", listed))
+
+
+def test_the_sample_of_the_header_is_the_program_that_is_tested() -> None:
+    """ctest builds and runs usage.c; only the name of the model is another one there."""
+    header = (
+        (SOURCES / "include" / "deploykit" / "deploykit.h").read_text().partition("Rules of every call")[0]
+    )
+    sample = [line[2:].split() for line in header.splitlines() if line.startswith(" *   ")]
+    program = " ".join((SOURCES / "tests" / "usage.c").read_text().split()).replace("argv[1]", '"yolo.onnx"')
+    assert len(sample) > 15
+    missing = [
+        line for line in map(" ".join, sample) if line.removeprefix("deploykit_error *") not in program
+    ]
+    assert missing == []
+
+
 def test_every_header_stands_alone(cmake: str, run, tmp_path: Path) -> None:
-    include = HERE.parents[2] / "runtimes" / "cpp" / "include"
+    include = SOURCES / "include"
     headers = sorted((include / "deploykit").iterdir())
     assert len(headers) > 8
     for header in headers:
         source = tmp_path / f"{header.stem}.cpp"
         source.write_text(f"#include <deploykit/{header.name}>\n#include <deploykit/{header.name}>\n")
-        warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-        run(["c++", "-std=c++17", *warnings, "-fsyntax-only", f"-I{include}", source])
+        run(["c++", "-std=c++17", *WARNINGS, "-fsyntax-only", f"-I{include}", source])
+
+
+@pytest.mark.parametrize("standard", ["c++17", "c++20"])
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_no_warnings(compiler: str, standard: str, cmake: str, run, tmp_path: Path) -> None:
+    """Every source: the library's, the tools', the tests', the examples' and the fuzz targets'."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed: apt-get install {compiler.replace('++', '')}")
+    stb = next((p for p in ("/usr/include/stb", "/usr/include") if Path(p, "stb_image.h").exists()), None)
+    with_stb = {"images.cpp", "stb.cpp"}
+    sources = [
+        path
+        for folder in ("src", "tools", "tests", "examples", "fuzz")
+        for path in sorted((SOURCES / folder).glob("*.cpp"))
+        if path.name != "ort_abi_test.cpp" and (stb or not (path.name in with_stb or folder == "examples"))
+    ]
+    assert len(sources) > 40
+    # The standard headers are read once; both compilers take a precompiled one that stands beside it.
+    standard_headers = shutil.copy(SOURCES / "cmake" / "standard.hpp", tmp_path)
+    command = [compiler, f"-std={standard}", *WARNINGS]
+    run([*command, "-x", "c++-header", standard_headers, "-o", f"{standard_headers}.gch"])
+    folders = [f"-I{SOURCES / name}" for name in ("include", "src", "tools", "tests")]
+    command += ["-fsyntax-only", "-include", str(standard_headers), *folders]
+    command += ["-isystem", stb] if stb else []
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda path: run([*command, path]), sources))
 
 
 def test_files_and_examples_stay_short() -> None:
-    folder = HERE.parents[2] / "runtimes" / "cpp"
     sources = [
-        path for suffix in ("*.cpp", "*.hpp", "*.h", "*.c", "CMakeLists.txt") for path in folder.rglob(suffix)
+        path
+        for suffix in ("*.cpp", "*.hpp", "*.h", "*.c", "CMakeLists.txt")
+        for path in SOURCES.rglob(suffix)
     ]
     assert len(sources) > 60
     assert {path.name: n for path in sources if (n := len(path.read_text().splitlines())) > 400} == {}
-    examples = list((folder / "examples").glob("*.cpp"))
+    examples = list((SOURCES / "examples").glob("*.cpp"))
     assert len(examples) == 4
     assert {path.name: n for path in examples if (n := len(path.read_text().splitlines())) > 60} == {}

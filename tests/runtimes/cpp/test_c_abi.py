@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from deploykit_runtimes import load
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.open import open_runner
 
 
 class Image(ctypes.Structure):
@@ -48,9 +50,29 @@ class Options(ctypes.Structure):
         ("gpu", ctypes.c_int),
         ("workers", ctypes.c_int),
         ("cache", ctypes.c_char_p),
+        ("goal", ctypes.c_char_p),
+        ("precision", ctypes.c_char_p),
+        ("cuda_graph", ctypes.c_int),
     )
 
 
+class Feed(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("axes", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+    )
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = (*Feed._fields_[1:],)
+
+
+# The element types, in the order of deploykit.h.
+TYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -62,10 +84,11 @@ class Library:
         texts = ("error_message", "error_problem", "error_hint", "result_json", "version")
         for name in texts:
             getattr(self.c, f"deploykit_{name}").restype = ctypes.c_char_p
-        for name in ("model_open", "predict", "predict_async", "use_onnxruntime"):
+        for name in ("model_open", "predict", "predict_async", "use_onnxruntime", "infer"):
             getattr(self.c, f"deploykit_{name}").restype = ctypes.c_void_p
         self.c.deploykit_predict_defaults.restype = PredictOptions
         self.c.deploykit_result_count.restype = ctypes.c_size_t
+        self.c.deploykit_tensor_count.restype = ctypes.c_size_t
 
     def check(self, error: int | None) -> None:
         if error is not None:
@@ -78,9 +101,11 @@ class Library:
             raised.exit_code = code
             raise raised
 
-    def open(self, path: Path | str, device: str = "cpu", threads: int = 1) -> ctypes.c_void_p:
+    def open(self, path: Path | str, device: str = "cpu", threads: int = 1, **more: Any) -> ctypes.c_void_p:
         model = ctypes.c_void_p()
-        options = Options(ctypes.sizeof(Options), device.encode(), threads, 0, 0, 0, None)
+        options = Options(ctypes.sizeof(Options), device.encode(), threads)
+        for name, value in more.items():
+            setattr(options, name, value.encode() if isinstance(value, str) else value)
         self.check(
             self.c.deploykit_model_open(str(path).encode(), ctypes.byref(options), ctypes.byref(model))
         )
@@ -106,6 +131,27 @@ class Library:
         ]
         self.c.deploykit_results_free(results)
         return answers
+
+    def infer(self, model: ctypes.c_void_p, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        feeds = (Feed * len(arrays))()
+        for feed, (name, array) in zip(feeds, arrays.items(), strict=True):
+            shape = (ctypes.c_int64 * array.ndim)(*array.shape)
+            feed.size, feed.name, feed.type = (
+                ctypes.sizeof(Feed),
+                name.encode(),
+                TYPES.index(str(array.dtype)),
+            )
+            feed.shape, feed.axes, feed.data = shape, array.ndim, array.ctypes.data
+        tensors, found, tensor = ctypes.c_void_p(), {}, Tensor()
+        self.check(self.c.deploykit_infer(model, feeds, ctypes.c_size_t(len(arrays)), ctypes.byref(tensors)))
+        for index in range(self.c.deploykit_tensor_count(tensors)):
+            assert self.c.deploykit_tensor_get(tensors, ctypes.c_size_t(index), ctypes.byref(tensor)) == 1
+            dtype = np.dtype(TYPES[tensor.type])
+            shape = tensor.shape[: tensor.axes]
+            bytes_ = ctypes.string_at(tensor.data, int(np.prod(shape)) * dtype.itemsize)
+            found[tensor.name.decode()] = np.frombuffer(bytes_, dtype).reshape(shape)
+        self.c.deploykit_tensors_free(tensors)
+        return found
 
 
 def view(pixels: np.ndarray) -> Image:
@@ -176,6 +222,107 @@ def test_option_errors_have_pythons_text(
         library.predict(handle, [photos["cat"]], **options)
     library.c.deploykit_model_close(handle)
     assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": -1}, {"goal": "speed"}, {"precision": "fp16"}, {"gpu": -1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_engine_options_are_refused_with_pythons_text(options: dict[str, Any], library, golden) -> None:
+    with pytest.raises(DeploykitError) as wanted:
+        EngineOptions(**options)
+    with pytest.raises(DeploykitError) as found:
+        library.open(golden / "cpp" / "yolo.onnx", **options)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+@pytest.mark.parametrize("options", [{"goal": "throughput"}, {"precision": "auto"}, {"strict": 1}])
+def test_engine_options_change_no_answer(
+    options: dict[str, Any], library, golden: Path, photos, differences
+) -> None:
+    path = golden / "cpp" / "yolo.onnx"
+    plain, chosen = library.open(path), library.open(path, **options)
+    found, wanted = (library.predict(model, [photos["cat"]]) for model in (chosen, plain))
+    assert differences(found, wanted) == []
+    for model in (plain, chosen):
+        library.c.deploykit_model_close(model)
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_device_that_cannot_run_has_pythons_text(device: str, library, golden: Path) -> None:
+    """What is asked for runs, or an error says why not; where there is a GPU both run."""
+    path, outcomes = golden / "cpp" / "yolo.onnx", []
+    for attempt in (
+        lambda: load(path, runtime={"cuda": "ort-cuda", "tensorrt": "ort-trt"}[device]).close(),
+        lambda: library.c.deploykit_model_close(library.open(path, device=device)),
+    ):
+        try:
+            attempt()
+            outcomes.append((0, ""))
+        except DeploykitError as error:
+            outcomes.append((error.exit_code, str(error)))
+    assert outcomes[0] == outcomes[1]
+
+
+def pixels_of(shape: tuple[int, ...], dtype: str = "float32", value: float = 0.5) -> np.ndarray:
+    return np.full(shape, value, dtype)
+
+
+FEEDS = {
+    "none": {},
+    "another name": {"image": pixels_of((1, 3, 64, 64))},
+    "one too many": {"images": pixels_of((1, 3, 64, 64)), "more": pixels_of((1,))},
+    "type": {"images": pixels_of((1, 3, 64, 64), "float64")},
+    "bytes": {"images": pixels_of((1, 3, 64, 64), "uint8", 7)},
+    "axes": {"images": pixels_of((3, 64, 64))},
+    "batch": {"images": pixels_of((2, 3, 64, 64))},
+    "size": {"images": pixels_of((1, 3, 32, 64))},
+    "not finite": {"images": pixels_of((1, 3, 64, 64), value=float("nan"))},
+    "infinite": {"images": pixels_of((1, 3, 64, 64), value=float("-inf"))},
+}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+def test_tensors_that_do_not_fit_are_refused_with_pythons_text(name: str, library, golden: Path) -> None:
+    path = golden / "cpp" / "logits.onnx"
+    with open_runner(path) as runner, pytest.raises(DeploykitError) as wanted:
+        runner.infer(FEEDS[name])
+    model = library.open(path)
+    with pytest.raises(DeploykitError) as found:
+        library.infer(model, FEEDS[name])
+    library.c.deploykit_model_close(model)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+@pytest.mark.parametrize("shape", [(1, 5000, 9, 3), (1, 9, 0, 3), (1, 9, 9, 4)])
+def test_sizes_out_of_range_are_refused_with_pythons_text(shape, library, golden: Path) -> None:
+    path, feeds = golden / "cpp" / "finished_detect.onnx", {"images": pixels_of(shape, "uint8", 1)}
+    with open_runner(path) as runner, pytest.raises(DeploykitError) as wanted:
+        runner.infer(feeds)
+    model = library.open(path)
+    with pytest.raises(DeploykitError) as found:
+        library.infer(model, feeds)
+    library.c.deploykit_model_close(model)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
+@pytest.mark.parametrize("name", ["logits", "finished_thresholds", "half_nhwc"])
+def test_tensors_in_and_out(name: str, library, golden: Path) -> None:
+    path = golden / "cpp" / f"{name}.onnx"
+    with open_runner(path, threads=1) as runner:
+        feeds = {
+            info.name: pixels_of(tuple(n if isinstance(n, int) else 48 for n in info.shape), info.dtype)
+            for info in runner.inputs
+        }
+        wanted = runner.infer(feeds)
+    model = library.open(path)
+    found = library.infer(model, feeds)
+    library.c.deploykit_model_close(model)
+    assert list(found) == list(wanted)
+    for key, array in wanted.items():
+        assert found[key].dtype == array.dtype
+        np.testing.assert_array_equal(found[key], array)
 
 
 HEADS = {

@@ -96,6 +96,39 @@ def test_same_document(
     assert any(entry.get("detections") or entry.get("top") for entry in found["results"])
 
 
+def test_masks_of_the_graph(
+    tool, ort_library, checkpoint_of, pictures, differences, capsys, tmp_path
+) -> None:
+    """A segmentation model that returns masks at the size of the image."""
+    checkpoint, _ = checkpoint_of("yolo11n-seg")
+    options = ExportOptions(output=tmp_path / "model.onnx", **WHOLE, masks=True)
+    export(checkpoint, options)
+    found, wanted = documents(tool, ort_library, capsys, [str(options.output), *map(str, pictures)])
+    assert differences(found["results"], wanted["results"]) == []
+    assert any(entry["detections"] for entry in found["results"])
+
+
+def test_thresholds_of_the_call(
+    tool, ort_library, checkpoint_of, pictures, differences, capsys, tmp_path
+) -> None:
+    checkpoint, _ = checkpoint_of("yolov8n")
+    options = ExportOptions(output=tmp_path / "model.onnx", **WHOLE, runtime_thresholds=True)
+    export(checkpoint, options)
+    arguments = [str(options.output), *map(str, pictures), "--conf", "0.01", "--iou", "0.4"]
+    found, wanted = documents(tool, ort_library, capsys, [*arguments, "--goal", "throughput"])
+    assert differences(found["results"], wanted["results"]) == []
+    assert any(entry["detections"] for entry in found["results"])
+
+
+@pytest.mark.parametrize("name", ["logits", "half_nhwc", "finished_masks", "foreign_plain"])
+def test_placements(name: str, tool, ort_library, golden, pictures, capsys, tmp_path) -> None:
+    """The precision is that of the weights: float32, float16, uint8 and float32."""
+    Image.open(pictures[0]).resize((150, 100)).save(tmp_path / "photo.png")
+    arguments = [str(golden / "cpp" / f"{name}.onnx"), str(tmp_path / "photo.png")]
+    found, wanted = documents(tool, ort_library, capsys, arguments)
+    assert found["placement"] == wanted["placement"]
+
+
 def test_features(tool, ort_library, pictures, differences, capsys, checkpoint_of, tmp_path) -> None:
     checkpoint, _ = checkpoint_of("efficientnet")
     export(checkpoint, ExportOptions(output=tmp_path / "model.onnx", features=True, imgsz=64))

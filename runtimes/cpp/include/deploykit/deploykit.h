@@ -91,8 +91,11 @@ typedef struct {
   int threads;        /* 0: every usable core */
   int strict;         /* 1: refuse a model of which any node runs elsewhere */
   int gpu;
-  int workers;       /* threads for asynchronous calls; 0: one */
-  const char *cache; /* folder for TensorRT engines, or NULL */
+  int workers;           /* threads for asynchronous calls; 0: one */
+  const char *cache;     /* folder for TensorRT engines; NULL: the user's cache folder */
+  const char *goal;      /* "latency" (also where NULL), "throughput" */
+  const char *precision; /* "model" (also where NULL), "auto" */
+  int cuda_graph;        /* 1: record the GPU's work once per shape and replay it */
 } deploykit_options;
 
 /* Start from deploykit_predict_defaults(). */

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deploykit/config.h"
@@ -24,7 +25,12 @@ struct Options {
   bool strict = false;         // refuse a model of which any node runs elsewhere
   int gpu = 0;                 // number of the GPU
   int workers = 1;             // threads that serve asynchronous calls
-  std::string cache{};         // folder for TensorRT engines; empty: compiled anew each time
+  std::string cache{};         // folder for TensorRT engines; empty: the user's cache folder
+  // "latency": one call uses all threads. "throughput": several calls side by side, each with fewer.
+  std::string goal = "latency";
+  // "model": compute in the precision of the file. "auto": TF32 where the GPU is faster with it.
+  std::string precision = "model";
+  bool cuda_graph = false;  // record the GPU's work once per shape and replay it
 
   Options& with_device(std::string value) { return device = std::move(value), *this; }
   Options& with_threads(int value) { return threads = value, *this; }
@@ -32,6 +38,9 @@ struct Options {
   Options& with_gpu(int value) { return gpu = value, *this; }
   Options& with_workers(int value) { return workers = value, *this; }
   Options& with_cache(std::string value) { return cache = std::move(value), *this; }
+  Options& with_goal(std::string value) { return goal = std::move(value), *this; }
+  Options& with_precision(std::string value) { return precision = std::move(value), *this; }
+  Options& with_cuda_graph(bool value = true) { return cuda_graph = value, *this; }
 };
 
 // What to keep of the answers; the model's own defaults where nothing is given.

@@ -1,0 +1,78 @@
+"""Folders for other people's servers: Triton, Ray Serve, KServe, Docker.
+
+    from deploykit.package import package
+
+    package("triton", ["yolo11n.onnx"], "repository", device="gpu", tensorrt=True)
+
+Each kind is one module with a frozen options dataclass and a function that fills an empty folder. The
+folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deploykit_runtimes.errors import OptionError
+
+from deploykit.package.result import PackageResult
+
+__all__ = ["KINDS", "PackageResult", "package"]
+
+KINDS = {
+    "docker": "DockerOptions",
+    "kserve": "KServeOptions",
+    "ray": "RayOptions",
+    "triton": "TritonOptions",
+}
+"""Each kind, and the name of its options in ``deploykit.package.KIND``."""
+
+
+def package(
+    kind: str,
+    models: str | Path | Iterable[str | Path],
+    output: str | Path,
+    *,
+    force: bool = False,
+    **settings: Any,
+) -> PackageResult:
+    """Write a folder that another server takes as it is.
+
+    Args:
+        kind: ``triton``, ``ray``, ``kserve`` or ``docker``.
+        models: .onnx files, or folders of ``deploykit build``; ``NAME=PATH`` gives one another name.
+        output: The folder to write; it must not exist yet, or be empty.
+        force: Replace a folder that an earlier call wrote.
+        settings: The fields of the kind's options, for instance ``TritonOptions``.
+
+    Raises:
+        OptionError: no such kind or option, a name that the server does not take, or the folder exists.
+        ModelError: a model cannot be read.
+    """
+    from dataclasses import fields
+
+    from deploykit_runtimes.arguments import suggestion
+
+    from deploykit.package.folder import new_folder
+    from deploykit.package.models import read_models
+
+    if kind not in KINDS:
+        raise OptionError(
+            f"A package is one of {', '.join(KINDS)}, found {kind!r}.",
+            hint=suggestion(str(kind), tuple(KINDS)),
+        )
+    module = import_module(f"deploykit.package.{kind}")
+    options_type = getattr(module, KINDS[kind])
+    known = [field.name for field in fields(options_type)]
+    for name in settings:
+        if name not in known:
+            hint = suggestion(name, known) or f"Its options are {', '.join(known)}."
+            raise OptionError(f"package({kind!r}) has no option {name!r}.", hint=hint)
+    options = options_type(**settings)
+    packaged = read_models(models)
+    with new_folder(output, kind=kind, models=packaged, force=force) as folder:
+        told = module.write(folder, packaged, options)
+        files = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+    return PackageResult(kind=kind, path=Path(output), files=files, **told)

@@ -1,0 +1,160 @@
+"""A folder to build a container image from: ``deploykit serve`` with the models inside."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from deploykit_runtimes import __version__
+from deploykit_runtimes.errors import OptionError
+
+from deploykit.package.folder import write_text
+from deploykit.package.models import PackagedModel, copy_model
+from deploykit.package.yaml import to_yaml
+
+__all__ = ["USER_ID", "DockerOptions", "write"]
+
+USER_ID = 10001
+"""A number, so that Kubernetes can check that it is not root."""
+
+_READY = (
+    "import os, urllib.request as r; "
+    "r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/v2/health/ready', timeout=2)"
+)
+_EXTRAS = {"cpu": ("serve,cpu", ""), "cuda": ("serve,gpu", ' "onnxruntime-gpu[cuda,cudnn]"')}
+_RUNTIMES = {"cpu": "ort-cpu", "cuda": "ort-cuda"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerOptions:
+    """What the image holds.
+
+    Attributes:
+        device: ``cpu``, ``cuda``, or a file for ``each``.
+        python: Version of the base image.
+        port, grpc_port: Where the server listens inside; Compose publishes them on the loopback.
+        wheel: A wheel of deploykit to install instead of the one in the package index.
+    """
+
+    device: Literal["cpu", "cuda", "each"] = "each"
+    python: str = "3.12"
+    port: int = 8000
+    grpc_port: int = 8001
+    wheel: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda", "each"):
+            raise OptionError(f"--device is cpu, cuda or each, found {self.device!r}.")
+        if self.python not in ("3.11", "3.12", "3.13", "3.14"):
+            raise OptionError(f"--python is 3.11, 3.12, 3.13 or 3.14, found {self.python!r}.")
+        ports = (self.port, self.grpc_port)
+        if not all(1024 <= port <= 65535 for port in ports) or self.port == self.grpc_port:
+            raise OptionError(f"Wanted two ports from 1024 to 65535, found {self.port} and {self.grpc_port}.")
+
+        if self.wheel and not re.fullmatch(r"deploykit-[\w.+!-]+\.whl", Path(self.wheel).name):
+            raise OptionError(f"--wheel wants a wheel of deploykit, found {self.wheel}.")
+        if self.wheel and not Path(self.wheel).is_file():
+            raise OptionError(f"--wheel {self.wheel} does not exist.")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "cuda") if self.device == "each" else (self.device,)
+
+
+def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions) -> dict[str, Any]:
+    """Fill a build context; what to tell of it."""
+    files = {model.name: _copy(model, folder) for model in models}
+    for device in options.devices:
+        write_text(folder / _dockerfile(device, options), _text(device, list(files.values()), options))
+    if options.wheel:
+        (folder / "wheels").mkdir()
+        shutil.copyfile(options.wheel, folder / "wheels" / Path(options.wheel).name)
+    write_text(folder / ".dockerignore", "*\n!models\n!wheels\n")
+    write_text(folder / "compose.yaml", _compose(options))
+    builds = tuple(
+        f"docker build -t deploykit-models:{device} -f {{path}}/{_dockerfile(device, options)} {{path}}"
+        for device in options.devices
+    )
+    return {
+        "models": {name: {"file": file} for name, file in files.items()},
+        "notes": () if options.wheel else (f"the image installs deploykit {__version__} from the index",),
+        "next": (*builds, "docker compose -f {path}/compose.yaml up --build"),
+    }
+
+
+def _copy(model: PackagedModel, folder: Path) -> str:
+    """Where the model lies in the context; one with files beside it gets a folder of its own."""
+    place = f"models/{model.name}/{model.name}.onnx" if model.external else f"models/{model.name}.onnx"
+    copy_model(model, folder / place)
+    return place
+
+
+def _dockerfile(device: str, options: DockerOptions) -> str:
+    return "Dockerfile" if device == options.devices[0] else f"Dockerfile.{device}"
+
+
+def _text(device: str, files: Sequence[str], options: DockerOptions) -> str:
+    extras, libraries = _EXTRAS[device]
+    command = ", ".join(f'"/{file}"' for file in files)
+    source = f"=={__version__}"
+    wheel = ""
+    if options.wheel:
+        source = f" @ file:///wheels/{quote(Path(options.wheel).name)}"
+        wheel = "COPY wheels /wheels\n"
+    healthcheck = f'CMD ["python", "-c", "{_READY}"]'
+    return f"""\
+# deploykit serve on {"the CPU" if device == "cpu" else "NVIDIA GPUs; start it with --gpus all"}.
+FROM python:{options.python}-slim
+
+{wheel}RUN pip install --no-cache-dir "deploykit[{extras}]{source}"{libraries} \\
+ && useradd --uid {USER_ID} --create-home --shell /usr/sbin/nologin deploykit
+
+COPY models /models
+
+ENV PYTHONUNBUFFERED=1 \\
+    PORT={options.port}
+USER {USER_ID}
+EXPOSE {options.port} {options.grpc_port}
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=300s --retries=3 \\
+  {healthcheck}
+
+# The exec form: deploykit is process 1 and gets the signals, so that it drains before it ends.
+ENTRYPOINT ["deploykit", "serve", "--host", "0.0.0.0", "--port", "{options.port}", \
+"--grpc-port", "{options.grpc_port}", "--runtime", "{_RUNTIMES[device]}"]
+CMD [{command}]
+"""
+
+
+def _compose(options: DockerOptions) -> str:
+    services = {f"deploykit-{device}": _service(device, options) for device in options.devices}
+    return to_yaml(
+        {"services": services},
+        comment="docker compose up --build\nPorts are published on the loopback only; put a proxy before.",
+    )
+
+
+def _service(device: str, options: DockerOptions) -> dict[str, Any]:
+    ports = (options.port, options.grpc_port)
+    service: dict[str, Any] = {
+        "build": {"context": ".", "dockerfile": _dockerfile(device, options)},
+        "image": f"deploykit-models:{device}",
+        "ports": [f"127.0.0.1:{port}:{port}" for port in ports],
+        "restart": "unless-stopped",
+        "stop_grace_period": "40s",
+        "read_only": True,
+        "tmpfs": ["/tmp", f"/home/deploykit:uid={USER_ID}"],  # noqa: S108 - inside the container
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+    }
+    if device == "cuda":
+        gpus = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+        service["deploy"] = {"resources": {"reservations": {"devices": [gpus]}}}
+        if len(options.devices) > 1:  # both would want the same ports
+            service["profiles"] = ["cuda"]
+    return service

@@ -1,0 +1,185 @@
+"""The models of a package: their names, their contract, and whether requests can share a batch."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, model_file, read_model
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.trt.profiles import Profile, default_profile
+
+__all__ = ["PackagedModel", "check_max_batch", "copy_model", "dns_label", "dns_labels", "read_models"]
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+_LONGEST_LABEL = 53
+"""Of a DNS label's 63 characters KServe keeps the rest for its suffixes (``-predictor``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedModel:
+    """A model file and what a server must know of it.
+
+    Attributes:
+        name: What clients ask for.
+        path: The .onnx file.
+        inputs, outputs: Of the graph; dynamic axes by name.
+        external: Files with weights beside the model, relative to its folder.
+    """
+
+    name: str
+    path: Path
+    spec: ModelSpec
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    external: tuple[str, ...] = ()
+
+    @property
+    def profile(self) -> Profile:
+        """Smallest, best and largest shape of each input, as ``deploykit build`` takes them by default."""
+        return default_profile(self.spec, self.inputs)
+
+    @property
+    def max_batch(self) -> int:
+        """Most images of one run; 0 where requests cannot share a batch.
+
+        That takes a free first axis of every input and output, and a batch of any size from 1 on. The
+        largest declared batch is cut down as ``deploykit build`` does, to what a GPU can reserve.
+        """
+        batch = self.spec.input.dynamic.get("batch")
+        tensors = (*self.inputs, *self.outputs)
+        free = all(info.shape and isinstance(info.shape[0], str) for info in tensors)
+        if batch is None or not free or (batch.min, batch.step) != (1, 1):
+            return 0
+        if self.spec.output.layout == "end2end_flat":  # its first axis counts boxes
+            return 0
+        return self.profile[self.spec.input.name].max[0]
+
+
+def read_models(models: str | Path | Iterable[str | Path]) -> tuple[PackagedModel, ...]:
+    """Read the contract of each model, without an engine.
+
+    Args:
+        models: .onnx files or built folders; ``NAME=PATH`` where the name shall not be the file's.
+
+    Raises:
+        OptionError: none is given, or a name is malformed or comes twice.
+        ModelError: a file is missing or damaged, an engine, or takes something else than images.
+    """
+    several = [models] if isinstance(models, str | Path) else list(models)
+    if not several:
+        raise OptionError("Wanted at least one model, found none.")
+    packaged = tuple(_read(model) for model in several)
+    _refuse_twice([model.name for model in packaged], "models are named", "Name them: NAME=PATH")
+    return packaged
+
+
+def dns_label(name: str) -> str:
+    """A name of Kubernetes (RFC 1123 label) from a model's: lower case, the rest of the signs a dash.
+
+    Raises:
+        OptionError: nothing is left of it.
+    """
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_LONGEST_LABEL].strip("-")
+    if not label:
+        raise OptionError(
+            f"Kubernetes takes names of a-z, 0-9 and -, found {name!r}.", hint="Name the model: NAME=PATH"
+        )
+    # Services are the stricter ones (RFC 1035): they start with a letter.
+    return label if label[0].isalpha() else f"m-{label}"[:_LONGEST_LABEL].rstrip("-")
+
+
+def dns_labels(models: Sequence[PackagedModel]) -> tuple[str, ...]:
+    """The label of each model.
+
+    Raises:
+        OptionError: two models would get the same one.
+    """
+    labels = [dns_label(model.name) for model in models]
+    _refuse_twice(labels, "models are named, in Kubernetes' letters,", "Name them apart: NAME=PATH")
+    return tuple(labels)
+
+
+def check_max_batch(model: PackagedModel, wanted: int | None) -> int:
+    """The largest batch of a model, cut down to what is wanted.
+
+    Raises:
+        OptionError: the model's batch does not go so far.
+    """
+    if wanted is None or model.max_batch == 0:
+        return model.max_batch
+    allowed = model.spec.input.dynamic["batch"]
+    if wanted not in allowed:
+        raise OptionError(f"--max-batch {wanted}: {model.name} takes batches of {allowed}.")
+    return wanted
+
+
+def copy_model(model: PackagedModel, target: Path) -> None:
+    """Copy the file, and what it keeps beside it, to ``target`` and its folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model.path, target)
+    for name in model.external:
+        beside = target.parent / name
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.path.parent / name, beside)
+
+
+def _read(model: str | Path) -> PackagedModel:
+    name, path = _named(model)
+    file = model_file(path)
+    if file.suffix in ENGINE_SUFFIXES:
+        raise ModelError(
+            f"{file} is an engine, which runs on the machine it was built for.",
+            hint="Give the .onnx file; the server builds its own engine.",
+        )
+    outside = read_model(file)
+    return PackagedModel(
+        name=_checked(name or file.stem, file),
+        path=file,
+        spec=outside.spec(),
+        inputs=outside.inputs,
+        outputs=outside.outputs,
+        external=tuple(_beside(file, location) for location in outside.external),
+    )
+
+
+def _named(model: str | Path) -> tuple[str, Path]:
+    """``NAME=PATH`` in two; a file of which the name holds ``=`` is just a path."""
+    if not isinstance(model, str | Path):
+        raise ModelError(f"A model is given by its path, found {model!r}.")
+    text = str(model)
+    name, sign, path = text.partition("=")
+    if not sign or Path(text).exists() or "/" in name:
+        return "", Path(text)
+    return _checked(name, Path(path)), Path(path)
+
+
+def _checked(name: str, file: Path) -> str:
+    if _NAME.fullmatch(name):
+        return name
+    better = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:128].strip("._-") or "model"
+    raise OptionError(
+        f"A model's name has up to 128 letters, digits, dots, dashes or underscores, found {name!r}.",
+        hint=f"Name it, for instance: {better}={file}",
+    )
+
+
+def _beside(file: Path, location: str) -> str:
+    """A file of weights beside the model, refused where it lies elsewhere."""
+    relative = PurePosixPath(location)
+    if not location or relative.is_absolute() or ".." in relative.parts:
+        raise ModelError(f"{file} keeps weights outside of its folder, in {location!r}.")
+    if not (file.parent / relative).is_file():
+        raise ModelError(f"{file} keeps weights in {location!r}, which is not beside it.")
+    return str(relative)
+
+
+def _refuse_twice(names: Sequence[str], what: str, hint: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"{names.count(name)} {what} {name!r}.", hint=hint)

@@ -1,0 +1,183 @@
+"""A Ray Serve application: one application per model, with batching and autoscaling.
+
+The file ``serve.yaml`` has the fields of Ray's ServeDeploySchema
+(https://docs.ray.io/en/latest/serve/production-guide/config.html).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit_runtimes import __version__
+from deploykit_runtimes.errors import OptionError
+
+from deploykit.package.folder import write_text
+from deploykit.package.models import PackagedModel, check_max_batch, copy_model
+from deploykit.package.yaml import to_yaml
+
+__all__ = ["RayOptions", "serve_config", "write"]
+
+_OLDEST_RAY = "2.40"
+_APP = '''\
+"""The application that serve.yaml names: `serve run --working-dir . serve.yaml` in this folder."""
+
+from deploykit.package.ray_app import build_app as app
+
+__all__ = ["app"]
+'''
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """How the cluster runs the models.
+
+    Attributes:
+        max_batch: Most images of one run; None: the declared batch, at most what ``deploykit build`` takes.
+        max_delay_ms: How long the first request waits for others to share its batch.
+        queue: Requests that may wait in each proxy; further ones are answered 503 at once.
+        device: ``cpu``, or ``cuda`` for one NVIDIA GPU per replica.
+        cpus: CPUs of a replica; the engine uses as many threads.
+        min_replicas, max_replicas: Bounds of the autoscaler.
+        resubmit: Send requests again that a replica took with it when it died; one hop more for all.
+        host, port: Where the proxies listen.
+    """
+
+    max_batch: int | None = None
+    max_delay_ms: float = 2.0
+    queue: int = 256
+    device: Literal["cpu", "cuda"] = "cpu"
+    cpus: float = 1.0
+    min_replicas: int = 1
+    max_replicas: int = 4
+    resubmit: bool = True
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise OptionError(f"--device is cpu or cuda, found {self.device!r}.")
+        if not 1 <= self.min_replicas <= self.max_replicas:
+            raise OptionError(
+                "Wanted 1 <= min_replicas <= max_replicas, found "
+                f"{self.min_replicas} and {self.max_replicas}."
+            )
+        if self.queue < 1 or not 0 <= self.max_delay_ms <= 60_000 or not 0 < self.cpus <= 1024:
+            raise OptionError(
+                "Wanted a queue of at least 1, a delay of 0 to 60000 ms and 0 < cpus <= 1024; found "
+                f"{self.queue}, {self.max_delay_ms} and {self.cpus}."
+            )
+        if not self.host or not 1 <= self.port <= 65535:
+            raise OptionError(f"Wanted a host and a port from 1 to 65535, found {self.host!r}, {self.port}.")
+
+
+def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
+    """Fill a working directory of Ray; what to tell of it.
+
+    Raises:
+        OptionError: ``max_batch`` is not in a model's range.
+    """
+    for model in models:
+        copy_model(model, folder / _place(model))
+    write_text(folder / "app.py", _APP)
+    write_text(folder / "requirements.txt", _requirements(options))
+    comment = "serve run --working-dir . serve.yaml\nFor `serve deploy`, upload the folder as a zip and name"
+    comment += " it: runtime_env: {working_dir: s3://...}"
+    write_text(folder / "serve.yaml", to_yaml(serve_config(models, options), comment=comment))
+    loopback = options.host.startswith("127.") or options.host in ("localhost", "::1")
+    return {
+        "models": {
+            model.name: {
+                "file": _place(model),
+                "max_batch": check_max_batch(model, options.max_batch),
+                "url_path": f"{_route(model)}/infer",
+            }
+            for model in models
+        },
+        "notes": ("the proxies listen on the loopback only; other machines need --host",) if loopback else (),
+        "next": (
+            "pip install -r {path}/requirements.txt",
+            "(cd {path} && serve run --working-dir . serve.yaml)",
+        ),
+    }
+
+
+def serve_config(models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
+    """What Ray deploys: proxies on every node with replicas, and an application per model."""
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": options.host, "port": options.port, "request_timeout_s": 60},
+        "applications": [_application(model, options) for model in models],
+    }
+
+
+def _application(model: PackagedModel, options: RayOptions) -> dict[str, Any]:
+    batch = max(1, check_max_batch(model, options.max_batch))
+    resources: dict[str, Any] = {"num_cpus": options.cpus}
+    if options.device == "cuda":
+        resources["num_gpus"] = 1
+    return {
+        "name": model.name,
+        "route_prefix": _route(model),
+        "import_path": "app:app",
+        "args": {
+            "name": model.name,
+            "path": _place(model),
+            "route_prefix": _route(model),
+            "runtime": "ort-cuda" if options.device == "cuda" else "ort-cpu",
+            "threads": math.ceil(options.cpus),
+            "resubmit": options.resubmit,
+        },
+        "deployments": [
+            *([_front(options)] if options.resubmit else []),
+            {
+                "name": "Model",
+                # One batch runs while the next one fills.
+                "max_ongoing_requests": 2 * batch,
+                "max_queued_requests": options.queue,
+                "user_config": {"max_batch": batch, "max_delay_ms": options.max_delay_ms},
+                "autoscaling_config": _autoscaling(options.min_replicas, options, target=batch),
+                "health_check_period_s": 5,
+                "health_check_timeout_s": 15,
+                "graceful_shutdown_wait_loop_s": 1,
+                "graceful_shutdown_timeout_s": 40,
+                "ray_actor_options": resources,
+            },
+        ],
+    }
+
+
+def _front(options: RayOptions) -> dict[str, Any]:
+    """It waits more than it works: the models have the queue that counts."""
+    return {
+        "name": "Front",
+        "max_ongoing_requests": 1000,
+        "autoscaling_config": _autoscaling(1, options, target=100),
+        "ray_actor_options": {"num_cpus": 0.1},
+    }
+
+
+def _autoscaling(least: int, options: RayOptions, *, target: int) -> dict[str, Any]:
+    return {
+        "min_replicas": least,
+        "max_replicas": options.max_replicas,
+        "target_ongoing_requests": target,
+        "upscale_delay_s": 5,
+        "downscale_delay_s": 120,
+    }
+
+
+def _place(model: PackagedModel) -> str:
+    return f"models/{model.name}/{model.name}.onnx" if model.external else f"models/{model.name}.onnx"
+
+
+def _route(model: PackagedModel) -> str:
+    return f"/v2/models/{model.name}"
+
+
+def _requirements(options: RayOptions) -> str:
+    engine = "gpu" if options.device == "cuda" else "cpu"
+    return f"deploykit[{engine}]=={__version__}\nray[serve]>={_OLDEST_RAY}\npython-multipart>=0.0.9\n"

@@ -1,0 +1,253 @@
+"""A model repository for NVIDIA Triton: one folder per model, run by its ONNX Runtime backend.
+
+The configuration is the message ``ModelConfig`` of
+https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto; what the backend
+makes of it is in https://github.com/triton-inference-server/onnxruntime_backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.trt.profiles import ShapeRange, as_text
+
+from deploykit.package.folder import write_text
+from deploykit.package.models import PackagedModel, check_max_batch, copy_model
+from deploykit.package.pbtxt import Constant, Field, Message, to_pbtxt
+
+__all__ = ["TritonOptions", "model_config", "write"]
+
+_DATATYPES = {
+    "bool": "TYPE_BOOL",
+    "uint8": "TYPE_UINT8",
+    "uint16": "TYPE_UINT16",
+    "uint32": "TYPE_UINT32",
+    "uint64": "TYPE_UINT64",
+    "int8": "TYPE_INT8",
+    "int16": "TYPE_INT16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float16": "TYPE_FP16",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+    "string": "TYPE_STRING",
+    "bfloat16": "TYPE_BF16",
+}
+_LABELS = "labels.txt"
+_WORKSPACE = 1 << 30
+_SMALLEST_PREFERRED = 4
+_ENGINE_CACHE = "/tmp/deploykit-engines"  # noqa: S108 - inside the server's container
+
+
+@dataclass(frozen=True, kw_only=True)
+class TritonOptions:
+    """How Triton runs the models.
+
+    Attributes:
+        max_batch: Most images of one run; None: the declared batch, at most what ``deploykit build`` takes.
+        max_delay_ms: How long the first request waits for others to share its batch.
+        queue: Requests that may wait; further ones are refused at once. 0: any number.
+        device: ``auto`` takes a GPU where there is one.
+        instances: Copies of each model, per GPU.
+        tensorrt: Run through TensorRT, with the declared range as its optimisation profile.
+        precision: What TensorRT may compute FP32 layers in.
+        warmup: Run each model once with zeros before it is ready.
+    """
+
+    max_batch: int | None = None
+    max_delay_ms: float = 2.0
+    queue: int = 256
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    instances: int = 1
+    tensorrt: bool = False
+    precision: Literal["fp32", "fp16"] = "fp32"
+    warmup: bool = True
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "gpu"):
+            raise OptionError(f"--device is auto, cpu or gpu, found {self.device!r}.")
+        if self.precision not in ("fp32", "fp16"):
+            raise OptionError(f"--precision is fp32 or fp16, found {self.precision!r}.")
+        if self.tensorrt and self.device == "cpu":
+            raise OptionError("TensorRT runs on GPUs, found --device cpu.", hint="Leave out one of the two.")
+        if self.precision == "fp16" and not self.tensorrt:
+            raise OptionError("--precision fp16 is TensorRT's.", hint="Add --tensorrt.")
+        if self.instances < 1 or self.queue < 0 or not 0 <= self.max_delay_ms <= 60_000:
+            raise OptionError(
+                "Wanted at least one instance, a queue of 0 or more, and a delay of 0 to 60000 ms; found "
+                f"{self.instances}, {self.queue} and {self.max_delay_ms}."
+            )
+
+
+def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions) -> dict[str, Any]:
+    """Fill a model repository; what to tell of it.
+
+    Raises:
+        OptionError: an option does not fit a model.
+        ModelError: a model has an input or output that Triton cannot take.
+    """
+    notes = []
+    for model in models:
+        place = folder / model.name
+        copy_model(model, place / "1" / "model.onnx")
+        write_text(place / "config.pbtxt", to_pbtxt(model_config(model, options)))
+        if model.spec.classes:
+            write_text(place / _LABELS, "".join(f"{_one_line(name)}\n" for name in model.spec.classes))
+        if check_max_batch(model, options.max_batch) == 0:
+            notes.append(f"{model.name}: no batching, as its batch is not free from 1 on")
+    if options.tensorrt:
+        notes.append("TensorRT profiles need Triton 24.05 or later; the first start builds the engines")
+    return {
+        "models": {model.name: _facts(model, options) for model in models},
+        "notes": tuple(notes),
+        "next": (
+            "docker run --rm -p 127.0.0.1:8000-8002:8000-8002 -v $(realpath {path}):/models "
+            "nvcr.io/nvidia/tritonserver:TAG-py3 tritonserver --model-repository=/models",
+        ),
+    }
+
+
+def model_config(model: PackagedModel, options: TritonOptions) -> Message:
+    """The configuration of one model.
+
+    Raises:
+        OptionError: ``max_batch`` is not in the model's range.
+        ModelError: an input or output has no axes, or a type without a counterpart.
+    """
+    limit = check_max_batch(model, options.max_batch)
+    batching: Message = [("dynamic_batching", _dynamic_batching(limit, options))] if limit > 1 else []
+    return [
+        ("name", model.name),
+        ("platform", "onnxruntime_onnx"),
+        ("backend", "onnxruntime"),
+        ("max_batch_size", limit),
+        *[("input", _tensor(info, model, batched=limit > 0)) for info in model.inputs],
+        *[("output", _output(info, model, batched=limit > 0)) for info in model.outputs],
+        *batching,
+        ("instance_group", _instance_group(options)),
+        *([("optimization", _tensorrt(model, limit, options))] if options.tensorrt else []),
+        *(_warmups(model, limit) if options.warmup else []),
+    ]
+
+
+def _tensor(info: TensorInfo, model: PackagedModel, *, batched: bool) -> Message:
+    """Name, type and axes; Triton adds the batch where there is one, and takes no scalars."""
+    if info.dtype not in _DATATYPES:
+        raise ModelError(f"Triton has no type for {info} of {model.path}.")
+    if not info.shape:
+        raise ModelError(
+            f"Triton takes no scalars, found {info} in {model.path}.",
+            hint="Export without --runtime-thresholds: the thresholds are then fixed in the graph.",
+        )
+    dims = _dims(info, batched=batched)
+    # One number per image, such as the count of its boxes.
+    shape: Message = [("dims", dims)] if dims else [("dims", (1,)), ("reshape", [("shape", ())])]
+    return [("name", info.name), ("data_type", Constant(_DATATYPES[info.dtype])), *shape]
+
+
+def _output(info: TensorInfo, model: PackagedModel, *, batched: bool) -> Message:
+    fields = _tensor(info, model, batched=batched)
+    scores = model.spec.output.layout in ("logits", "probabilities") and info.name in model.spec.output.names
+    if scores and model.spec.classes:  # for the classification extension: index = class
+        return [*fields, ("label_filename", _LABELS)]
+    return fields
+
+
+def _dims(info: TensorInfo, *, batched: bool) -> tuple[int, ...]:
+    dims = tuple(n if isinstance(n, int) else -1 for n in info.shape)
+    return dims[1:] if batched else dims
+
+
+def _dynamic_batching(limit: int, options: TritonOptions) -> Message:
+    waiting: Message = []
+    if options.queue:
+        waiting = [("default_queue_policy", [("max_queue_size", options.queue)])]
+    return [
+        ("preferred_batch_size", _preferred(limit)),
+        ("max_queue_delay_microseconds", round(options.max_delay_ms * 1000)),
+        *waiting,
+    ]
+
+
+def _preferred(limit: int) -> tuple[int, ...]:
+    """Powers of two, and the largest batch: a batch of these leaves at once."""
+    powers = [1 << n for n in range(limit.bit_length()) if _SMALLEST_PREFERRED <= 1 << n < limit]
+    return (*powers, limit)
+
+
+def _instance_group(options: TritonOptions) -> Message:
+    device = "gpu" if options.tensorrt else options.device
+    return [("count", options.instances), ("kind", Constant(f"KIND_{device.upper()}"))]
+
+
+def _tensorrt(model: PackagedModel, limit: int, options: TritonOptions) -> Message:
+    parameters = {
+        "precision_mode": options.precision.upper(),
+        "max_workspace_size_bytes": str(_WORKSPACE),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": f"{_ENGINE_CACHE}/{model.name}",
+        **_profile(model, limit),
+    }
+    accelerator: Message = [
+        ("name", "tensorrt"),
+        *[("parameters", [("key", key), ("value", value)]) for key, value in parameters.items()],
+    ]
+    return [("execution_accelerators", [("gpu_execution_accelerator", accelerator)])]
+
+
+def _profile(model: PackagedModel, limit: int) -> dict[str, str]:
+    """Shapes as ``name:1x3x224x224,...``; none where every shape is fixed."""
+    shapes = {name: _within(shape, limit) for name, shape in model.profile.items()}
+    if all(shape.min == shape.max for shape in shapes.values()):
+        return {}
+    return {
+        f"trt_profile_{end}_shapes": ",".join(
+            f"{name}:{as_text(getattr(shape, end))}" for name, shape in shapes.items()
+        )
+        for end in ("min", "opt", "max")
+    }
+
+
+def _within(shape: ShapeRange, limit: int) -> ShapeRange:
+    """The range with the largest batch that Triton makes, which is also the best one."""
+    if limit == 0:
+        return shape
+    return ShapeRange(min=shape.min, opt=(limit, *shape.opt[1:]), max=(limit, *shape.max[1:]))
+
+
+def _warmups(model: PackagedModel, limit: int) -> Message:
+    """Zeros in the model's own size: alone, and in the largest batch."""
+    batches = sorted({1, limit}) if limit else [0]
+    return [("model_warmup", _warmup(model, batch, batched=limit > 0)) for batch in batches]
+
+
+def _warmup(model: PackagedModel, batch: int, *, batched: bool) -> Message:
+    inputs: list[Field] = []
+    for info in model.inputs:
+        own = model.profile[info.name].opt
+        content: Message = [
+            ("data_type", Constant(_DATATYPES[info.dtype])),
+            ("dims", own[1:] if batched else own),
+            ("zero_data", True),
+        ]
+        inputs.append(("inputs", [("key", info.name), ("value", content)]))
+    name = f"zeros in a batch of {batch}" if batched else "zeros"
+    return [("name", name), *([("batch_size", batch)] if batched else []), *inputs]
+
+
+def _facts(model: PackagedModel, options: TritonOptions) -> dict[str, Any]:
+    return {
+        "file": f"{model.name}/1/model.onnx",
+        "max_batch": check_max_batch(model, options.max_batch),
+        "inputs": [str(info) for info in model.inputs],
+        "outputs": [str(info) for info in model.outputs],
+    }
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())

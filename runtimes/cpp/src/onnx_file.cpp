@@ -1,0 +1,231 @@
+#include "onnx_file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include "deploykit/error.hpp"
+#include "foreign.hpp"
+#include "session_info.hpp"
+
+namespace deploykit {
+namespace {
+
+enum ModelField : std::uint64_t { kGraph = 7, kMetadata = 14 };
+enum GraphField : std::uint64_t { kInitializer = 5, kInput = 11, kOutput = 12 };
+enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8 };
+constexpr int kBfloat16 = 16;
+constexpr const char* kNoModel = "it is not encoded as one";
+constexpr const char* kCut = "it ends in the middle";
+
+std::uint64_t read_varint(std::string_view message, std::size_t& position) {
+  std::uint64_t value = 0;
+  for (int shift = 0; shift < 64; shift += 7) {
+    if (position >= message.size()) throw std::invalid_argument(kCut);
+    const auto byte = static_cast<std::uint8_t>(message[position++]);
+    value |= std::uint64_t{byte & 0x7FU} << shift;
+    if (byte < 0x80) return value;
+  }
+  throw std::invalid_argument(kNoModel);
+}
+
+// A field of a message: a number, or the bytes of a text or of another message.
+struct Field {
+  std::uint64_t number = 0;
+  std::uint64_t value = 0;
+  std::string_view bytes{};
+  bool is_number = false;
+
+  std::string_view message() const {
+    if (is_number) throw std::invalid_argument("a number stands where a message belongs");
+    return bytes;
+  }
+};
+
+template <class Visit>
+void each_field(std::string_view message, Visit visit) {
+  for (std::size_t position = 0; position < message.size();) {
+    const std::uint64_t key = read_varint(message, position);
+    Field field;
+    field.number = key >> 3;
+    switch (key & 7) {
+      case 0:
+        field.is_number = true;
+        field.value = read_varint(message, position);
+        visit(field);
+        break;
+      case 2: {
+        const std::uint64_t length = read_varint(message, position);
+        if (field.number == 0 || length > message.size() - position) throw std::invalid_argument(kCut);
+        field.bytes = message.substr(position, static_cast<std::size_t>(length));
+        visit(field);
+        position += static_cast<std::size_t>(length);
+        break;
+      }
+      case 1: position += 8; break;
+      case 5: position += 4; break;
+      default: throw std::invalid_argument(kNoModel);
+    }
+  }
+}
+
+std::string type_name(std::uint64_t type) {
+  if (type == kBfloat16) return "bfloat16";
+  const DType known = type < kBfloat16 ? dtype_of(static_cast<int>(type)) : DType::other;
+  return known == DType::other ? "type " + std::to_string(type) : to_string(known);
+}
+
+struct Initializer {
+  std::string name;
+  std::uint64_t type = 0;
+  double count = 1;
+};
+
+Initializer read_initializer(std::string_view message) {
+  Initializer found;
+  each_field(message, [&](const Field& field) {
+    if (field.number == kName) {
+      found.name = std::string(field.bytes);
+    } else if (field.number == kType && field.is_number) {
+      found.type = field.value;
+    } else if (field.number == kDims && field.is_number) {
+      found.count *= static_cast<double>(field.value);
+    } else if (field.number == kDims) {
+      for (std::size_t position = 0; position < field.bytes.size();) {
+        found.count *= static_cast<double>(read_varint(field.bytes, position));
+      }
+    }
+  });
+  return found;
+}
+
+void read_dimension(std::string_view message, TensorInfo& info) {
+  std::int64_t size = -1;
+  std::string name;
+  each_field(message, [&](const Field& field) {
+    // Above are negative numbers: "any size" to some writers.
+    if (field.number == 1 && field.is_number && field.value >> 63 == 0) size = static_cast<std::int64_t>(field.value);
+    if (field.number == 2) name = std::string(field.bytes);
+  });
+  info.shape.push_back(size);
+  info.axes.push_back(size < 0 ? name : "");
+}
+
+void read_tensor_type(std::string_view message, TensorInfo& info) {
+  each_field(message, [&](const Field& field) {
+    if (field.number == 1 && field.is_number) {
+      info.dtype_name = type_name(field.value);
+      info.dtype = field.value < kBfloat16 ? dtype_of(static_cast<int>(field.value)) : DType::other;
+    } else if (field.number == 2) {
+      info.shape.clear();
+      info.axes.clear();
+      each_field(field.message(), [&](const Field& axis) {
+        if (axis.number == 1) read_dimension(axis.message(), info);
+      });
+    }
+  });
+}
+
+TensorInfo read_tensor_info(std::string_view message) {
+  TensorInfo info;
+  each_field(message, [&](const Field& field) {
+    if (field.number == 1) info.name = std::string(field.bytes);
+    if (field.number != 2) return;
+    each_field(field.message(), [&](const Field& kind) {
+      if (kind.number == 1) read_tensor_type(kind.message(), info);
+    });
+  });
+  return info;
+}
+
+void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>& stored) {
+  each_field(message, [&](const Field& field) {
+    if (field.number == kInput) file.inputs.push_back(read_tensor_info(field.message()));
+    if (field.number == kOutput) file.outputs.push_back(read_tensor_info(field.message()));
+    if (field.number != kInitializer) return;
+    const Initializer weight = read_initializer(field.message());
+    stored.insert(weight.name);
+    const std::string type = type_name(weight.type);
+    const auto known =
+        std::find_if(file.weights.begin(), file.weights.end(), [&](const auto& item) { return item.first == type; });
+    if (known != file.weights.end()) {
+      known->second += weight.count;
+    } else {
+      file.weights.emplace_back(type, weight.count);
+    }
+  });
+}
+
+// A file in memory, as long as this lives.
+class Mapping {
+ public:
+  explicit Mapping(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    struct stat status {};
+    if (descriptor_ < 0 || fstat(descriptor_, &status) != 0 || status.st_size <= 0) return;
+    void* start = mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_PRIVATE, descriptor_, 0);
+    if (start == MAP_FAILED) return;
+    bytes_ = {static_cast<const char*>(start), static_cast<std::size_t>(status.st_size)};
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (!bytes_.empty()) munmap(const_cast<char*>(bytes_.data()), bytes_.size());
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  int descriptor_;
+  std::string_view bytes_;
+};
+
+}  // namespace
+
+OnnxFile parse_onnx(std::string_view bytes) {
+  if (bytes.empty()) throw std::invalid_argument("it is empty");
+  OnnxFile file;
+  std::set<std::string> stored;
+  bool has_graph = false;
+  each_field(bytes, [&](const Field& field) {
+    if (field.number == kMetadata) {
+      std::string key;
+      std::string value;
+      each_field(field.message(), [&](const Field& part) {
+        if (part.number == 1) key = std::string(part.bytes);
+        if (part.number == 2) value = std::string(part.bytes);
+      });
+      file.metadata[key] = value;
+    } else if (field.number == kGraph) {
+      has_graph = true;
+      read_graph(field.message(), file, stored);
+    }
+  });
+  if (!has_graph) throw std::invalid_argument("it holds no graph");
+  const auto rest = std::remove_if(file.inputs.begin(), file.inputs.end(),
+                                   [&](const TensorInfo& info) { return stored.count(info.name) != 0; });
+  file.inputs.erase(rest, file.inputs.end());
+  return file;
+}
+
+OnnxFile read_onnx(const std::string& path) {
+  try {
+    return parse_onnx(Mapping(path).bytes());
+  } catch (const std::invalid_argument& error) {
+    throw ModelError(path + " is not a valid ONNX model: " + error.what() + ".",
+                     "If it is a checkpoint, export it first: deploykit export CHECKPOINT");
+  }
+}
+
+Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
+             const std::map<std::string, std::string>& metadata) {
+  if (metadata.count("deploykit.format") != 0) return spec_from_metadata(metadata);
+  return infer_spec(inputs, outputs, metadata);
+}
+
+}  // namespace deploykit
