@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 
-__all__ = ["PredictOptions", "Predictor", "Timings"]
+__all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
 
 _ONE_IMAGE = (str, Path, bytes, Image.Image, np.ndarray)
 _DEFAULT_BATCH = 8
@@ -55,6 +55,26 @@ class Timings:
     preprocess_ms: float
     infer_ms: float
     postprocess_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An image on its way through an engine that somebody else runs.
+
+    Attributes:
+        feeds: What ``Runner.infer`` takes: one row, or as many as the model's batch is fixed to.
+        image: The decoded picture.
+        geometry: How it lies in the tensor.
+        thresholds: What to keep of the answer.
+        decode_ms, preprocess_ms: What it took.
+    """
+
+    feeds: Mapping[str, np.ndarray]
+    image: Image.Image | np.ndarray
+    geometry: Geometry
+    thresholds: Thresholds
+    decode_ms: float
+    preprocess_ms: float
 
 
 # Images that fit into one tensor: their places in the answer, pixels, and how they lie in the tensor.
@@ -144,7 +164,7 @@ class Predictor:
         size = None if imgsz is None else self._size(imgsz)
         sources = _several(source)
         if sources is None:
-            return self._run(self._job(source, size, clock), keep, clock)[0]
+            return self._run(self._job(cast("ImageSource", source), size, clock), keep, clock)[0]
         results: list[Any] = [None] * len(sources)
         for start in range(0, len(sources), limit):
             window = range(start, min(start + limit, len(sources)))
@@ -152,6 +172,46 @@ class Predictor:
                 for place, result in zip(job[0], self._run(job, keep, clock), strict=True):
                     results[place] = result
         return results
+
+    def prepare(
+        self,
+        source: ImageSource,
+        *,
+        imgsz: int | tuple[int, int] | None = None,
+        top_k: int | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+    ) -> Prepared:
+        """The first half of ``predict`` on one image, for callers that run the engine themselves.
+
+        Raises:
+            InputError: the image cannot be read, or does not fit the model.
+            OptionError: an option is out of range.
+        """
+        clock = _Clock()
+        keep = self._thresholds(top_k=top_k, conf=conf, iou=iou, max_det=max_det)
+        size = None if imgsz is None else self._size(imgsz)
+        _, images, geometries = self._job(source, size, clock)
+        feeds = self._feeds(self._tensor(images, geometries, owned=True), keep)
+        clock.lap("preprocess")
+        timings = clock.timings()
+        return Prepared(
+            feeds=feeds,
+            image=images[0],
+            geometry=geometries[0],
+            thresholds=keep,
+            decode_ms=timings.decode_ms,
+            preprocess_ms=timings.preprocess_ms,
+        )
+
+    def read(self, prepared: Prepared, outputs: Mapping[str, np.ndarray]) -> Result:
+        """The second half: what the engine returned for ``prepared.feeds`` as the answer.
+
+        Raises:
+            ModelError: the outputs contradict the contract.
+        """
+        return decode(outputs, self._spec, [prepared.geometry], prepared.thresholds)[0]
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -219,11 +279,7 @@ class Predictor:
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
         _, images, geometries = job
-        tensor = self._tensor(images, geometries)
-        feeds = FiniteFeeds() if tensor.dtype != np.float16 else {}  # in which pixels can overflow
-        feeds[self._spec.input.name] = tensor
-        if self._spec.output.runtime_thresholds:
-            feeds.update((name, np.array(getattr(thresholds, name), np.float32)) for name in THRESHOLD_INPUTS)
+        feeds = self._feeds(self._tensor(images, geometries), thresholds)
         clock.lap("preprocess")
         outputs = self._runner.infer(feeds)
         clock.lap("infer")
@@ -231,8 +287,20 @@ class Predictor:
         clock.lap("postprocess")
         return results
 
-    def _tensor(self, images: list[Image.Image | np.ndarray], geometries: list[Geometry]) -> np.ndarray:
-        """The input of the graph; a batch that must be larger than the job is filled with zeros."""
+    def _feeds(self, tensor: np.ndarray, thresholds: Thresholds) -> dict[str, np.ndarray]:
+        feeds = FiniteFeeds() if tensor.dtype != np.float16 else {}  # in which pixels can overflow
+        feeds[self._spec.input.name] = tensor
+        if self._spec.output.runtime_thresholds:
+            feeds.update((name, np.array(getattr(thresholds, name), np.float32)) for name in THRESHOLD_INPUTS)
+        return feeds
+
+    def _tensor(
+        self, images: list[Image.Image | np.ndarray], geometries: list[Geometry], *, owned: bool = False
+    ) -> np.ndarray:
+        """The input of the graph; a batch that must be larger than the job is filled with zeros.
+
+        Unless it is ``owned`` by the caller, it is valid until the thread makes the next one.
+        """
         graph = self._spec.input
         count = _batch_size(len(images), graph.batch, graph.dynamic.get("batch"))
         if self._spec.preprocess.included:
@@ -242,7 +310,8 @@ class Predictor:
             for image, pixels in zip(images, raw, strict=False):
                 pixels[:] = np.asarray(image)
             return raw
-        tensor = self._scratch.take((count, 3, *geometries[0].input_size))
+        shape = (count, 3, *geometries[0].input_size)
+        tensor = np.empty(shape, np.float32) if owned else self._scratch.take(shape)
         if count > len(images):
             tensor[len(images) :] = 0
         for image, geometry, out in zip(images, geometries, tensor, strict=False):

@@ -1,0 +1,304 @@
+"""Requests of one model through its engine: a bounded queue, batches of like requests, several instances.
+
+An asyncio front, worker threads behind. A batch is only as large as what waits when an instance is free,
+so that batches grow with the load; ``max_delay_ms`` makes an idle instance wait for more.
+
+A request that comes while nothing else is under way runs on the runner for latency, which puts all cores
+to one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+
+import numpy as np
+from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.runner import FiniteFeeds, Runner
+
+from deploykit.serve.errors import NotReadyError, OverloadedError
+from deploykit.serve.statistics import Statistics, Timing
+
+__all__ = ["BatchPolicy", "Batcher", "InferAnswer"]
+
+Feeds = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferAnswer:
+    """What the engine returned for one request.
+
+    Attributes:
+        outputs: By name; may be views into those of the batch.
+        timing: Where the time went.
+        batch: Rows that ran together with this request, its own included.
+        version: Of the model.
+    """
+
+    outputs: dict[str, np.ndarray]
+    timing: Timing
+    batch: int
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPolicy:
+    """How requests are put together.
+
+    Attributes:
+        batched: Inputs whose first axis is the batch; empty: every request runs alone.
+        max_batch: Most rows of a batch.
+        max_delay_ms: How long an idle instance waits for a batch to fill.
+        queue: Most requests that wait.
+    """
+
+    batched: frozenset[str] = frozenset()
+    max_batch: int = 1
+    max_delay_ms: float = 0.0
+    queue: int = 256
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request on its way."""
+
+    feeds: Feeds
+    rows: int
+    key: object
+    future: asyncio.Future[InferAnswer]
+    queued_ns: int = field(default_factory=perf_counter_ns)
+
+
+class Batcher:
+    """Runs requests on the instances of one model.
+
+    Args:
+        runners: One for each instance; the same runner may be there several times. Not closed here.
+        solo: For a request that comes while nothing else is under way; None: it takes the next instance.
+        policy: How requests are put together.
+        statistics: Told of every run.
+    """
+
+    def __init__(
+        self, runners: Sequence[Runner], *, solo: Runner | None, policy: BatchPolicy, statistics: Statistics
+    ) -> None:
+        self._policy = policy
+        self._statistics = statistics
+        self._solo = solo
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._running = 0
+        self._idle = len(runners)
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(runner,), name=f"deploykit-instance-{n}", daemon=True)
+            for n, runner in enumerate(runners)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        """Requests in the queue or in the engine."""
+        return len(self._waiting) + self._running
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next request would be refused."""
+        return len(self._waiting) >= self._policy.queue
+
+    async def run(self, feeds: Feeds, rows: int) -> InferAnswer:
+        """Queue a request that was checked, and wait for its answer.
+
+        A caller that is cancelled while the request waits takes it out of the queue.
+
+        Raises:
+            OverloadedError: the queue is full.
+            NotReadyError: the batcher is closed.
+            DeploykitError: the engine refused the request.
+        """
+        job = _Job(feeds, rows, self._key(feeds), asyncio.get_running_loop().create_future())
+        with self._changed:
+            if self._closed:
+                raise NotReadyError("The model was unloaded.")
+            if self.is_full:
+                raise OverloadedError(f"{self._policy.queue} requests wait already, which is the limit.")
+            self._waiting.append(job)
+            self._changed.notify()
+        try:
+            return await job.future
+        finally:
+            if not job.future.done() or job.future.cancelled():
+                self._forget(job)
+
+    def close(self) -> None:
+        """Answer what waits, then end the threads. Blocks meanwhile."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _forget(self, job: _Job) -> None:
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    def _key(self, feeds: Feeds) -> object:
+        """Equal for requests that can share a batch."""
+        batched = self._policy.batched
+        return tuple(
+            (name, feed.dtype.char, feed.shape[1:] if name in batched else (feed.shape, feed.tobytes()))
+            for name, feed in sorted(feeds.items())
+        )
+
+    def _work(self, runner: Runner) -> None:
+        while (jobs := self._take()) is not None:
+            alone = self._solo is not None and self._running == len(jobs) == 1 and not self._waiting
+            try:
+                self._run(self._solo if alone and self._solo else runner, jobs)
+            finally:
+                with self._changed:
+                    self._running -= len(jobs)
+                    self._idle += 1
+
+    def _take(self) -> list[_Job] | None:
+        """The next batch, in the order of the queue; None: there will be no more."""
+        with self._changed:
+            while True:
+                if self._waiting and (patience := self._patience()) <= 0:
+                    break
+                if self._closed and not self._waiting:
+                    return None
+                self._changed.wait(patience if self._waiting else None)
+            jobs = self._pick()
+            self._running += len(jobs)
+            self._idle -= 1
+            return jobs
+
+    def _patience(self) -> float:
+        """Seconds to wait for the batch of the first request to fill."""
+        first = self._waiting[0]
+        if self._closed or not self._policy.max_delay_ms:
+            return 0.0
+        rows = sum(job.rows for job in self._waiting if job.key == first.key)
+        if rows >= self._policy.max_batch:
+            return 0.0
+        return self._policy.max_delay_ms / 1e3 - (perf_counter_ns() - first.queued_ns) / 1e9
+
+    def _pick(self) -> list[_Job]:
+        """Requests like the first one: this instance's share of them, so that idle instances get theirs."""
+        first = self._waiting.popleft()
+        if not self._policy.batched or self._policy.max_batch <= first.rows or not self._waiting:
+            return [first]
+        like = [job for job in self._waiting if job.key == first.key]
+        share = -(-(len(like) + 1) // max(1, self._idle))
+        jobs, rows = [first], first.rows
+        for job in like:
+            if len(jobs) == share or rows + job.rows > self._policy.max_batch:
+                break
+            jobs.append(job)
+            rows += job.rows
+            self._waiting.remove(job)
+        return jobs
+
+    def _run(self, runner: Runner, jobs: list[_Job]) -> None:
+        started = perf_counter_ns()
+        rows = sum(job.rows for job in jobs)
+        try:
+            feeds = self._joined(jobs)
+            joined = perf_counter_ns()
+            outputs = runner.infer(feeds)
+            ran = perf_counter_ns()
+            parts = _split(outputs, jobs)
+        except Exception as error:  # noqa: BLE001 - a waiting client must hear of a bug too
+            _deliver(jobs, [error] * len(jobs))
+            return
+        done = perf_counter_ns()
+        timings = [
+            Timing(
+                queue_ns=started - job.queued_ns,
+                compute_input_ns=joined - started,
+                compute_infer_ns=ran - joined,
+                compute_output_ns=done - ran,
+            )
+            for job in jobs
+        ]
+        self._statistics.executed(rows, timings[0])
+        _deliver(
+            jobs,
+            [
+                InferAnswer(outputs=part, timing=timing, batch=rows)
+                for part, timing in zip(parts, timings, strict=True)
+            ],
+        )
+
+    def _joined(self, jobs: list[_Job]) -> FiniteFeeds:
+        """The feeds of a batch: those of a single request as they are."""
+        first = jobs[0].feeds
+        if len(jobs) == 1:
+            return FiniteFeeds(first)
+        batched = self._policy.batched
+        return FiniteFeeds(
+            {
+                name: np.concatenate([job.feeds[name] for job in jobs]) if name in batched else feed
+                for name, feed in first.items()
+            }
+        )
+
+
+def _split(outputs: dict[str, np.ndarray], jobs: list[_Job]) -> list[dict[str, np.ndarray]]:
+    """The rows of each request, as views."""
+    if len(jobs) == 1:
+        return [outputs]
+    rows = sum(job.rows for job in jobs)
+    for name, output in outputs.items():
+        if not output.ndim or len(output) != rows:
+            raise ModelError(f"The output {name} of {rows} rows has the shape {list(output.shape)}.")
+    parts = []
+    start = 0
+    for job in jobs:
+        parts.append({name: output[start : start + job.rows] for name, output in outputs.items()})
+        start += job.rows
+    return parts
+
+
+def _deliver(jobs: list[_Job], answers: Sequence[InferAnswer | Exception]) -> None:
+    """Hand the answers over to the event loops that wait for them, each loop woken once."""
+    loops: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+    for job, answer in zip(jobs, answers, strict=True):
+        loops.setdefault(job.future.get_loop(), []).append(_Delivery(job.future, answer))
+    for loop, deliveries in loops.items():
+        try:
+            loop.call_soon_threadsafe(_run_all, deliveries)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            if not loop.is_closed():
+                raise
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    future: asyncio.Future[InferAnswer]
+    answer: InferAnswer | Exception
+
+    def __call__(self) -> None:
+        if self.future.done():
+            return
+        if isinstance(self.answer, Exception):
+            self.future.set_exception(self.answer)
+        else:
+            self.future.set_result(self.answer)
+
+
+def _run_all(deliveries: list[Callable[[], None]]) -> None:
+    for deliver in deliveries:
+        deliver()

@@ -1,0 +1,136 @@
+"""Tensors of the Open Inference Protocol and numpy's: names, sizes, bytes and JSON values.
+
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deploykit.serve.errors import BadRequestError, UnsupportedError
+
+__all__ = ["checked_count", "datatype_of", "dtype_of", "from_bytes", "from_values"]
+
+_NAMES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in _NAMES.items()}
+
+_MAX_COUNT = sys.maxsize
+_MAX_AXES = 32
+
+
+def datatype_of(dtype: np.dtype | str) -> str:
+    """The protocol's name of a numpy dtype: ``FP32`` of float32.
+
+    Raises:
+        UnsupportedError: it has none.
+    """
+    name = _NAMES.get(np.dtype(dtype).name)
+    if name is None:
+        raise UnsupportedError(f"Tensors of {dtype} have no datatype in the protocol.")
+    return name
+
+
+def dtype_of(datatype: str) -> np.dtype:
+    """The numpy dtype, little-endian, of a name of the protocol.
+
+    Raises:
+        BadRequestError: there is no such datatype.
+        UnsupportedError: it is one that no vision model takes: BYTES or BF16.
+    """
+    if datatype in ("BYTES", "BF16"):
+        raise UnsupportedError(f"Tensors of {datatype} are not read by this server.")
+    dtype = _DTYPES.get(datatype)
+    if dtype is None:
+        raise BadRequestError(f"The datatypes are {', '.join(_DTYPES)}, found {datatype[:32]!r}.")
+    return dtype
+
+
+def checked_count(shape: Sequence[int]) -> int:
+    """Number of elements of a shape that a client declares.
+
+    Raises:
+        BadRequestError: an axis is negative, or their product is beyond any memory.
+    """
+    if len(shape) > _MAX_AXES:
+        raise BadRequestError(f"A shape has at most {_MAX_AXES} axes, found {len(shape)}.")
+    count = 1
+    for n in shape:
+        if n < 0:
+            raise BadRequestError(f"A shape has no negative axes, found {list(shape)}.")
+        count *= n
+    if count > _MAX_COUNT or any(n > _MAX_COUNT for n in shape):
+        raise BadRequestError("A shape is larger than any memory.")
+    return count
+
+
+def from_bytes(name: str, datatype: str, shape: Sequence[int], content: memoryview | bytes) -> np.ndarray:
+    """A tensor that lies in the bytes of a request, without a copy; read-only where these are.
+
+    Raises:
+        BadRequestError: shape, datatype and number of bytes contradict each other.
+    """
+    dtype = dtype_of(datatype)
+    wanted = checked_count(shape) * dtype.itemsize
+    if len(content) != wanted:
+        raise BadRequestError(
+            f"Input {name[:64]!r} {datatype} {list(shape)} wants {wanted} bytes, found {len(content)}."
+        )
+    array = np.frombuffer(content, dtype).reshape(shape)
+    if datatype == "BOOL" and array.size and array.view(np.uint8).max() > 1:
+        raise BadRequestError(f"Input {name[:64]!r} is BOOL, whose bytes are 0 or 1.")
+    return array
+
+
+def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> np.ndarray:
+    """A tensor from JSON numbers in row-major order, flat or nested as its shape.
+
+    Raises:
+        BadRequestError: shape, datatype and values contradict each other.
+        UnsupportedError: the datatype has no form in JSON.
+    """
+    dtype = dtype_of(datatype)
+    if datatype == "FP16":
+        raise UnsupportedError("FP16 has no form in JSON.", hint="Send it as a binary tensor.")
+    count = checked_count(shape)
+    if not isinstance(values, list):
+        raise BadRequestError(f"Input {name[:64]!r} wants a list as its data, found {type(values).__name__}.")
+    try:
+        given = np.array(values)
+    except (ValueError, OverflowError) as error:
+        raise BadRequestError(f"The data of input {name[:64]!r} is no regular list of numbers.") from error
+    if not values:
+        given = given.astype(dtype)
+    if given.size != count or (given.ndim > 1 and given.shape != tuple(shape)):
+        raise BadRequestError(
+            f"Input {name[:64]!r} {list(shape)} wants {count} values, found {list(given.shape)}."
+        )
+    return _cast(name, datatype, given, dtype).reshape(shape)
+
+
+def _cast(name: str, datatype: str, given: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
+    if given.dtype.kind not in kinds:
+        raise BadRequestError(f"Input {name[:64]!r} is {datatype}, found values of {given.dtype}.")
+    if dtype.kind in "iu" and given.size:
+        limits = np.iinfo(dtype)
+        if int(given.min()) < limits.min or int(given.max()) > limits.max:
+            raise BadRequestError(f"Input {name[:64]!r} holds values that are no {datatype}.")
+    with np.errstate(over="ignore"):
+        return given.astype(dtype)

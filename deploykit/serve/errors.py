@@ -1,0 +1,152 @@
+"""Errors of requests, with the statuses that clients see.
+
+ServeError
+├── BadRequestError      400  INVALID_ARGUMENT     the request contradicts itself or the model
+├── UnauthorizedError    401  UNAUTHENTICATED      the key is missing or wrong
+├── NotFoundError        404  NOT_FOUND            no such model, version or path
+├── MethodError          405  UNIMPLEMENTED        the path takes another verb
+├── TooLargeError        413  RESOURCE_EXHAUSTED   a body, tensor or picture beyond a limit
+├── MediaTypeError       415  INVALID_ARGUMENT     a content type or encoding that is not read
+├── UnsupportedError     501  UNIMPLEMENTED        a part of the protocol that this server leaves out
+├── OverloadedError      503  UNAVAILABLE          the queue is full; come back after ``retry_after``
+├── NotReadyError        503  UNAVAILABLE          the model is loading, or the server stopping
+└── RequestTimeoutError  504  DEADLINE_EXCEEDED    the answer did not come in time
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import (
+    DeploykitError,
+    InputError,
+    ModelError,
+    OptionError,
+)
+
+if TYPE_CHECKING:
+    import grpc
+
+__all__ = [
+    "BadRequestError",
+    "MediaTypeError",
+    "MethodError",
+    "NotFoundError",
+    "NotReadyError",
+    "OverloadedError",
+    "RequestTimeoutError",
+    "ServeError",
+    "TooLargeError",
+    "UnauthorizedError",
+    "UnsupportedError",
+    "grpc_status_of",
+    "status_of",
+]
+
+_BUG = "The server failed to answer; its log says why."
+
+
+class ServeError(DeploykitError):
+    """A request that gets no answer.
+
+    Attributes:
+        status: Of HTTP.
+        grpc_status: Name of the status of gRPC.
+        retry_after: Seconds after which it is worth to try again; None: it is not.
+    """
+
+    status = 400
+    grpc_status = "INVALID_ARGUMENT"
+    retry_after: int | None = None
+
+
+class BadRequestError(ServeError):
+    """The request contradicts itself or the model."""
+
+
+class UnauthorizedError(ServeError):
+    """The key is missing or wrong."""
+
+    status = 401
+    grpc_status = "UNAUTHENTICATED"
+
+
+class NotFoundError(ServeError):
+    """There is no such model, version or path."""
+
+    status = 404
+    grpc_status = "NOT_FOUND"
+
+
+class MethodError(ServeError):
+    """The path takes another verb."""
+
+    status = 405
+    grpc_status = "UNIMPLEMENTED"
+
+
+class TooLargeError(ServeError):
+    """A body, tensor or picture is beyond a limit."""
+
+    status = 413
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class MediaTypeError(ServeError):
+    """A content type or encoding that is not read."""
+
+    status = 415
+
+
+class UnsupportedError(ServeError):
+    """A part of the protocol that this server leaves out."""
+
+    status = 501
+    grpc_status = "UNIMPLEMENTED"
+
+
+class OverloadedError(ServeError):
+    """The queue is full."""
+
+    status = 503
+    grpc_status = "UNAVAILABLE"
+    retry_after = 1
+
+
+class NotReadyError(ServeError):
+    """The model is loading or gone, or the server is stopping."""
+
+    status = 503
+    grpc_status = "UNAVAILABLE"
+    retry_after = 1
+
+
+class RequestTimeoutError(ServeError):
+    """The answer did not come in time."""
+
+    status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+def status_of(error: BaseException) -> tuple[int, str]:
+    """The HTTP status of an error and the text for the client, which tells nothing of a bug."""
+    if isinstance(error, ServeError):
+        return error.status, str(error)
+    if isinstance(error, InputError | OptionError):
+        return 400, str(error)
+    if isinstance(error, TimeoutError):
+        return 504, "The request's time ran out before its answer."
+    if isinstance(error, ModelError):
+        return 500, str(error)
+    return 500, _BUG
+
+
+def grpc_status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """The gRPC status of an error and the text for the client, which tells nothing of a bug."""
+    import grpc
+
+    status, text = status_of(error)
+    if isinstance(error, ServeError):
+        return grpc.StatusCode[error.grpc_status], text
+    codes = {400: grpc.StatusCode.INVALID_ARGUMENT, 504: grpc.StatusCode.DEADLINE_EXCEEDED}
+    return codes.get(status, grpc.StatusCode.INTERNAL), text

@@ -1,0 +1,145 @@
+"""What the server tells of itself and its models, as JSON values that REST and gRPC share.
+
+Names: https://github.com/kserve/open-inference-protocol and the extensions of NVIDIA Triton
+(https://github.com/triton-inference-server/server/tree/main/docs/protocol) that clients ask for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit_runtimes import __version__
+from deploykit_runtimes.runner import TensorInfo
+
+from deploykit.serve.datatypes import datatype_of
+from deploykit.serve.model import ServedModel
+from deploykit.serve.repository import Repository
+
+__all__ = [
+    "EXTENSIONS",
+    "SERVER_NAME",
+    "card",
+    "model_config",
+    "model_metadata",
+    "server_metadata",
+    "statistics",
+]
+
+SERVER_NAME = "deploykit"
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+
+PLATFORM = "onnxruntime_onnx"
+"""Triton's name, which its clients know, of a model that came as ONNX."""
+
+
+def server_metadata() -> dict[str, Any]:
+    """Name, version and extensions of the server."""
+    return {"name": SERVER_NAME, "version": __version__, "extensions": list(EXTENSIONS)}
+
+
+def model_metadata(model: ServedModel) -> dict[str, Any]:
+    """Inputs and outputs of a model; -1 for an axis of variable length."""
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": PLATFORM,
+        "inputs": [_tensor(info) for info in model.inputs],
+        "outputs": [_tensor(info) for info in model.outputs],
+    }
+
+
+def model_config(model: ServedModel) -> dict[str, Any]:
+    """The model as a configuration of Triton: the batch axis is left out where ``max_batch_size`` > 0."""
+    batched = bool(model.max_batch)
+    config: dict[str, Any] = {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": model.max_batch,
+        "input": [_configured(info, batched) for info in model.inputs],
+        "output": [_configured(info, batched) for info in model.outputs],
+        "instance_group": [{"name": model.name, "kind": "KIND_AUTO", "count": model.instances}],
+    }
+    if batched:
+        config["dynamic_batching"] = {"preferred_batch_size": [model.preferred_batch]}
+    return config
+
+
+def statistics(repository: Repository, name: str = "", version: str = "") -> dict[str, Any]:
+    """The numbers of one model, or of all that are loaded.
+
+    Raises:
+        NotFoundError, NotReadyError: there is no such model.
+    """
+    models = [repository.get(name, version)] if name else repository.models
+    return {
+        "model_stats": [
+            {"name": model.name, "version": model.version, **model.statistics.to_dict()} for model in models
+        ]
+    }
+
+
+def card(model: ServedModel) -> dict[str, Any]:
+    """What a person wants to know of a model."""
+    spec = model.spec
+    image = spec.input
+    parity = spec.parity
+    return {
+        "name": model.name,
+        "version": model.version,
+        "file": model.path.name,
+        "task": spec.task,
+        "family": spec.family,
+        "variant": spec.variant,
+        "origin": spec.origin,
+        "classes": list(spec.classes),
+        "num_classes": spec.num_classes,
+        "input": {
+            "name": image.name,
+            "dtype": image.dtype,
+            "layout": image.layout,
+            "shape": [axis if isinstance(axis, int) else -1 for axis in image.shape],
+            "height": image.height,
+            "width": image.width,
+            "dynamic": {axis: str(allowed) for axis, allowed in image.dynamic.items()},
+        },
+        "preprocess_in_graph": spec.preprocess.included,
+        "postprocess_in_graph": spec.is_finished,
+        "defaults": {
+            "conf": spec.output.conf,
+            "iou": spec.output.iou,
+            "max_det": spec.output.max_det,
+            "top_k": spec.output.top_k or 5,
+        },
+        "runtime_thresholds": spec.output.runtime_thresholds,
+        "parity": None
+        if parity is None
+        else {
+            "max_abs": parity.max_abs,
+            "max_rel": parity.max_rel,
+            "top1": parity.top1,
+            "tolerance": parity.tolerance,
+            "reference": parity.reference,
+            "engine": parity.engine,
+        },
+        "placement": model.placement().to_dict(),
+        "instances": model.instances,
+        "max_batch": model.max_batch,
+        "assumed": list(spec.assumed),
+    }
+
+
+def _tensor(info: TensorInfo) -> dict[str, Any]:
+    return {"name": info.name, "datatype": datatype_of(info.dtype), "shape": _sizes(info.shape)}
+
+
+def _configured(info: TensorInfo, batched: bool) -> dict[str, Any]:
+    dims = _sizes(info.shape[1:] if batched else info.shape)
+    kind = datatype_of(info.dtype)
+    # An empty list of dims is refused by Triton's own schema; a scalar per row is one value.
+    return {"name": info.name, "data_type": f"TYPE_{kind}", "dims": dims or [1]}
+
+
+def _sizes(shape: tuple[int | str, ...]) -> list[int]:
+    return [axis if isinstance(axis, int) else -1 for axis in shape]

@@ -1,0 +1,353 @@
+"""One loaded version of one model: its engine, its queue, its numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+from deploykit_runtimes.cores import usable_cores
+from deploykit_runtimes.engine_folder import model_file
+from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.open import canonical_runtime, open_runner
+from deploykit_runtimes.predictor import Predictor, Prepared
+from deploykit_runtimes.results import Result
+from deploykit_runtimes.runner import Placement, Runner, TensorInfo, check_feeds
+from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
+
+from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
+from deploykit.serve.errors import RequestTimeoutError, TooLargeError
+from deploykit.serve.images import check_pixels
+from deploykit.serve.options import ServeOptions
+from deploykit.serve.statistics import Statistics
+
+__all__ = ["PredictAnswer", "ServedModel", "open_model"]
+
+_CPU = frozenset({"ort-cpu"})
+"""Runtimes on which calls of one thread each, side by side, beat one call of all threads."""
+
+_ACCELERATOR_BATCH = 8
+_LARGE = 1 << 22
+"""Bytes from which a tensor is checked in another thread than that of the event loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictAnswer:
+    """Answers for pictures.
+
+    Attributes:
+        results: One for each picture.
+        pictures: Decoded, for ``Result.plot``.
+        timing_ms: Per stage (``decode``, ``preprocess``, ``queue``, ``infer``, ``postprocess``), summed over
+            the pictures, and the ``total`` that passed, in which they ran side by side.
+        version: Of the model.
+    """
+
+    results: list[Result]
+    pictures: list[Any]
+    timing_ms: dict[str, float]
+    version: str
+
+
+class ServedModel:
+    """A model that answers requests. Made by ``open_model``.
+
+    Attributes:
+        name, version, path: Which one.
+        spec, inputs, outputs: Its contract.
+        max_batch: Most rows of a request; 0: the first axis is no free batch, and each request runs as it is.
+        statistics: Its numbers so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        path: Path,
+        runner: Runner,
+        solo: Runner | None,
+        policy: BatchPolicy,
+        options: ServeOptions,
+        instances: int,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.path = path
+        self.statistics = Statistics()
+        self.instances = instances
+        self._runners = [runner, *([solo] if solo else [])]
+        self._options = options
+        self._predictor = Predictor(runner)
+        self.spec: ModelSpec = runner.spec
+        self.inputs: tuple[TensorInfo, ...] = runner.inputs
+        self.outputs: tuple[TensorInfo, ...] = runner.outputs
+        batch = self.spec.input.dynamic.get("batch")
+        self.max_batch = batch.max if batch and policy.batched else 0
+        self.preferred_batch = policy.max_batch
+        self._batcher = Batcher([runner] * instances, solo=solo, policy=policy, statistics=self.statistics)
+        self._policy = policy
+        self._pool = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix=f"deploykit-images-{name}")
+        self._users = 0
+        self._last_use = perf_counter()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._batcher.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were taken on and not yet answered."""
+        return self._users
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next request would be refused."""
+        return self._batcher.is_full
+
+    def placement(self) -> Placement:
+        """What really runs where."""
+        return self._runners[0].placement()
+
+    async def infer(self, feeds: Mapping[str, np.ndarray], *, timeout: float | None = None) -> InferAnswer:
+        """Run one request.
+
+        Args:
+            feeds: Every input by name.
+            timeout: Seconds after which the answer is not wanted any more; the server's own limit holds too.
+
+        Raises:
+            InputError: the feeds do not fit the model.
+            OverloadedError, NotReadyError, RequestTimeoutError: as they say.
+        """
+        started = perf_counter_ns()
+        try:
+            with _Use(self):
+                async with self._limit(timeout):
+                    return await self._infer(feeds, trusted=False)
+        except TimeoutError as error:
+            self.statistics.failed(perf_counter_ns() - started)
+            raise RequestTimeoutError("The request's time ran out before its answer.") from error
+        except (DeploykitError, asyncio.CancelledError):
+            self.statistics.failed(perf_counter_ns() - started)
+            raise
+
+    async def predict(
+        self, images: Sequence[bytes], *, timeout: float | None = None, **options: Any
+    ) -> PredictAnswer:
+        """Answer for pictures, as ``Predictor.predict`` does.
+
+        Args:
+            images: The bytes of image files.
+            timeout: See ``infer``.
+            options: ``conf``, ``iou``, ``top_k``, ``max_det``, ``imgsz``.
+
+        Raises:
+            TooLargeError: there are too many pictures, or one has too many pixels.
+            InputError, OptionError: a picture or option does not fit.
+            OverloadedError, NotReadyError, RequestTimeoutError: as they say.
+        """
+        if len(images) > self._options.max_images:
+            raise TooLargeError(
+                f"A request holds at most {self._options.max_images} pictures, found {len(images)}."
+            )
+        started = perf_counter_ns()
+        try:
+            with _Use(self):
+                async with self._limit(timeout), asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._predict(image, options)) for image in images]
+        except* TimeoutError as errors:
+            self.statistics.failed(perf_counter_ns() - started)
+            raise RequestTimeoutError("The request's time ran out before its answer.") from errors
+        except* DeploykitError as errors:
+            self.statistics.failed(perf_counter_ns() - started)
+            raise _first(errors) from None
+        answers = [task.result() for task in tasks]
+        stages = {
+            stage: sum(answer[2][stage] for answer in answers)
+            for stage in ("decode", "preprocess", "queue", "infer", "postprocess")
+        }
+        return PredictAnswer(
+            results=[answer[0] for answer in answers],
+            pictures=[answer[1] for answer in answers],
+            timing_ms={**stages, "total": (perf_counter_ns() - started) / 1e6},
+            version=self.version,
+        )
+
+    async def close(self, *, quiet_s: float = 0.0) -> None:
+        """Answer what was taken on, then free the engine.
+
+        Args:
+            quiet_s: Wait until the model has not been used for so long, as somebody may hold it still.
+        """
+        while self._users or perf_counter() - self._last_use < quiet_s:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self._free)
+
+    def _free(self) -> None:
+        self._batcher.close()
+        self._pool.shutdown()
+        for runner in self._runners:
+            runner.close()
+
+    def _limit(self, timeout: float | None) -> asyncio.Timeout:
+        return asyncio.timeout(min(self._options.timeout_s, timeout or self._options.timeout_s))
+
+    async def _infer(self, feeds: Mapping[str, np.ndarray], *, trusted: bool) -> InferAnswer:
+        if trusted:
+            pass
+        elif sum(feed.nbytes for feed in feeds.values()) > _LARGE:
+            await asyncio.to_thread(check_feeds, self.spec, self.inputs, feeds)
+        else:
+            check_feeds(self.spec, self.inputs, feeds)
+        batched = self._policy.batched
+        rows = next((len(feeds[name]) for name in batched), 1)
+        answer = await self._batcher.run(feeds, rows)
+        self.statistics.succeeded(rows, answer.timing)
+        return replace(answer, version=self.version)
+
+    async def _predict(
+        self, image: bytes, options: Mapping[str, Any]
+    ) -> tuple[Result, Any, dict[str, float]]:
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self._pool, self._prepare, image, options)
+        answer = await self._infer(prepared.feeds, trusted=True)
+        started = perf_counter_ns()
+        result = await loop.run_in_executor(self._pool, self._predictor.read, prepared, answer.outputs)
+        timing = answer.timing
+        return (
+            result,
+            prepared.image,
+            {
+                "decode": prepared.decode_ms,
+                "preprocess": prepared.preprocess_ms,
+                "queue": timing.queue_ns / 1e6,
+                "infer": (timing.total_ns - timing.queue_ns) / 1e6,
+                "postprocess": (perf_counter_ns() - started) / 1e6,
+            },
+        )
+
+    def _prepare(self, image: bytes, options: Mapping[str, Any]) -> Prepared:
+        check_pixels(image, self._options.max_pixels)
+        return self._predictor.prepare(image, **options)
+
+
+class _Use:
+    """Counts who uses a model, so that it is not freed under them."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        self._model._users += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self._model._users -= 1
+        self._model._last_use = perf_counter()
+
+
+def open_model(name: str, version: str, path: Path, options: ServeOptions) -> ServedModel:
+    """Open a model and run it once on every engine it has. Blocks, for minutes where an engine is built.
+
+    On the CPU two sessions are opened: one that runs calls side by side with one thread each, which answers
+    the most requests, and one that puts all cores to a single call, which answers a lonely request soonest.
+    Each holds its own copy of the weights. With ``threads`` given there is only the first.
+
+    Raises:
+        ModelError, RuntimeUnavailableError, DependencyError: it cannot run.
+    """
+    runtime = canonical_runtime(options.runtime)
+    on_cpu = runtime in _CPU
+    cores = usable_cores()
+    instances = options.instances or (cores if on_cpu else 1)
+    engine = EngineOptions(
+        threads=options.threads,
+        strict=options.strict,
+        goal="throughput" if on_cpu and instances > 1 else "latency",
+    )
+    with ExitStack() as stack:
+        runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))
+        policy = _policy(runner, options, _ACCELERATOR_BATCH if not on_cpu else 1)
+        solo = None
+        if on_cpu and instances > 1 and options.threads is None:
+            whole = EngineOptions(strict=options.strict, goal="latency")
+            solo = stack.enter_context(open_runner(path, runtime=runtime, options=whole))
+        policy = _warm(runner, policy)
+        if solo is not None:
+            _warm(solo, policy)
+        model = ServedModel(
+            name=name,
+            version=version,
+            path=model_file(path),
+            runner=runner,
+            solo=solo,
+            policy=policy,
+            options=options,
+            instances=instances,
+        )
+        stack.pop_all()
+    return model
+
+
+def _policy(runner: Runner, options: ServeOptions, usual: int) -> BatchPolicy:
+    """Whether and how requests can share a run."""
+    spec = runner.spec
+    batch = spec.input.dynamic.get("batch")
+    axes = {info.shape[0] for info in runner.outputs if info.shape}
+    free = batch is not None and batch.step == 1 and all(isinstance(axis, str) for axis in axes)
+    if not free or spec.output.layout == "end2end_flat" or not all(info.shape for info in runner.outputs):
+        return BatchPolicy(queue=options.queue)
+    others = {info.name for info in runner.inputs} - {spec.input.name, *THRESHOLD_INPUTS}
+    if others:
+        return BatchPolicy(queue=options.queue)
+    assert batch is not None
+    return BatchPolicy(
+        batched=frozenset({spec.input.name}),
+        max_batch=min(options.max_batch or usual, batch.max),
+        max_delay_ms=options.max_delay_ms,
+        queue=options.queue,
+    )
+
+
+def _warm(runner: Runner, policy: BatchPolicy) -> BatchPolicy:
+    """Run once; and with two rows, to see that rows which run together can be taken apart again."""
+    runner.infer(_feeds(runner, None))
+    if not policy.batched or policy.max_batch < 2:
+        return policy
+    outputs = runner.infer(_feeds(runner, 2))
+    splits = all(output.ndim and len(output) == 2 for output in outputs.values())
+    return policy if splits else BatchPolicy(queue=policy.queue)
+
+
+def _feeds(runner: Runner, rows: int | None) -> dict[str, np.ndarray]:
+    """Zeros of the model's own size, and its own thresholds."""
+    spec = runner.spec
+    image = spec.input
+    own = {"batch": rows or image.batch, "height": image.height, "width": image.width}
+    feeds: dict[str, np.ndarray] = {}
+    for info in runner.inputs:
+        if info.name == image.name:
+            axes = (own.get(axis, image.channels) for axis in image.axes)
+            feeds[info.name] = np.zeros(tuple(axes), info.numpy_dtype)
+        elif info.name in THRESHOLD_INPUTS:
+            feeds[info.name] = np.array(getattr(spec.output, info.name), info.numpy_dtype)
+        else:
+            raise ModelError(f"The model's input {info} is no image, which this server cannot serve.")
+    return feeds
+
+
+def _first(errors: BaseExceptionGroup[DeploykitError]) -> DeploykitError:
+    """The first error of a group that may hold groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, DeploykitError)
+    return error

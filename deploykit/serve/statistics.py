@@ -1,0 +1,104 @@
+"""Counts and times of a model's requests, as Triton's statistics extension names them.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Statistics", "Timing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Where the time of a request went, in nanoseconds.
+
+    Attributes:
+        queue_ns: Waiting for an instance.
+        compute_input_ns: Putting its batch together.
+        compute_infer_ns: In the engine.
+        compute_output_ns: Taking the batch apart.
+    """
+
+    queue_ns: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+
+    @property
+    def total_ns(self) -> int:
+        """All of it."""
+        return self.queue_ns + self.compute_input_ns + self.compute_infer_ns + self.compute_output_ns
+
+
+@dataclass
+class _Counter:
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int) -> None:
+        self.count += 1
+        self.ns += ns
+
+    def to_dict(self) -> dict[str, int]:
+        return {"count": self.count, "ns": self.ns}
+
+
+_STAGES = ("compute_input", "compute_infer", "compute_output")
+
+
+@dataclass
+class Statistics:
+    """The counters of one model. Safe to use from many threads."""
+
+    _requests: dict[str, _Counter] = field(
+        default_factory=lambda: {
+            name: _Counter() for name in ("success", "fail", "queue", *_STAGES, "cache_hit", "cache_miss")
+        }
+    )
+    _batches: dict[int, dict[str, _Counter]] = field(default_factory=dict)
+    _rows: int = 0
+    _runs: int = 0
+    _last_ms: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def succeeded(self, rows: int, timing: Timing) -> None:
+        """A request of some rows was answered."""
+        with self._lock:
+            self._rows += rows
+            self._requests["success"].add(timing.total_ns)
+            self._requests["queue"].add(timing.queue_ns)
+            for stage in _STAGES:
+                self._requests[stage].add(getattr(timing, f"{stage}_ns"))
+
+    def failed(self, ns: int) -> None:
+        """A request got an error."""
+        with self._lock:
+            self._requests["fail"].add(ns)
+
+    def executed(self, rows: int, timing: Timing) -> None:
+        """The engine ran once, on a batch of some rows."""
+        with self._lock:
+            self._runs += 1
+            self._last_ms = time.time_ns() // 1_000_000
+            batch = self._batches.setdefault(rows, {stage: _Counter() for stage in _STAGES})
+            for stage in _STAGES:
+                batch[stage].add(getattr(timing, f"{stage}_ns"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers so far, under Triton's names."""
+        with self._lock:
+            return {
+                "last_inference": self._last_ms,
+                "inference_count": self._rows,
+                "execution_count": self._runs,
+                "inference_stats": {name: counter.to_dict() for name, counter in self._requests.items()},
+                "batch_stats": [
+                    {"batch_size": rows, **{stage: counter.to_dict() for stage, counter in batch.items()}}
+                    for rows, batch in sorted(self._batches.items())
+                ],
+            }
