@@ -164,12 +164,12 @@ class Batcher:
     def _work(self, runner: Runner) -> None:
         while (jobs := self._take()) is not None:
             alone = self._solo is not None and self._running == len(jobs) == 1 and not self._waiting
-            try:
-                self._run(self._solo if alone and self._solo else runner, jobs)
-            finally:
-                with self._changed:
-                    self._running -= len(jobs)
-                    self._idle += 1
+            answers = self._run(self._solo if alone and self._solo else runner, jobs)
+            # Before the clients hear of it: what they send next must not look as if it had company.
+            with self._changed:
+                self._running -= len(jobs)
+                self._idle += 1
+            _deliver(jobs, answers)
 
     def _take(self) -> list[_Job] | None:
         """The next batch, in the order of the queue; None: there will be no more."""
@@ -211,7 +211,7 @@ class Batcher:
             self._waiting.remove(job)
         return jobs
 
-    def _run(self, runner: Runner, jobs: list[_Job]) -> None:
+    def _run(self, runner: Runner, jobs: list[_Job]) -> Sequence[InferAnswer | Exception]:
         started = perf_counter_ns()
         rows = sum(job.rows for job in jobs)
         try:
@@ -221,8 +221,7 @@ class Batcher:
             ran = perf_counter_ns()
             parts = _split(outputs, jobs)
         except Exception as error:  # noqa: BLE001 - a waiting client must hear of a bug too
-            _deliver(jobs, [error] * len(jobs))
-            return
+            return [error] * len(jobs)
         done = perf_counter_ns()
         timings = [
             Timing(
@@ -234,13 +233,10 @@ class Batcher:
             for job in jobs
         ]
         self._statistics.executed(rows, timings[0])
-        _deliver(
-            jobs,
-            [
-                InferAnswer(outputs=part, timing=timing, batch=rows)
-                for part, timing in zip(parts, timings, strict=True)
-            ],
-        )
+        return [
+            InferAnswer(outputs=part, timing=timing, batch=rows)
+            for part, timing in zip(parts, timings, strict=True)
+        ]
 
     def _joined(self, jobs: list[_Job]) -> FiniteFeeds:
         """The feeds of a batch: those of a single request as they are."""

@@ -115,9 +115,10 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
         given = np.array(values)
     except (ValueError, OverflowError) as error:
         raise BadRequestError(f"The data of input {name[:64]!r} is no regular list of numbers.") from error
-    if not values:
+    if not given.size:
         given = given.astype(dtype)
-    if given.size != count or (given.ndim > 1 and given.shape != tuple(shape)):
+    nested = given.size and given.ndim > 1
+    if given.size != count or (nested and given.shape != tuple(shape)):
         raise BadRequestError(
             f"Input {name[:64]!r} {list(shape)} wants {count} values, found {list(given.shape)}."
         )

@@ -226,3 +226,36 @@ def test_threads_do_not_share_their_input_tensors() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("batch", [UP_TO_16, None])
+def test_the_two_halves_give_the_whole(batch: AxisRange | None) -> None:
+    predictor = Predictor(FakeRunner(make_spec(batch), mean_colour))
+    prepared = [predictor.prepare(image, top_k=2) for image in (RED, GREEN)]
+    outputs = [predictor.runner.infer(each.feeds) for each in prepared]
+    results = [predictor.read(each, output) for each, output in zip(prepared, outputs, strict=True)]
+    assert [result.to_dict() for result in results] == [
+        result.to_dict() for result in predictor.predict([RED, GREEN], top_k=2)
+    ]
+    assert all(each.decode_ms >= 0 and each.preprocess_ms > 0 for each in prepared)
+
+
+def test_what_is_prepared_stays_as_it_is() -> None:
+    predictor = Predictor(FakeRunner(make_spec(), mean_colour))
+    first = predictor.prepare(RED).feeds["images"].copy()
+    prepared = predictor.prepare(RED)
+    predictor.prepare(BLUE)
+    predictor.predict(GREEN)
+    np.testing.assert_array_equal(prepared.feeds["images"], first)
+
+
+@pytest.mark.parametrize("option", [{"top_k": 0}, {"conf": 1.5}, {"imgsz": 64}])
+def test_options_are_checked_before_an_image_is_prepared(option: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        Predictor(FakeRunner(make_spec(), mean_colour)).prepare(RED, **option)
+
+
+def test_pre_processing_of_infinite_numbers_is_refused() -> None:
+    spec = make_spec(preprocess=Preprocess(resize="stretch", resize_to=(8, 8), mean=(np.inf, 0.0, 0.0)))
+    with pytest.raises(ModelError, match="finite"):
+        Predictor(FakeRunner(spec, mean_colour)).predict(RED)

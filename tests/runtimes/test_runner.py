@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.runner import TensorInfo, check_feeds, is_finite
+from deploykit_runtimes.runner import FiniteFeeds, TensorInfo, check_feeds, is_finite
 from deploykit_runtimes.spec import ModelSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,3 +85,12 @@ def test_an_element_type_that_numpy_does_not_know_is_refused(classifier_spec: Mo
 )
 def test_is_finite_is_numpys(array: np.ndarray) -> None:
     assert is_finite(array) == np.isfinite(array).all()
+
+
+def test_feeds_made_of_pixels_are_not_searched_for_nan(classifier_spec: ModelSpec) -> None:
+    feeds = {"images": np.full((1, 3, 8, 8), np.nan, np.float32)}
+    with pytest.raises(InputError, match="NaN"):
+        check_feeds(classifier_spec, (IMAGES,), feeds)
+    check_feeds(classifier_spec, (IMAGES,), FiniteFeeds(feeds))
+    with pytest.raises(InputError, match="wants float32"):
+        check_feeds(classifier_spec, (IMAGES,), FiniteFeeds(images=feeds["images"].astype(np.float64)))

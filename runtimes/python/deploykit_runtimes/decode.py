@@ -79,7 +79,7 @@ class Thresholds:
         """
         _check_built_in(output, top_k=top_k, conf=conf, iou=iou, max_det=max_det)
         return cls(
-            top_k=top_k or output.top_k or 5,
+            top_k=(output.top_k or 5) if top_k is None else top_k,
             conf=output.conf if conf is None else conf,
             iou=output.iou if iou is None else iou,
             max_det=output.max_det if max_det is None else max_det,

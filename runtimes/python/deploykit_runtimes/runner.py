@@ -25,9 +25,12 @@ class TensorInfo:
     shape: tuple[int | str, ...]
 
     @cached_property
-    def numpy_dtype(self) -> np.dtype:
-        """The element type as an object, which compares much faster than its name."""
-        return np.dtype(self.dtype)
+    def numpy_dtype(self) -> np.dtype | None:
+        """The element type as an object, which compares faster than its name; None: numpy has none such."""
+        try:
+            return np.dtype(self.dtype)
+        except TypeError:
+            return None
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
