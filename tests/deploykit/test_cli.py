@@ -81,8 +81,9 @@ def test_every_command_exists_and_takes_json_and_debug() -> None:
         assert command is not None
         assert command.name == name
         assert command.help
-        options = {flag for parameter in command.params for flag in parameter.opts}
-        assert {"--json", "--debug"} <= options
+        for each in command.commands.values() if isinstance(command, click.Group) else [command]:
+            options = {flag for parameter in each.params for flag in parameter.opts}
+            assert {"--json", "--debug"} <= options, each.name
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
