@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": "Run a model on images and print, draw or save the answers.",
     "verify": "Compare a model file with its checkpoint again, on your own images.",
     "build": "Build an engine ahead of time.",
+    "serve": "Serve models over HTTP and gRPC.",
     "package": "Write a folder for Triton, Ray Serve, KServe or Docker.",
     "bench": "Measure latency and throughput, and show what ran where.",
     "doctor": "Show what this machine can run, and how to fix what it cannot.",

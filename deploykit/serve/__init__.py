@@ -1,1 +1,88 @@
-"""The model server: the Open Inference Protocol over HTTP and gRPC, an image endpoint and a page."""
+"""The model server: the Open Inference Protocol over HTTP and gRPC, an endpoint for pictures, and a page.
+
+    deploykit.serve.serve("yolo11n.onnx", port=8000)                 # until SIGTERM or Ctrl-C
+
+    with deploykit.serve.running("yolo11n.onnx", port=0) as server:  # in a thread of its own
+        print(server.url)
+
+Importing this package loads none of what serving needs (``pip install 'deploykit[serve,cpu]'``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.optional import require
+
+if TYPE_CHECKING:
+    from deploykit.serve.options import ServeOptions
+    from deploykit.serve.server import Server
+
+__all__ = ["running", "serve"]
+
+_PACKAGES = ("uvicorn", "httptools", "orjson", "prometheus_client", "python_multipart")
+
+
+def serve(
+    models: str | Path | Iterable[str | Path],
+    *,
+    options: ServeOptions | None = None,
+    on_ready: Callable[[Server], None] | None = None,
+    **settings: Any,
+) -> None:
+    """Serve models until SIGTERM or SIGINT; requests that were accepted are answered first.
+
+    Args:
+        models: Files or built folders; ``NAME=PATH`` for another name than the file's.
+        options: All options in one; None: the defaults.
+        on_ready: Called once, when every model is loaded and warm.
+        settings: Any field of ``ServeOptions``, which explains them, instead of ``options``.
+
+    Raises:
+        OptionError: an option is out of range, or an address cannot be bound.
+        ModelError, RuntimeUnavailableError: a model cannot run.
+        DependencyError: a package is missing.
+    """
+    _check_packages()
+    from deploykit.serve.names import named_models
+    from deploykit.serve.server import run
+
+    run(named_models(models), _options(options, settings), on_ready=on_ready)
+
+
+def running(
+    models: str | Path | Iterable[str | Path], *, options: ServeOptions | None = None, **settings: Any
+) -> AbstractContextManager[Server]:
+    """A server in a thread of its own, for tests and notebooks; see ``serve``.
+
+    Returns:
+        A context manager of the server, ready at its start; ``.url`` and ``.grpc_address`` tell where it is.
+    """
+    _check_packages()
+    from deploykit.serve.names import named_models
+    from deploykit.serve.server import in_thread
+
+    return in_thread(named_models(models), _options(options, settings))
+
+
+def _options(options: ServeOptions | None, settings: dict[str, Any]) -> ServeOptions:
+    from dataclasses import fields, replace
+
+    from deploykit_runtimes.arguments import suggestion
+    from deploykit_runtimes.errors import OptionError
+
+    from deploykit.serve.options import ServeOptions
+
+    known = [field.name for field in fields(ServeOptions)]
+    for name in settings:
+        if name not in known:
+            raise OptionError(f"serve has no option {name!r}.", hint=suggestion(name, known))
+    return replace(options or ServeOptions(), **settings)
+
+
+def _check_packages() -> None:
+    for package in _PACKAGES:
+        require(package, extra="serve", purpose="serve models")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.errors import RequestTimeoutError, TooLargeError
 from deploykit.serve.images import check_pixels
 from deploykit.serve.options import ServeOptions
-from deploykit.serve.statistics import Statistics
+from deploykit.serve.statistics import Statistics, Timing
 
 __all__ = ["PredictAnswer", "ServedModel", "open_model"]
 
@@ -64,6 +64,7 @@ class ServedModel:
         spec, inputs, outputs: Its contract.
         max_batch: Most rows of a request; 0: the first axis is no free batch, and each request runs as it is.
         statistics: Its numbers so far.
+        observe: Told of the time of every answered request, in the event loop.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class ServedModel:
         self._batcher = Batcher([runner] * instances, solo=solo, policy=policy, statistics=self.statistics)
         self._policy = policy
         self._pool = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix=f"deploykit-images-{name}")
+        self.observe: Callable[[str, Timing], None] | None = None
         self._users = 0
         self._last_use = perf_counter()
 
@@ -212,6 +214,8 @@ class ServedModel:
         rows = next((len(feeds[name]) for name in batched), 1)
         answer = await self._batcher.run(feeds, rows)
         self.statistics.succeeded(rows, answer.timing)
+        if self.observe is not None:
+            self.observe(self.name, answer.timing)
         return replace(answer, version=self.version)
 
     async def _predict(

@@ -14,6 +14,7 @@ from deploykit_runtimes.errors import DeploykitError
 from deploykit.serve.errors import NotFoundError, NotReadyError
 from deploykit.serve.model import ServedModel, open_model
 from deploykit.serve.options import ServeOptions
+from deploykit.serve.statistics import Timing
 
 __all__ = ["ModelState", "Repository"]
 
@@ -59,6 +60,9 @@ class Repository:
         models: Paths of model files, or of folders that ``deploykit build`` wrote, by name.
         options: How they are served.
         on_event: Told of what happens, in a sentence.
+
+    Attributes:
+        observe: Told of the time of every answered request of a model, in the event loop.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Repository:
         self._slots = {name: _Slot(name, Path(path)) for name, path in models.items()}
         self._options = options
         self._tell = on_event or (lambda _: None)
+        self.observe: Callable[[str, Timing], None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -161,6 +166,10 @@ class Repository:
                     await model.close()
         await asyncio.gather(*self._retiring)
 
+    def _observed(self, name: str, timing: Timing) -> None:
+        if self.observe is not None:
+            self.observe(name, timing)
+
     def _slot(self, name: str) -> _Slot:
         slot = self._slots.get(name)
         if slot is None:
@@ -181,6 +190,7 @@ class Repository:
                 if slot.model is None:
                     slot.state = "UNAVAILABLE"
                 raise
+            model.observe = self._observed
             old, slot.model = slot.model, model
             slot.versions += 1
             slot.state, slot.reason = "READY", ""

@@ -1,0 +1,163 @@
+"""``deploykit serve``: models behind HTTP and gRPC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploykit.commands.options import common, existing_file, runtime_option, threads_option
+from deploykit.terminal import as_json, pairs, strong
+
+if TYPE_CHECKING:
+    from deploykit.serve.server import Server
+
+__all__ = ["command"]
+
+
+@click.command("serve", short_help="Serve models over HTTP and gRPC.")
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="For HTTP; 0: a free one."
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="For gRPC; 0: a free one.",
+)
+@click.option("--no-grpc", is_flag=True, help="Serve HTTP alone.")
+@runtime_option
+@threads_option
+@click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most rows that run together. Default: 8, and 1 on a CPU, where batches gain nothing.",
+)
+@click.option(
+    "--max-delay",
+    "max_delay_ms",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="MS",
+    help="Longest wait for a batch to fill. Default: 0.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Most requests that wait per model.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Runs side by side per model. Default: one per core on a CPU, else 1.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Longest time of a request.",
+)
+@click.option("--api-key-file", type=existing_file, metavar="FILE", help="Bearer keys, one on each line.")
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="Web origin that may call, or *; repeatable.")
+@click.option(
+    "--max-body",
+    "max_body_mb",
+    type=click.FloatRange(0, min_open=True),
+    default=64.0,
+    show_default=True,
+    metavar="MB",
+    help="Largest request.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=50_000_000,
+    show_default=True,
+    metavar="N",
+    help="Most pixels of a picture.",
+)
+@click.option(
+    "--poll",
+    "poll_s",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="How often files are looked at for changes; 0: never.",
+)
+@click.option("--log-json", is_flag=True, help="Log in lines of JSON.")
+@common
+def command(
+    *,
+    models: tuple[str, ...],
+    no_grpc: bool,
+    grpc_port: int,
+    api_key_file: Path | None,
+    json_output: bool,
+    **options: Any,
+) -> int:
+    """Serve models over the Open Inference Protocol (KServe V2) and at an endpoint for pictures.
+
+    Each MODEL is an .onnx file or a folder that `deploykit build` wrote. A file that changes is loaded anew
+    without a lost request. SIGTERM and Ctrl-C answer what was accepted, then end.
+    """
+    from deploykit.serve import serve
+    from deploykit.serve.logs import start_log
+    from deploykit.serve.options import ServeOptions, read_keys
+
+    chosen = ServeOptions(
+        grpc_port=None if no_grpc else grpc_port,
+        api_keys=read_keys(api_key_file) if api_key_file else (),
+        **options,
+    )
+    start_log(as_json=chosen.log_json)
+    serve(
+        models,
+        options=chosen,
+        on_ready=lambda server: click.echo(_document(server) if json_output else _banner(server)),
+    )
+    return 0
+
+
+def _document(server: Server) -> str:
+    return as_json(
+        {
+            "url": server.url,
+            "grpc": server.grpc_address or None,
+            "models": [
+                {
+                    "name": model.name,
+                    "version": model.version,
+                    "path": str(model.path),
+                    "task": model.spec.task,
+                    "instances": model.instances,
+                    "placement": model.placement().to_dict(),
+                }
+                for model in server.repository.models
+            ],
+        }
+    )
+
+
+def _banner(server: Server) -> str:
+    models = server.repository.models
+    rows = [("page", f"{server.url}/"), ("http", f"{server.url}/v2")]
+    if server.grpc_address:
+        rows.append(("grpc", server.grpc_address))
+    rows += [(model.name, f"{model.spec.task}, {model.placement()}") for model in models]
+    key = '-H "Authorization: Bearer KEY" ' if server.options.api_keys else ""
+    rows.append(("try", f"curl {key}-F image=@photo.jpg {server.url}/v2/models/{models[0].name}/predict"))
+    return "\n".join([strong(f"serving {len(models)} model{'s' * (len(models) > 1)}"), *pairs(rows)])

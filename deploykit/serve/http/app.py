@@ -1,0 +1,354 @@
+"""The ASGI application: routes, keys, origins, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any, TypeVar
+
+import orjson
+from PIL import Image
+
+from deploykit.serve import messages
+from deploykit.serve.errors import (
+    BadRequestError,
+    MethodError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    ServeError,
+    UnauthorizedError,
+    status_of,
+)
+from deploykit.serve.http.exchange import (
+    DisconnectedError,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    json_response,
+)
+from deploykit.serve.http.openapi import openapi
+from deploykit.serve.http.pages import page
+from deploykit.serve.http.pictures import read_pictures
+from deploykit.serve.http.tensors import HEADER_LENGTH, read_request, write_response
+from deploykit.serve.metrics import Metrics
+from deploykit.serve.model import PredictAnswer, ServedModel
+from deploykit.serve.options import ServeOptions
+from deploykit.serve.repository import Repository
+from deploykit.serve.state import ServerState
+
+__all__ = ["App"]
+
+log = logging.getLogger("deploykit.serve.http")
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+_LARGE = 1 << 18
+"""Bytes from which JSON and base64 are read and written in another thread than the event loop's."""
+
+
+class App:
+    """Answers HTTP requests.
+
+    Args:
+        repository, options, metrics, state: Of the server.
+    """
+
+    def __init__(
+        self, repository: Repository, options: ServeOptions, metrics: Metrics, state: ServerState
+    ) -> None:
+        self._repository = repository
+        self._options = options
+        self._metrics = metrics
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1003})
+            return
+        started = perf_counter()
+        request = Request(
+            scope, receive, limit=self._options.max_body, patience=min(30.0, self._options.timeout_s)
+        )
+        route = ""
+        try:
+            route, response = await self._answer(request)
+        except DisconnectedError:
+            return
+        except Exception as error:  # noqa: BLE001 - every error becomes a response
+            response = _failure(error)
+        if self._options.cors:
+            response = self._with_origin(request, response)
+        self._metrics.request(route, response.status, perf_counter() - started)
+        await _send(send, response, with_body=request.method != "HEAD")
+
+    async def _answer(self, request: Request) -> tuple[str, Response]:
+        """The name of the route, for the metrics, and the response."""
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            return "preflight", Response(status=204)
+        name, methods, handler = self._route(request.segments)
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in methods:
+            raise MethodError(f"{name} takes {' or '.join(methods)}, found {request.method[:16]}.")
+        if not name.startswith(("page", "health")) and not self._options.accepts_key(
+            request.headers.get("authorization", "")
+        ):
+            raise UnauthorizedError("The server wants its key in the header `Authorization: Bearer KEY`.")
+        return name, await handler(request)
+
+    def _route(  # noqa: PLR0911, PLR0912 - one case for each route
+        self, path: tuple[str, ...]
+    ) -> tuple[str, tuple[str, ...], Handler]:
+        """Its name, the verbs it takes, and what answers it."""
+        get, post = ("GET",), ("POST",)
+        match path:
+            case ("v2", "models", name, "infer"):
+                return "infer", post, lambda request: self._infer(request, name, "")
+            case ("v2", "models", name, "versions", version, "infer"):
+                return "infer", post, lambda request: self._infer(request, name, version)
+            case ("v2", "models", name, "predict"):
+                return "predict", post, lambda request: self._predict(request, name, "")
+            case ("v2", "models", name, "versions", version, "predict"):
+                return "predict", post, lambda request: self._predict(request, name, version)
+            case ("v2", "health", "live"):
+                return "health", get, self._live
+            case ("v2", "health", "ready"):
+                return "health", get, self._ready
+            case ("v2",) | ("v2", ""):
+                return "server", get, _constant(messages.server_metadata)
+            case ("v2", "models", "stats"):
+                return "statistics", get, _constant(lambda: messages.statistics(self._repository))
+            case ("v2", "models", name):
+                return "model", get, self._about(name, "", messages.model_metadata)
+            case ("v2", "models", name, "versions", version):
+                return "model", get, self._about(name, version, messages.model_metadata)
+            case ("v2", "models", name, "versions", version, what):
+                return self._part(name, version, what)
+            case ("v2", "models", name, what):
+                return self._part(name, "", what)
+            case ("v2", "repository", "index"):
+                return "index", post, self._index
+            case ("v2", "repository", "models", name, "load"):
+                return "load", post, lambda request: self._change(request, self._repository.load, name)
+            case ("v2", "repository", "models", name, "unload"):
+                return "unload", post, lambda request: self._change(request, self._repository.unload, name)
+            case ("metrics",):
+                return "metrics", get, self._render_metrics
+            case ("openapi.json",):
+                return "openapi", get, _constant(openapi)
+            case (file,) if (static := page(file)) is not None:
+                return "page", get, _fixed(static)
+        raise NotFoundError(f"There is no path /{'/'.join(path)[:128]}.", hint="See /openapi.json.")
+
+    def _part(self, name: str, version: str, what: str) -> tuple[str, tuple[str, ...], Handler]:
+        tells: Mapping[str, Callable[[ServedModel], Any]] = {
+            "config": messages.model_config,
+            "card": messages.card,
+            "ready": lambda model: {"name": model.name, "ready": not self._state.stopping.is_set()},
+            "stats": lambda model: messages.statistics(self._repository, model.name),
+        }
+        if what not in tells:
+            raise NotFoundError(f"A model has no {what[:64]!r}.", hint="See /openapi.json.")
+        return what, ("GET",), self._about(name, version, tells[what])
+
+    def _about(self, name: str, version: str, tell: Callable[[ServedModel], Any]) -> Handler:
+        async def handle(_request: Request) -> Response:
+            return json_response(tell(self._repository.get(name, version)))
+
+        return handle
+
+    async def _live(self, _request: Request) -> Response:
+        return json_response({"live": True})
+
+    async def _ready(self, _request: Request) -> Response:
+        ready = self._repository.ready and not self._state.stopping.is_set()
+        return json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def _infer(self, request: Request, name: str, version: str) -> Response:
+        model = self._model(request, name, version)
+        body = await request.body()
+        header = request.headers.get(HEADER_LENGTH)
+        length = len(body) if header is None else _size(header)
+        parsed = await _aside(length > _LARGE, read_request, body, header, model.inputs)
+        # The model may have been replaced while the body came.
+        model = self._repository.get(name, version)
+        answer = await _while_there(request, model.infer(parsed.feeds, timeout=parsed.timeout))
+        large = not parsed.binary and sum(array.nbytes for array in answer.outputs.values()) > _LARGE
+        content, headers = await _aside(
+            large, write_response, model.name, answer.version, parsed, answer.outputs
+        )
+        kind = "application/octet-stream" if headers else "application/json"
+        return Response(body=content, headers=headers, content_type=kind)
+
+    async def _predict(self, request: Request, name: str, version: str) -> Response:
+        model = self._model(request, name, version)
+        body = await request.body()
+        asked = await _aside(
+            len(body) > _LARGE,
+            read_pictures,
+            body,
+            request.headers.get("content-type", ""),
+            request.query,
+            self._options.max_images,
+        )
+        model = self._repository.get(name, version)
+        answer = await _while_there(request, model.predict(asked.pictures, **asked.options))
+        if asked.as_image:
+            kind = "image/png" if "image/png" in request.headers.get("accept", "") else "image/jpeg"
+            drawn = await asyncio.to_thread(_drawn, answer, kind)
+            return Response(body=drawn, content_type=kind)
+        return await asyncio.to_thread(_described, model, answer)
+
+    def _model(self, request: Request, name: str, version: str) -> ServedModel:
+        """The model of a request whose body has not been read yet."""
+        request.check_length()
+        if self._state.stopping.is_set():
+            raise NotReadyError("The server is stopping.")
+        model = self._repository.get(name, version)
+        if model.is_full:
+            raise OverloadedError("The queue of the model is full.")
+        return model
+
+    async def _index(self, request: Request) -> Response:
+        body = await request.body()
+        asked = _json_object(body)
+        ready = asked.get("ready") is True
+        return json_response([state.to_dict() for state in self._repository.index(ready=ready)])
+
+    async def _change(
+        self, request: Request, change: Callable[[str], Awaitable[None]], name: str
+    ) -> Response:
+        _json_object(await request.body())
+        await change(name)
+        return json_response({})
+
+    async def _render_metrics(self, _request: Request) -> Response:
+        return Response(
+            body=await asyncio.to_thread(self._metrics.render),
+            content_type="text/plain; version=0.0.4; charset=utf-8",
+        )
+
+    def _with_origin(self, request: Request, response: Response) -> Response:
+        """The headers that let pages of other origins read the answer (https://fetch.spec.whatwg.org/)."""
+        origin = request.headers.get("origin", "")
+        if not origin or not {"*", origin} & set(self._options.cors):
+            return response
+        allowed = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Inference-Header-Content-Length",
+            "Access-Control-Expose-Headers": "Inference-Header-Content-Length, Retry-After",
+            "Access-Control-Max-Age": "600",
+            "Vary": "Origin",
+        }
+        return Response(
+            status=response.status,
+            body=response.body,
+            content_type=response.content_type,
+            headers={**response.headers, **allowed},
+        )
+
+
+def _constant(value: Callable[[], Any]) -> Handler:
+    async def handle(_request: Request) -> Response:
+        return json_response(value())
+
+    return handle
+
+
+def _fixed(response: Response) -> Handler:
+    async def handle(_request: Request) -> Response:
+        return response
+
+    return handle
+
+
+def _size(header: str) -> int:
+    return int(header) if header.isascii() and header.isdecimal() and len(header) < 20 else 0
+
+
+async def _aside(large: bool, work: Callable[..., T], *args: Any) -> T:
+    """Do what would hold up the event loop in another thread."""
+    return await asyncio.to_thread(work, *args) if large else work(*args)
+
+
+async def _while_there(request: Request, work: Awaitable[T]) -> T:
+    """Await an answer for as long as the client waits for it.
+
+    Raises:
+        DisconnectedError: the client went away.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.gone())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise DisconnectedError
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+
+
+def _described(model: ServedModel, answer: PredictAnswer) -> Response:
+    return json_response(
+        {
+            "model_name": model.name,
+            "model_version": answer.version,
+            "results": [result.to_dict() for result in answer.results],
+            "timing_ms": {stage: round(ms, 3) for stage, ms in answer.timing_ms.items()},
+            "placement": model.placement().to_dict(),
+        }
+    )
+
+
+def _drawn(answer: PredictAnswer, kind: str) -> bytes:
+    """The first picture with its answer drawn into it."""
+    file = io.BytesIO()
+    drawn = Image.fromarray(answer.results[0].plot(answer.pictures[0]))
+    if kind == "image/png":
+        drawn.save(file, "PNG", compress_level=3)
+    else:
+        drawn.save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        document = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The body is no JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise BadRequestError(f"The body wants a JSON object, found {type(document).__name__}.")
+    return document
+
+
+def _failure(error: Exception) -> Response:
+    status, text = status_of(error)
+    if status >= 500 and not isinstance(error, ServeError | TimeoutError):
+        log.error("A request failed.", exc_info=error)
+    headers = {}
+    if isinstance(error, ServeError) and error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return json_response({"error": text}, status=status, headers=headers)
+
+
+async def _send(send: Send, response: Response, *, with_body: bool) -> None:
+    headers = [(b"content-length", str(len(response.body)).encode())]
+    if response.status != 204:
+        headers.append((b"content-type", response.content_type.encode()))
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})

@@ -1,0 +1,173 @@
+"""A request and a response of HTTP over ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import orjson
+
+from deploykit.serve.errors import (
+    BadRequestError,
+    MediaTypeError,
+    RequestTimeoutError,
+    TooLargeError,
+)
+
+__all__ = ["DisconnectedError", "Receive", "Request", "Response", "Scope", "Send", "json_response"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_MAX_PARAMETERS = 32
+
+
+class DisconnectedError(Exception):
+    """The client went away before its answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """What the client gets."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON document."""
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(status=status, body=body, headers=headers or {})
+
+
+class Request:
+    """One request.
+
+    Args:
+        scope, receive: Of ASGI.
+        limit: Most bytes of a body, compressed or not.
+        patience: Seconds that the whole body may take to come.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, *, limit: int, patience: float) -> None:
+        self.method: str = scope["method"]
+        self._scope = scope
+        self._receive = receive
+        self._limit = limit
+        self._patience = patience
+        self._complete = False
+
+    @cached_property
+    def segments(self) -> tuple[str, ...]:
+        """The parts of the path between its slashes, each percent-decoded by itself.
+
+        Raises:
+            BadRequestError: one of them is no UTF-8.
+        """
+        raw = self._scope.get("raw_path") or self._scope["path"].encode()
+        try:
+            return tuple(unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:])
+        except UnicodeDecodeError as error:
+            raise BadRequestError("The path is no UTF-8.") from error
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Headers by their names in lower case; of several alike, joined by commas."""
+        headers: dict[str, str] = {}
+        for name, value in self._scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return headers
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """Parameters behind the ``?``.
+
+        Raises:
+            BadRequestError: there are too many, or one comes twice.
+        """
+        try:
+            pairs = parse_qsl(
+                self._scope["query_string"].decode("ascii"),
+                keep_blank_values=True,
+                max_num_fields=_MAX_PARAMETERS,
+                errors="strict",
+            )
+        except ValueError as error:
+            raise BadRequestError("The query is malformed.") from error
+        if len(dict(pairs)) != len(pairs):
+            raise BadRequestError("A parameter of the query comes twice.")
+        return dict(pairs)
+
+    def check_length(self) -> None:
+        """Refuse a body by the length that it declares.
+
+        Raises:
+            TooLargeError: it is beyond the limit.
+        """
+        declared = self.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._limit:
+            raise self._too_large()
+
+    async def body(self) -> bytes:
+        """The whole body, inflated where it came compressed.
+
+        Raises:
+            TooLargeError: it is beyond the limit.
+            RequestTimeoutError: it took too long to come.
+            MediaTypeError, BadRequestError: its compression is unknown or broken.
+            DisconnectedError: the client went away.
+        """
+        self.check_length()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._patience):
+                while not self._complete:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise DisconnectedError
+                    part = message.get("body", b"")
+                    self._complete = not message.get("more_body", False)
+                    size += len(part)
+                    if size > self._limit:
+                        raise self._too_large()
+                    parts.append(part)
+        except TimeoutError as error:
+            raise RequestTimeoutError("The body took too long to come.") from error
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        return body if encoding == "identity" else await asyncio.to_thread(self._inflated, body, encoding)
+
+    async def gone(self) -> None:
+        """Wait until the client goes away."""
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+
+    def _inflated(self, body: bytes, encoding: str) -> bytes:
+        windows = {"gzip": 31, "deflate": 15}
+        if encoding not in windows:
+            raise MediaTypeError(f"Bodies come plain, or as gzip or deflate, found {encoding[:32]!r}.")
+        inflater = zlib.decompressobj(windows[encoding])
+        try:
+            inflated = inflater.decompress(body, self._limit + 1)
+        except zlib.error as error:
+            raise BadRequestError(f"The body is no {encoding}.") from error
+        if len(inflated) > self._limit:
+            raise self._too_large()
+        if not inflater.eof or inflater.unused_data:
+            raise BadRequestError(f"The body is no whole {encoding}.")
+        return inflated
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(
+            f"A request has at most {self._limit} bytes here.", hint="The server's option is --max-body."
+        )

@@ -1,0 +1,35 @@
+"""The files of the page, which are the only ones that can be asked for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from deploykit.serve.http.exchange import Response
+
+__all__ = ["page"]
+
+_FILES = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "style.css": ("style.css", "text/css; charset=utf-8"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@cache
+def page(name: str) -> Response | None:
+    """A file of the page; None: there is none of that name."""
+    if name not in _FILES:
+        return None
+    file, content_type = _FILES[name]
+    content = files("deploykit.serve").joinpath("page", file).read_bytes()
+    return Response(body=content, content_type=content_type, headers=_HEADERS)

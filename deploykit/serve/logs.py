@@ -1,0 +1,56 @@
+"""The server's log: readable lines, or JSON for a collector."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+__all__ = ["start_log"]
+
+_NAME = "deploykit.serve"
+
+
+class _Readable(logging.Formatter):
+    """``12:30:05 loaded yolo11n version 1``; what clients sent cannot break a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        text = record.getMessage().replace("\n", " ")
+        shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return f"{clock} {level}{shown}{trace}"
+
+
+class _Json(logging.Formatter):
+    """One object on each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def start_log(*, as_json: bool, stream: TextIO | None = None) -> logging.Logger:
+    """The server's logger, writing to a stream (stderr), and nowhere else.
+
+    Args:
+        as_json: In lines of JSON.
+        stream: Where to.
+    """
+    logger = logging.getLogger(_NAME)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Json() if as_json else _Readable())
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger

@@ -1,0 +1,131 @@
+"""Numbers for Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deploykit_runtimes import __version__
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from deploykit.serve.repository import Repository
+from deploykit.serve.statistics import Timing
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Args:
+        repository: Its models.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "deploykit_http_requests",
+            "HTTP requests by route and status.",
+            ["route", "status"],
+            registry=self._registry,
+        )
+        self._latency = Histogram(
+            "deploykit_http_request_seconds",
+            "From the first byte of an HTTP request to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        stages = Histogram(
+            "deploykit_stage_seconds",
+            "Time of a model's requests per stage.",
+            ["model", "stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        info = Gauge("deploykit_build_info", "The version.", ["version"], registry=self._registry)
+        info.labels(__version__).set(1)
+        self._registry.register(_Models(repository))
+        ProcessCollector(registry=self._registry)
+
+        def observe(model: str, timing: Timing) -> None:
+            for stage in _STAGES:
+                stages.labels(model, stage).observe(getattr(timing, f"{stage}_ns") / 1e9)
+
+        repository.observe = observe
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered.
+
+        Args:
+            route: Name of the route; empty: there is no such path.
+            status: Of HTTP.
+            seconds: What it took.
+        """
+        self._requests.labels(route or "none", str(status)).inc()
+        if route in ("infer", "predict"):
+            self._latency.labels(route).observe(seconds)
+
+    def render(self) -> bytes:
+        """All numbers in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Models(Collector):
+    """The models' own numbers, read when they are asked for."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the names depend on no label."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        requests = CounterMetricFamily(
+            "deploykit_model_requests", "Requests to a model.", labels=["model", "version", "outcome"]
+        )
+        rows = CounterMetricFamily("deploykit_model_rows", "Rows answered.", labels=["model", "version"])
+        batches = CounterMetricFamily(
+            "deploykit_model_batches", "Runs of the engine by rows.", labels=["model", "version", "rows"]
+        )
+        waiting = GaugeMetricFamily("deploykit_model_queue", "Requests that wait.", labels=["model"])
+        in_flight = GaugeMetricFamily(
+            "deploykit_model_in_flight", "Requests not yet answered.", labels=["model"]
+        )
+        placement = GaugeMetricFamily(
+            "deploykit_model_placement",
+            "Nodes of the graph per execution provider.",
+            labels=["model", "version", "engine", "engine_version", "device", "precision", "provider"],
+        )
+        ready = GaugeMetricFamily("deploykit_model_ready", "Whether a model answers.", labels=["model"])
+        for model in self._repository.models:
+            numbers = model.statistics.to_dict()
+            own = [model.name, model.version]
+            for outcome in ("success", "fail"):
+                requests.add_metric([*own, outcome], numbers["inference_stats"][outcome]["count"])
+            rows.add_metric(own, numbers["inference_count"])
+            for batch in numbers["batch_stats"]:
+                batches.add_metric([*own, str(batch["batch_size"])], batch["compute_infer"]["count"])
+            waiting.add_metric([model.name], model.waiting)
+            in_flight.add_metric([model.name], model.in_flight)
+            where = model.placement()
+            for provider, nodes in (where.providers or {"": 1}).items():
+                labels = [*own, where.engine, where.version, where.device, where.precision, provider]
+                placement.add_metric(labels, nodes)
+        for state in self._repository.index():
+            ready.add_metric([state.name], float(state.state == "READY"))
+        yield from (requests, rows, batches, waiting, in_flight, placement, ready)
