@@ -43,6 +43,7 @@ __all__ = [
     "status_of",
 ]
 
+_LONGEST_TEXT = 2000
 _BUG = "The server failed to answer; its log says why."
 
 
@@ -131,14 +132,20 @@ class RequestTimeoutError(ServeError):
 def status_of(error: BaseException) -> tuple[int, str]:
     """The HTTP status of an error and the text for the client, which tells nothing of a bug."""
     if isinstance(error, ServeError):
-        return error.status, str(error)
+        return error.status, _short(error)
     if isinstance(error, InputError | OptionError):
-        return 400, str(error)
+        return 400, _short(error)
     if isinstance(error, TimeoutError):
         return 504, "The request's time ran out before its answer."
     if isinstance(error, ModelError):
-        return 500, str(error)
+        return 500, _short(error)
     return 500, _BUG
+
+
+def _short(error: DeploykitError) -> str:
+    """The text of an error, which may quote what a client sent."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} ..."
 
 
 def grpc_status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:

@@ -78,7 +78,7 @@ class Server:
         self.state.port = listening.getsockname()[1]
         app = App(self.repository, self.options, self.metrics, self.state)
         config = uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             http="httptools",
             ws="none",
             loop="none",

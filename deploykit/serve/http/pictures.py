@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from python_multipart import MultipartParser
@@ -14,6 +14,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from deploykit.serve.errors import BadRequestError, MediaTypeError, TooLargeError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["PredictRequest", "read_pictures"]
 
@@ -41,8 +44,8 @@ def read_pictures(body: bytes, content_type: str, query: Mapping[str, str], limi
     """Read a request.
 
     Args:
-        body, content_type: ``multipart/form-data``, ``application/json`` with ``{"images": ["<base64>"]}``, or
-            ``image/*`` and ``application/octet-stream`` for a single file.
+        body, content_type: ``multipart/form-data``, ``application/json`` with ``{"images": ["<base64>"]}``,
+            or ``image/*`` and ``application/octet-stream`` for a single file.
         query: Options, which a form may hold too.
         limit: Most pictures.
 
@@ -128,7 +131,7 @@ class _Form:
     _data: bytearray = field(default_factory=bytearray)
     _ended: bool = False
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> MultipartCallbacks:
         return {
             "on_part_begin": self.begin,
             "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),

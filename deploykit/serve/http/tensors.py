@@ -188,7 +188,8 @@ def _tensor(name: str, tensor: dict[str, Any], tail: memoryview) -> tuple[np.nda
         raise BadRequestError(f"Input {name[:64]!r} has both data and binary_data_size.")
     if type(size) is not int or not 0 <= size <= len(tail):
         raise BadRequestError(
-            f"The binary_data_size of input {name[:64]!r} is {str(size)[:32]}, but {len(tail)} bytes are left."
+            f"The binary_data_size of input {name[:64]!r} is {str(size)[:32]}, "
+            f"but {len(tail)} bytes are left."
         )
     return from_bytes(name, datatype, shape, tail[:size]), tail[size:]
 
