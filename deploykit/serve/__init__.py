@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["running", "serve"]
 
-_PACKAGES = ("uvicorn", "httptools", "orjson", "prometheus_client", "python_multipart")
+_PACKAGES = ("uvicorn", "httptools", "orjson", "prometheus_client", "python_multipart", "grpc", "grpc_health")
 
 
 def serve(

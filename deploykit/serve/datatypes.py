@@ -113,6 +113,8 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
         raise BadRequestError(f"Input {name[:64]!r} wants a list as its data, found {type(values).__name__}.")
     try:
         given = np.array(values)
+        if given.dtype.kind == "f" and dtype == np.uint64:
+            given = _unsigned(values, given)
     except (ValueError, OverflowError) as error:
         raise BadRequestError(f"The data of input {name[:64]!r} is no regular list of numbers.") from error
     if not given.size:
@@ -123,6 +125,13 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
             f"Input {name[:64]!r} {list(shape)} wants {count} values, found {list(given.shape)}."
         )
     return _cast(name, datatype, given, dtype).reshape(shape)
+
+
+def _unsigned(values: Any, given: np.ndarray) -> np.ndarray:
+    """Whole numbers beyond 2^63 beside smaller ones, of which numpy makes floats."""
+    exact = np.array(values, object)
+    whole = all(type(value) is int for value in exact.flat)
+    return exact.astype(np.uint64) if whole and exact.shape == given.shape else given
 
 
 def _cast(name: str, datatype: str, given: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -166,8 +166,13 @@ async def _until_told(server: Server, on_ready: Callable[[Server], None] | None)
     if on_ready is not None:
         on_ready(server)
     await told.wait()
-    log.info("stopping: %d requests under way", sum(model.in_flight for model in server.repository.models))
+    models = server.repository.models
+    log.info("stopping: %d requests under way", sum(model.in_flight for model in models))
     await server.stop()
+    for model in models:
+        counts = model.statistics.to_dict()["inference_stats"]
+        answered, failed = counts["success"]["count"], counts["fail"]["count"]
+        log.info("%s version %s: %d answered, %d failed", model.name, model.version, answered, failed)
     log.info("stopped")
 
 
