@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 __all__ = ["Load", "closed_loop"]
 
+_PATIENCE_S = 10.0
+
 
 @dataclass
 class Load:
@@ -65,7 +67,10 @@ def closed_loop(port: int, request: bytes, *, clients: int, seconds: float, warm
     end = begun + seconds
     busy = clients
     while busy:
-        for key, _ in selector.select(timeout=30):
+        events = selector.select(timeout=_PATIENCE_S)
+        if not events:
+            raise TimeoutError("The server does not answer.")
+        for key, _ in events:
             connection = key.data
             if connection.unsent:
                 _write(connection, selector)

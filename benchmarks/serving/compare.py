@@ -131,7 +131,7 @@ def started(command: list[str], port: int, request: bytes, env: dict[str, str]) 
                 load = closed_loop(port, request, clients=1, seconds=0.2)
                 if load.latencies and not load.errors:
                     break
-            except (OSError, ConnectionError):
+            except (OSError, ConnectionError):  # a TimeoutError among them
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{command} does not answer.") from None
             time.sleep(0.3)

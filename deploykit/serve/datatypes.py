@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ _MAX_COUNT = sys.maxsize
 _MAX_AXES = 32
 
 
+@cache
 def datatype_of(dtype: np.dtype | str) -> str:
     """The protocol's name of a numpy dtype: ``FP32`` of float32.
 

@@ -9,9 +9,10 @@ from deploykit.serve.http.exchange import Response
 
 __all__ = ["page"]
 
+_MODULES = ("api.js", "app.js", "camera.js", "chart.js", "draw.js", "panels.js")
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
-    "app.js": ("app.js", "text/javascript; charset=utf-8"),
+    **{name: (name, "text/javascript; charset=utf-8") for name in _MODULES},
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }

@@ -23,9 +23,9 @@ export function css([red, green, blue]) {
   return `rgb(${red} ${green} ${blue})`;
 }
 
-/** All masks of a result in one layer of the picture's size; null where there are none. */
-export function maskLayer(result) {
-  const masked = (result?.detections ?? []).filter((found) => found.mask);
+/** All masks of a result, or the chosen one, in a layer of the picture's size; null where there are none. */
+export function maskLayer(result, chosen = -1) {
+  const masked = shownOf(result, chosen).filter((found) => found.mask);
   if (masked.length === 0) {
     return null;
   }
@@ -65,21 +65,24 @@ export function drawPicture(canvas, { picture, result, masks, chosen = -1 }, roo
   const pen = canvas.getContext("2d");
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  if (masks && chosen < 0) {
+  if (masks) {
     pen.drawImage(masks, 0, 0, canvas.width, canvas.height);
   }
   pen.scale(density, density);
   drawFound(pen, result, chosen, { width, height });
 }
 
+function shownOf(result, chosen) {
+  return (result?.detections ?? []).filter((_, index) => chosen < 0 || chosen === index);
+}
+
 function drawFound(pen, result, chosen, area) {
-  const detections = result?.detections ?? [];
-  if (detections.length === 0) {
+  const shown = shownOf(result, chosen).toReversed();
+  if (shown.length === 0) {
     return;
   }
   const [rows, columns] = result.image_size;
   const place = ([x, y]) => [(x * area.width) / columns, (y * area.height) / rows];
-  const shown = detections.filter((_, index) => chosen < 0 || chosen === index).toReversed();
   pen.lineJoin = "round";
   for (const found of shown) {
     drawShape(pen, found, place);

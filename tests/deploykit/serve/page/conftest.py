@@ -1,0 +1,141 @@
+"""A served detector and classifier, and a real headless Chromium."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from deploykit.serve.server import Server
+    from playwright.sync_api import Browser, Page
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+_TRANSFER = """([data, name, type]) => {
+  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type }));
+  return transfer;
+}"""
+
+
+@pytest.fixture(scope="session")
+def segmenter(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Path:
+    """YOLOv5 with masks, written by its own trainer; it finds something from a score of 0.05."""
+    from deploykit_exporters.export import export
+
+    target = tmp_path_factory.mktemp("segmenter") / "segmenter.onnx"
+    return export(fixtures / "yolov5_segment.pt", output=target).path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium with a camera that shows a test picture."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(f"none of {', '.join(_NAMES)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def served(classifier: Path, segmenter: Path) -> Iterator[Server]:
+    from deploykit.serve import running
+
+    models = [f"segmenter={segmenter}", f"classifier={classifier}"]
+    with running(models, port=0, grpc_port=None) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def photo(photos: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photos["astronaut"]).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+class Visitor:
+    """A page that is open, and what went wrong on it.
+
+    Attributes:
+        page: Playwright's.
+        problems: Errors of the console and of scripts.
+        requests: Addresses that were asked for.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(url)
+
+    def _on_console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def give(self, event: str, data: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> None:
+        """Drop or paste a file."""
+        text = base64.b64encode(data).decode()
+        transfer = self.page.evaluate_handle(_TRANSFER, [text, name, kind])
+        field = "clipboardData" if event == "paste" else "dataTransfer"
+        self.page.dispatch_event("#stage", event, {field: transfer, "bubbles": True})
+
+    def wait(self) -> None:
+        """Until the answer is there."""
+        self.page.wait_for_function(
+            "document.querySelector('#times').children.length"
+            " && !document.querySelector('#stage').classList.contains('busy')"
+        )
+
+    def choose(self, model: str) -> None:
+        self.page.wait_for_selector("#card dd")
+        self.page.select_option("#model", model)
+        self.page.wait_for_function("name => document.title.startsWith(name)", arg=model)
+
+    def slide(self, slider: str, value: float) -> None:
+        """Move a slider and wait for the answer to that."""
+        with self.page.expect_response(lambda response: f"{slider}={value}" in response.url):
+            self.page.eval_on_selector(
+                f"#{slider}",
+                "(input, value) => { input.value = value;"
+                " for (const name of ['input', 'change']) input.dispatchEvent(new Event(name)); }",
+                value,
+            )
+        self.wait()
+
+    def colors(self, canvas: str) -> int:
+        """How many different colours a canvas shows."""
+        count: int = self.page.eval_on_selector(
+            canvas,
+            "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
+            ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size",
+        )
+        return count
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Any]:
+    """Opens pages: ``visit(url, viewport=..., color_scheme=...)``."""
+    contexts = []
+
+    def open_page(url: str, **options: Any) -> Visitor:
+        contexts.append(browser.new_context(**options))
+        return Visitor(contexts[-1].new_page(), url)
+
+    yield open_page
+    for context in contexts:
+        context.close()
