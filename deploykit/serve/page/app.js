@@ -27,7 +27,10 @@ async function start() {
   }));
   const ready = models.find((model) => model.state === "READY");
   if (!ready) {
-    throw new ServerError("No model is ready.", 503);
+    showError(new ServerError("No model is ready yet.", 503));
+    await pause(1);
+    await attempt(start);
+    return;
   }
   $("model").value = ready.name;
   await chooseModel();
@@ -46,7 +49,11 @@ async function chooseModel() {
 }
 
 async function loadCard() {
-  state.card = await readCard($("model").value);
+  const card = await readCard($("model").value);
+  if (card.name !== $("model").value) {
+    return;
+  }
+  state.card = card;
   document.title = `${state.card.name} · deploykit`;
   showCard({ list: $("card"), assumed: $("assumed"), classes: $("classes") }, state.card);
 }
@@ -77,9 +84,10 @@ function sliders({ task, defaults, num_classes: classes, postprocess_in_graph: f
 
 function slider(name, text, range) {
   const digits = range.step < 1 ? 2 : 0;
-  const input = element("input", { type: "range", id: name });
-  Object.assign(input, { min: range.min, max: range.max, step: range.step }, { value: range.value });
-  const output = element("output", {}, Number(range.value).toFixed(digits));
+  // The value comes last, as the browser clips it to the range that it has.
+  const { value, ...limits } = range;
+  const input = element("input", { type: "range", id: name, ...limits, value });
+  const output = element("output", {}, Number(value).toFixed(digits));
   output.htmlFor = name;
   input.addEventListener("input", () => {
     output.textContent = Number(input.value).toFixed(digits);
@@ -124,6 +132,7 @@ async function send(file) {
   $("stage").classList.add("busy");
   try {
     const picture = await decode(file);
+    abort.signal.throwIfAborted();
     if (!isLive()) {
       show({ picture, result: null, masks: null });
     }

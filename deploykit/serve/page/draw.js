@@ -145,15 +145,17 @@ function drawLabel(pen, found, place, area) {
   const points = corners(found).map(place);
   const [left, top] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
   const text = `${found.name} ${found.score.toFixed(2)}`;
-  pen.font = "600 12px system-ui, sans-serif";
+  const size = area.width < 480 ? 9 : 12;
+  const height = size + 5;
+  pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
   const width = pen.measureText(text).width + 8;
   const x = Math.max(0, Math.min(left - 1, area.width - width));
-  const y = top >= 17 ? top - 17 : Math.max(0, top);
+  const y = top >= height ? top - height : Math.max(0, top);
   pen.fillStyle = css(color);
-  pen.fillRect(x, y, width, 17);
+  pen.fillRect(x, y, width, height);
   pen.fillStyle = isBright(color) ? "black" : "white";
-  pen.fillText(text, x + 4, y + 9);
+  pen.fillText(text, x + 4, y + height / 2 + 0.5);
 }
 
 function isBright([red, green, blue]) {

@@ -72,7 +72,7 @@ export function summary(result) {
 export function showTimes(stack, list, timing, roundTrip) {
   const stages = STAGES.map((name) => [name, timing[name] ?? 0]);
   const rest = Math.max(timing.total - stages.reduce((sum, [, time]) => sum + time, 0), 0);
-  const parts = [...stages, ["rest", rest]];
+  const parts = [...stages, ["other", rest]];
   stack.replaceChildren(...parts.map(([name, time]) => {
     const part = element("span", { className: name, title: `${name} ${readable(time)} ms` });
     part.style.flexGrow = time;
@@ -94,7 +94,7 @@ export function showCard({ list, assumed, classes }, card) {
   const rows = Object.entries(facts(card)).filter(([, value]) => value);
   list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
   assumed.hidden = card.assumed.length === 0;
-  assumed.textContent = `Assumed, as the file does not tell: ${card.assumed.join("; ")}`;
+  assumed.textContent = `Assumed, as the file does not tell: ${card.assumed.join(" ")}`;
   classes.hidden = card.classes.length === 0;
   classes.open = false;
   classes.querySelector("summary").textContent = `${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}`;

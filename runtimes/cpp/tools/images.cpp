@@ -110,13 +110,14 @@ Image read_image(const std::string& path) {
   int channels = 0;
   const int bytes = static_cast<int>(file.size());
   if (stbi_info_from_memory(file.data(), bytes, &width, &height, &channels) == 0) {
-    throw deploykit::InputError("Image " + path + " is not an image that stb_image knows.");
+    throw deploykit::InputError("Image " + path + " is not an image of a known format.", "stb_image was to read it.");
   }
   const std::unique_ptr<std::uint8_t, void (*)(void*)> pixels(
       stbi_load_from_memory(file.data(), bytes, &width, &height, &channels, 3), stbi_image_free);
   if (pixels == nullptr || lacks_end(file)) {
     const char* reason = pixels == nullptr ? stbi_failure_reason() : "image file is truncated";
-    throw deploykit::InputError("Image " + path + " is damaged or truncated: " + reason + ".");
+    throw deploykit::InputError("Image " + path + " is damaged or truncated.",
+                                std::string("Its decoder says: ") + reason + ".");
   }
   return upright(pixels.get(), height, width, exif_orientation(file));
 }

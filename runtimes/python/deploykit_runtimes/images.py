@@ -140,7 +140,9 @@ def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
             return _decode(image, name)
     # Ultralytics replaces Image.open by one that looks for a HEIF plugin, which is an import that can fail.
     except (UnidentifiedImageError, ImportError) as error:
-        raise InputError(f"{name} is not an image that Pillow {PIL.__version__} knows.") from error
+        raise InputError(
+            f"{name} is not an image of a known format.", hint=f"Pillow {PIL.__version__} was to read it."
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{name} has more pixels than the limit of {Image.MAX_IMAGE_PIXELS}.",
@@ -162,7 +164,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
     except _DAMAGED as error:
-        raise InputError(f"{name} is damaged or truncated: {error}.") from error
+        raise InputError(f"{name} is damaged or truncated.", hint=f"Its decoder says: {error}.") from error
     return _to_rgb(image, name)
 
 

@@ -148,10 +148,8 @@ def test_images_that_cannot_be_read(tool, ort_library, golden, pictures, capsys,
     found, wanted = documents(tool, ort_library, capsys, arguments)
     assert found["failed"] == wanted["failed"] == 3
     for ours, theirs in zip(found["results"][:3], wanted["results"][:3], strict=True):
-        # The decoders name the damage in words of their own.
-        common = ours["error"].partition(" is ")[0]
-        assert theirs["error"].startswith(common)
-        assert ("damaged or truncated" in ours["error"]) == ("damaged or truncated" in theirs["error"])
+        # The hints are in the words of the decoders.
+        assert ours["error"].splitlines()[0] == theirs["error"].splitlines()[0]
     assert "top" in found["results"][3]
 
 

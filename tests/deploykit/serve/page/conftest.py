@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +16,38 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from deploykit.serve.server import Server
     from playwright.sync_api import Browser, Page
+
+    from deploykit.serve.server import Server
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-_TRANSFER = """([data, name, type]) => {
+_GIVE = """([event, data, name, type]) => {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
   const transfer = new DataTransfer();
   transfer.items.add(new File([bytes], name, { type }));
-  return transfer;
+  const given = event === "paste"
+    ? new ClipboardEvent(event, { clipboardData: transfer, bubbles: true })
+    : new DragEvent(event, { dataTransfer: transfer, bubbles: true });
+  document.querySelector("#stage").dispatchEvent(given);
 }"""
 
 
 @pytest.fixture(scope="session")
 def segmenter(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Path:
     """YOLOv5 with masks, written by its own trainer; it finds something from a score of 0.05."""
-    from deploykit_exporters.export import export
+    from deploykit.api import export
 
     target = tmp_path_factory.mktemp("segmenter") / "segmenter.onnx"
     return export(fixtures / "yolov5_segment.pt", output=target).path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium with a camera that shows a test picture."""
+    """Chromium with a camera that shows a test picture.
+
+    Not of the session: while Playwright runs, its loop is the thread's, and later tests need one of their own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None:
@@ -49,12 +58,29 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
-def served(classifier: Path, segmenter: Path) -> Iterator[Server]:
+@contextmanager
+def serving(*models: str | Path, **options: Any) -> Iterator[Server]:
+    """A server run from another thread than Playwright's, in which a loop runs already."""
     from deploykit.serve import running
 
-    models = [f"segmenter={segmenter}", f"classifier={classifier}"]
-    with running(models, port=0, grpc_port=None) as server:
+    context = running(models, port=0, grpc_port=None, **options)
+    with ThreadPoolExecutor(1) as thread:
+        server = thread.submit(context.__enter__).result()
+        try:
+            yield server
+        finally:
+            thread.submit(context.__exit__, None, None, None).result()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Server]]:
+    """Serves models: ``with serve(path, api_keys=...) as server``."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def served(classifier: Path, segmenter: Path) -> Iterator[Server]:
+    with serving(f"segmenter={segmenter}", f"classifier={classifier}") as server:
         yield server
 
 
@@ -90,21 +116,27 @@ class Visitor:
     def give(self, event: str, data: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> None:
         """Drop or paste a file."""
         text = base64.b64encode(data).decode()
-        transfer = self.page.evaluate_handle(_TRANSFER, [text, name, kind])
-        field = "clipboardData" if event == "paste" else "dataTransfer"
-        self.page.dispatch_event("#stage", event, {field: transfer, "bubbles": True})
+        self.page.evaluate(_GIVE, [event, text, name, kind])
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression is true. Playwright's own way evaluates text, which the page forbids."""
+        for _ in range(600):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"never true: {expression}; {self.problems}; {self.page.inner_text('#error')}")
 
     def wait(self) -> None:
         """Until the answer is there."""
-        self.page.wait_for_function(
-            "document.querySelector('#times').children.length"
+        self.until(
+            "document.querySelector('#times').children.length > 0"
             " && !document.querySelector('#stage').classList.contains('busy')"
         )
 
     def choose(self, model: str) -> None:
         self.page.wait_for_selector("#card dd")
         self.page.select_option("#model", model)
-        self.page.wait_for_function("name => document.title.startsWith(name)", arg=model)
+        self.until(f"document.title.startsWith('{model}')")
 
     def slide(self, slider: str, value: float) -> None:
         """Move a slider and wait for the answer to that."""
