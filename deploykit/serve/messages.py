@@ -113,6 +113,7 @@ def card(model: ServedModel) -> dict[str, Any]:
             "top_k": spec.output.top_k or 5,
         },
         "runtime_thresholds": spec.output.runtime_thresholds,
+        "uses_iou": spec.output.runtime_thresholds or spec.output.layout in ("yolo", "yolov5"),
         "parity": None
         if parity is None
         else {

@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any, TypeVar
 
-import orjson
 from PIL import Image
 
 from deploykit.serve import messages
 from deploykit.serve.errors import (
-    BadRequestError,
     MethodError,
     NotFoundError,
     NotReadyError,
@@ -35,7 +33,7 @@ from deploykit.serve.http.exchange import (
 from deploykit.serve.http.openapi import openapi
 from deploykit.serve.http.pages import page
 from deploykit.serve.http.pictures import read_pictures
-from deploykit.serve.http.tensors import HEADER_LENGTH, read_request, write_response
+from deploykit.serve.http.tensors import HEADER_LENGTH, json_object, read_request, write_response
 from deploykit.serve.metrics import Metrics
 from deploykit.serve.model import PredictAnswer, ServedModel
 from deploykit.serve.options import ServeOptions
@@ -218,14 +216,15 @@ class App:
 
     async def _index(self, request: Request) -> Response:
         body = await request.body()
-        asked = _json_object(body)
+        asked = json_object(body) if body.strip() else {}
         ready = asked.get("ready") is True
         return json_response([state.to_dict() for state in self._repository.index(ready=ready)])
 
     async def _change(
         self, request: Request, change: Callable[[str], Awaitable[None]], name: str
     ) -> Response:
-        _json_object(await request.body())
+        if body := await request.body():
+            json_object(body)
         await change(name)
         return json_response({})
 
@@ -319,18 +318,6 @@ def _drawn(answer: PredictAnswer, kind: str) -> bytes:
     else:
         drawn.save(file, "JPEG", quality=92)
     return file.getvalue()
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-    try:
-        document = orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The body is no JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadRequestError(f"The body wants a JSON object, found {type(document).__name__}.")
-    return document
 
 
 def _failure(error: Exception) -> Response:

@@ -19,7 +19,7 @@ from deploykit_runtimes.runner import TensorInfo
 from deploykit.serve.datatypes import checked_count, datatype_of, dtype_of, from_bytes, from_values
 from deploykit.serve.errors import BadRequestError, UnsupportedError
 
-__all__ = ["HEADER_LENGTH", "InferRequest", "read_request", "write_response"]
+__all__ = ["HEADER_LENGTH", "InferRequest", "json_object", "read_request", "write_response"]
 
 HEADER_LENGTH = "inference-header-content-length"
 
@@ -61,7 +61,7 @@ def read_request(body: bytes, header_length: str | None, inputs: Sequence[Tensor
     length = _length(header_length, len(body))
     if header_length is not None and not length:
         return InferRequest(feeds=_bare(body, inputs), binary=True)
-    document = _document(body[:length] if length < len(body) else body)
+    document = json_object(body[:length] if length < len(body) else body)
     tail = memoryview(body)[length:]
     feeds: dict[str, np.ndarray] = {}
     for tensor in _list(document, "inputs", required=True):
@@ -145,7 +145,12 @@ def _length(header_length: str | None, size: int) -> int:
     return int(header_length)
 
 
-def _document(text: bytes) -> dict[str, Any]:
+def json_object(text: bytes) -> dict[str, Any]:
+    """A body that is a JSON object.
+
+    Raises:
+        BadRequestError: it is not.
+    """
     try:
         document = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:

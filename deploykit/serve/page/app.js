@@ -67,7 +67,9 @@ function showSliders(card) {
 }
 
 /** What the model lets one choose: name, label, and the attributes of its slider. */
-function sliders({ task, defaults, num_classes: classes, postprocess_in_graph: finished, runtime_thresholds: free }) {
+function sliders(card) {
+  const { task, defaults, num_classes: classes, uses_iou: overlaps } = card;
+  const { postprocess_in_graph: finished, runtime_thresholds: free } = card;
   if (task === "features") {
     return [];
   }
@@ -79,7 +81,7 @@ function sliders({ task, defaults, num_classes: classes, postprocess_in_graph: f
   const fixed = finished && !free;
   const conf = ["conf", "Lowest score", { min: fixed ? defaults.conf : 0.01, max: 0.99, step: 0.01, value: defaults.conf }];
   const iou = ["iou", "Overlap (IoU) of one class", { min: 0.05, max: 0.95, step: 0.05, value: defaults.iou }];
-  return fixed ? [conf] : [conf, iou];
+  return fixed || !overlaps ? [conf] : [conf, iou];
 }
 
 function slider(name, text, range) {

@@ -46,7 +46,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Path:
 def browser() -> Iterator[Browser]:
     """Chromium with a camera that shows a test picture.
 
-    Not of the session: while Playwright runs, its loop is the thread's, and later tests need one of their own.
+    Not of the session: while Playwright runs, its loop is the thread's, and other tests need their own.
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)

@@ -81,7 +81,10 @@ def test_the_card_tells_of_the_model(served, visit) -> None:
 
 
 def test_the_keyboard_alone_is_enough(served, visit, photo) -> None:
+    picture = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
     visitor = visit(served.url, viewport=DESKTOP)
+    # Registered early: the browser takes a moment until it hands its file dialogs to the test.
+    visitor.page.on("filechooser", lambda chooser: chooser.set_files(picture))
     visitor.page.wait_for_selector("#thresholds:not([hidden])")
     reached = []
     for _ in range(9):
@@ -91,9 +94,7 @@ def test_the_keyboard_alone_is_enough(served, visit, photo) -> None:
         assert outline != "none" or reached[-1] == ""
     assert {"model", "choose", "camera", "conf", "copy"} <= set(reached)
     visitor.page.focus("#choose")
-    with visitor.page.expect_file_chooser() as chooser:
-        visitor.page.keyboard.press("Enter")
-    chooser.value.set_files({"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo})
+    visitor.page.keyboard.press("Enter")
     visitor.wait()
     visitor.page.focus("#conf")
     before = visitor.page.input_value("#conf")
