@@ -32,7 +32,7 @@ _NAMES = {
 }
 _DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in _NAMES.items()}
 
-_MAX_COUNT = sys.maxsize
+_MAX_COUNT = sys.maxsize // 8
 _MAX_AXES = 32
 
 
@@ -72,12 +72,13 @@ def checked_count(shape: Sequence[int]) -> int:
     """
     if len(shape) > _MAX_AXES:
         raise BadRequestError(f"A shape has at most {_MAX_AXES} axes, found {len(shape)}.")
-    count = 1
+    count = span = 1
     for n in shape:
         if n < 0:
             raise BadRequestError(f"A shape has no negative axes, found {list(shape)}.")
         count *= n
-    if count > _MAX_COUNT or any(n > _MAX_COUNT for n in shape):
+        span *= max(n, 1)  # numpy refuses huge axes beside a zero too
+    if span > _MAX_COUNT:
         raise BadRequestError("A shape is larger than any memory.")
     return count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import threading
@@ -90,6 +91,8 @@ class Server:
             date_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=75,
+            # A client that does not read its answers must not hold up the end.
+            timeout_graceful_shutdown=math.ceil(self.options.timeout_s) + 1,
         )
         self._http = _Http(config)
         self._serving = asyncio.create_task(self._http.serve(sockets=[listening]))
