@@ -84,6 +84,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "serve":  # a package, which importing makes an attribute
+        return import_module("deploykit.serve")
     if name not in _LAZY:
         raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
     # A sub-package of the same name (deploykit.bench) must not shadow the function.
