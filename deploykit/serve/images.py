@@ -24,7 +24,8 @@ def check_pixels(image: bytes, limit: int) -> None:
             width, height = picture.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(f"A picture has at most {limit} pixels here, this one far more.") from error
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    # ImportError: of a decoder that another package of the process registered, such as Ultralytics' for HEIF.
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, ImportError) as error:
         raise InputError(f"The {len(image)} bytes are no picture that is known here.") from error
     if width * height > limit:
         raise TooLargeError(f"A picture has at most {limit} pixels here, found {width}x{height}.")

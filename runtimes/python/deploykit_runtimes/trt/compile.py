@@ -81,9 +81,8 @@ def compile_plan(bindings: Bindings, job: CompileJob, report: BuildReport) -> me
     """
     progress = BuildProgress(report)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tensorrt-build") as pool:
-        future = pool.submit(_compile, bindings, job, progress)
         try:
-            return future.result()
+            return pool.submit(_compile, bindings, job, progress).result()
         except BaseException:
             progress.cancelled = True
             raise
