@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from deploykit_runtimes.spec import ModelSpec
 
+    from deploykit import serve
     from deploykit.api import bench, export, inspect, verify
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
@@ -79,6 +80,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "serve",
     "verify",
 ]
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,6 +105,13 @@ __all__ = ["command"]
     help="How often files are looked at for changes; 0: never.",
 )
 @click.option("--log-json", is_flag=True, help="Log in lines of JSON.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="From which level on; debug has a line for each request.",
+)
 @common
 def command(
     *,
@@ -114,22 +127,64 @@ def command(
     Each MODEL is an .onnx file or a folder that `deploykit build` wrote. A file that changes is loaded anew
     without a lost request. SIGTERM and Ctrl-C answer what was accepted, then end.
     """
-    from deploykit.serve import serve
-    from deploykit.serve.logs import start_log
-    from deploykit.serve.options import ServeOptions, read_keys
+    _occupy_standard_streams()
+    # grpc writes lines of its own to stderr, which no reader of the log expects.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    with _ended_by_sigterm():
+        from deploykit.serve import serve
+        from deploykit.serve.logs import start_log
+        from deploykit.serve.options import ServeOptions, read_keys
 
-    chosen = ServeOptions(
-        grpc_port=None if no_grpc else grpc_port,
-        api_keys=read_keys(api_key_file) if api_key_file else (),
-        **options,
-    )
-    start_log(as_json=chosen.log_json)
-    serve(
-        models,
-        options=chosen,
-        on_ready=lambda server: click.echo(_document(server) if json_output else _banner(server)),
-    )
+        chosen = ServeOptions(
+            grpc_port=None if no_grpc else grpc_port,
+            api_keys=read_keys(api_key_file) if api_key_file else (),
+            **options,
+        )
+        log = start_log(as_json=chosen.log_json, level=chosen.log_level)
+
+        def on_ready(server: Server) -> None:
+            try:
+                click.echo(_document(server) if json_output else _banner(server))
+            except OSError as error:  # whoever started the server reads no more
+                log.warning("where it listens cannot be printed: %s", error.strerror or error)
+                _silence_stdout()
+
+        serve(models, options=chosen, on_ready=on_ready)
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Exit with 0 also at a SIGTERM that comes before the server listens to signals."""
+
+    def end(_signum: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    # In another thread than the main one, whoever embeds the command line owns the signals.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _occupy_standard_streams() -> None:
+    """Open what is closed of the descriptors 0 to 2: a socket of that number would get what is printed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _silence_stdout() -> None:
+    """Let what is still to be printed go nowhere; the interpreter flushes its streams at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _document(server: Server) -> str:

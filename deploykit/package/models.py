@@ -14,9 +14,10 @@ from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.trt.profiles import Profile, default_profile
 
+from deploykit.model_names import named_models
+
 __all__ = ["PackagedModel", "check_max_batch", "copy_model", "dns_label", "dns_labels", "read_models"]
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _LONGEST_LABEL = 53
 """Of a DNS label's 63 characters KServe keeps the rest for its suffixes (``-predictor``)."""
 
@@ -68,15 +69,10 @@ def read_models(models: str | Path | Iterable[str | Path]) -> tuple[PackagedMode
         models: .onnx files or built folders; ``NAME=PATH`` where the name shall not be the file's.
 
     Raises:
-        OptionError: none is given, or a name is malformed or comes twice.
+        OptionError: none is given, something else than a path is, or a name is malformed or comes twice.
         ModelError: a file is missing or damaged, an engine, or takes something else than images.
     """
-    several = [models] if isinstance(models, str | Path) else list(models)
-    if not several:
-        raise OptionError("Wanted at least one model, found none.")
-    packaged = tuple(_read(model) for model in several)
-    _refuse_twice([model.name for model in packaged], "models are named", "Name them: NAME=PATH")
-    return packaged
+    return tuple(_read(name, path) for name, path in named_models(models).items())
 
 
 def dns_label(name: str) -> str:
@@ -129,8 +125,7 @@ def copy_model(model: PackagedModel, target: Path) -> None:
         shutil.copyfile(model.path.parent / name, beside)
 
 
-def _read(model: str | Path) -> PackagedModel:
-    name, path = _named(model)
+def _read(name: str, path: Path) -> PackagedModel:
     file = model_file(path)
     if file.suffix in ENGINE_SUFFIXES:
         raise ModelError(
@@ -139,33 +134,12 @@ def _read(model: str | Path) -> PackagedModel:
         )
     outside = read_model(file)
     return PackagedModel(
-        name=_checked(name or file.stem, file),
+        name=name,
         path=file,
         spec=outside.spec(),
         inputs=outside.inputs,
         outputs=outside.outputs,
         external=tuple(_beside(file, location) for location in outside.external),
-    )
-
-
-def _named(model: str | Path) -> tuple[str, Path]:
-    """``NAME=PATH`` in two; a file of which the name holds ``=`` is just a path."""
-    if not isinstance(model, str | Path):
-        raise ModelError(f"A model is given by its path, found {model!r}.")
-    text = str(model)
-    name, sign, path = text.partition("=")
-    if not sign or Path(text).exists() or "/" in name:
-        return "", Path(text)
-    return _checked(name, Path(path)), Path(path)
-
-
-def _checked(name: str, file: Path) -> str:
-    if _NAME.fullmatch(name):
-        return name
-    better = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:128].strip("._-") or "model"
-    raise OptionError(
-        f"A model's name has up to 128 letters, digits, dots, dashes or underscores, found {name!r}.",
-        hint=f"Name it, for instance: {better}={file}",
     )
 
 

@@ -47,7 +47,7 @@ def serve(
         DependencyError: a package is missing.
     """
     _check_packages()
-    from deploykit.serve.names import named_models
+    from deploykit.model_names import named_models
     from deploykit.serve.server import run
 
     run(named_models(models), _options(options, settings), on_ready=on_ready)
@@ -62,7 +62,7 @@ def running(
         A context manager of the server, ready at its start; ``.url`` and ``.grpc_address`` tell where it is.
     """
     _check_packages()
-    from deploykit.serve.names import named_models
+    from deploykit.model_names import named_models
     from deploykit.serve.server import in_thread
 
     return in_thread(named_models(models), _options(options, settings))

@@ -10,6 +10,7 @@ to one call.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.runner import FiniteFeeds, Runner
 
-from deploykit.serve.errors import NotReadyError, OverloadedError
+from deploykit.serve.errors import NotReadyError, OverloadedError, RequestTimeoutError
 from deploykit.serve.statistics import Statistics, Timing
 
 __all__ = ["BatchPolicy", "Batcher", "InferAnswer"]
@@ -81,11 +82,19 @@ class Batcher:
         solo: For a request that comes while nothing else is under way; None: it takes the next instance.
         policy: How requests are put together.
         statistics: Told of every run.
+        version: Of the model, for the answers.
     """
 
     def __init__(
-        self, runners: Sequence[Runner], *, solo: Runner | None, policy: BatchPolicy, statistics: Statistics
+        self,
+        runners: Sequence[Runner],
+        *,
+        solo: Runner | None,
+        policy: BatchPolicy,
+        statistics: Statistics,
+        version: str = "",
     ) -> None:
+        self._version = version
         self._policy = policy
         self._statistics = statistics
         self._solo = solo
@@ -116,17 +125,22 @@ class Batcher:
         """Whether the next request would be refused."""
         return len(self._waiting) >= self._policy.queue
 
-    async def run(self, feeds: Feeds, rows: int) -> InferAnswer:
+    async def run(self, feeds: Feeds, rows: int, *, timeout: float = math.inf) -> InferAnswer:
         """Queue a request that was checked, and wait for its answer.
 
-        A caller that is cancelled while the request waits takes it out of the queue.
+        A request whose caller is cancelled while it waits, or whose ``timeout`` in seconds is over, leaves
+        the queue.
 
         Raises:
             OverloadedError: the queue is full.
             NotReadyError: the batcher is closed.
+            RequestTimeoutError: the answer took too long.
             DeploykitError: the engine refused the request.
         """
-        job = _Job(feeds, rows, self._key(feeds), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        # Requests that never share a run need not be compared.
+        key = self._key(feeds) if self._policy.max_batch > 1 else None
+        job = _Job(feeds, rows, key, loop.create_future())
         with self._changed:
             if self._closed:
                 raise NotReadyError("The model was unloaded.")
@@ -134,11 +148,16 @@ class Batcher:
                 raise OverloadedError(f"{self._policy.queue} requests wait already, which is the limit.")
             self._waiting.append(job)
             self._changed.notify()
+        # A handle of its own costs a tenth of asyncio.timeout, on the path of every request.
+        expiry = None if timeout == math.inf else loop.call_later(timeout, _expire, job.future)
         try:
             return await job.future
+        except BaseException:
+            self._forget(job)
+            raise
         finally:
-            if not job.future.done() or job.future.cancelled():
-                self._forget(job)
+            if expiry is not None:
+                expiry.cancel()
 
     def close(self) -> None:
         """Answer what waits, then end the threads. Blocks meanwhile."""
@@ -234,7 +253,7 @@ class Batcher:
         ]
         self._statistics.executed(rows, timings[0])
         return [
-            InferAnswer(outputs=part, timing=timing, batch=rows)
+            InferAnswer(outputs=part, timing=timing, batch=rows, version=self._version)
             for part, timing in zip(parts, timings, strict=True)
         ]
 
@@ -250,6 +269,11 @@ class Batcher:
                 for name, feed in first.items()
             }
         )
+
+
+def _expire(future: asyncio.Future[InferAnswer]) -> None:
+    if not future.done():
+        future.set_exception(RequestTimeoutError("The request's time ran out before its answer."))
 
 
 def _split(outputs: dict[str, np.ndarray], jobs: list[_Job]) -> list[dict[str, np.ndarray]]:

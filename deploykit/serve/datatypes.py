@@ -14,7 +14,7 @@ import numpy as np
 
 from deploykit.serve.errors import BadRequestError, UnsupportedError
 
-__all__ = ["checked_count", "datatype_of", "dtype_of", "from_bytes", "from_values"]
+__all__ = ["DATATYPES", "checked_count", "datatype_of", "dtype_of", "from_bytes", "from_values"]
 
 _NAMES = {
     "bool": "BOOL",
@@ -30,6 +30,9 @@ _NAMES = {
     "float32": "FP32",
     "float64": "FP64",
 }
+DATATYPES = tuple(_NAMES.values())
+"""The protocol's names of what is read here."""
+
 _DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in _NAMES.items()}
 
 _MAX_COUNT = sys.maxsize // 8
@@ -105,12 +108,12 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     """A tensor from JSON numbers in row-major order, flat or nested as its shape.
 
     Raises:
-        BadRequestError: shape, datatype and values contradict each other.
-        UnsupportedError: the datatype has no form in JSON.
+        BadRequestError: shape, datatype and values contradict each other, or the datatype is FP16.
+        UnsupportedError: see ``dtype_of``.
     """
     dtype = dtype_of(datatype)
     if datatype == "FP16":
-        raise UnsupportedError("FP16 has no form in JSON.", hint="Send it as a binary tensor.")
+        raise BadRequestError("FP16 has no form in JSON.", hint="Send it as a binary tensor.")
     count = checked_count(shape)
     if not isinstance(values, list):
         raise BadRequestError(f"Input {name[:64]!r} wants a list as its data, found {type(values).__name__}.")

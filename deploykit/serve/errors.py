@@ -3,6 +3,7 @@
 ServeError
 ├── BadRequestError      400  INVALID_ARGUMENT     the request contradicts itself or the model
 ├── UnauthorizedError    401  UNAUTHENTICATED      the key is missing or wrong
+├── ForbiddenError       403  PERMISSION_DENIED    a web page of another origin, or a name of another host
 ├── NotFoundError        404  NOT_FOUND            no such model, version or path
 ├── MethodError          405  UNIMPLEMENTED        the path takes another verb
 ├── TooLargeError        413  RESOURCE_EXHAUSTED   a body, tensor or picture beyond a limit
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadRequestError",
+    "ForbiddenError",
     "MediaTypeError",
     "MethodError",
     "NotFoundError",
@@ -72,6 +74,13 @@ class UnauthorizedError(ServeError):
     grpc_status = "UNAUTHENTICATED"
 
 
+class ForbiddenError(ServeError):
+    """The request comes from a web page that may not use the server."""
+
+    status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
 class NotFoundError(ServeError):
     """There is no such model, version or path."""
 
@@ -80,10 +89,18 @@ class NotFoundError(ServeError):
 
 
 class MethodError(ServeError):
-    """The path takes another verb."""
+    """The path takes another verb.
+
+    Attributes:
+        allowed: Those that it takes.
+    """
 
     status = 405
     grpc_status = "UNIMPLEMENTED"
+
+    def __init__(self, problem: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(problem)
+        self.allowed = allowed
 
 
 class TooLargeError(ServeError):

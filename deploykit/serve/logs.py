@@ -11,6 +11,13 @@ from typing import TextIO
 __all__ = ["start_log"]
 
 _NAME = "deploykit.serve"
+_OTHERS = {
+    "uvicorn.error": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "grpc": logging.WARNING,
+    "python_multipart": logging.ERROR,  # it warns of what the client is told already
+}
+"""What the server is made of logs here too, from these levels on."""
 
 
 class _Readable(logging.Formatter):
@@ -36,22 +43,27 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
 
 
-def start_log(*, as_json: bool, stream: TextIO | None = None) -> logging.Logger:
+def start_log(*, as_json: bool, level: str = "info", stream: TextIO | None = None) -> logging.Logger:
     """The server's logger, writing to a stream (stderr), and nowhere else.
 
     Args:
         as_json: In lines of JSON.
+        level: From which level on; ``debug`` has a line for each request.
         stream: Where to.
     """
     logger = logging.getLogger(_NAME)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if as_json else _Readable())
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    for name, least in {_NAME: logging.DEBUG, **_OTHERS}.items():
+        part = logging.getLogger(name)
+        part.handlers = [handler]
+        part.setLevel(max(wanted, least))
+        part.propagate = False
     return logger

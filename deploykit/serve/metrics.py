@@ -24,6 +24,7 @@ from deploykit.serve.statistics import Timing
 __all__ = ["Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_INFERENCE = frozenset({"infer", "predict", "ModelInfer", "ModelStreamInfer"})
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -37,16 +38,16 @@ class Metrics:
     def __init__(self, repository: Repository) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "deploykit_http_requests",
-            "HTTP requests by route and status.",
-            ["route", "status"],
+            "deploykit_requests",
+            "Requests by protocol, route and status.",
+            ["protocol", "route", "status"],
             registry=self._registry,
         )
         self._request_of = cache(self._requests.labels)
         self._latency = Histogram(
-            "deploykit_http_request_seconds",
-            "From the first byte of an HTTP request to its answer.",
-            ["route"],
+            "deploykit_request_seconds",
+            "From the head of an inference request to its answer.",
+            ["protocol", "route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -71,17 +72,18 @@ class Metrics:
 
         repository.observe = observe
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """An HTTP request was answered.
+    def answered(self, protocol: str, route: str, status: str, seconds: float) -> None:
+        """A request was answered.
 
         Args:
-            route: Name of the route; empty: there is no such path.
-            status: Of HTTP.
+            protocol: ``http`` or ``grpc``.
+            route: Of HTTP, or the method of gRPC; ``none``: there is no such one.
+            status: The number of HTTP, or the name of gRPC.
             seconds: What it took.
         """
-        self._request_of(route or "none", str(status)).inc()
-        if route in ("infer", "predict"):
-            self._latency_of(route).observe(seconds)
+        self._request_of(protocol, route, status).inc()
+        if route in _INFERENCE:
+            self._latency_of(protocol, route).observe(seconds)
 
     def render(self) -> bytes:
         """All numbers in Prometheus' text format."""

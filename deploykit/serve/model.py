@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
@@ -91,7 +91,9 @@ class ServedModel:
         batch = self.spec.input.dynamic.get("batch")
         self.max_batch = batch.max if batch and policy.batched else 0
         self.preferred_batch = policy.max_batch
-        self._batcher = Batcher([runner] * instances, solo=solo, policy=policy, statistics=self.statistics)
+        self._batcher = Batcher(
+            [runner] * instances, solo=solo, policy=policy, statistics=self.statistics, version=version
+        )
         self._policy = policy
         self._pool = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix=f"deploykit-images-{name}")
         self.observe: Callable[[str, Timing], None] | None = None
@@ -131,11 +133,7 @@ class ServedModel:
         started = perf_counter_ns()
         try:
             with _Use(self):
-                async with self._limit(timeout):
-                    return await self._infer(feeds)
-        except TimeoutError as error:
-            self.statistics.failed(perf_counter_ns() - started)
-            raise RequestTimeoutError("The request's time ran out before its answer.") from error
+                return await self._infer(feeds, self._limit(timeout))
         except (DeploykitError, asyncio.CancelledError):
             self.statistics.failed(perf_counter_ns() - started)
             raise
@@ -162,7 +160,7 @@ class ServedModel:
         started = perf_counter_ns()
         try:
             with _Use(self):
-                async with self._limit(timeout), asyncio.TaskGroup() as group:
+                async with asyncio.timeout(self._limit(timeout)), asyncio.TaskGroup() as group:
                     tasks = [group.create_task(self._predict(image, options)) for image in images]
         except* TimeoutError as errors:
             self.statistics.failed(perf_counter_ns() - started)
@@ -198,26 +196,26 @@ class ServedModel:
         for runner in self._runners:
             runner.close()
 
-    def _limit(self, timeout: float | None) -> asyncio.Timeout:
-        return asyncio.timeout(min(self._options.timeout_s, timeout or self._options.timeout_s))
+    def _limit(self, timeout: float | None) -> float:
+        return min(self._options.timeout_s, timeout or self._options.timeout_s)
 
-    async def _infer(self, feeds: Mapping[str, np.ndarray]) -> InferAnswer:
+    async def _infer(self, feeds: Mapping[str, np.ndarray], timeout: float) -> InferAnswer:
         # A client's own NaN spoils its own answer alone, and load generators send random bits.
         check_feeds(self.spec, self.inputs, FiniteFeeds(feeds))
         batched = self._policy.batched
         rows = next((len(feeds[name]) for name in batched), 1)
-        answer = await self._batcher.run(feeds, rows)
+        answer = await self._batcher.run(feeds, rows, timeout=timeout)
         self.statistics.succeeded(rows, answer.timing)
         if self.observe is not None:
             self.observe(self.name, answer.timing)
-        return replace(answer, version=self.version)
+        return answer
 
     async def _predict(
         self, image: bytes, options: Mapping[str, Any]
     ) -> tuple[Result, Any, dict[str, float]]:
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._pool, self._prepare, image, options)
-        answer = await self._infer(prepared.feeds)
+        answer = await self._infer(prepared.feeds, self._options.timeout_s)
         started = perf_counter_ns()
         result = await loop.run_in_executor(self._pool, self._predictor.read, prepared, answer.outputs)
         timing = answer.timing

@@ -9,7 +9,9 @@ from pathlib import Path
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.open import canonical_runtime
 
-__all__ = ["ServeOptions", "read_keys"]
+__all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _SHORTEST_KEY = 8
 
@@ -37,6 +39,7 @@ class ServeOptions:
         max_images: Most pictures of one request.
         poll_s: How often model files are looked at for changes; 0: never.
         log_json: Log in lines of JSON.
+        log_level: From which level on, one of ``LOG_LEVELS``; ``debug`` has a line for each request.
 
     Raises:
         OptionError: a value is out of range.
@@ -60,9 +63,14 @@ class ServeOptions:
     max_images: int = 32
     poll_s: float = 1.0
     log_json: bool = False
+    log_level: str = "info"
 
     def __post_init__(self) -> None:
         canonical_runtime(self.runtime)
+        if not isinstance(self.host, str) or not self.host.strip():
+            raise OptionError(f"host wants an address, such as 127.0.0.1 or 0.0.0.0, found {self.host!r}.")
+        if self.log_level not in LOG_LEVELS:
+            raise OptionError(f"log_level is one of {', '.join(LOG_LEVELS)}, found {self.log_level!r}.")
         for name in ("port", "grpc_port"):
             port = getattr(self, name)
             if port is not None and not 0 <= port < 1 << 16:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Timing
 
 __all__ = ["ModelState", "Repository"]
+
+log = logging.getLogger("deploykit.serve.repository")
 
 _QUIET_S = 0.5
 """How long a replaced model must have been unused before it is freed."""
@@ -59,7 +62,7 @@ class Repository:
     Args:
         models: Paths of model files, or of folders that ``deploykit build`` wrote, by name.
         options: How they are served.
-        on_event: Told of what happens, in a sentence.
+        on_event: Told of models that come and go, in a sentence.
 
     Attributes:
         observe: Told of the time of every answered request of a model, in the event loop.
@@ -222,8 +225,8 @@ class Repository:
         try:
             await self._load(slot)
         except DeploykitError as error:
-            version = slot.model.version if slot.model else "none"
-            self._tell(f"the new file of {slot.name} cannot be loaded, version {version} stays: {error}")
+            stays = slot.model.version if slot.model else "none"
+            log.warning("the new file of %s cannot be loaded, version %s stays: %s", slot.name, stays, error)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -17,6 +17,7 @@ import uvicorn
 from deploykit_runtimes.errors import OptionError
 
 from deploykit.serve.http.app import App
+from deploykit.serve.http.protocol import make_protocol
 from deploykit.serve.metrics import Metrics
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.repository import Repository
@@ -30,6 +31,7 @@ __all__ = ["Server", "in_thread", "run"]
 log = logging.getLogger("deploykit.serve")
 
 _BACKLOG = 2048
+_HEAD_TIMEOUT_S = 60.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,7 +46,7 @@ class Server:
     """Models behind HTTP and gRPC, in one event loop.
 
     Args:
-        models: Paths of models by name; see ``names.named_models``.
+        models: Paths of models by name; see ``deploykit.model_names.named_models``.
         options: How they are served.
     """
 
@@ -80,7 +82,7 @@ class Server:
         app = App(self.repository, self.options, self.metrics, self.state)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=make_protocol(max_body=self.options.max_body, head_timeout=_HEAD_TIMEOUT_S),
             ws="none",
             loop="none",
             lifespan="off",
@@ -88,6 +90,7 @@ class Server:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=75,

@@ -43,6 +43,13 @@ def test_every_name_is_there_and_told() -> None:
     assert set(api.__all__) <= set(deploykit.__all__)
 
 
+def test_the_server_is_told_before_it_is_imported() -> None:
+    script = "import sys, deploykit; print('serve' in dir(deploykit), 'deploykit.serve' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "True False\n"
+    assert deploykit.serve.running is not None
+
+
 def test_every_option_is_a_keyword_of_the_same_name() -> None:
     names = {field.name for field in fields(deploykit.ExportOptions)}
     assert set(ExportKeywords.__annotations__) | {"output"} == names

@@ -108,16 +108,19 @@ def requested(request: ModelInferRequest, outputs: Sequence[str]) -> list[str]:
     """The outputs that the request names, in its order; all of the model's if it names none.
 
     Raises:
-        BadRequestError: the model has no such output.
+        BadRequestError: the model has no such output, or it is named twice.
         UnsupportedError: an output is wanted in another form than as a tensor.
     """
+    names: list[str] = []
     for wanted in request.outputs:
         if wanted.name not in outputs:
             raise BadRequestError(f"The model has the outputs {list(outputs)}, found {wanted.name!r}.")
+        if wanted.name in names:
+            raise BadRequestError(f"Output {wanted.name!r} is wanted twice.")
+        names.append(wanted.name)
         for extension in ("classification", "shared_memory_region"):
             if extension in wanted.parameters:
                 raise UnsupportedError(f"This server has no {extension!r} of outputs: take the tensor.")
-    names = list(dict.fromkeys(wanted.name for wanted in request.outputs))
     return names or list(outputs)
 
 

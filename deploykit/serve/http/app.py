@@ -13,6 +13,7 @@ from PIL import Image
 
 from deploykit.serve import messages
 from deploykit.serve.errors import (
+    BadRequestError,
     MethodError,
     NotFoundError,
     NotReadyError,
@@ -31,6 +32,7 @@ from deploykit.serve.http.exchange import (
     json_response,
 )
 from deploykit.serve.http.openapi import openapi
+from deploykit.serve.http.origin import OriginPolicy
 from deploykit.serve.http.pages import page
 from deploykit.serve.http.pictures import read_pictures
 from deploykit.serve.http.tensors import HEADER_LENGTH, json_object, read_request, write_response
@@ -46,6 +48,11 @@ log = logging.getLogger("deploykit.serve.http")
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
+
+_OPEN = ("page", "health", "preflight")
+"""Routes that need no key."""
+
+_LONGEST_PATH = 256
 
 _LARGE = 1 << 18
 """Bytes from which JSON and base64 are read and written in another thread than the event loop's."""
@@ -65,6 +72,8 @@ class App:
         self._options = options
         self._metrics = metrics
         self._state = state
+        self._origins = OriginPolicy(options)
+        state.answered = metrics.answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,37 +84,48 @@ class App:
         request = Request(
             scope, receive, limit=self._options.max_body, patience=min(30.0, self._options.timeout_s)
         )
-        route = ""
+        route = "none"
         try:
-            route, response = await self._answer(request)
+            route, methods, handler = self._route(request)
+            self._check(request, route, methods)
+            response = await handler(request)
         except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a response
             response = _failure(error)
         if self._options.cors:
             response = self._with_origin(request, response)
-        self._metrics.request(route, response.status, perf_counter() - started)
+        self._tell(request, route, response.status, perf_counter() - started)
         await _send(send, response, with_body=request.method != "HEAD")
 
-    async def _answer(self, request: Request) -> tuple[str, Response]:
-        """The name of the route, for the metrics, and the response."""
-        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-            return "preflight", Response(status=204)
-        name, methods, handler = self._route(request.segments)
-        method = "GET" if request.method == "HEAD" else request.method
-        if method not in methods:
-            raise MethodError(f"{name} takes {' or '.join(methods)}, found {request.method[:16]}.")
-        if not name.startswith(("page", "health")) and not self._options.accepts_key(
-            request.headers.get("authorization", "")
-        ):
+    def _check(self, request: Request, route: str, methods: tuple[str, ...]) -> None:
+        """Refuse what needs no look at the body: a verb, an origin, a key."""
+        if request.method not in methods:
+            raise MethodError(
+                f"{route} takes {' or '.join(methods)}, found {request.method[:16]}.", allowed=methods
+            )
+        self._origins.check(request.method, request.headers)
+        if route not in _OPEN and not self._options.accepts_key(request.headers.get("authorization", "")):
             raise UnauthorizedError("The server wants its key in the header `Authorization: Bearer KEY`.")
-        return name, await handler(request)
 
-    def _route(  # noqa: PLR0911, PLR0912 - one case for each route
+    def _tell(self, request: Request, route: str, status: int, seconds: float) -> None:
+        self._metrics.answered("http", route, str(status), seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            ms = round(1e3 * seconds, 3)
+            fields = {"fields": {"route": route, "status": status, "ms": ms}}
+            path = request.path[:_LONGEST_PATH]
+            log.debug("%s %s %d %s ms", request.method, path, status, ms, extra=fields)
+
+    def _route(self, request: Request) -> tuple[str, tuple[str, ...], Handler]:
+        """The name of a route, the verbs it takes, and what answers it."""
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            return "preflight", ("OPTIONS",), _fixed(Response(status=204))
+        return self._find(request.segments)
+
+    def _find(  # noqa: PLR0911, PLR0912 - one case for each route
         self, path: tuple[str, ...]
     ) -> tuple[str, tuple[str, ...], Handler]:
-        """Its name, the verbs it takes, and what answers it."""
-        get, post = ("GET",), ("POST",)
+        get, post = ("GET", "HEAD"), ("POST",)
         match path:
             case ("v2", "models", name, "infer"):
                 return "infer", post, lambda request: self._infer(request, name, "")
@@ -154,7 +174,7 @@ class App:
         }
         if what not in tells:
             raise NotFoundError(f"A model has no {what[:64]!r}.", hint="See /openapi.json.")
-        return what, ("GET",), self._about(name, version, tells[what])
+        return what, ("GET", "HEAD"), self._about(name, version, tells[what])
 
     def _about(self, name: str, version: str, tell: Callable[[ServedModel], Any]) -> Handler:
         async def handle(_request: Request) -> Response:
@@ -191,7 +211,7 @@ class App:
         asked = await _aside(
             len(body) > _LARGE,
             read_pictures,
-            body,
+            bytes(body),
             request.headers.get("content-type", ""),
             request.query,
             self._options.max_images,
@@ -202,7 +222,7 @@ class App:
             kind = "image/png" if "image/png" in request.headers.get("accept", "") else "image/jpeg"
             drawn = await asyncio.to_thread(_drawn, answer, kind)
             return Response(body=drawn, content_type=kind)
-        return await asyncio.to_thread(_described, model, answer)
+        return await asyncio.to_thread(_described, model, answer, asked.id)
 
     def _model(self, request: Request, name: str, version: str) -> ServedModel:
         """The model of a request whose body has not been read yet."""
@@ -215,9 +235,11 @@ class App:
         return model
 
     async def _index(self, request: Request) -> Response:
-        body = await request.body()
+        body = bytes(await request.body())
         asked = json_object(body) if body.strip() else {}
-        ready = asked.get("ready") is True
+        ready = asked.get("ready", False)
+        if not isinstance(ready, bool):
+            raise BadRequestError(f"ready wants true or false, found {str(ready)[:32]!r}.")
         return json_response([state.to_dict() for state in self._repository.index(ready=ready)])
 
     async def _change(
@@ -284,22 +306,28 @@ async def _while_there(request: Request, work: Awaitable[T]) -> T:
     Raises:
         DisconnectedError: the client went away.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.gone())
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel(_gone: asyncio.Future[None]) -> None:
+        task.cancel()
+
+    request.gone.add_done_callback(cancel)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise DisconnectedError
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not request.gone.done():
+            raise
+        task.uncancel()
+        raise DisconnectedError from None
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
+        request.gone.remove_done_callback(cancel)
 
 
-def _described(model: ServedModel, answer: PredictAnswer) -> Response:
+def _described(model: ServedModel, answer: PredictAnswer, given: str | None) -> Response:
     return json_response(
         {
+            **({} if given is None else {"id": given}),
             "model_name": model.name,
             "model_version": answer.version,
             "results": [result.to_dict() for result in answer.results],
@@ -327,6 +355,8 @@ def _failure(error: Exception) -> Response:
     headers = {}
     if isinstance(error, ServeError) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, MethodError):
+        headers["Allow"] = ", ".join(error.allowed)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return json_response({"error": text}, status=status, headers=headers)

@@ -18,6 +18,7 @@ from deploykit.serve.errors import (
     RequestTimeoutError,
     TooLargeError,
 )
+from deploykit.serve.http.protocol import BODY, GONE, Body
 
 __all__ = ["DisconnectedError", "Receive", "Request", "Response", "Scope", "Send", "json_response"]
 
@@ -65,6 +66,16 @@ class Request:
         self._patience = patience
         self._complete = False
 
+    @property
+    def path(self) -> str:
+        """The path as it came, percent-encoded."""
+        return self._raw_path.decode("latin-1")
+
+    @property
+    def _raw_path(self) -> bytes:
+        raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
+        return raw
+
     @cached_property
     def segments(self) -> tuple[str, ...]:
         """The parts of the path between its slashes, each percent-decoded by itself.
@@ -72,9 +83,8 @@ class Request:
         Raises:
             BadRequestError: one of them is no UTF-8.
         """
-        raw = self._scope.get("raw_path") or self._scope["path"].encode()
         try:
-            return tuple(unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:])
+            return tuple(unquote_to_bytes(part).decode() for part in self._raw_path.split(b"/")[1:])
         except UnicodeDecodeError as error:
             raise BadRequestError("The path is no UTF-8.") from error
 
@@ -117,8 +127,8 @@ class Request:
         if declared.isdecimal() and int(declared) > self._limit:
             raise self._too_large()
 
-    async def body(self) -> bytes:
-        """The whole body, inflated where it came compressed.
+    async def body(self) -> bytes | memoryview:
+        """The whole body, inflated where it came compressed; a large one lies where it was read to.
 
         Raises:
             TooLargeError: it is beyond the limit.
@@ -127,32 +137,45 @@ class Request:
             DisconnectedError: the client went away.
         """
         self.check_length()
-        parts: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(self._patience):
-                while not self._complete:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise DisconnectedError
-                    part = message.get("body", b"")
-                    self._complete = not message.get("more_body", False)
-                    size += len(part)
-                    if size > self._limit:
-                        raise self._too_large()
-                    parts.append(part)
+            if BODY in self._scope:
+                body = await self._direct(self._scope[BODY])
+            else:
+                async with asyncio.timeout(self._patience):
+                    body = await self._collected()
         except TimeoutError as error:
             raise RequestTimeoutError("The body took too long to come.") from error
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         return body if encoding == "identity" else await asyncio.to_thread(self._inflated, body, encoding)
 
-    async def gone(self) -> None:
-        """Wait until the client goes away."""
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
+    async def _direct(self, coming: Body) -> bytes | memoryview:
+        body = await coming.whole(self._patience)
+        if body is None:
+            raise DisconnectedError
+        return body
 
-    def _inflated(self, body: bytes, encoding: str) -> bytes:
+    async def _collected(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while not self._complete:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise DisconnectedError
+            part = message.get("body", b"")
+            self._complete = not message.get("more_body", False)
+            size += len(part)
+            if size > self._limit:
+                raise self._too_large()
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def gone(self) -> asyncio.Future[None]:
+        """Done when the client went away."""
+        future: asyncio.Future[None] = self._scope[GONE]
+        return future
+
+    def _inflated(self, body: bytes | memoryview, encoding: str) -> bytes:
         windows = {"gzip": 31, "deflate": 15}
         if encoding not in windows:
             raise MediaTypeError(f"Bodies come plain, or as gzip or deflate, found {encoding[:32]!r}.")

@@ -7,11 +7,14 @@ from typing import Any
 
 from deploykit_runtimes import __version__
 
+from deploykit.serve.datatypes import DATATYPES
+
 __all__ = ["openapi"]
 
 _REASONS = {
     "400": "The request contradicts itself or the model.",
     "401": "The key is missing or wrong.",
+    "403": "A web page of another origin asks, or one for another host.",
     "404": "There is no such model, version or path.",
     "413": "The request, or a picture in it, is too large.",
     "415": "The content type or encoding is not read.",
@@ -19,9 +22,12 @@ _REASONS = {
     "503": "The queue is full, or the model is not ready.",
     "504": "The answer did not come in time.",
 }
+_REFUSED = ("401", "403")
 _FAILURE = {"$ref": "#/components/schemas/Error"}
 _STRING = {"type": "string"}
 _WHOLE = {"type": "integer"}
+_COUNT = {**_WHOLE, "minimum": 1}
+_FORMAT = {"enum": ["json", "image"]}
 _ANY_OBJECT = {"type": "object"}
 _NUMBER_01 = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -30,10 +36,10 @@ _NUMBER_01 = {"type": "number", "minimum": 0, "maximum": 1}
 def openapi() -> dict[str, Any]:
     """The document: every path that the server answers, its pages apart."""
     paths = {
-        "/v2": _get("server", "The server's name, version and extensions", "ServerMetadata", "401"),
+        "/v2": _get("server", "The server's name, version and extensions", "ServerMetadata", *_REFUSED),
         "/v2/health/live": _get("live", "Whether the server runs", "Live"),
         "/v2/health/ready": _ready(),
-        "/v2/models/stats": _get("allStatistics", "Numbers of every model", "Statistics", "401"),
+        "/v2/models/stats": _get("allStatistics", "Numbers of every model", "Statistics", *_REFUSED),
         "/v2/repository/index": _index(),
         "/metrics": _metrics(),
     }
@@ -67,7 +73,7 @@ def _of_model(path: str, suffix: str) -> dict[str, Any]:
         "/card": ("card", "What a person wants to know of the model", "Object"),
     }
     paths = {
-        path + part: _get(name + suffix, text, schema, "400", "401", "404", "503", parameters=named)
+        path + part: _get(name + suffix, text, schema, "400", *_REFUSED, "404", "503", parameters=named)
         for part, (name, text, schema) in about.items()
     }
     paths[f"{path}/infer"] = _infer(f"infer{suffix}", named)
@@ -125,12 +131,12 @@ def _ready() -> dict[str, Any]:
 
 def _metrics() -> dict[str, Any]:
     text = {"text/plain": {"schema": _STRING}}
-    return {"get": _operation("metrics", "Numbers for Prometheus", text, ("401",))}
+    return {"get": _operation("metrics", "Numbers for Prometheus", text, _REFUSED)}
 
 
 def _index() -> dict[str, Any]:
     operation = _operation(
-        "index", "Every model with its state", _json_content("Index"), ("400", "401", "413", "415", "504")
+        "index", "Every model with its state", _json_content("Index"), ("400", *_REFUSED, "413", "415", "504")
     )
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
@@ -139,7 +145,7 @@ def _index() -> dict[str, Any]:
 
 def _change(verb: str, text: str) -> dict[str, Any]:
     parameters = _parameters("/{name}")
-    errors = ("400", "401", "404", "413", "415", "503", "504")
+    errors = ("400", *_REFUSED, "404", "413", "415", "503", "504")
     operation = _operation(verb, text, _json_content("Object"), errors, parameters)
     operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": _ANY_OBJECT}}}
     return {"post": operation}
@@ -168,9 +174,10 @@ def _predict(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     options = {
         "conf": (_NUMBER_01, "Lowest score of a detection, exclusive."),
         "iou": (_NUMBER_01, "Overlap above which the worse of two boxes falls."),
-        "top_k": ({**_WHOLE, "minimum": 1}, "Number of classes of a classification."),
-        "max_det": ({**_WHOLE, "minimum": 1}, "Most detections of a picture."),
-        "format": ({"enum": ["json", "image"]}, "image: the first picture with its answer drawn into it."),
+        "top_k": (_COUNT, "Number of classes of a classification."),
+        "max_det": (_COUNT, "Most detections of a picture."),
+        "format": (_FORMAT, "image: the first picture with its answer drawn into it."),
+        "id": (_STRING, "Comes back in the answer."),
     }
     queries = [
         {"name": key, "in": "query", "required": False, "schema": schema, "description": text}
@@ -209,7 +216,15 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+_DATATYPE = {"type": "string", "enum": list(DATATYPES)}
+_LENGTH = {**_WHOLE, "minimum": 0}
 _TENSOR = {"name": _STRING, "datatype": _STRING, "shape": _array(_WHOLE)}
+
+_INPUT = _object(
+    {"name": _STRING, "datatype": _DATATYPE, "shape": _array(_LENGTH)},
+    data={"type": "array"},
+    parameters=_ANY_OBJECT,
+)
 
 _SCHEMAS: dict[str, Any] = {
     "Error": _object({"error": _STRING}),
@@ -229,7 +244,7 @@ _SCHEMAS: dict[str, Any] = {
     "Statistics": _object({"model_stats": _array(_object({"name": _STRING, "version": _STRING}))}),
     "Index": _array(_object({"name": _STRING, "version": _STRING, "state": _STRING, "reason": _STRING})),
     "InferRequest": _object(
-        {"inputs": _array(_object(_TENSOR, data={"type": "array"}, parameters=_ANY_OBJECT))},
+        {"inputs": {**_array(_INPUT), "minItems": 1}},
         id=_STRING,
         parameters=_ANY_OBJECT,
         outputs=_array(_object({"name": _STRING}, parameters=_ANY_OBJECT)),
@@ -243,12 +258,13 @@ _SCHEMAS: dict[str, Any] = {
         id=_STRING,
     ),
     "PredictRequest": _object(
-        {"images": _array({"type": "string", "contentEncoding": "base64"})},
+        {"images": {**_array({**_STRING, "minLength": 1, "contentEncoding": "base64"}), "minItems": 1}},
         conf=_NUMBER_01,
         iou=_NUMBER_01,
-        top_k=_WHOLE,
-        max_det=_WHOLE,
-        format={"enum": ["json", "image"]},
+        top_k=_COUNT,
+        max_det=_COUNT,
+        format=_FORMAT,
+        id=_STRING,
     ),
     "PredictResponse": _object(
         {
@@ -257,6 +273,7 @@ _SCHEMAS: dict[str, Any] = {
             "results": _array(_ANY_OBJECT),
             "timing_ms": _ANY_OBJECT,
             "placement": _ANY_OBJECT,
-        }
+        },
+        id=_STRING,
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["PredictRequest", "read_pictures"]
 
 _OPTIONS = {"conf": float, "iou": float, "top_k": int, "max_det": int}
+_NUMBER = re.compile(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?", re.ASCII)
+"""A number as JSON writes it; Python reads more, such as ``1_0``."""
+
 _MAX_FIELDS = 32
 _LONGEST_VALUE = 256
 
@@ -33,11 +37,13 @@ class PredictRequest:
         pictures: Bytes of image files.
         options: ``conf``, ``iou``, ``top_k``, ``max_det`` as far as given.
         as_image: Whether the answer is wanted drawn into the first picture.
+        id: Echoed in an answer of JSON; None: there is none.
     """
 
     pictures: list[bytes]
     options: dict[str, Any]
     as_image: bool = False
+    id: str | None = None
 
 
 def read_pictures(body: bytes, content_type: str, query: Mapping[str, str], limit: int) -> PredictRequest:
@@ -71,7 +77,8 @@ def read_pictures(body: bytes, content_type: str, query: Mapping[str, str], limi
     if not pictures or not all(pictures):
         raise BadRequestError("Wanted at least one picture, found none, or an empty one.")
     as_image = _format(given.pop("format", "json"))
-    return PredictRequest(pictures=pictures, options=_options(given), as_image=as_image)
+    name = given.pop("id", None)
+    return PredictRequest(pictures=pictures, options=_options(given), as_image=as_image, id=name)
 
 
 def _format(name: str) -> bool:
@@ -84,11 +91,14 @@ def _options(given: Mapping[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, text in given.items():
         if name not in _OPTIONS:
-            raise BadRequestError(f"The options are {', '.join(_OPTIONS)} and format, found {name[:32]!r}.")
+            known = ", ".join(_OPTIONS)
+            raise BadRequestError(f"The options are {known}, format and id, found {name[:32]!r}.")
+        if not _NUMBER.fullmatch(text):
+            raise BadRequestError(f"{name} wants a number, found {text[:32]!r}.")
         try:
             options[name] = _OPTIONS[name](text)
         except (ValueError, OverflowError) as error:
-            raise BadRequestError(f"{name} wants a number, found {text[:32]!r}.") from error
+            raise BadRequestError(f"{name} wants a whole number, found {text[:32]!r}.") from error
     return options
 
 
@@ -102,11 +112,22 @@ def _from_base64(body: bytes, given: dict[str, str], limit: int) -> list[bytes]:
         raise BadRequestError('Wanted {"images": ["<base64>", ...]}.')
     if len(texts) > limit:
         raise _too_many(limit)
-    given.update({name: str(value) for name, value in document.items()})
+    given.update({name: _as_text(name, value) for name, value in document.items()})
     try:
         return [base64.b64decode(_without_scheme(text), validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:
         raise BadRequestError(f"A picture is no base64: {error}.") from error
+
+
+def _as_text(name: str, value: object) -> str:
+    """A member of a JSON object in the form that the query has it in."""
+    if name not in _OPTIONS:
+        if isinstance(value, str):
+            return value
+        raise BadRequestError(f"{name[:32]!r} wants a string, found {str(value)[:32]!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequestError(f"{name} wants a number, found {str(value)[:32]!r}.")
+    return str(int(value) if float(value).is_integer() else value)
 
 
 def _without_scheme(text: str) -> str:

@@ -45,7 +45,9 @@ class InferRequest:
     timeout: float | None = None
 
 
-def read_request(body: bytes, header_length: str | None, inputs: Sequence[TensorInfo]) -> InferRequest:
+def read_request(
+    body: bytes | memoryview, header_length: str | None, inputs: Sequence[TensorInfo]
+) -> InferRequest:
     """Read a request.
 
     Args:
@@ -64,7 +66,10 @@ def read_request(body: bytes, header_length: str | None, inputs: Sequence[Tensor
     document = json_object(body[:length] if length < len(body) else body)
     tail = memoryview(body)[length:]
     feeds: dict[str, np.ndarray] = {}
-    for tensor in _list(document, "inputs", required=True):
+    tensors = _list(document, "inputs", required=True)
+    if not tensors:
+        raise BadRequestError("inputs wants at least one tensor, found none.")
+    for tensor in tensors:
         name = _member(tensor, "name", str)
         if name in feeds:
             raise BadRequestError(f"Input {name[:64]!r} comes twice.")
@@ -145,7 +150,7 @@ def _length(header_length: str | None, size: int) -> int:
     return int(header_length)
 
 
-def json_object(text: bytes) -> dict[str, Any]:
+def json_object(text: bytes | memoryview) -> dict[str, Any]:
     """A body that is a JSON object.
 
     Raises:
@@ -160,7 +165,7 @@ def json_object(text: bytes) -> dict[str, Any]:
     return document
 
 
-def _bare(body: bytes, inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
+def _bare(body: bytes | memoryview, inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
     """A body that is the only input of the model: one row, at most one axis of a length to be found out."""
     if len(inputs) != 1:
         raise BadRequestError(f"A body without JSON wants a model of one input, found {len(inputs)} of them.")
@@ -207,7 +212,10 @@ def _wanted(document: dict[str, Any], binary: bool) -> dict[str, bool]:
             raise UnsupportedError("The parameter classification is left out here.", hint="Call predict.")
         if "shared_memory_region" in parameters:
             raise UnsupportedError("Outputs cannot be written to shared memory here.")
-        wanted[_member(output, "name", str)] = parameters.get("binary_data", binary) is True
+        name = _member(output, "name", str)
+        if name in wanted:
+            raise BadRequestError(f"Output {name[:64]!r} is wanted twice.")
+        wanted[name] = parameters.get("binary_data", binary) is True
     return wanted
 
 

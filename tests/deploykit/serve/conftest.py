@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +39,55 @@ def _export(folder: Path, perturb: Callable[..., object], *, seed: int) -> Path:
     torch.save(perturb(model, seed).state_dict(), folder / "tiny.pth")  # type: ignore[attr-defined]
     options = ExportOptions(dynamic=("batch",), labels=("cat", "dog", "bird"))
     return export(folder / "tiny.pth", options).path
+
+
+class Served:
+    """``deploykit serve`` with free ports for HTTP and gRPC, in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "deploykit", "serve", "--json", "--port", "0", "--grpc-port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def ready(self) -> dict[str, Any]:
+        """What it prints when it is ready."""
+        assert self.process.stdout is not None
+        text = ""
+        while not text.rstrip().endswith("}") or text.count("{") != text.count("}"):
+            line = self.process.stdout.readline()
+            assert line, self.end()
+            text += line
+        document: dict[str, Any] = json.loads(text)
+        return document
+
+    def line(self) -> str:
+        """The next line of its log."""
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        assert line, "the log has ended"
+        return line
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; the exit code and the rest of the log."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Served]]:
+    """Starts a server with arguments of the command line."""
+    started: list[Served] = []
+
+    def serve(*arguments: str) -> Served:
+        started.append(Served(*arguments))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.process.kill()
+        served.process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,6 @@ from deploykit_runtimes import load
 from deploykit_runtimes.errors import ModelError, OptionError
 
 import deploykit
-from deploykit.serve.logs import start_log
-from deploykit.serve.names import named_models
 
 TENSOR = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
 
@@ -162,7 +160,8 @@ def test_the_answer_to_a_request_that_was_accepted_before_the_signal_comes(class
     ).encode()
     with serving(f"tiny={classifier}") as process:
         with socket.create_connection(("127.0.0.1", process.port), timeout=30) as connection:
-            start = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(head)}\r\n\r\n"
+            start = "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\n"
+            start += f"Content-Length: {len(head)}\r\n\r\n"
             connection.sendall(start.encode() + head[:-1])
             time.sleep(0.2)  # for the server to read it
             process.tell(signal.SIGTERM)
@@ -268,40 +267,3 @@ def test_http_and_grpc_answer_alike(classifier: Path) -> None:
 def test_unknown_options_are_named(classifier: Path) -> None:
     with pytest.raises(OptionError, match="no option 'ports'"):
         deploykit.serve.running(classifier, ports=8000)
-
-
-def test_names(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.onnx", tmp_path / "b c.onnx"
-    first.touch()
-    second.touch()
-    assert named_models([first, f"other={second}"]) == {"a": first, "other": second}
-    for models, problem in (
-        ([], "at least one"),
-        ([second], "found 'b c'"),
-        ([first, f"a={second}"], "Two models"),
-        ([f"../x={first}"], "found '../x'"),
-    ):
-        with pytest.raises(OptionError, match=problem):
-            named_models(models)
-    with pytest.raises(ModelError, match="does not exist"):
-        named_models([tmp_path / "none.onnx"])
-
-
-def test_the_log_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
-    for as_json in (False, True):
-        logger = start_log(as_json=as_json)
-        logger.info("loaded %s", "a\nb\x1b[31m")
-        try:
-            raise ValueError("inside")  # noqa: TRY301
-        except ValueError:
-            logger.exception("failed")
-        lines = capsys.readouterr().err.splitlines()
-        if as_json:
-            entries = [json.loads(line) for line in lines]
-            assert [entry["level"] for entry in entries] == ["info", "error"]
-            assert entries[0]["message"] == "loaded a\nb\x1b[31m"
-            assert "ValueError: inside" in entries[1]["exception"]
-        else:
-            assert lines[0].endswith("loaded a b\\x1b[31m")
-            assert "ValueError: inside" in lines[-1]
-    logger.handlers.clear()

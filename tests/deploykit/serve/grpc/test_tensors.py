@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from deploykit.serve.datatypes import datatype_of
 from deploykit.serve.errors import BadRequestError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
-from deploykit.serve.grpc.tensors import read_feeds, write_outputs
+from deploykit.serve.grpc.tensors import read_feeds, requested, write_outputs
 from deploykit.serve.grpc.wire import join_response, split_request
 
 DTYPES = ["bool", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
@@ -106,3 +106,14 @@ def test_values_beyond_their_datatype_are_refused(datatype: str, field: str, val
     getattr(tensor.contents, field).extend([0] * (count - 1) + [value])
     with pytest.raises(BadRequestError, match=datatype):
         read(request.SerializeToString())
+
+
+def test_outputs_come_in_the_order_that_is_wanted_and_once() -> None:
+    request = ModelInferRequest()
+    assert requested(request, ["a", "b"]) == ["a", "b"]
+    for name in ("b", "a"):
+        request.outputs.add(name=name)
+    assert requested(request, ["a", "b"]) == ["b", "a"]
+    request.outputs.add(name="a")
+    with pytest.raises(BadRequestError, match="'a' is wanted twice"):
+        requested(request, ["a", "b"])

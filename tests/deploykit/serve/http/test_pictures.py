@@ -48,6 +48,38 @@ def test_the_files_of_a_form(contents: list[bytes]) -> None:
     assert not asked.as_image
 
 
+def test_an_id_comes_with_any_form_of_request() -> None:
+    body = json.dumps({"images": ["YWJj"], "id": "7"}).encode()
+    for asked in (
+        read_pictures(body, "application/json", {}, 1),
+        read_pictures(form(value("id", "7"), file(b"abc")), FORM, {}, 1),
+        read_pictures(b"abc", "image/png", {"id": "7"}, 1),
+    ):
+        assert asked.id == "7"
+        assert asked.options == {}
+    assert read_pictures(b"abc", "image/png", {}, 1).id is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"conf": "0.5"}, {"conf": True}, {"top_k": None}, {"top_k": 1.5}, {"id": 7}, {"format": ["json"]}],
+)
+def test_options_in_json_are_of_their_type(options: dict[str, object]) -> None:
+    with pytest.raises(BadRequestError, match=r"wants a|is json"):
+        read_pictures(json.dumps({"images": ["YWJj"], **options}).encode(), "application/json", {}, 1)
+
+
+@pytest.mark.parametrize("text", ["1_0", " 1", "nan", "inf", "\u0661", "1.", "--1", ""])
+def test_numbers_are_written_as_in_json(text: str) -> None:
+    with pytest.raises(BadRequestError, match="wants a"):
+        read_pictures(b"abc", "image/png", {"top_k": text}, 1)
+
+
+def test_a_whole_number_of_json_is_one_however_it_is_written() -> None:
+    asked = read_pictures(b'{"images": ["YWJj"], "top_k": 2.0, "conf": 1}', "application/json", {}, 1)
+    assert asked.options == {"top_k": 2, "conf": 1.0}
+
+
 def test_base64_with_and_without_its_scheme() -> None:
     texts = [base64.b64encode(b"abc").decode(), "data:image/png;base64," + base64.b64encode(b"de").decode()]
     body = json.dumps({"images": texts, "conf": 0.1}).encode()

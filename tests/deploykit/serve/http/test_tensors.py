@@ -83,7 +83,7 @@ def test_binary_and_json_may_be_mixed_and_outputs_chosen() -> None:
 
 def test_an_output_s_own_word_counts_more_than_the_request_s() -> None:
     document = {
-        "inputs": [],
+        "inputs": [described(np.zeros(1), data=[0.0])],
         "parameters": {"binary_data_output": True},
         "outputs": [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}],
     }
@@ -179,6 +179,17 @@ def test_what_json_has_not_is_sent_in_binary_only(value: float) -> None:
         write_response("m", "1", InferRequest(feeds={}), outputs)
     body, _ = write_response("m", "1", InferRequest(feeds={}, binary=True), outputs)
     assert body.endswith(outputs["y"].tobytes())
+
+
+def test_an_output_is_wanted_once() -> None:
+    document = {"inputs": [described(np.zeros(1), data=[0.0])], "outputs": [{"name": "y"}, {"name": "y"}]}
+    with pytest.raises(BadRequestError, match="'y' is wanted twice"):
+        read_request(json.dumps(document).encode(), None, ())
+
+
+def test_inputs_are_not_empty() -> None:
+    with pytest.raises(BadRequestError, match="at least one tensor"):
+        read_request(b'{"inputs": []}', None, ())
 
 
 def test_unknown_outputs_are_named() -> None:
