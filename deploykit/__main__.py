@@ -10,10 +10,6 @@ __all__ = ["run"]
 def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
     try:
-        if sys.argv[1:2] == ["serve"]:
-            from deploykit.huge_pages import use_huge_pages
-
-            use_huge_pages()
         from deploykit.cli import main
 
         return main()
