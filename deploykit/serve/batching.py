@@ -19,7 +19,7 @@ from time import perf_counter_ns
 
 import numpy as np
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.runner import FiniteFeeds, Runner
+from deploykit_runtimes.runner import CheckedFeeds, Runner
 
 from deploykit.serve.errors import NotReadyError, OverloadedError, RequestTimeoutError
 from deploykit.serve.statistics import Statistics, Timing
@@ -257,13 +257,13 @@ class Batcher:
             for part, timing in zip(parts, timings, strict=True)
         ]
 
-    def _joined(self, jobs: list[_Job]) -> FiniteFeeds:
+    def _joined(self, jobs: list[_Job]) -> CheckedFeeds:
         """The feeds of a batch: those of a single request as they are."""
         first = jobs[0].feeds
         if len(jobs) == 1:
-            return FiniteFeeds(first)
+            return CheckedFeeds(first)
         batched = self._policy.batched
-        return FiniteFeeds(
+        return CheckedFeeds(
             {
                 name: np.concatenate([job.feeds[name] for job in jobs]) if name in batched else feed
                 for name, feed in first.items()

@@ -70,10 +70,12 @@ class Statistics:
         """A request of some rows was answered."""
         with self._lock:
             self._rows += rows
-            self._requests["success"].add(timing.total_ns)
-            self._requests["queue"].add(timing.queue_ns)
-            for stage in _STAGES:
-                self._requests[stage].add(getattr(timing, f"{stage}_ns"))
+            requests = self._requests
+            requests["success"].add(timing.total_ns)
+            requests["queue"].add(timing.queue_ns)
+            requests["compute_input"].add(timing.compute_input_ns)
+            requests["compute_infer"].add(timing.compute_infer_ns)
+            requests["compute_output"].add(timing.compute_output_ns)
 
     def failed(self, ns: int) -> None:
         """A request got an error."""
@@ -85,9 +87,12 @@ class Statistics:
         with self._lock:
             self._runs += 1
             self._last_ms = time.time_ns() // 1_000_000
-            batch = self._batches.setdefault(rows, {stage: _Counter() for stage in _STAGES})
-            for stage in _STAGES:
-                batch[stage].add(getattr(timing, f"{stage}_ns"))
+            batch = self._batches.get(rows)
+            if batch is None:
+                batch = self._batches[rows] = {stage: _Counter() for stage in _STAGES}
+            batch["compute_input"].add(timing.compute_input_ns)
+            batch["compute_infer"].add(timing.compute_infer_ns)
+            batch["compute_output"].add(timing.compute_output_ns)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers so far, under Triton's names."""

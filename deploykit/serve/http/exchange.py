@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -65,6 +65,8 @@ class Request:
         self._limit = limit
         self._patience = patience
         self._complete = False
+        self.headers = _by_name(scope["headers"])
+        """By their names in lower case; of several alike, joined by commas."""
 
     @property
     def path(self) -> str:
@@ -76,7 +78,7 @@ class Request:
         raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
         return raw
 
-    @cached_property
+    @property
     def segments(self) -> tuple[str, ...]:
         """The parts of the path between its slashes, each percent-decoded by itself.
 
@@ -87,15 +89,6 @@ class Request:
             return tuple(unquote_to_bytes(part).decode() for part in self._raw_path.split(b"/")[1:])
         except UnicodeDecodeError as error:
             raise BadRequestError("The path is no UTF-8.") from error
-
-    @cached_property
-    def headers(self) -> dict[str, str]:
-        """Headers by their names in lower case; of several alike, joined by commas."""
-        headers: dict[str, str] = {}
-        for name, value in self._scope["headers"]:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return headers
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -194,3 +187,11 @@ class Request:
         return TooLargeError(
             f"A request has at most {self._limit} bytes here.", hint="The server's option is --max-body."
         )
+
+
+def _by_name(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers

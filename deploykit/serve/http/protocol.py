@@ -131,6 +131,36 @@ class _Connection(asyncio.BufferedProtocol):
             self._http.body_received(nbytes)
 
 
+class _Gathered:
+    """A transport that sends what is written in one turn of the event loop with one system call.
+
+    uvicorn writes the head of an answer and its body apart, and the first write wakes a client up that cannot
+    go on before the second.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+
 class _Http(HttpToolsProtocol):
     """uvicorn's protocol, which the start of a large body still goes through.
 
@@ -149,7 +179,7 @@ class _Http(HttpToolsProtocol):
         self._gone = self.loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))
+        super().connection_made(cast("asyncio.Transport", _Gathered(transport, self.loop)))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["BaseRunner", "FiniteFeeds", "Placement", "Runner", "TensorInfo", "check_feeds", "is_finite"]
+__all__ = [
+    "BaseRunner",
+    "CheckedFeeds",
+    "FiniteFeeds",
+    "Placement",
+    "Runner",
+    "TensorInfo",
+    "check_feeds",
+    "is_finite",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +148,18 @@ class FiniteFeeds(dict[str, np.ndarray]):
     """Feeds made of pixels, which cannot hold NaN or infinity: ``check_feeds`` does not search them."""
 
 
+class CheckedFeeds(FiniteFeeds):
+    """Feeds that ``check_feeds`` has let through already, each of them or the rows of a batch: not again."""
+
+
 def check_feeds(spec: ModelSpec, inputs: tuple[TensorInfo, ...], feeds: Mapping[str, np.ndarray]) -> None:
     """Refuse feeds that the model does not declare, before the engine sees them.
 
     Raises:
         InputError: names the input, what it takes and what was given.
     """
+    if isinstance(feeds, CheckedFeeds):
+        return
     searched = not isinstance(feeds, FiniteFeeds)
     for info in inputs:
         array = feeds.get(info.name)

@@ -200,9 +200,12 @@ def test_clients_that_leave(server, cut) -> None:
 )
 def test_what_is_no_http(server, lines) -> None:
     with socket.create_connection(("127.0.0.1", server.state.port), timeout=10) as connection:
-        connection.sendall(lines)
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(4096)
+        try:
+            connection.sendall(lines)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(4096)
+        except ConnectionError:  # closed while there was still more to send
+            answer = b""
         assert answer == b"" or b" 4" in answer.split(b"\r\n")[0]
 
 
