@@ -6,6 +6,7 @@ AddressSanitizer and UndefinedBehaviorSanitizer share one build, with the fuzz t
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -104,10 +105,14 @@ def test_fuzzing(name: str, checked: Path, fuzzed: bool, golden: Path, run, tmp_
     if name == "inputs":
         for path in sorted((golden / "cpp").glob("f*.onnx")):
             (tmp_path / "corpus" / path.stem).write_bytes(b"\0" + path.read_bytes())
+    # The peak that libFuzzer limits is inherited: that of this process, with all that other tests had loaded.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     command = [
         checked / "fuzz" / f"fuzz_{name}",
         tmp_path / "corpus",
         "-seed=1",
+        f"-rss_limit_mb={2048 + inherited}",
+        "-malloc_limit_mb=2048",
         f"-max_total_time={SECONDS}",
         f"-artifact_prefix={tmp_path}/",
     ]
