@@ -21,7 +21,7 @@ class B0:
         self.session = onnxruntime.InferenceSession(PATH, options, providers=["CPUExecutionProvider"])
 
     @bentoml.api(route="/predict")
-    def predict(self, body: Path) -> bytes:
+    def predict(self, body: Path, /) -> bytes:
         tensor = np.fromfile(body, np.float32).reshape(1, 3, 224, 224)
         return self.session.run(None, {"images": tensor})[0].tobytes()
 

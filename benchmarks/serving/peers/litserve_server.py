@@ -1,6 +1,4 @@
-"""LitServe: one worker per core, each with a session of one thread."""
-
-from __future__ import annotations
+"""LitServe: one worker per core, each with a session of one thread; the tensor comes as an uploaded file."""
 
 import os
 import sys
@@ -8,7 +6,7 @@ import sys
 import litserve
 import numpy as np
 import onnxruntime
-from fastapi import Request, Response
+from fastapi import Response, UploadFile
 
 
 class B0(litserve.LitAPI):
@@ -17,8 +15,8 @@ class B0(litserve.LitAPI):
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 
-    async def decode_request(self, request: Request) -> np.ndarray:
-        return np.frombuffer(await request.body(), np.float32).reshape(1, 3, 224, 224)
+    def decode_request(self, request: UploadFile) -> np.ndarray:
+        return np.frombuffer(request.file.read(), np.float32).reshape(1, 3, 224, 224)
 
     def predict(self, tensor: np.ndarray) -> np.ndarray:
         return self.session.run(None, {"images": tensor})[0]
@@ -29,4 +27,4 @@ class B0(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(B0(), accelerator="cpu", workers_per_device=len(os.sched_getaffinity(0)))
-    server.run(port=int(sys.argv[2]), log_level="error", generate_client_file=False)
+    server.run(host="127.0.0.1", port=int(sys.argv[2]), log_level="error", generate_client_file=False)

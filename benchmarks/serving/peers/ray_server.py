@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -30,7 +31,8 @@ class B0:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # whose clean-up ends the cluster
+    ray.init("local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
     serve.run(B0.bind(sys.argv[1]), route_prefix="/predict")
     while True:
