@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.verify import VerifyResult
+    from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.predictor import Predictor
     from deploykit_runtimes.results import (
         Classification,
@@ -43,6 +44,7 @@ _LAZY = {
     "CheckpointReport": "deploykit_exporters.inspect",
     "Classification": "deploykit_runtimes.results",
     "Detections": "deploykit_runtimes.results",
+    "EngineOptions": "deploykit_runtimes.engine_options",
     "ExportOptions": "deploykit_exporters.options",
     "ExportResult": "deploykit_exporters.export",
     "Features": "deploykit_runtimes.results",
@@ -65,6 +67,7 @@ __all__ = [
     "Classification",
     "DeploykitError",
     "Detections",
+    "EngineOptions",
     "ExportOptions",
     "ExportResult",
     "Features",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.verify import VerifyResult
+    from deploykit_runtimes.engine_options import EngineOptions
 
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
@@ -60,6 +61,9 @@ def verify(
     images: str | Path | Iterable[str | Path] = (),
     *,
     runtime: str = "ort-cpu",
+    threads: int | None = None,
+    strict: bool = False,
+    engine: EngineOptions | None = None,
     tolerance: float | None = None,
     options: ExportOptions | None = None,
     report: Callable[[str], None] | None = None,
@@ -71,6 +75,8 @@ def verify(
         checkpoint, model: The two sides.
         images: Files, folders or glob patterns, one or several.
         runtime: The engine that runs the model.
+        threads, strict: Short for those of ``engine``, which wins.
+        engine: How the model is opened.
         tolerance: Largest difference allowed, as a share of each output's scale (None: 1e-4), or of a score
             where pre- or post-processing is inside (None: 1e-3).
         options, settings: Those given to the export, where they change the model; see ``export``.
@@ -81,12 +87,13 @@ def verify(
         DeploykitError: see ``deploykit_exporters.verify.verify``.
     """
     from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.engine_folder import read_model
     from deploykit_runtimes.images import list_images
-    from deploykit_runtimes.model_file import check_model_file
 
     chosen = _export_options(options, settings, "verify")
+    opened = _engine_options(engine, threads, strict)
     precheck(checkpoint, chosen, writes=False)
-    check_model_file(model)
+    read_model(model)
     paths = list_images(images)
 
     from deploykit_exporters.verify import verify as run
@@ -97,6 +104,7 @@ def verify(
         paths,
         options=chosen,
         runtime=runtime,
+        engine=opened,
         tolerance=tolerance,
         report=report,
     )
@@ -140,33 +148,75 @@ def bench(
     runtimes: str | Iterable[str] = ("ort-cpu",),
     batches: int | Iterable[int] = (),
     imgsz: int | str | tuple[int, int] | None = None,
-    seconds: float = 5.0,
+    reference: str | Path | None = None,
+    warmup: int | None = None,
+    runs: int | None = None,
+    seconds: float = 3.0,
+    threads: int | None = None,
+    strict: bool = False,
+    engine: EngineOptions | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> BenchReport:
     """Measure a model on each runtime and batch size, interleaved in one run.
 
+        deploykit.bench("best.onnx", runtimes="ort-cpu,ov-cpu", reference="best.pt")
+
     Args:
-        model: The .onnx file.
+        model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
         runtimes: Engines by name, one or several; see ``deploykit_runtimes.open.available_runtimes``.
+            ``torch``, ``torch-channels-last`` and ``torch-compile`` run the checkpoint.
         batches: Batch sizes to measure, one or several; none: the model's own.
         imgsz: Size in pixels, where the model's is dynamic.
+        reference: The checkpoint, measured in torch too; None: where torch is one of the runtimes, looked
+            for beside the model.
+        warmup: Calls before timing starts; None: until the time of a call no longer falls.
+        runs: Timed calls per row; None: as many as fit into ``seconds``.
         seconds: Time to spend on each row.
+        threads, strict: Short for those of ``engine``, which wins.
+        engine: How the model is opened.
+        report: Called with a sentence as each stage starts.
 
     Raises:
+        OptionError: there is no such runtime, or a value cannot be used.
         DeploykitError: the model cannot be opened, or a runtime cannot run here.
     """
+    from dataclasses import asdict
+
     from deploykit_runtimes.arguments import as_count, as_number, as_size, as_words
 
-    from deploykit.benchmark.run import BenchOptions
+    from deploykit.benchmark.run import BenchOptions, with_reference
     from deploykit.benchmark.run import bench as run
 
     several = list(batches) if isinstance(batches, Iterable) else [batches]
     options = BenchOptions(
-        runtimes=as_words(runtimes, "runtimes"),
+        runtimes=with_reference(as_words(runtimes, "runtimes"), reference),
         batches=tuple(as_count(batch, "batches") for batch in several),
         imgsz=as_size(imgsz),
+        reference=None if reference is None else str(reference),
+        warmup=None if warmup is None else as_count(warmup, "warmup", least=0),
+        runs=None if runs is None else as_count(runs, "runs"),
         seconds=as_number(seconds, "seconds"),
+        **asdict(_engine_options(engine, threads, strict)),
     )
-    return run(model, options)
+    return run(model, options, report=report)
+
+
+def _engine_options(options: object, threads: object, strict: object) -> EngineOptions:
+    """How a model is opened.
+
+    Raises:
+        OptionError: a value cannot be used.
+    """
+    from deploykit_runtimes.arguments import as_count, as_flag
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.errors import OptionError
+
+    if options is None:
+        counted = None if threads is None else as_count(threads, "threads")
+        return EngineOptions(threads=counted, strict=as_flag(strict, "strict"))
+    if not isinstance(options, EngineOptions):
+        raise OptionError(f"engine wants EngineOptions, found {type(options).__name__}.")
+    return options
 
 
 def _export_options(options: object, settings: Mapping[str, Any], operation: str) -> ExportOptions:

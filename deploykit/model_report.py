@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.compiled import compilers, runtimes_of_compiled
+from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, read_model
 from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.model_file import looks_like_onnx
+from deploykit_runtimes.onnx_file import OnnxFile
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Placement, TensorInfo
 from deploykit_runtimes.spec import ModelSpec
@@ -27,7 +30,8 @@ class ModelReport:
         path, size_bytes, sha256: The file.
         inputs, outputs: Of the graph.
         graph: Its operators and their cost; None where the package ``onnx`` is not installed.
-        placement: What ran where on the CPU.
+        placement: What ran where on the CPU; None for what only the engine opens that compiled it.
+        compiled: Who compiled it, for what, and what opens it; empty for an ordinary model.
         spec: The contract; inferred from shapes where another exporter wrote the file.
     """
 
@@ -37,8 +41,9 @@ class ModelReport:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     graph: GraphReport | None
-    placement: Placement
+    placement: Placement | None
     spec: ModelSpec
+    compiled: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -46,7 +51,7 @@ class ModelReport:
             "kind": "model",
             **asdict(self),
             "path": str(self.path),
-            "placement": self.placement.to_dict(),
+            "placement": self.placement and self.placement.to_dict(),
         }
 
 
@@ -55,17 +60,32 @@ def is_model_file(file: object) -> bool:
     if not isinstance(file, str | Path):
         return False
     path = Path(file)
-    return path.suffix.lower() == ".onnx" or looks_like_onnx(path)
+    return path.suffix.lower() in (".onnx", *ENGINE_SUFFIXES) or looks_like_onnx(path)
 
 
 def inspect_model(path: str | Path) -> ModelReport:
-    """Open a model on the CPU and read its graph.
+    """Open a model on the CPU and read its graph; of what was compiled already, read its description.
 
     Raises:
-        ModelError: it is not an ONNX model, or its metadata is damaged.
+        ModelError: it is not an ONNX model or engine, its metadata is damaged, or a file that it needs
+            is missing.
         DependencyError, RuntimeUnavailableError: no engine to open it with.
     """
     path = Path(path)
+    file = read_model(path)
+    is_engine = path.suffix in ENGINE_SUFFIXES
+    if is_engine or file.compiled:
+        return ModelReport(
+            path=path,
+            size_bytes=path.stat().st_size,
+            sha256=sha256_of(path),
+            inputs=file.inputs,
+            outputs=file.outputs,
+            graph=None if is_engine else _graph(path),
+            placement=None,
+            spec=file.spec(),
+            compiled=_engine_maker(path) if is_engine else _context_maker(file),
+        )
     with open_runner(path) as runner:
         return ModelReport(
             path=path,
@@ -77,6 +97,25 @@ def inspect_model(path: str | Path) -> ModelReport:
             placement=runner.placement(),
             spec=runner.spec,
         )
+
+
+def _engine_maker(path: Path) -> str:
+    """``tensorrt-rtx 1.7.1.14, for compute capability 8.6: --runtime trt-rtx``."""
+    from deploykit_runtimes.trt.engine_file import read_sidecar
+
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        return "TensorRT, by Ultralytics: --runtime trt"
+    key = sidecar.key
+    runtime = "trt-rtx" if key.flavour == "tensorrt-rtx" else "trt"
+    targets = f"compute capability {', '.join(key.capabilities) or '8.0 and later'}"
+    gpu = f"{key.gpu}, {targets}" if key.gpu else targets
+    return f"{key.flavour} {key.version}, for {gpu}: --runtime {runtime}"
+
+
+def _context_maker(file: OnnxFile) -> str:
+    runtimes = " or ".join(runtimes_of_compiled(file))
+    return f"{compilers(file)}: --runtime {runtimes}" if runtimes else f"{compilers(file)}: no runtime here"
 
 
 def _graph(path: Path) -> GraphReport | None:

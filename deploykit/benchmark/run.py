@@ -25,7 +25,15 @@ from deploykit.benchmark.timing import sample, summarise, warm_up
 if TYPE_CHECKING:
     from deploykit.benchmark.subject import Subject
 
-__all__ = ["BenchOptions", "bench", "bench_runners", "example_images", "feeds_for", "model_facts"]
+__all__ = [
+    "BenchOptions",
+    "bench",
+    "bench_runners",
+    "example_images",
+    "feeds_for",
+    "model_facts",
+    "with_reference",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +50,7 @@ class BenchOptions:
         seconds: Time spent on each row.
         strict: Refuse a partial placement.
         reference: The checkpoint, for the runtime ``torch``; None: looked for beside the model.
-        goal, precision, cache, cuda_graph: See ``EngineOptions``.
+        goal, precision, cache, cuda_graph, gpu: See ``EngineOptions``.
     """
 
     runtimes: tuple[str, ...] = ("ort-cpu",)
@@ -58,6 +66,7 @@ class BenchOptions:
     precision: Precision = "model"
     cache: Path | None = None
     cuda_graph: bool = False
+    gpu: int = 0
 
     @property
     def engine(self) -> EngineOptions:
@@ -69,6 +78,7 @@ class BenchOptions:
             precision=self.precision,
             cache=self.cache,
             cuda_graph=self.cuda_graph,
+            gpu=self.gpu,
         )
 
     def __post_init__(self) -> None:
@@ -78,6 +88,13 @@ class BenchOptions:
             raise OptionError(f"Batch sizes are positive, found {', '.join(map(str, self.batches))}.")
         if self.seconds <= 0 or (self.runs is not None and self.runs < 1):
             raise OptionError("A benchmark needs a positive number of runs or seconds.")
+
+
+def with_reference(runtimes: tuple[str, ...], reference: object) -> tuple[str, ...]:
+    """The runtimes, and torch where a checkpoint is named that none of them would run."""
+    if reference is None or any(name.startswith("torch") for name in runtimes):
+        return runtimes
+    return (*runtimes, "torch")
 
 
 def bench(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deploykit_runtimes.engine_folder import model_file, read_model
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.open import available_runtimes, canonical_runtime, open_runner
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.spec import ModelSpec
@@ -43,7 +43,7 @@ class Subject:
         name: A runtime, or ``torch`` and its modes (``deploykit_exporters.reference.TORCH_RUNTIMES``).
         model: The .onnx file.
         reference: The checkpoint that torch runs; None: looked for beside the model.
-        options: See ``EngineOptions``; torch follows ``threads``.
+        options: See ``EngineOptions``; torch follows ``threads`` and ``gpu``.
     """
 
     name: str
@@ -61,9 +61,10 @@ class Subject:
             return open_runner(self.model, runtime=self.name, options=self.options)
         from deploykit_exporters.reference import TORCH_RUNTIMES, open_reference
 
-        spec = read_onnx(self.model).spec()
-        checkpoint = self.reference or find_checkpoint(self.model, spec)
-        return open_reference(checkpoint, spec, mode=TORCH_RUNTIMES[self.name], threads=self.options.threads)
+        spec = read_model(self.model).spec()
+        checkpoint = self.reference or find_checkpoint(model_file(self.model), spec)
+        mode = replace(TORCH_RUNTIMES[self.name], gpu=self.options.gpu)
+        return open_reference(checkpoint, spec, mode=mode, threads=self.options.threads)
 
 
 def find_checkpoint(model: Path, spec: ModelSpec) -> Path:

@@ -13,6 +13,7 @@ from deploykit.commands.options import (
     existing_path,
     image_size,
     positive_numbers,
+    strict_option,
     threads_option,
 )
 from deploykit.progress import Progress
@@ -56,7 +57,7 @@ __all__ = ["command"]
     help="Time spent on each row, instead of --runs. Default: 3.",
 )
 @engine_options
-@click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
+@strict_option
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -128,11 +129,11 @@ def _lines(result: BenchReport) -> list[str]:
 
 def _names(runtimes: tuple[str, ...], short: str | None, reference: str | None) -> tuple[str, ...]:
     """Engines in the order of the options; a checkpoint alone is compared with the default engine."""
+    from deploykit.benchmark.run import with_reference
+
     named = [name.strip() for value in runtimes for name in value.split(",") if name.strip()]
     if short:
         named.append(short)
     if not named and not runtimes:
         named.append("ort-cpu")
-    if reference and not any(name.startswith("torch") for name in named):
-        named.append("torch")
-    return tuple(named)
+    return with_reference(tuple(named), reference)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.options import common, existing_file
+from deploykit.commands.options import common, existing_file, gpu_option
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, good, pairs, seconds, size
 
@@ -90,7 +90,7 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str | Non
     metavar="FILE",
     help="Timings of kernels, read and updated: later builds are faster.",
 )
-@click.option("--gpu", type=click.IntRange(0), default=0, metavar="N", help="GPU to build on. Default: 0.")
+@gpu_option
 @click.option("--force", is_flag=True, help="Build also where an engine that fits is there already.")
 @common
 def command(*, model: Path, runtime: str, json_output: bool, **options: Any) -> None:

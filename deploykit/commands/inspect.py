@@ -34,7 +34,7 @@ Row = tuple[str, str | list[str]]
 @click.option("--trust", is_flag=True, help="Allow a checkpoint to execute code while it is read.")
 @common
 def command(*, file: str, json_output: bool, **settings: Any) -> None:
-    """Show what FILE holds: a model (.onnx), a checkpoint, a Hugging Face folder, or a model name.
+    """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, or a model name.
 
     Recognition is the same as in export, so this is also its rehearsal.
     """
@@ -102,14 +102,15 @@ def _model_rows(found: ModelReport) -> list[Row]:
             ("opset", str(graph.facts.opset)),
             ("operators", f"{graph.facts.nodes}: {operators}"),
             ("parameters", f"{graph.facts.parameters:,}"),
-            ("operations", "" if graph.flops is None else _operations(graph.flops, spec)),
+            ("operations", _operations(graph.flops, spec) if graph.flops else ""),
         ]
-    else:
+    elif found.placement is not None:
         rows.append(("operators", "not counted: pip install 'deploykit[export]'"))
     rows += _spec_rows(spec)
     rows += [
         ("proof", parity_lines(spec.parity, spec.task)),
-        ("runs as", str(found.placement)),
+        ("compiled by", found.compiled),
+        ("runs as", str(found.placement or "")),
         ("sha256", found.sha256),
     ]
     return rows

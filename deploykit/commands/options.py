@@ -18,9 +18,11 @@ __all__ = [
     "engine_options",
     "existing_file",
     "existing_path",
+    "gpu_option",
     "image_size",
     "positive_numbers",
     "runtime_option",
+    "strict_option",
     "threads_option",
 ]
 
@@ -146,6 +148,24 @@ def threads_option(command: _F) -> _F:
     )(command)
 
 
+def strict_option(command: _F) -> _F:
+    """``--strict``."""
+    return click.option(
+        "--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for."
+    )(command)
+
+
+def gpu_option(command: _F) -> _F:
+    """``--gpu N``."""
+    return click.option(
+        "--gpu",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Number of the GPU, where there are several. Default: 0.",
+    )(command)
+
+
 def engine_options(command: _F) -> _F:
     """How an engine works: ``EngineOptions`` without the threads and ``--strict``."""
     options = (
@@ -170,6 +190,7 @@ def engine_options(command: _F) -> _F:
             help="Folder for what engines compile.",
         ),
         click.option("--cuda-graph", is_flag=True, help="Record and replay the GPU's work, per shape."),
+        gpu_option,
     )
     for option in reversed(options):
         command = option(command)

@@ -18,6 +18,7 @@ from deploykit.commands.options import (
     existing_path,
     image_size,
     runtime_option,
+    strict_option,
     threads_option,
 )
 from deploykit.progress import Progress
@@ -59,7 +60,7 @@ _CHUNK = 8
     help="Draw the answers into copies of the images.",
 )
 @engine_options
-@click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
+@strict_option
 @common
 def command(
     *,
@@ -73,6 +74,7 @@ def command(
     precision: Precision,
     cache: Path | None,
     cuda_graph: bool,
+    gpu: int,
     json_output: bool,
     **options: Any,
 ) -> int:
@@ -90,7 +92,13 @@ def command(
     if save is not None:
         check_target(save / "picture.jpg")
     engine = EngineOptions(
-        threads=threads, strict=strict, goal=goal, precision=precision, cache=cache, cuda_graph=cuda_graph
+        threads=threads,
+        strict=strict,
+        goal=goal,
+        precision=precision,
+        cache=cache,
+        cuda_graph=cuda_graph,
+        gpu=gpu,
     )
     # The moving line of a terminal would be torn by the answers that appear on it.
     with Progress(animate=False if sys.stdout.isatty() and not json_output else None) as report:

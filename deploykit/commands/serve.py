@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.options import common, existing_file, runtime_option, threads_option
+from deploykit.commands.options import (
+    common,
+    existing_file,
+    gpu_option,
+    runtime_option,
+    strict_option,
+    threads_option,
+)
 from deploykit.terminal import as_json, pairs, strong
 
 if TYPE_CHECKING:
@@ -38,7 +45,8 @@ __all__ = ["command"]
 @click.option("--no-grpc", is_flag=True, help="Serve HTTP alone.")
 @runtime_option
 @threads_option
-@click.option("--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for.")
+@strict_option
+@gpu_option
 @click.option(
     "--max-batch",
     type=click.IntRange(1),

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploykit.commands.describe import parity_lines
-from deploykit.commands.options import common, existing_file, image_size, runtime_option
+from deploykit.commands.options import (
+    common,
+    engine_options,
+    existing_file,
+    existing_path,
+    image_size,
+    runtime_option,
+    strict_option,
+    threads_option,
+)
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, good, pairs
+
+if TYPE_CHECKING:
+    from deploykit_runtimes.engine_options import Goal, Precision
 
 __all__ = ["command"]
 
 
 @click.command("verify")
 @click.argument("checkpoint", metavar="CKPT")
-@click.argument("model", type=existing_file)
+@click.argument("model", type=existing_path)
 @click.argument("images", nargs=-1)
 @runtime_option
+@threads_option
+@engine_options
+@strict_option
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), help="Allowed share of an output's scale."
 )
@@ -38,6 +53,13 @@ def command(
     images: tuple[str, ...],
     runtime: str,
     tolerance: float | None,
+    threads: int | None,
+    strict: bool,
+    goal: Goal,
+    precision: Precision,
+    cache: Path | None,
+    cuda_graph: bool,
+    gpu: int,
     json_output: bool,
     **settings: Any,
 ) -> None:
@@ -48,18 +70,29 @@ def command(
     """
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.engine_folder import read_model
+    from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.errors import OptionError, ParityError
     from deploykit_runtimes.images import list_images
-    from deploykit_runtimes.model_file import check_model_file, looks_like_onnx
+    from deploykit_runtimes.model_file import looks_like_onnx
 
     options = ExportOptions(**settings)
+    engine = EngineOptions(
+        threads=threads,
+        strict=strict,
+        goal=goal,
+        precision=precision,
+        cache=cache,
+        cuda_graph=cuda_graph,
+        gpu=gpu,
+    )
     if looks_like_onnx(Path(checkpoint)):
         raise OptionError(
             f"verify wants the checkpoint first, and {checkpoint} is a model.",
             hint="deploykit verify CKPT MODEL [IMAGES]",
         )
     precheck(checkpoint, options, writes=False)
-    check_model_file(model)
+    read_model(model)
     paths = list_images(images)
     with Progress() as report:
         report("Loading torch")
@@ -72,6 +105,7 @@ def command(
                 paths,
                 options=options,
                 runtime=runtime,
+                engine=engine,
                 tolerance=tolerance,
                 report=report,
             )

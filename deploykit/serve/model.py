@@ -267,6 +267,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
     engine = EngineOptions(
         threads=options.threads,
         strict=options.strict,
+        gpu=options.gpu,
         goal="throughput" if on_cpu and instances > 1 else "latency",
     )
     with ExitStack() as stack:

@@ -26,6 +26,7 @@ class ServeOptions:
         runtime: The engine, one of ``available_runtimes()``.
         threads: Threads inside one operator on the CPU, for a request that runs alone; None: every core.
         strict: Refuse models of which a part would run elsewhere.
+        gpu: Number of the GPU, for runtimes that use one.
         max_batch: Most rows that run together; None: by the engine (see ``ServedModel``).
         max_delay_ms: How long a request may wait for others to run with, while an instance is idle.
         queue: Most requests that wait per model; more are refused with 503.
@@ -51,6 +52,7 @@ class ServeOptions:
     runtime: str = "ort-cpu"
     threads: int | None = None
     strict: bool = False
+    gpu: int = 0
     max_batch: int | None = None
     max_delay_ms: float = 0.0
     queue: int = 256

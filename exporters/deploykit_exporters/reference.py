@@ -32,10 +32,17 @@ class TorchMode:
         device: Where.
         variant: ``eager``; ``channels-last``: NHWC memory, which convolutions like; ``compile``:
             ``torch.compile``, which compiles at the first call of a shape, for seconds to minutes.
+        gpu: Number of the GPU, for ``cuda``.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     variant: Literal["eager", "channels-last", "compile"] = "eager"
+    gpu: int = 0
+
+    @property
+    def place(self) -> str:
+        """torch's name of the device."""
+        return f"cuda:{self.gpu}" if self.device == "cuda" else self.device
 
 
 TORCH_RUNTIMES = {
@@ -117,7 +124,7 @@ class TorchRunner(BaseRunner):
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         check_feeds(self._spec, self._inputs, feeds)
-        images = torch.from_numpy(np.ascontiguousarray(feeds[self._spec.input.name])).to(self._mode.device)
+        images = torch.from_numpy(np.ascontiguousarray(feeds[self._spec.input.name])).to(self._mode.place)
         if self._mode.variant == "channels-last":
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
@@ -141,8 +148,12 @@ def _prepared(module: nn.Module, mode: TorchMode) -> Callable[[torch.Tensor], An
                 f"CUDA was asked for, but torch {torch.__version__} finds no GPU.",
                 hint="--runtime torch runs the checkpoint on the CPU.",
             )
+        if mode.gpu >= torch.cuda.device_count():
+            raise RuntimeUnavailableError(
+                f"GPU {mode.gpu} was asked for, torch finds {torch.cuda.device_count()}, counted from 0."
+            )
         # A copy: the checkpoint's module stays where it was.
-        module = copy.deepcopy(module).to("cuda")
+        module = copy.deepcopy(module).to(mode.place)
     if mode.variant == "channels-last":
         module = copy.deepcopy(module).to(memory_format=torch.channels_last)
     if mode.variant == "compile":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, ParityError
 from deploykit_runtimes.images import list_images, read_image
 from deploykit_runtimes.open import open_runner
@@ -62,6 +63,7 @@ def verify(
     *,
     options: ExportOptions | None = None,
     runtime: str = "ort-cpu",
+    engine: EngineOptions | None = None,
     tolerance: float | None = None,
     report: Callable[[str], None] | None = None,
 ) -> VerifyResult:
@@ -69,11 +71,12 @@ def verify(
 
     Args:
         checkpoint: The checkpoint, or its name.
-        model: The .onnx file.
+        model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
         images: Image files, folders or patterns, one or several, pre-processed as ``predict`` does it;
             noise and a photo are added.
         options: The options that were given to the export, where they change the model.
         runtime: The engine that runs the model.
+        engine: How it is opened; see ``EngineOptions``.
         tolerance: Largest difference allowed, as a share of each output's scale; of a file with processing
             inside, of a score. None: 1e-4, or 1e-3 for such a file.
         report: Called with a sentence as each stage starts.
@@ -86,7 +89,7 @@ def verify(
     paths = tuple(list_images(images))
     say = report or (lambda _: None)
     say("Opening the model")
-    with open_runner(model, runtime=runtime) as candidate:
+    with open_runner(model, runtime=runtime, options=engine) as candidate:
         spec = candidate.spec
         options = options or ExportOptions()
         size = (spec.tensor.height, spec.tensor.width)

@@ -164,3 +164,52 @@ def test_bench_takes_one_runtime_and_one_batch(tmp_path: Path) -> None:
     for wrong in ({"batches": "1"}, {"batches": [0]}, {"runtimes": 3}, {"seconds": "1"}, {"imgsz": 9}):
         with pytest.raises(OptionError):
             deploykit.bench(tmp_path / "tiny.onnx", **wrong)
+
+
+def test_bench_compares_with_the_checkpoint(checkpoint: Path, exported: Path) -> None:
+    told: list[str] = []
+    engine = deploykit.EngineOptions(threads=1, goal="throughput")
+    result = deploykit.bench(
+        exported, reference=checkpoint, batches=2, warmup=0, runs=2, engine=engine, report=told.append
+    )
+    assert [row.name for row in result.rows] == ["ort-cpu, batch 2", "torch, batch 2"]
+    assert [row.placement.engine for row in result.rows] == ["onnxruntime", "torch eager"]
+    assert [(row.threads, row.warmup, row.summary.runs) for row in result.rows] == [(1, 0, 2)] * 2
+    assert told[0] == "Opening the model on ort-cpu"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"warmup": -1}, "warmup"),
+        ({"runs": 0}, "runs"),
+        ({"threads": "2"}, "threads"),
+        ({"strict": "no"}, "strict"),
+        ({"engine": {"threads": 1}}, "engine wants EngineOptions, found dict"),
+    ],
+)
+def test_how_an_engine_is_opened_is_checked(
+    settings: dict, expected: str, checkpoint: Path, exported: Path
+) -> None:
+    with pytest.raises(OptionError, match=expected):
+        deploykit.bench(exported, **settings)
+    if expected not in ("warmup", "runs"):
+        with pytest.raises(OptionError, match=expected):
+            deploykit.verify(checkpoint, exported, **settings)
+
+
+def test_verify_opens_the_engine_as_told(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    engine = deploykit.EngineOptions(cache=tmp_path / "cache")
+    deploykit.verify(checkpoint, exported, runtime="ov", engine=engine)
+    assert list((tmp_path / "cache").iterdir())
+
+
+def test_commands_and_functions_have_the_same_defaults() -> None:
+    from inspect import signature
+
+    from deploykit.benchmark.run import BenchOptions
+
+    defaults = BenchOptions()
+    for name, parameter in signature(deploykit.bench).parameters.items():
+        if name != "engine" and hasattr(defaults, name):
+            assert parameter.default == getattr(defaults, name), name

@@ -49,6 +49,21 @@ def test_each_mode_gives_the_answers_of_the_file(
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+def test_torch_runs_on_the_gpu_that_was_named(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TorchMode(device="cuda", gpu=1).place == "cuda:1"
+    assert TorchMode(gpu=1).place == "cpu"
+    checkpoint, model = files
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (
+        open_runner(model) as runner,
+        pytest.raises(RuntimeUnavailableError, match="GPU 1 was asked for, torch finds 1"),
+    ):
+        open_reference(checkpoint, runner.spec, mode=TorchMode(device="cuda", gpu=1))
+
+
 def test_no_silent_fall_back_from_cuda(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, model = files
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

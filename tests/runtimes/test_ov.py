@@ -15,7 +15,7 @@ from deploykit_runtimes.errors import DependencyError, InputError, ModelError, R
 from deploykit_runtimes.metadata import spec_to_metadata
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.ort import open_ort
-from deploykit_runtimes.ov import open_openvino
+from deploykit_runtimes.ov import _place, open_openvino
 from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from onnx import TensorProto, helper, numpy_helper
 
@@ -179,6 +179,14 @@ def test_a_device_that_is_not_there_is_an_error(
     with pytest.raises(RuntimeUnavailableError, match="finds only CPU") as caught:
         open_runner(write_classifier(), runtime=f"ov-{device}")
     assert "driver" in caught.value.hint
+
+
+def test_of_several_gpus_the_numbered_one_is_taken() -> None:
+    assert _place("gpu", 0, ["CPU", "GPU"]) == "GPU"
+    assert _place("gpu", 1, ["CPU", "GPU.0", "GPU.1"]) == "GPU.1"
+    assert _place("cpu", 1, ["CPU"]) == "CPU"
+    with pytest.raises(RuntimeUnavailableError, match=r"GPU 1 was asked for, OpenVINO finds CPU, GPU here"):
+        _place("gpu", 1, ["CPU", "GPU"])
 
 
 def test_a_file_that_is_no_model_is_refused(write_classifier: Writer) -> None:

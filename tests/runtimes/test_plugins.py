@@ -84,6 +84,15 @@ def test_a_plugin_without_names_of_its_own_goes_by_the_kind() -> None:
     assert "ort-cpu" in caught.value.hint
 
 
+def test_of_several_gpus_the_numbered_one_is_taken() -> None:
+    listed = [device(OPENVINO.provider, kind, ov_device=kind) for kind in ("CPU", "GPU.0", "GPU.1")]
+    ort = Registry(listed)
+    assert select_device(ort, OPENVINO, "gpu", gpu=1) is listed[2]
+    assert select_device(ort, OPENVINO, "cpu", gpu=1) is listed[0]
+    with pytest.raises(RuntimeUnavailableError, match=r"GPU 2 was asked for, .* lists 2, counted from 0"):
+        select_device(ort, OPENVINO, "gpu", gpu=2)
+
+
 @pytest.mark.usefixtures("packages")
 def test_a_library_that_cannot_be_loaded_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "missing_libraries", lambda path: ("libcuda.so.1",))

@@ -70,15 +70,15 @@ def as_words(value: object, name: str) -> tuple[str, ...]:
     return texts
 
 
-def as_count(value: object, name: str) -> int:
-    """A whole number of at least 1.
+def as_count(value: object, name: str, *, least: int = 1) -> int:
+    """A whole number of at least ``least``.
 
     Raises:
         OptionError: it is something else.
     """
     number = _whole(value)
-    if number is None or number < 1:
-        raise OptionError(f"{name} wants a whole number of at least 1, found {value!r}.")
+    if number is None or number < least:
+        raise OptionError(f"{name} wants a whole number of at least {least}, found {value!r}.")
     return number
 
 

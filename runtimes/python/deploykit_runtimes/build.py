@@ -8,8 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+from deploykit_runtimes.compiled import check_files_beside, compilers
+from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES
 from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.onnx_file import read_onnx
 
 __all__ = [
     "BuildOptions",
@@ -156,8 +160,23 @@ def build_engine(
     model = Path(model)
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
+    _check_source(model)
     module, _, name = _BUILDERS[runtime].partition(":")
     build: Callable[[Path, str, BuildOptions, BuildReport], BuildResult] = getattr(
         import_module(module), name
     )
     return build(model, runtime, options or BuildOptions(), report or BuildReport())
+
+
+def _check_source(model: Path) -> None:
+    """Refuse what no engine can be built from, and a model whose files are not all there."""
+    if model.suffix in ENGINE_SUFFIXES:
+        raise ModelError(f"{model} is an engine already.", hint="Engines are built from the .onnx file.")
+    check_model_file(model)
+    file = read_onnx(model)
+    check_files_beside(model, file)
+    if file.compiled:
+        raise ModelError(
+            f"{model} was compiled already, by {compilers(file)}.",
+            hint="Engines are built from the model that was compiled.",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploykit_runtimes.compiled import check_files_beside
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
@@ -51,16 +52,24 @@ def read_model(path: str | Path) -> OnnxFile:
     path = model_file(path)
     if path.suffix not in ENGINE_SUFFIXES:
         check_model_file(path)
-        return read_onnx(path)
+        file = read_onnx(path)
+        check_files_beside(path, file)
+        return file
     from deploykit_runtimes.trt.engine_file import read_sidecar
+    from deploykit_runtimes.trt.ultralytics import described
 
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist.", hint="Build it with: deploykit build MODEL")
     sidecar = read_sidecar(path)
-    if sidecar is None:
+    if sidecar is not None:
+        return sidecar.file
+    own = described(path)
+    if own is None:
         raise ModelError(
             f"{path} has no description beside it ({path.name}.json).",
             hint="Build it with deploykit, or give the .onnx file.",
         )
-    return sidecar.file
+    return own
 
 
 def _in_folder(folder: Path, runtime: str) -> Path:

@@ -28,11 +28,17 @@ def infer_spec(
     """Infer what an image model takes and returns from its shapes and Ultralytics' metadata.
 
     Raises:
-        ModelError: the graph does not take one image tensor [N, C, H, W].
+        ModelError: the graph does not take one image tensor [N, C, H, W], or the metadata is damaged.
     """
     image = _image_input(inputs)
     if "task" in metadata and "names" in metadata:
-        return _ultralytics_spec(image, outputs, metadata)
+        try:
+            return _ultralytics_spec(image, outputs, metadata)
+        except (TypeError, ValueError, LookupError) as error:
+            raise ModelError(
+                f"Ultralytics' metadata in the file cannot be used: {error}.",
+                hint="The file was altered: export it again.",
+            ) from error
     return _plain_spec(image, outputs)
 
 
@@ -107,6 +113,8 @@ def _ultralytics_spec(
     size = _literal(metadata, "imgsz", [640, 640])
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
     stride = int(_literal(metadata, "stride", 32))
+    if stride < 1:
+        raise ValueError(f"the stride is {stride}")
     dynamic = {
         axis: allowed if axis == "batch" else AxisRange(min=stride, max=8192, step=stride)
         for axis, allowed in image.dynamic.items()

@@ -19,11 +19,13 @@ from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["OnnxFile", "read_onnx"]
+__all__ = ["CompiledPart", "OnnxFile", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TEXT = 1, 3, 4
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 2, 8, 13
 _DTYPES = {
     1: "float32",
@@ -46,6 +48,20 @@ _Value = int | memoryview
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompiledPart:
+    """A node that stands for what an engine compiled already: EPContext, of ONNX Runtime
+    (https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html).
+
+    Attributes:
+        source: Who compiled it, usually an execution provider; empty where the node does not say.
+        location: The file that holds it, as the node names it; empty: the node itself, or another one, does.
+    """
+
+    source: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnnxFile:
     """The outside of a model file.
 
@@ -55,6 +71,7 @@ class OnnxFile:
         weights: Number of stored values by numpy dtype name.
         nodes: Number of nodes of the main graph.
         external: Files with weights beside the model, as it names them.
+        compiled: Parts that only the engine runs that compiled them.
     """
 
     metadata: Mapping[str, str]
@@ -63,6 +80,7 @@ class OnnxFile:
     weights: Mapping[str, int]
     nodes: int
     external: tuple[str, ...] = ()
+    compiled: tuple[CompiledPart, ...] = ()
 
     def spec(self) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
@@ -108,6 +126,7 @@ def _model(view: memoryview) -> OnnxFile:
     weights: dict[str, int] = {}
     stored: set[str] = set()
     external: dict[str, None] = {}  # in their order
+    compiled: list[CompiledPart] = []
     nodes = 0
     graphs = 0
     for number, value in _fields(view):
@@ -119,6 +138,7 @@ def _model(view: memoryview) -> OnnxFile:
             for part, content in _fields(value):
                 if part == _GRAPH_NODE:
                     nodes += 1
+                    compiled += _compiled_part(content)
                 elif part == _GRAPH_INITIALIZER:
                     name, dtype, count, location = _initializer(content)
                     stored.add(name)
@@ -135,7 +155,24 @@ def _model(view: memoryview) -> OnnxFile:
         weights=weights,
         nodes=nodes,
         external=tuple(external),
+        compiled=tuple(compiled),
     )
+
+
+def _compiled_part(node: _Value) -> list[CompiledPart]:
+    """The part that a node stands for, where it is an EPContext."""
+    operator = next((_text(value) for number, value in _fields(node) if number == _NODE_OPERATOR), "")
+    if operator != "EPContext":
+        return []
+    attributes: dict[str, _Value] = {}
+    for number, value in _fields(node):
+        if number == _NODE_ATTRIBUTE:
+            entry = dict(_fields(value))
+            given = entry.get(_ATTRIBUTE_TEXT, entry.get(_ATTRIBUTE_INT, 0))
+            attributes[_text(entry.get(_ATTRIBUTE_NAME, 0))] = given
+    outside = attributes.get("embed_mode", 1) == 0
+    location = _text(attributes.get("ep_cache_context", 0)) if outside else ""
+    return [CompiledPart(source=_text(attributes.get("source", 0)), location=location)]
 
 
 def _initializer(value: _Value) -> tuple[str, str, int, str]:

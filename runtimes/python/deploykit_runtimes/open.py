@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.arguments import suggestion
+from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import with_cache_beside
 from deploykit_runtimes.runner import Runner
 
@@ -99,7 +101,7 @@ def open_runner(
         options: These two and all others; None: only these two.
 
     Raises:
-        OptionError: no such runtime.
+        OptionError: no such runtime, or one that does not run what was compiled for another.
         ModelError, RuntimeUnavailableError, DependencyError: see the adapter.
     """
     name = canonical_runtime(runtime)
@@ -107,5 +109,8 @@ def open_runner(
     options = options or EngineOptions(threads=threads, strict=strict)
     if path.suffix not in ENGINE_SUFFIXES:
         check_model_file(path)
+        file = read_onnx(path)
+        check_files_beside(path, file)
+        refuse_compiled(path, file, name)
         options = with_cache_beside(options, path, name)
     return _OPENERS[name](path, options)

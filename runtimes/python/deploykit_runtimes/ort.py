@@ -104,7 +104,7 @@ def open_ort_plugin(
     chosen = PLUGINS[plugin]
     kind = device or chosen.devices[0]
     register(ort, chosen)
-    found = select_device(ort, chosen, kind)
+    found = select_device(ort, chosen, kind, gpu=options.gpu)
     settings = chosen.configure(kind, read_onnx(path).spec().input, options)
 
     def add(session_options: Any) -> None:

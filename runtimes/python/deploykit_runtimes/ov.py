@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -74,12 +74,13 @@ def open_openvino(
             f"OpenVINO's {device.upper()} was asked for, it finds only {', '.join(found) or 'nothing'} here.",
             hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
         )
+    place = _place(device, options.gpu, found)
     try:
         model = core.read_model(str(path))
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
     try:
-        compiled = core.compile_model(model, device.upper(), _configuration(device, options))
+        compiled = core.compile_model(model, place, _configuration(device, options))
     except RuntimeError as error:
         raise RuntimeUnavailableError(
             f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
@@ -168,6 +169,19 @@ class _Requests:
                 yield request
             finally:
                 self._idle.append(request)
+
+
+def _place(device: OpenVinoDevice, gpu: int, found: Sequence[str]) -> str:
+    """OpenVINO's name of a device. The first GPU of several is ``GPU.0``, an only one is ``GPU``.
+
+    Raises:
+        RuntimeUnavailableError: there is no GPU of this number.
+    """
+    if device != "gpu" or gpu == 0:
+        return device.upper()
+    if f"GPU.{gpu}" not in found:
+        raise RuntimeUnavailableError(f"GPU {gpu} was asked for, OpenVINO finds {', '.join(found)} here.")
+    return f"GPU.{gpu}"
 
 
 def _configuration(device: OpenVinoDevice, options: EngineOptions) -> dict[str, Any]:

@@ -142,16 +142,21 @@ def devices_of(ort: Any, plugin: Plugin) -> tuple[str, ...]:
     return tuple(_kind(device, plugin) for device in _listed(ort, plugin))
 
 
-def select_device(ort: Any, plugin: Plugin, kind: str) -> Any:
-    """The plug-in's first device of a kind: an ``OrtEpDevice``.
+def select_device(ort: Any, plugin: Plugin, kind: str, *, gpu: int = 0) -> Any:
+    """The plug-in's device of a kind, of several GPUs the one of this number: an ``OrtEpDevice``.
 
     Raises:
         RuntimeUnavailableError: the plug-in lists none; the message says what it does list.
     """
     listed = _listed(ort, plugin)
-    for device in listed:
-        if _kind(device, plugin) == kind:
-            return device
+    fitting = [device for device in listed if _kind(device, plugin) == kind]
+    number = gpu if kind == "gpu" else 0
+    if number < len(fitting):
+        return fitting[number]
+    if fitting:
+        raise RuntimeUnavailableError(
+            f"GPU {number} was asked for, {plugin.provider} lists {len(fitting)}, counted from 0."
+        )
     found = ", ".join(_kind(device, plugin) for device in listed) or "no device"
     raise RuntimeUnavailableError(
         f"{plugin.runtime} was asked for on {kind}, {plugin.provider} lists {found} on this machine.",

@@ -21,6 +21,7 @@ from deploykit_runtimes.trt.engine_file import TURING, EngineKey, Sidecar, diffe
 from deploykit_runtimes.trt.jit import runtime_config
 from deploykit_runtimes.trt.profiles import as_profile_texts
 from deploykit_runtimes.trt.runner import TrtRunner
+from deploykit_runtimes.trt.ultralytics import split_engine
 
 __all__ = ["open_trt"]
 
@@ -236,10 +237,11 @@ def _build_options(sidecar: Sidecar | None, here: _Here) -> BuildOptions:
 
 
 def _foreign_engine(path: Path, bindings: Bindings) -> tuple[Engine, OnnxFile, EngineKey]:
-    """A plan without a description, such as trtexec writes: what it takes is read from the engine."""
-    engine = load_engine(bindings, path.read_bytes(), name=str(path))
+    """A plan without a sidecar, as trtexec and Ultralytics write it: what it takes is read from it."""
+    metadata, plan = split_engine(path)
+    engine = load_engine(bindings, plan, name=str(path))
     file = OnnxFile(
-        metadata={},
+        metadata=metadata,
         inputs=tuple(tensor.info() for tensor in engine.inputs),
         outputs=tuple(tensor.info() for tensor in engine.outputs),
         weights={},
