@@ -6,6 +6,7 @@ ServeError
 ├── ForbiddenError       403  PERMISSION_DENIED    a web page of another origin, or a name of another host
 ├── NotFoundError        404  NOT_FOUND            no such model, version or path
 ├── MethodError          405  UNIMPLEMENTED        the path takes another verb
+├── SlowBodyError        408  DEADLINE_EXCEEDED    the request's body did not come in time
 ├── TooLargeError        413  RESOURCE_EXHAUSTED   a body, tensor or picture beyond a limit
 ├── MediaTypeError       415  INVALID_ARGUMENT     a content type or encoding that is not read
 ├── UnsupportedError     501  UNIMPLEMENTED        a part of the protocol that this server leaves out
@@ -38,6 +39,7 @@ __all__ = [
     "OverloadedError",
     "RequestTimeoutError",
     "ServeError",
+    "SlowBodyError",
     "TooLargeError",
     "UnauthorizedError",
     "UnsupportedError",
@@ -101,6 +103,13 @@ class MethodError(ServeError):
     def __init__(self, problem: str, *, allowed: tuple[str, ...]) -> None:
         super().__init__(problem)
         self.allowed = allowed
+
+
+class SlowBodyError(ServeError):
+    """The body of the request did not come in time. Its connection ends."""
+
+    status = 408
+    grpc_status = "DEADLINE_EXCEEDED"
 
 
 class TooLargeError(ServeError):

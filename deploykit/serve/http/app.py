@@ -19,6 +19,7 @@ from deploykit.serve.errors import (
     NotReadyError,
     OverloadedError,
     ServeError,
+    SlowBodyError,
     UnauthorizedError,
     status_of,
 )
@@ -355,6 +356,8 @@ def _failure(error: Exception) -> Response:
     headers = {}
     if isinstance(error, ServeError) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, SlowBodyError):
+        headers["Connection"] = "close"  # for the rest of the body may come yet
     if isinstance(error, MethodError):
         headers["Allow"] = ", ".join(error.allowed)
     if status == 401:

@@ -15,7 +15,7 @@ import orjson
 from deploykit.serve.errors import (
     BadRequestError,
     MediaTypeError,
-    RequestTimeoutError,
+    SlowBodyError,
     TooLargeError,
 )
 from deploykit.serve.http.protocol import BODY, GONE, Body
@@ -125,7 +125,7 @@ class Request:
 
         Raises:
             TooLargeError: it is beyond the limit.
-            RequestTimeoutError: it took too long to come.
+            SlowBodyError: it took too long to come.
             MediaTypeError, BadRequestError: its compression is unknown or broken.
             DisconnectedError: the client went away.
         """
@@ -137,7 +137,7 @@ class Request:
                 async with asyncio.timeout(self._patience):
                     body = await self._collected()
         except TimeoutError as error:
-            raise RequestTimeoutError("The body took too long to come.") from error
+            raise SlowBodyError("The body took too long to come.") from error
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         return body if encoding == "identity" else await asyncio.to_thread(self._inflated, body, encoding)
 

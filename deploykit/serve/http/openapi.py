@@ -16,6 +16,7 @@ _REASONS = {
     "401": "The key is missing or wrong.",
     "403": "A web page of another origin asks, or one for another host.",
     "404": "There is no such model, version or path.",
+    "408": "The body did not come in time.",
     "413": "The request, or a picture in it, is too large.",
     "415": "The content type or encoding is not read.",
     "501": "A part of the protocol that this server leaves out.",
@@ -136,7 +137,7 @@ def _metrics() -> dict[str, Any]:
 
 def _index() -> dict[str, Any]:
     operation = _operation(
-        "index", "Every model with its state", _json_content("Index"), ("400", *_REFUSED, "413", "415", "504")
+        "index", "Every model with its state", _json_content("Index"), ("400", *_REFUSED, "408", "413", "415")
     )
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
@@ -145,7 +146,7 @@ def _index() -> dict[str, Any]:
 
 def _change(verb: str, text: str) -> dict[str, Any]:
     parameters = _parameters("/{name}")
-    errors = ("400", *_REFUSED, "404", "413", "415", "503", "504")
+    errors = ("400", *_REFUSED, "404", "408", "413", "415", "503", "504")
     operation = _operation(verb, text, _json_content("Object"), errors, parameters)
     operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": _ANY_OBJECT}}}
     return {"post": operation}

@@ -209,13 +209,20 @@ def test_what_is_no_http(server, lines) -> None:
         assert answer == b"" or b" 4" in answer.split(b"\r\n")[0]
 
 
-def test_a_slow_client_is_left(classifier: Path, client_of) -> None:
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_slow_client_is_left(classifier: Path, client_of, size) -> None:
     with serve.running(f"tiny={classifier}", port=0, grpc_port=None, timeout_s=0.5) as server:
         with socket.create_connection(("127.0.0.1", server.state.port), timeout=20) as connection:
-            connection.sendall(
-                b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"
-            )
-            assert b" 504 " in connection.recv(4096)
+            lines = [
+                "POST /v2/models/tiny/infer HTTP/1.1",
+                "Host: localhost",
+                f"Content-Length: {size}",
+                "",
+                "{",
+            ]
+            connection.sendall("\r\n".join(lines).encode())
+            answer = connection.makefile("rb").read()  # to the end of the connection
+            assert answer.startswith(b"HTTP/1.1 408 ")
         assert client_of(server.state.port)("GET", "/v2")[0] == 200
 
 
