@@ -11,7 +11,7 @@ from deploykit_runtimes.arguments import suggestion
 from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import with_cache_beside
@@ -109,8 +109,15 @@ def open_runner(
     options = options or EngineOptions(threads=threads, strict=strict)
     if path.suffix not in ENGINE_SUFFIXES:
         check_model_file(path)
-        file = read_onnx(path)
-        check_files_beside(path, file)
-        refuse_compiled(path, file, name)
+        _check_compiled(path, name)
         options = with_cache_beside(options, path, name)
     return _OPENERS[name](path, options)
+
+
+def _check_compiled(path: Path, runtime: str) -> None:
+    try:
+        file = read_onnx(path)
+    except ModelError:
+        return  # what is no ONNX file at all is for the engine to say, in the same words as to C++
+    check_files_beside(path, file)
+    refuse_compiled(path, file, runtime)
