@@ -148,8 +148,6 @@ def _beside(file: Path, location: str) -> str:
     relative = PurePosixPath(location)
     if not location or relative.is_absolute() or ".." in relative.parts:
         raise ModelError(f"{file} keeps weights outside of its folder, in {location!r}.")
-    if not (file.parent / relative).is_file():
-        raise ModelError(f"{file} keeps weights in {location!r}, which is not beside it.")
     return str(relative)
 
 

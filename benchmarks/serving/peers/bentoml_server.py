@@ -1,4 +1,8 @@
-"""BentoML: a service with one thread per core, each with a session call of one thread."""
+"""BentoML: one worker with one thread per core, each with a session call of one thread.
+
+The tensor is the whole body, which BentoML hands over as a file (``body: Path, /``). As many workers of one
+thread as there are cores are slower.
+"""
 
 from __future__ import annotations
 

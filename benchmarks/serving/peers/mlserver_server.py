@@ -1,4 +1,9 @@
-"""MLServer: a custom runtime of the Open Inference Protocol, in its process, with calls in threads."""
+"""MLServer: a custom runtime of the Open Inference Protocol, in its process, with calls in threads.
+
+Its REST side has no binary tensors. The tensor comes as base64 in a BYTES input (MLServer's own codec), which
+it reads much faster than 150,528 numbers in JSON; the answer is JSON. Its workers in processes of their own
+(`parallel_workers`) are off: those of 1.7.1 do not start with uvloop 0.23.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,11 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import onnxruntime
+import uvloop
 from mlserver import MLModel, MLServer, ModelSettings, Settings
-from mlserver.codecs import NumpyCodec
+from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
@@ -22,11 +29,14 @@ class B0(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        tensor = self.decode(payload.inputs[0], default_codec=NumpyCodec)
-        run = self.session.run
+        (body,) = self.decode(payload.inputs[0], default_codec=Base64Codec)
         loop = asyncio.get_running_loop()
-        (output,) = await loop.run_in_executor(self.pool, run, None, {"images": tensor})
+        output = await loop.run_in_executor(self.pool, self.run, body)
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("logits", output)])
+
+    def run(self, body: bytes) -> np.ndarray:
+        tensor = np.frombuffer(body, np.float32).reshape(1, 3, 224, 224)
+        return self.session.run(None, {"images": tensor})[0]
 
 
 async def main() -> None:
@@ -44,4 +54,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())  # as MLServer's own command does

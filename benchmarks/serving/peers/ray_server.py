@@ -31,9 +31,13 @@ class B0:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # whose clean-up ends the cluster
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     ray.init("local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
-    serve.run(B0.bind(sys.argv[1]), route_prefix="/predict")
-    while True:
-        time.sleep(1)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
+        serve.run(B0.bind(sys.argv[1]), route_prefix="/predict")
+        while True:
+            time.sleep(1)
+    finally:
+        serve.shutdown()  # or else the replicas outlive this process by some seconds
+        ray.shutdown()
