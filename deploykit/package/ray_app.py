@@ -242,7 +242,8 @@ class ModelServer:
     async def _infer_request(self, request: Request) -> Response:
         wanted = read_request(await read_body(request), request.headers.get(HEADER_LENGTH))
         outputs = await self.infer(wanted.feeds)
-        body, headers = write_response(self._name, wanted, outputs)
+        placement = str(self._predictor.placement())
+        body, headers = write_response(self._name, placement, wanted, outputs)
         return Response(body, headers=headers)
 
     async def _predict_request(self, request: Request) -> Response:
@@ -251,8 +252,14 @@ class ModelServer:
         # Decoded apart, so that a damaged image is refused alone; the thread is not the engine's.
         images = await asyncio.gather(*(asyncio.to_thread(read_image, file) for file in files))
         results = await asyncio.gather(*(self.predict(image, **options) for image in images))
-        answer = {"model_name": self._name, "model_version": "1"}
-        return JSONResponse({**answer, "results": [result.to_dict() for result in results]})
+        return JSONResponse(
+            {
+                "model_name": self._name,
+                "model_version": "1",
+                "results": [result.to_dict() for result in results],
+                "placement": self._predictor.placement().to_dict(),
+            }
+        )
 
     def _largest_batch(self) -> int:
         return self._model.spec.input.dynamic["batch"].max if self._model.max_batch else 1

@@ -85,9 +85,15 @@ def read_request(body: bytes, header_length: str | None = None) -> TensorRequest
 
 
 def write_response(
-    model: str, request: TensorRequest, outputs: Mapping[str, np.ndarray]
+    model: str, placement: str, request: TensorRequest, outputs: Mapping[str, np.ndarray]
 ) -> tuple[bytes, dict[str, str]]:
     """The body and headers that answer a request.
+
+    Args:
+        model: Which one answers.
+        placement: What ran where, told in the response's ``parameters``.
+        request: What was asked.
+        outputs: All of the model's, by name.
 
     Raises:
         InputError: an output is wanted that the model does not have, or a value has no JSON.
@@ -111,8 +117,11 @@ def write_response(
         else:
             entry["data"] = array.ravel().tolist()
         described.append(entry)
-    document = {"model_name": model, "model_version": "1", "outputs": described}
-    head = _as_json({**document, **({"id": request.id} if request.id else {})})
+    document: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": described}
+    document["parameters"] = {"placement": placement}
+    if request.id:
+        document["id"] = request.id
+    head = _as_json(document)
     if not tail:
         return head, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}

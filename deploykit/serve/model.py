@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
@@ -118,6 +119,11 @@ class ServedModel:
     def placement(self) -> Placement:
         """What really runs where."""
         return self._runners[0].placement()
+
+    @cached_property
+    def placed(self) -> str:
+        """The placement as a line of text, for every answer."""
+        return str(self.placement())
 
     async def infer(self, feeds: Mapping[str, np.ndarray], *, timeout: float | None = None) -> InferAnswer:
         """Run one request.

@@ -166,6 +166,7 @@ class InferenceService:
         model = self._repository.get(request.model_name, request.model_version)
         answer = await model.infer(feeds, timeout=_timeout(request, context))
         response = pb.ModelInferResponse(model_name=model.name, model_version=answer.version, id=request.id)
+        response.parameters["placement"].string_param = model.placed
         return response, write_outputs(response, {name: answer.outputs[name] for name in names})
 
 

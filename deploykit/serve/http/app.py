@@ -201,7 +201,7 @@ class App:
         answer = await _while_there(request, model.infer(parsed.feeds, timeout=parsed.timeout))
         large = not parsed.binary and sum(array.nbytes for array in answer.outputs.values()) > _LARGE
         content, headers = await _aside(
-            large, write_response, model.name, answer.version, parsed, answer.outputs
+            large, write_response, model.name, answer.version, model.placed, parsed, answer.outputs
         )
         kind = "application/octet-stream" if headers else "application/json"
         return Response(body=content, headers=headers, content_type=kind)

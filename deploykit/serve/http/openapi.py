@@ -254,6 +254,7 @@ _SCHEMAS: dict[str, Any] = {
         {
             "model_name": _STRING,
             "model_version": _STRING,
+            "parameters": _object({"placement": _STRING}),
             "outputs": _array(_object(_TENSOR, data={"type": "array"}, parameters=_ANY_OBJECT)),
         },
         id=_STRING,

@@ -91,9 +91,15 @@ def read_request(
 
 
 def write_response(
-    model: str, version: str, request: InferRequest, outputs: Mapping[str, np.ndarray]
+    model: str, version: str, placement: str, request: InferRequest, outputs: Mapping[str, np.ndarray]
 ) -> tuple[bytes, dict[str, str]]:
     """The body and headers that answer a request.
+
+    Args:
+        model, version: Which one answers.
+        placement: What ran where, told in the response's ``parameters``.
+        request: What was asked.
+        outputs: All of the model's, by name.
 
     Raises:
         BadRequestError: an output is wanted that the model does not have, or a value has no form in JSON.
@@ -117,7 +123,12 @@ def write_response(
         else:
             entry["data"] = _values(name, output)
         described.append(entry)
-    head: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    head: dict[str, Any] = {
+        "model_name": model,
+        "model_version": version,
+        "parameters": {"placement": placement},
+        "outputs": described,
+    }
     if request.id is not None:
         head["id"] = request.id
     document = orjson.dumps(head)

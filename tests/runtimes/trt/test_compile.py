@@ -118,6 +118,7 @@ import os, signal, sys
 from pathlib import Path
 from deploykit_runtimes.build import BuildReport, build_engine
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 pressed = []
 
 def interrupt(note):

@@ -127,6 +127,7 @@ def test_infer(
     response = answer.get_response()
     assert (response.id, response.model_name) == ("seven", "vit")
     assert [output.datatype for output in response.outputs] == ["FP32"]
+    assert "CPUExecutionProvider" in response.parameters["placement"].string_param
 
 
 def test_http_says_the_same(client: triton.InferenceServerClient, server: Any, images: np.ndarray) -> None:

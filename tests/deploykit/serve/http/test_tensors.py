@@ -46,10 +46,11 @@ def test_binary_tensors_come_back(dtypes: list[str], data: st.DataObject) -> Non
 def test_what_is_written_can_be_read(array: np.ndarray, as_binary: bool) -> None:
     array = np.nan_to_num(array)
     asked = InferRequest(feeds={}, id="7", binary=as_binary)
-    body, headers = write_response("m", "3", asked, {"y": array})
+    body, headers = write_response("m", "3", "cpu", asked, {"y": array})
     size = int(headers.get("Inference-Header-Content-Length", len(body)))
     document = json.loads(body[:size])
     assert (document["model_name"], document["model_version"], document["id"]) == ("m", "3", "7")
+    assert document["parameters"] == {"placement": "cpu"}
     (output,) = document["outputs"]
     assert (output["shape"], output["datatype"]) == (list(array.shape), datatype_of(array.dtype))
     assert ("data" in output) is not as_binary
@@ -76,7 +77,7 @@ def test_binary_and_json_may_be_mixed_and_outputs_chosen() -> None:
     assert request.feeds["conf"] == np.float32(0.5)
     assert request.outputs == {"a": True, "b": False}
     assert request.id == "é"
-    content, headers = write_response("m", "1", request, {"a": array, "b": array, "c": array})
+    content, headers = write_response("m", "1", "cpu", request, {"a": array, "b": array, "c": array})
     outputs = json.loads(content[: int(headers["Inference-Header-Content-Length"])])["outputs"]
     assert [(entry["name"], "data" in entry) for entry in outputs] == [("a", False), ("b", True)]
 
@@ -176,8 +177,8 @@ def test_deep_nesting_is_refused() -> None:
 def test_what_json_has_not_is_sent_in_binary_only(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
     with pytest.raises(BadRequestError, match="binary"):
-        write_response("m", "1", InferRequest(feeds={}), outputs)
-    body, _ = write_response("m", "1", InferRequest(feeds={}, binary=True), outputs)
+        write_response("m", "1", "cpu", InferRequest(feeds={}), outputs)
+    body, _ = write_response("m", "1", "cpu", InferRequest(feeds={}, binary=True), outputs)
     assert body.endswith(outputs["y"].tobytes())
 
 
@@ -194,4 +195,4 @@ def test_inputs_are_not_empty() -> None:
 
 def test_unknown_outputs_are_named() -> None:
     with pytest.raises(BadRequestError, match="outputs are y, wanted 'z'"):
-        write_response("m", "1", InferRequest(feeds={}, outputs={"z": True}), {"y": np.zeros(1)})
+        write_response("m", "1", "cpu", InferRequest(feeds={}, outputs={"z": True}), {"y": np.zeros(1)})

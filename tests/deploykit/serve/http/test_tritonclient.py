@@ -49,6 +49,7 @@ def test_inference(sync, tensor, wanted, binary, packed) -> None:
     np.testing.assert_allclose(result.as_numpy("logits"), wanted, atol=1e-5)
     assert result.get_response()["id"] == "9"
     assert result.get_response()["model_version"] == "1"
+    assert "CPUExecutionProvider" in result.get_response()["parameters"]["placement"]
 
 
 def test_inference_without_named_outputs(sync, tensor, wanted) -> None:
