@@ -30,12 +30,16 @@ Compatibility = Literal["none", "ampere+", "same-capability"]
 _BUILDERS = {
     "trt": "deploykit_runtimes.trt.ahead:build_ahead",
     "trt-rtx": "deploykit_runtimes.trt.ahead:build_ahead",
-    "ort-trt": "deploykit_runtimes.prebuilt:build_cache",
+    "ort-trt": "deploykit_runtimes.prebuilt:build_tensorrt",
+    "ort-rtx": "deploykit_runtimes.ep_context:build_context",
+    "ort-openvino-cpu": "deploykit_runtimes.ep_context:build_context",
+    "ort-openvino-gpu": "deploykit_runtimes.ep_context:build_context",
+    "ort-openvino-npu": "deploykit_runtimes.ep_context:build_context",
     "ov-cpu": "deploykit_runtimes.prebuilt:build_cache",
     "ov-gpu": "deploykit_runtimes.prebuilt:build_cache",
     "ov-npu": "deploykit_runtimes.prebuilt:build_cache",
 }
-_SHORT = {"ov": "ov-cpu"}
+_SHORT = {"ov": "ov-cpu", "ort-openvino": "ort-openvino-cpu"}
 
 
 @dataclass(frozen=True, kw_only=True)

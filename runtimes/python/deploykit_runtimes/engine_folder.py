@@ -16,7 +16,7 @@ _RUNTIMES = ("trt", "trt-rtx")
 
 
 def file_for_runtime(path: str | Path, runtime: str) -> Path:
-    """The file that a runtime opens: in a folder, its own engine, or else the model.
+    """The file that a runtime opens: in a folder, what was compiled for it, or else the model.
 
     Raises:
         ModelError: a folder holds nothing for the runtime, or several models.
@@ -73,8 +73,9 @@ def read_model(path: str | Path) -> OnnxFile:
 
 
 def _in_folder(folder: Path, runtime: str) -> Path:
-    for pattern in (f"*.{runtime}.engine", "*.onnx") if runtime != "*" else ("*.onnx", "*.engine"):
-        found = sorted(folder.glob(pattern))
+    own = (f"*.{runtime}.engine", f"*.{runtime}.onnx", "*.onnx")
+    for pattern in own if runtime != "*" else ("*.onnx", "*.engine"):
+        found = sorted(file for file in folder.glob(pattern) if pattern != "*.onnx" or not _compiled(file))
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
             raise ModelError(f"{folder} holds several models: {names}.", hint="Name one of them.")
@@ -84,3 +85,8 @@ def _in_folder(folder: Path, runtime: str) -> Path:
         f"{folder} is a folder without a model for {runtime}.",
         hint=f"If it is a checkpoint, export it first: deploykit export {folder}",
     )
+
+
+def _compiled(file: Path) -> bool:
+    """Whether a file has the name of what ONNX Runtime compiled: ``model.ort-rtx.onnx``."""
+    return Path(file.stem).suffix.startswith(".ort-")

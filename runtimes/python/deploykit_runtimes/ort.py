@@ -29,10 +29,17 @@ from deploykit_runtimes.ort_session import (
     tensor_info,
     working_precision,
 )
-from deploykit_runtimes.plugins import PLUGINS, register, select_device
+from deploykit_runtimes.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
-__all__ = ["Device", "OrtRunner", "has_nvidia_driver", "open_ort", "open_ort_plugin"]
+__all__ = [
+    "Device",
+    "OrtRunner",
+    "has_nvidia_driver",
+    "open_ort",
+    "open_ort_plugin",
+    "provider_session",
+]
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 
@@ -68,12 +75,9 @@ def open_ort(
         RuntimeUnavailableError: the requested provider cannot run here, or ``strict`` is violated.
     """
     options = options or EngineOptions(threads=threads, strict=strict)
-    ort = require("onnxruntime", extra="gpu" if device != "cpu" else "cpu", purpose="run this model")
-    wanted = _PROVIDERS[device]
-    require_provider(ort, wanted, has_driver=device == "cpu" or has_nvidia_driver())
+    ort, wanted = _provider(device)
     if device == "cpu":
         return _open(ort, path, options, device=device, providers={wanted: {}})
-    refuse_missing_libraries(ort, device, wanted)
     fallback = {"CUDAExecutionProvider": cuda_options(options), "CPUExecutionProvider": {}}
     if device == "cuda":
         return _open(ort, path, options, device=device, providers=fallback)
@@ -100,17 +104,61 @@ def open_ort_plugin(
         RuntimeUnavailableError: the plug-in has no such device here, or ``options.strict`` is violated.
     """
     options = options or EngineOptions()
-    ort = require("onnxruntime", extra="cpu", purpose="run this model")
     chosen = PLUGINS[plugin]
     kind = device or chosen.devices[0]
-    register(ort, chosen)
-    found = select_device(ort, chosen, kind, gpu=options.gpu)
-    settings = chosen.configure(kind, read_onnx(path).spec().input, options)
-
-    def add(session_options: Any) -> None:
-        session_options.add_provider_for_devices([found], settings)
-
+    ort, settings, add = _plugin_device(path, chosen, kind, options)
     return _open(ort, path, options, device=kind, providers={chosen.provider: settings}, add=add)
+
+
+def provider_session(path: str | Path, runtime: str, options: EngineOptions) -> tuple[Any, Any]:
+    """The module onnxruntime and ``SessionOptions`` with the provider of a runtime that compiles.
+
+    Args:
+        path: The .onnx file.
+        runtime: ``ort-trt``, or a plug-in's name with or without its device.
+        options: See ``EngineOptions``; no cache is kept.
+
+    Raises:
+        DependencyError, RuntimeUnavailableError, ModelError: as ``open_ort`` and ``open_ort_plugin``.
+    """
+    if runtime == "ort-trt":
+        ort, wanted = _provider("tensorrt")
+        session_options = _settings(ort, options)
+        session_options.add_provider(wanted, tensorrt_options(read_onnx(path).spec().input, options, None))
+        return ort, session_options
+    plugin = next(each for name, each in PLUGINS.items() if f"{runtime}-".startswith(f"{name}-"))
+    kind = runtime.removeprefix(plugin.runtime).removeprefix("-") or plugin.devices[0]
+    ort, _, add = _plugin_device(path, plugin, kind, options)
+    session_options = _settings(ort, options)
+    add(session_options)
+    return ort, session_options
+
+
+def _provider(device: Device) -> tuple[Any, str]:
+    """The module, and the name of a provider of its own that can start here."""
+    ort = require("onnxruntime", extra="gpu" if device != "cpu" else "cpu", purpose="run this model")
+    wanted = _PROVIDERS[device]
+    require_provider(ort, wanted, has_driver=device == "cpu" or has_nvidia_driver())
+    if device != "cpu":
+        refuse_missing_libraries(ort, device, wanted)
+    return ort, wanted
+
+
+def _plugin_device(
+    path: str | Path, plugin: Plugin, kind: str, options: EngineOptions
+) -> tuple[Any, dict[str, str], Callable[[Any], None]]:
+    """The module, the settings of a plug-in for a device, and what adds both to ``SessionOptions``."""
+    ort = require("onnxruntime", extra="cpu", purpose="run this model")
+    register(ort, plugin)
+    found = select_device(ort, plugin, kind, gpu=options.gpu)
+    settings = plugin.configure(kind, read_onnx(path).spec().input, options)
+    return ort, settings, lambda session_options: session_options.add_provider_for_devices([found], settings)
+
+
+def _settings(ort: Any, options: EngineOptions) -> Any:
+    session_options = ort.SessionOptions()
+    session_settings(options).apply(session_options)
+    return session_options
 
 
 def _open(
@@ -124,8 +172,7 @@ def _open(
 ) -> OrtRunner:
     """Open a session on the first of ``providers`` and see that it is what runs."""
     wanted = next(iter(providers))
-    session_options = ort.SessionOptions()
-    session_settings(options).apply(session_options)
+    session_options = _settings(ort, options)
     if add is not None:
         add(session_options)
     session = start_session(ort, Path(path), session_options, None if add else providers, device)

@@ -65,23 +65,26 @@ def cuda_options(options: EngineOptions) -> ProviderOptions:
     }
 
 
-def tensorrt_options(image: InputSpec, options: EngineOptions, cache: Path) -> ProviderOptions:
+def tensorrt_options(image: InputSpec, options: EngineOptions, cache: Path | None) -> ProviderOptions:
     """Options of the TensorRT execution provider: one engine for the whole declared range, kept on disk.
 
     Without explicit profiles it would build a new engine, for minutes, whenever a shape is larger or
-    smaller than all before.
+    smaller than all before. Without a cache nothing is kept.
     """
     low, best, high = profile_shapes(image)
+    kept = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache),
+    }
     return {
         "device_id": str(options.gpu),
         "trt_profile_min_shapes": low,
         "trt_profile_opt_shapes": best,
         "trt_profile_max_shapes": high,
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache),
         "trt_cuda_graph_enable": "1" if options.cuda_graph else "0",
+        **({} if cache is None else kept),
     }
 
 

@@ -22,7 +22,15 @@ from deploykit_runtimes.errors import DeploykitError, OptionError
 from deploykit_runtimes.files import atomic_path, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 
-__all__ = ["build_cache", "cache_beside", "with_cache_beside"]
+__all__ = [
+    "build_cache",
+    "build_key",
+    "build_tensorrt",
+    "cache_beside",
+    "difference",
+    "refuse_others",
+    "with_cache_beside",
+]
 
 _FOLLOWED = ("output", "precision", "gpu", "force")
 _PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "tensorrt")
@@ -48,11 +56,12 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
         OptionError: an option that this runtime cannot follow, or a file where a folder belongs.
         ModelError, DependencyError, RuntimeUnavailableError: see ``open_runner``.
     """
-    _refuse_others(options, runtime)
-    key = _key(model, runtime, options)
+    refuse_others(options, runtime)
+    _refuse_file(options, runtime)
+    key = build_key(model, runtime, options)
     place = model if options.output is None else options.output / model.name
     cache = cache_beside(place, runtime)
-    reason = _difference(cache, key)
+    reason = difference(cache / KEY_FILE, key)
     if not reason and not options.force and place.is_file():
         return _result(runtime, place, cache, options, reused=True)
     started = time.perf_counter()
@@ -64,6 +73,18 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
     facts = _fill(place, cache, key, runtime, options)
     seconds = time.perf_counter() - started
     return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
+
+
+def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: BuildReport) -> BuildResult:
+    """ONNX Runtime's TensorRT engines: in a cache, or for an output that is an .onnx file inside of that.
+
+    Raises:
+        DeploykitError: see ``build_cache`` and ``build_context``.
+    """
+    from deploykit_runtimes.ep_context import build_context
+
+    as_file = options.output is not None and options.output.suffix == ".onnx"
+    return (build_context if as_file else build_cache)(model, runtime, options, report)
 
 
 def _fill(
@@ -88,7 +109,12 @@ def _fill(
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
 
 
-def _refuse_others(options: BuildOptions, runtime: str) -> None:
+def refuse_others(options: BuildOptions, runtime: str) -> None:
+    """Refuse what only engines of their own files follow, such as profiles.
+
+    Raises:
+        OptionError: names the option.
+    """
     defaults = BuildOptions()
     for field in fields(BuildOptions):
         if field.name not in _FOLLOWED and getattr(options, field.name) != getattr(defaults, field.name):
@@ -96,13 +122,17 @@ def _refuse_others(options: BuildOptions, runtime: str) -> None:
                 f"{runtime} cannot follow {field.name}.",
                 hint="It compiles for this machine, and for the range of shapes that the model declares.",
             )
+
+
+def _refuse_file(options: BuildOptions, runtime: str) -> None:
     if options.output is not None and (options.output.is_file() or options.output.suffix == ".onnx"):
         raise OptionError(
             f"{runtime} wants a folder to write to, found {options.output}.", hint="For instance: -o built"
         )
 
 
-def _key(model: Path, runtime: str, options: BuildOptions) -> dict[str, object]:
+def build_key(model: Path, runtime: str, options: BuildOptions) -> dict[str, object]:
+    """Everything that what is built depends on, as JSON values."""
     return {
         "model": sha256_of(model),
         "runtime": runtime,
@@ -126,10 +156,10 @@ def _version(package: str) -> str:
         return ""
 
 
-def _difference(cache: Path, key: dict[str, object]) -> str:
-    """Why what is there does not fit; empty where it does."""
+def difference(description: Path, key: dict[str, object]) -> str:
+    """Why what is there does not fit, by the file with its key; empty where it does."""
     try:
-        found = json.loads((cache / KEY_FILE).read_text(encoding="utf-8"))
+        found = json.loads(description.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "there is none"
     if not isinstance(found, dict):
