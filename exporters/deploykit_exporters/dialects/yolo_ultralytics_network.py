@@ -12,6 +12,7 @@ from torch import nn
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import children
 from deploykit_exporters.dialects.yolo_ultralytics_modules import ModuleBuilder
+from deploykit_exporters.nets.yolo_distances import ExpectedDistances
 from deploykit_exporters.nets.yolo_selection import select_detections
 
 __all__ = ["YoloNetwork", "build_networks", "input_channels"]
@@ -49,8 +50,8 @@ def build_networks(checkpoint: Checkpoint) -> tuple[YoloNetwork, YoloNetwork]:
     """The reference and the exportable form of a pickled network, sharing their weights.
 
     The reference keeps every module as it was trained. In the exportable one, BatchNorm and parallel
-    branches are folded into the convolutions, branches that only training uses are gone, and anchors
-    are computed from the shapes of the feature maps.
+    branches are folded into the convolutions, branches that only training uses are gone, anchors are
+    computed from the shapes of the feature maps, and distances without a softmax.
 
     Raises:
         CheckpointError: the modules do not fit the installed ultralytics.
@@ -71,6 +72,9 @@ def _make_exportable(network: YoloNetwork) -> None:
     network.head.export = True
     network.head.dynamic = True
     network.head.format = "onnx"
+    bins = getattr(getattr(network.head, "dfl", None), "conv", None)
+    if bins is not None:
+        network.head.dfl = ExpectedDistances(bins.weight)
     if _has_one_to_one(network.head):
         limit, num_classes = int(network.head.max_det), int(network.head.nc)
         network.head.postprocess = lambda rows, *_: select_detections(rows, num_classes, limit)
