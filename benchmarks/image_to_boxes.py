@@ -1,11 +1,12 @@
 """From a decoded photo to boxes: a self-contained YOLO11n against Ultralytics on its own ONNX export.
 
-    python benchmarks/image_to_boxes.py [--rounds 40] [--turns 3]
+    python benchmarks/image_to_boxes.py [--turns 40]
 
-Both sides run on ONNX Runtime's CPU provider with the same threads, each in a process of its own, in turns:
-two engines in one process would fight over the cores. Each is exported from the same checkpoint (random
-weights, with scores spread so that dozens of boxes go through suppression), once with a fixed square and once
-with dynamic sizes, where both letterbox to the smallest rectangle.
+Both sides run on ONNX Runtime's CPU provider with the same threads, each in a process of its own: two engines
+in one process would fight over the cores. They take turns of six calls, of which the first warms up, so that
+a busy neighbour hits both alike; ratios are taken of the medians of neighbouring turns. Each is exported from
+the same checkpoint (random weights, with scores spread so that dozens of boxes go through suppression), once
+with a fixed square and once with dynamic sizes, where both letterbox to the smallest rectangle.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import numpy as np
 os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
 
 SIDES = ("deploykit", "Ultralytics")
+CALLS = 6
+WARMUP = 3
 
 
 def checkpoint(folder: Path) -> Path:
@@ -78,8 +81,8 @@ def photo() -> np.ndarray:
     return np.asarray(Image.open(Path(ultralytics.__file__).parent / "assets" / "bus.jpg").convert("RGB"))
 
 
-def work(side: str, model: str, rounds: int) -> None:
-    """One side's process: prints the times in milliseconds and the number of boxes."""
+def work(side: str, model: str) -> None:
+    """One side's process: a turn for every line that comes, printed as times in ms and number of boxes."""
     image = photo()
     if side == "deploykit":
         from deploykit import load
@@ -97,48 +100,81 @@ def work(side: str, model: str, rounds: int) -> None:
         def run() -> int:
             return len(yolo.predict(bgr, device="cpu", verbose=False)[0].boxes)
 
-    times, boxes = [], 0
-    for turn in range(rounds + 10):
-        start = time.perf_counter()
-        boxes = run()
-        if turn >= 10:
+    for _ in sys.stdin:
+        times, boxes = [], 0
+        for _ in range(CALLS):
+            start = time.perf_counter()
+            boxes = run()
             times.append(1e3 * (time.perf_counter() - start))
-    print(json.dumps({"times": times, "boxes": boxes}))
+        print(json.dumps({"times": times, "boxes": boxes}), flush=True)
+
+
+class Side:
+    """A process that takes turns."""
+
+    def __init__(self, side: str, model: str) -> None:
+        command = [sys.executable, __file__, "--side", side, "--model", model]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.boxes = 0
+
+    def turn(self) -> float:
+        """The median time of a call, in ms."""
+        assert self._process.stdin
+        assert self._process.stdout
+        time.sleep(0.05)  # until the threads of the other side have stopped spinning
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        while not (line := self._process.stdout.readline()).startswith("{"):
+            if not line:
+                raise SystemExit("A side ended early; what it says is above.")
+        answer = json.loads(line)
+        self.boxes = answer["boxes"]
+        return statistics.median(answer["times"][1:])
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def compare(models: dict[str, str], turns: int) -> str:
+    sides = {name: Side(name, models[name]) for name in SIDES}
+    times: dict[str, list[float]] = {name: [] for name in SIDES}
+    for turn in range(WARMUP + turns):
+        for name in SIDES if turn % 2 else SIDES[::-1]:
+            found = sides[name].turn()
+            if turn >= WARMUP:
+                times[name].append(found)
+    for side in sides.values():
+        side.close()
+    ratios = sorted(ours / theirs for ours, theirs in zip(*(times[name] for name in SIDES), strict=True))
+    quarter = len(ratios) // 4
+    return (
+        ", ".join(
+            f"{name} {statistics.median(times[name]):.1f} ms ({sides[name].boxes} boxes)" for name in SIDES
+        )
+        + f": {statistics.median(ratios):.2f} of Ultralytics' time"
+        + f" (half of the turns: {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f})"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        work(arguments.side, arguments.model, arguments.rounds)
+        work(arguments.side, arguments.model)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pt = checkpoint(folder)
         for dynamic in (False, True):
             models = exported(folder, pt, dynamic=dynamic)
-            times: dict[str, list[float]] = {side: [] for side in SIDES}
-            boxes = {}
-            for _ in range(arguments.turns):
-                for side in SIDES:
-                    command = [sys.executable, __file__, "--side", side, "--model", models[side]]
-                    command += ["--rounds", str(arguments.rounds)]
-                    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                    answer = json.loads(out.splitlines()[-1])
-                    times[side] += answer["times"]
-                    boxes[side] = answer["boxes"]
-            medians = {side: statistics.median(values) for side, values in times.items()}
-            ratio = medians["deploykit"] / medians["Ultralytics"]
             print(
-                f"{'dynamic' if dynamic else 'fixed 640x640':14}"
-                + ", ".join(f"{side} {medians[side]:.1f} ms ({boxes[side]} boxes)" for side in SIDES)
-                + f": {ratio:.2f} of Ultralytics' time"
+                f"{'dynamic' if dynamic else 'fixed 640x640':14}{compare(models, arguments.turns)}",
+                flush=True,
             )
 
 
