@@ -13,6 +13,7 @@ from deploykit.commands.options import (
     existing_path,
     image_size,
     positive_numbers,
+    short_runtimes,
     strict_option,
     threads_option,
 )
@@ -35,9 +36,7 @@ __all__ = ["command"]
     help="Engines to compare, measured in turns: ort-cpu (default), ort-cuda, trt, ov-cpu, ...; torch, "
     "torch-channels-last and torch-compile run the checkpoint. May be given several times.",
 )
-@click.option("--cpu", "short", flag_value="ort-cpu", help="Short for --runtime ort-cpu.")
-@click.option("--cuda", "short", flag_value="ort-cuda", help="Short for --runtime ort-cuda.")
-@click.option("--trt", "short", flag_value="trt", help="Short for --runtime trt.")
+@short_runtimes
 @click.option(
     "--reference", metavar="CKPT", help="Measure the checkpoint in torch too (adds --runtime torch)."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ __all__ = [
     "image_size",
     "positive_numbers",
     "runtime_option",
+    "short_runtimes",
     "strict_option",
     "threads_option",
 ]
@@ -127,15 +129,29 @@ def common(command: _F) -> _F:
     return as_json(debug(command))
 
 
-def runtime_option(command: _F) -> _F:
-    """``--runtime NAME``; the name is checked when the model is opened."""
+def short_runtimes(command: _F) -> _F:
+    """``--cpu``, ``--cuda`` and ``--trt``, as ``short``: the name of a runtime, or None."""
+    names = {"--cpu": "ort-cpu", "--cuda": "ort-cuda", "--trt": "trt"}
+    for flag, name in reversed(names.items()):
+        command = click.option(flag, "short", flag_value=name, help=f"Short for --runtime {name}.")(command)
+    return command
+
+
+def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--runtime NAME`` and its short forms; the name is checked when the model is opened."""
+
+    @wraps(command)
+    def with_runtime(*args: Any, runtime: str | None, short: str | None, **options: Any) -> Any:
+        if runtime and short and runtime != short:
+            raise click.UsageError(f"--runtime {runtime} and the short form of --runtime {short}: give one.")
+        return command(*args, runtime=runtime or short or "ort-cpu", **options)
+
     return click.option(
         "--runtime",
-        default="ort-cpu",
-        show_default=True,
         metavar="NAME",
-        help="Engine and device: ort-cpu, ov-cpu, ort-cuda, trt, ...; `deploykit doctor` tells what runs.",
-    )(command)
+        help="Engine and device: ort-cpu (default), ov-cpu, ort-cuda, trt, ...; `deploykit doctor` tells "
+        "what runs.",
+    )(short_runtimes(with_runtime))
 
 
 def threads_option(command: _F) -> _F:

@@ -9,7 +9,7 @@ from deploykit_runtimes.open import available_runtimes
 from deploykit_runtimes.plugins import PLUGINS
 
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import PACKAGE_OF, Machine
+from deploykit.doctor.machine import PACKAGES_OF, Machine
 
 __all__ = ["ONE_WHEEL", "engine_findings"]
 
@@ -109,12 +109,20 @@ def _no_gpu(machine: Machine, name: str) -> Finding:
 
 def _tensorrt(machine: Machine) -> Iterator[Finding]:
     """Native TensorRT, in its two kinds."""
-    for name, package in PACKAGE_OF.items():
-        if name not in available_runtimes() or (package not in machine.packages and not machine.nvidia_gpu):
-            continue
-        if package not in machine.packages:
-            detail, fix = f"{package} is not installed", f"pip install {package} cuda-bindings"
-            yield Finding(name=name, ok=False, detail=detail, fix=fix)
+    for name, packages in PACKAGES_OF.items():
+        package = next((each for each in packages if each in machine.packages), "")
+        if not package:
+            if machine.nvidia_gpu:
+                detail, fix = f"{packages[0]} is not installed", f"pip install {packages[0]} cuda-bindings"
+                yield Finding(name=name, ok=False, detail=detail, fix=fix)
+        elif name == "trt-rtx" and not (machine.nvidia_gpu or machine.nvidia_driver):
+            yield Finding(
+                name=name,
+                ok=False,
+                detail=f"{package} {machine.packages[package]} builds engines here; there is no NVIDIA GPU "
+                "to run them",
+                fix="deploykit build MODEL --runtime trt-rtx, then run it on a machine with an NVIDIA GPU",
+            )
         elif trouble := _driver_trouble(machine, name):
             yield trouble
         elif "cuda-bindings" not in machine.packages:

@@ -18,7 +18,7 @@ from deploykit.doctor.hardware import accelerators, nvidia_gpus
 from deploykit.doctor.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
 
-__all__ = ["ORT_WHEELS", "PACKAGE_OF", "Machine", "collect", "worth_trying"]
+__all__ = ["ORT_WHEELS", "PACKAGES_OF", "Machine", "collect", "worth_trying"]
 
 ORT_WHEELS = (
     "onnxruntime",
@@ -30,8 +30,12 @@ ORT_WHEELS = (
 )
 """Distributions that all install the package ``onnxruntime``, over each other's files."""
 
-PACKAGE_OF = {"trt": "tensorrt", "trt-rtx": "tensorrt-rtx"}
-"""What a runtime needs to be installed, where its name does not tell."""
+PACKAGES_OF = {
+    "trt": ("tensorrt", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings"),
+    "trt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+}
+"""The distributions that bring a runtime, any of them, where its name does not tell. The first is the one to
+install; it brings the bindings, which can also come alone."""
 
 _PACKAGES = (
     *PACKAGES,
@@ -42,7 +46,7 @@ _PACKAGES = (
     "safetensors",
     "torchvision",
     "cuda-bindings",
-    "tensorrt-rtx",
+    *(name for names in PACKAGES_OF.values() for name in names if name not in PACKAGES),
 )
 _PROVIDERS = ("cuda", "tensorrt")
 
@@ -119,19 +123,18 @@ def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
 def worth_trying(packages: Mapping[str, str], driver: bool) -> list[str]:
     """Runtimes whose packages are installed, and for NVIDIA's the driver too."""
     wheel = any(name in packages for name in ORT_WHEELS)
-    plugins = {name: plugin.package for name, plugin in PLUGINS.items()}
     names = []
     for name in available_runtimes():
-        package = PACKAGE_OF.get(name) or next(
-            (package for plugin, package in plugins.items() if name.startswith(plugin)), ""
-        )
         if name == "ort-cpu":
             wanted = wheel
         elif name in ("ort-cuda", "ort-trt"):
             wanted = "onnxruntime-gpu" in packages and driver
         elif name.startswith("ov-"):
             wanted = "openvino" in packages
+        elif name in PACKAGES_OF:
+            wanted = driver and any(package in packages for package in PACKAGES_OF[name])
         else:
+            package = next(each.package for plugin, each in PLUGINS.items() if name.startswith(plugin))
             wanted = package in packages and (driver or "openvino" in package)
         if wanted:
             names.append(name)

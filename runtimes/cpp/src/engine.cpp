@@ -46,6 +46,7 @@ Engine::Engine(const std::string& path, const Options& options) : device_(option
   check_options(options);
   provider_of(device_);
   check_model_file(path, device_);
+  check_files_beside(path);
   require_provider(device_);
   open(path, options);
   inputs_ = session_tensors(session_.get(), false);

@@ -5,10 +5,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
 #include "deploykit/error.hpp"
+#include "onnx_file.hpp"
 
 namespace deploykit {
 namespace {
@@ -40,7 +42,34 @@ std::string head_of(const std::string& path) {
   return head;
 }
 
+// Why a file beside the model cannot be used, as half a sentence; empty when it can.
+std::string problem_of(const std::string& beside) {
+  struct stat status {};
+  if (stat(beside.c_str(), &status) != 0) return beside + " does not exist";
+  if (!S_ISREG(status.st_mode)) return beside + " is not a file";
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(beside.c_str(), "rb"), std::fclose);
+  if (file == nullptr) return beside + " cannot be read: " + std::strerror(errno);
+  return std::fgetc(file.get()) == EOF ? beside + " is empty" : "";
+}
+
+std::vector<std::string> files_beside(const std::string& path) {
+  try {
+    return read_onnx(path).external;
+  } catch (const ModelError&) {
+    return {};
+  }
+}
+
 }  // namespace
+
+void check_files_beside(const std::string& path) {
+  for (const std::string& location : files_beside(path)) {
+    const std::string problem = problem_of((std::filesystem::path(path).parent_path() / location).string());
+    if (problem.empty()) continue;
+    throw ModelError(path + " keeps its weights in " + location + ", and " + problem + ".",
+                     "Put that file beside the model under this name, or export the model again.");
+  }
+}
 
 void check_model_file(const std::string& path, const std::string& device) {
   struct stat status {};

@@ -8,4 +8,8 @@ namespace deploykit {
 // Throws ModelError: the file is missing, cannot be read, or is a folder, a checkpoint or an image.
 void check_model_file(const std::string& path, const std::string& device);
 
+// Throws ModelError: a file with weights that the model names is missing, empty or cannot be read. What is no
+// ONNX file at all is for the engine to say.
+void check_files_beside(const std::string& path);
+
 }  // namespace deploykit

@@ -18,7 +18,7 @@ namespace {
 
 enum ModelField : std::uint64_t { kGraph = 7, kMetadata = 14 };
 enum GraphField : std::uint64_t { kInitializer = 5, kInput = 11, kOutput = 12 };
-enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8 };
+enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8, kExternal = 13 };
 constexpr int kBfloat16 = 16;
 constexpr const char* kNoModel = "it is not encoded as one";
 constexpr const char* kCut = "it ends in the middle";
@@ -84,7 +84,18 @@ struct Initializer {
   std::string name;
   std::uint64_t type = 0;
   double count = 1;
+  // The file that holds the values, where it is another one.
+  std::string location;
 };
+
+std::pair<std::string, std::string> read_entry(std::string_view message) {
+  std::pair<std::string, std::string> entry;
+  each_field(message, [&](const Field& part) {
+    if (part.number == 1) entry.first = std::string(part.bytes);
+    if (part.number == 2) entry.second = std::string(part.bytes);
+  });
+  return entry;
+}
 
 Initializer read_initializer(std::string_view message) {
   Initializer found;
@@ -99,6 +110,9 @@ Initializer read_initializer(std::string_view message) {
       for (std::size_t position = 0; position < field.bytes.size();) {
         found.count *= static_cast<double>(read_varint(field.bytes, position));
       }
+    } else if (field.number == kExternal) {
+      const auto [key, value] = read_entry(field.message());
+      if (key == "location") found.location = value;
     }
   });
   return found;
@@ -150,6 +164,10 @@ void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>&
     if (field.number != kInitializer) return;
     const Initializer weight = read_initializer(field.message());
     stored.insert(weight.name);
+    if (!weight.location.empty() &&
+        std::find(file.external.begin(), file.external.end(), weight.location) == file.external.end()) {
+      file.external.push_back(weight.location);
+    }
     const std::string type = type_name(weight.type);
     const auto known =
         std::find_if(file.weights.begin(), file.weights.end(), [&](const auto& item) { return item.first == type; });
@@ -194,12 +212,7 @@ OnnxFile parse_onnx(std::string_view bytes) {
   bool has_graph = false;
   each_field(bytes, [&](const Field& field) {
     if (field.number == kMetadata) {
-      std::string key;
-      std::string value;
-      each_field(field.message(), [&](const Field& part) {
-        if (part.number == 1) key = std::string(part.bytes);
-        if (part.number == 2) value = std::string(part.bytes);
-      });
+      const auto [key, value] = read_entry(field.message());
       file.metadata[key] = value;
     } else if (field.number == kGraph) {
       has_graph = true;

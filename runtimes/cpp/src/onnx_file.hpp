@@ -23,6 +23,8 @@ struct OnnxFile {
   std::vector<TensorInfo> outputs;
   // Stored values by their type, in numpy's names.
   std::vector<std::pair<std::string, double>> weights;
+  // Files with weights beside the model, as it names them.
+  std::vector<std::string> external;
 };
 
 // Throws ModelError: not an ONNX model.

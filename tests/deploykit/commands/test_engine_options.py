@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from deploykit_runtimes import open as opening
 from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.ort import has_nvidia_driver
 from deploykit_runtimes.runner import Runner
 from PIL import Image
 
@@ -86,3 +87,13 @@ def test_verify_takes_a_built_folder(
     assert main(["verify", str(checkpoint), str(folder), "--runtime", "ov", "--json"]) == 0
     assert '"engine": "openvino' in capsys.readouterr().out
     assert [options.cache for options in opened] == [folder / f"{exported.stem}.ov-cpu.cache"]
+
+
+@pytest.mark.parametrize("name", ["predict", "verify", "serve"])
+def test_short_names_of_runtimes(name: str, checkpoint: Path, exported: Path, capsys: Output) -> None:
+    files = {"predict": [exported, exported], "verify": [checkpoint, exported], "serve": [exported]}[name]
+    assert main([name, *map(str, files), "--cuda", "--runtime", "ov"]) == 2
+    assert "--runtime ov and the short form of --runtime ort-cuda: give one." in capsys.readouterr().err
+    if not has_nvidia_driver():
+        assert main([name, *map(str, files), "--trt"]) == 7
+        assert "trt runs on an NVIDIA GPU" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import pytest
 
 from deploykit.doctor.diagnosis import diagnose
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import Machine, worth_trying
+from deploykit.doctor.machine import PACKAGES_OF, Machine, worth_trying
 from deploykit.doctor.probe import Probe
-from deploykit.machine import Cpu
+from deploykit.machine import Cpu, installed
 
 RUNS = Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")
 BARE = Machine(python="CPython 3.12", system="Linux", cpu=Cpu(model="m", architecture="x86_64"))
@@ -130,6 +130,25 @@ def test_native_tensorrt_needs_the_cuda_bindings() -> None:
     with_trt = replace(GPU, packages={**GPU.packages, "tensorrt": "10.16.1"})
     assert engine(with_trt, "trt").fix == "pip install cuda-bindings"
     assert not [found for found in diagnose(CPU_ONLY).engines if found.name == "trt"]
+
+
+@pytest.mark.parametrize("package", ["tensorrt-rtx", "tensorrt-rtx-cu13-bindings"])
+def test_tensorrt_for_rtx_builds_without_a_gpu(package: str) -> None:
+    here = replace(CPU_ONLY, packages={**CPU_ONLY.packages, package: "1.7"})
+    found = engine(here, "trt-rtx")
+    assert not found.ok
+    assert found.detail == f"{package} 1.7 builds engines here; there is no NVIDIA GPU to run them"
+    assert "deploykit build MODEL --runtime trt-rtx" in found.fix
+
+
+def test_tensorrts_bindings_are_enough() -> None:
+    alone = replace(GPU, packages={**GPU.packages, "tensorrt-cu13-bindings": "10.16.1"})
+    assert engine(alone, "trt").fix == "pip install cuda-bindings"
+    assert "trt" in worth_trying(alone.packages, driver=True)
+
+
+def test_the_bindings_that_are_installed_here_are_found() -> None:
+    assert "tensorrt-rtx-cu13-bindings" in installed(*PACKAGES_OF["trt-rtx"])
 
 
 def test_plugins_are_told_of_where_they_are_installed() -> None:

@@ -354,6 +354,28 @@ def test_files_that_are_no_models(name: str, device: str, library, golden: Path,
     assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("weights", ["missing", "empty", "a folder"])
+def test_weights_beside_the_model(weights: str, device: str, library, golden: Path, tmp_path: Path) -> None:
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    proto = onnx.load(golden / "cpp" / "logits.onnx")
+    onnx.save(proto, path, save_as_external_data=True, location="model.weights", size_threshold=0)
+    beside = tmp_path / "model.weights"
+    library.c.deploykit_model_close(library.open(path))
+    beside.unlink()
+    if weights == "empty":
+        beside.touch()
+    elif weights == "a folder":
+        beside.mkdir()
+    with pytest.raises(ModelError, match=r"keeps its weights in model\.weights, and") as wanted:
+        load(path, runtime={"cpu": "ort-cpu", "cuda": "ort-cuda"}[device])
+    with pytest.raises(DeploykitError) as found:
+        library.open(path, device=device)
+    assert (found.value.exit_code, str(found.value)) == (wanted.value.exit_code, str(wanted.value))
+
+
 def test_damaged_metadata(library: Library, golden: Path, tmp_path: Path) -> None:
     """The contract of a file is checked when it is opened."""
     import onnx
