@@ -121,17 +121,18 @@ def test_every_graph_that_export_writes_is_built(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
-@pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt", "trt", "trt-rtx"])
+@pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt", "ort-rtx", "trt", "trt-rtx"])
 @CASES
 def test_every_engine_gives_the_answers_of_the_cpu(
     family: str, form: str, runtime: str, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     names = {"trt": "tensorrt", "trt-rtx": "tensorrt_rtx_bindings"}
-    if runtime in names:
-        pytest.importorskip(names[runtime], reason=f"{names[runtime]} is not installed")
+    modules = {**names, "ort-rtx": "onnxruntime_ep_nv_tensorrt_rtx"}
+    if runtime in modules:
+        pytest.importorskip(modules[runtime], reason=f"{modules[runtime]} is not installed")
     elif "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("onnxruntime-gpu is not installed")
-    if runtime == "trt-rtx" and read_gpu().capability == "9.0":
+    if runtime.endswith("-rtx") and read_gpu().capability == "9.0":
         pytest.skip("TensorRT for RTX has no kernels for compute capability 9.0")
     exported = export_form(checkpoints(family), form, tmp_path)
     image = exported.spec.input

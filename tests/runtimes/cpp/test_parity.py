@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import timm
 import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
+from deploykit_runtimes.nvidia import has_nvidia_driver
 from PIL import Image
 
 from deploykit.cli import main
@@ -127,6 +129,23 @@ def test_placements(name: str, tool, ort_library, golden, pictures, capsys, tmp_
     arguments = [str(golden / "cpp" / f"{name}.onnx"), str(tmp_path / "photo.png")]
     found, wanted = documents(tool, ort_library, capsys, arguments)
     assert found["placement"] == wanted["placement"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
+@pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt"])
+@pytest.mark.parametrize("name", ["logits", "yolo", "segment", "obb", "finished_masks"])
+def test_gpus(name, runtime, tool, ort_library, golden, pictures, differences, capsys, tmp_path) -> None:
+    """Both sides find the engine that one of them has built in the same cache, and say what ran alike."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime-gpu is not installed")
+    Image.open(pictures[0]).resize((150, 100)).save(tmp_path / "photo.png")
+    arguments = [str(golden / "cpp" / f"{name}.onnx"), str(tmp_path / "photo.png")]
+    arguments += ["--runtime", runtime, "--cache", str(tmp_path / "cache")]
+    found, wanted = documents(tool, ort_library, capsys, arguments)
+    assert differences(found["results"], wanted["results"]) == []
+    assert found["placement"] == wanted["placement"]
+    assert any("CPU" not in provider for provider in found["placement"]["providers"])
 
 
 def test_features(tool, ort_library, pictures, differences, capsys, checkpoint_of, tmp_path) -> None:
