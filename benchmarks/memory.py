@@ -1,10 +1,13 @@
-"""Does memory grow over thousands of calls with changing shapes?
+"""Does memory grow over thousands of calls with changing shapes, and are the answers right throughout?
 
-    python benchmarks/memory.py MODEL.onnx [--runtime ort-cpu,ov-cpu] [--calls 10000] [--distinct 64]
+    python benchmarks/memory.py MODEL.onnx... [--runtime ort-cpu,ov-cpu] [--calls 10000] [--distinct 64]
+        [--callers 8]
 
-Each engine runs in a process of its own. Shapes are drawn from a fixed set of batches and sizes that the
-model declares (``--distinct`` of them). Resident memory is read after every shape was seen once and warmed
-up, and then again and again; the growth printed is that from the first quarter of the calls to the last.
+Each engine runs in a process of its own and is called by several threads at once. Shapes are drawn from a
+fixed set of batches and sizes that the model declares (``--distinct`` of them). Every answer is compared with
+that of ONNX Runtime's CPU provider to a single caller, as a share of the largest number in it. Resident
+memory is read after every shape was seen and warmed up, and then again and again; the growth printed is that
+from the first quarter of the calls to the last.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +32,9 @@ from deploykit.benchmark.run import feeds_for
 
 LIMIT_MB = 8.0
 """Growth that is still called none: allocators return memory to the system in pieces of this order."""
+
+TOLERANCE = 1e-4
+"""Largest difference between engines, of the output's scale."""
 
 
 def resident_mb() -> float:
@@ -73,22 +80,43 @@ class Feeds:
         return {**self._largest, image.name: self._pixels[: math.prod(shape)].reshape(shape)}
 
 
-def measure(model: Path, runtime: str, calls: int, distinct: int, max_side: int) -> dict[str, object]:
+Shape = tuple[int, tuple[int, int]]
+
+
+def difference(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
+    """The largest one, as a share of the largest number that is wanted."""
+    return max(
+        float(np.abs(found[name] - array).max() / max(np.abs(array).max(), 1e-12))
+        for name, array in wanted.items()
+    )
+
+
+def measure(
+    model: Path, runtime: str, calls: int, distinct: int, max_side: int, callers: int
+) -> dict[str, object]:
     """Resident memory over the calls, in this process."""
     generator = random.Random(1)
-    with open_runner(model, runtime=runtime, options=EngineOptions()) as runner:
-        shapes = shapes_of(runner.spec, distinct, max_side)
+    with open_runner(model) as cpu:
+        shapes = shapes_of(cpu.spec, distinct, max_side)
         largest = max(shapes, key=lambda shape: shape[0] * shape[1][0] * shape[1][1])
-        feeds = Feeds(runner.spec, *largest)
-        for _ in range(2):
-            for shape in shapes:
-                runner.infer(feeds.of(*shape))
+        feeds = Feeds(cpu.spec, *largest)
+        wanted = {shape: cpu.infer(feeds.of(*shape)) for shape in shapes}
+    with (
+        open_runner(model, runtime=runtime, options=EngineOptions()) as runner,
+        ThreadPoolExecutor(callers) as pool,
+    ):
+
+        def call(shape: Shape) -> float:
+            return difference(runner.infer(feeds.of(*shape)), wanted[shape])
+
+        worst = max(pool.map(call, [*shapes, *shapes]))
         marks = []
         started = time.perf_counter()
-        for call in range(calls):
-            runner.infer(feeds.of(*generator.choice(shapes)))
-            if call % max(1, calls // 40) == 0:
-                marks.append(resident_mb())
+        step = max(callers, calls // 40)
+        for done in range(0, calls, step):
+            drawn = [generator.choice(shapes) for _ in range(min(step, calls - done))]
+            worst = max(worst, *pool.map(call, drawn))
+            marks.append(resident_mb())
         seconds = time.perf_counter() - started
     quarter = max(1, len(marks) // 4)
     growth = max(marks[-quarter:]) - max(marks[:quarter])
@@ -99,8 +127,9 @@ def measure(model: Path, runtime: str, calls: int, distinct: int, max_side: int)
         "start_mb": round(marks[0], 1),
         "end_mb": round(marks[-1], 1),
         "growth_mb": round(growth, 1),
+        "difference": worst,
         "seconds": round(seconds, 1),
-        "grows": growth > LIMIT_MB,
+        "fails": growth > LIMIT_MB or not worst <= TOLERANCE,
     }
 
 
@@ -108,35 +137,44 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--runtime", default="ort-cpu,ov-cpu")
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--distinct", type=int, default=64)
     parser.add_argument("--max-side", type=int, default=320)
+    parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--alone", action="store_true", help="measure in this process, print JSON")
     options = parser.parse_args()
+    limits = {name: getattr(options, name) for name in ("calls", "distinct", "max_side", "callers")}
     if options.alone:
-        found = measure(options.model, options.runtime, options.calls, options.distinct, options.max_side)
+        found = measure(options.models[0], options.runtime, **limits)
         print(json.dumps(found))
-        return int(bool(found["grows"]))
-    print(f"{options.model.name}, {read_onnx(options.model).spec().variant}")
+        return int(bool(found["fails"]))
     failed = 0
-    for runtime in options.runtime.split(","):
-        command = [sys.executable, __file__, str(options.model), "--alone", "--runtime", runtime]
-        for name in ("calls", "distinct", "max_side"):
-            command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not done.stdout.strip():
-            print(f"{runtime}: {done.stderr.strip().splitlines()[-1]}")
-            failed = 1
-            continue
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        failed |= done.returncode
-        print(
-            f"{runtime:<10} {found['calls']} calls of {found['shapes']} shapes in {found['seconds']} s: "
-            f"{found['start_mb']} -> {found['end_mb']} MB, growth {found['growth_mb']} MB"
-        )
+    for model in options.models:
+        print(f"{model.name}, {read_onnx(model).spec().variant}")
+        for runtime in options.runtime.split(","):
+            failed |= apart(model, runtime, limits)
     return failed
+
+
+def apart(model: Path, runtime: str, limits: dict[str, int]) -> int:
+    """Measure in a process of its own, print a line, return 1 for what fails."""
+    command = [sys.executable, __file__, str(model), "--alone", "--runtime", runtime]
+    for name, value in limits.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout.strip():
+        print(f"{runtime}: {done.stderr.strip().splitlines()[-1]}")
+        return 1
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    print(
+        f"{runtime:<10} {found['calls']} calls of {found['shapes']} shapes by {limits['callers']} threads in "
+        f"{found['seconds']} s: {found['start_mb']} -> {found['end_mb']} MB, growth {found['growth_mb']} MB, "
+        f"answers within {found['difference']:.1e}",
+        flush=True,
+    )
+    return done.returncode
 
 
 if __name__ == "__main__":
