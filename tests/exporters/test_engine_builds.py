@@ -29,13 +29,19 @@ Checkpoints = Callable[[str], tuple[Path, int]]
 TARGETS = ("8.6", "12.0")
 FILES = {
     "crossformer": ("golden/crossformer/crossformer.pth", 224),
+    "crossformer++": ("golden/crossformer/crossformer_pp.pth", 224),
     "yolov5": ("fixtures/yolov5_detect.pt", 160),
     "yolox": ("fixtures/yolox_plain.pth", 160),
 }
+WHOLE: dict[str, Any] = {"dynamic": ("batch",), "preprocess": True, "postprocess": True}
 FORMS: dict[str, dict[str, Any]] = {
     "dynamic": {"dynamic": ("all",)},
-    "finished": {"dynamic": ("batch",), "preprocess": True, "postprocess": True},
+    "finished": WHOLE,
     "finished, any size": {"dynamic": ("all",), "preprocess": True, "postprocess": True},
+    "preprocess": {"dynamic": ("batch",), "preprocess": True},
+    "thresholds": {"dynamic": ("all",), "postprocess": True, "runtime_thresholds": True},
+    "features": {"dynamic": ("all",), "features": True},
+    "masks": {**WHOLE, "masks": True, "max_det": 8, "class_agnostic": True},
 }
 
 
@@ -93,6 +99,13 @@ CASES = pytest.mark.parametrize(
         ("yolov8n-pose", "finished"),
         ("yolo11n-obb", "finished"),
         ("yolov8n-cls", "finished"),
+        ("vit", "preprocess"),
+        ("efficientnet", "features"),
+        ("crossformer++", "features"),
+        ("yolov8n", "thresholds"),
+        ("yolo11n-seg", "masks"),
+        ("yolov10n", "dynamic"),
+        ("yolo12n", "dynamic"),
     ],
 )
 
@@ -152,7 +165,9 @@ def test_every_engine_gives_the_answers_of_the_cpu(
             images = generator.random(shape, dtype=np.float32)
             if image.dtype == "uint8":
                 images = (images.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
-            expected, found = cpu.infer({image.name: images}), gpu.infer({image.name: images})
+            feeds = {info.name: np.array(0.5, np.float32) for info in cpu.inputs if info.name != image.name}
+            feeds[image.name] = images
+            expected, found = cpu.infer(feeds), gpu.infer(feeds)
             # Answers of equal scores may change places.
             scored = [name for name in ("probabilities", "scores") if name in expected]
             rows = exported.spec.output.layout == "end2end" and not scored
