@@ -54,7 +54,7 @@ def matches(tensors: Tensors) -> bool:
 
 def has_head(tensors: Tensors) -> bool:
     """Whether these are the weights of a classifier; detection and segmentation have a bare backbone."""
-    return "head.weight" in tensors
+    return "head.weight" in tensors or "head.bias" in tensors
 
 
 def weights(tensors: Tensors, *, features: bool) -> dict[str, torch.Tensor]:
@@ -144,8 +144,8 @@ def architecture(tensors: Tensors, plan: AttentionPlan, *, features: bool) -> Cr
             _kernels(tensors, f"layers.{stage}.downsample.reductions", stride=2) for stage in stages[:-1]
         ),
         num_classes=0 if features else _rows(tensors, "head.weight", 2),
-        embed_norm="patch_embed.norm.weight" in tensors,
-        qkv_bias="layers.0.blocks.0.attn.qkv.bias" in tensors,
+        embed_norm=any(key.startswith("patch_embed.norm.") for key in tensors),
+        qkv_bias=any(key.endswith(".attn.qkv.bias") for key in tensors),
         channels=_shape(tensors, "patch_embed.projs.0.weight", 4)[1],
     )
 

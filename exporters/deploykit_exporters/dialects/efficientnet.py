@@ -117,12 +117,15 @@ def read_plan(
         stages=tuple(stages),
         stem=width,
         head=_head(shapes),
-        classes=next(iter(shapes.get("classifier.weight", ())), 0),
+        classes=next((shapes[key][0] for key in _CLASSIFIER if shapes.get(key)), 0),
         padding=padding,
         activation=activation or _activation(kind, stages),
         eps=eps,
         channels=channels,
     )
+
+
+_CLASSIFIER = ("classifier.weight", "classifier.bias")
 
 
 def generation(tensors: Mapping[str, torch.Tensor]) -> Generation | None:

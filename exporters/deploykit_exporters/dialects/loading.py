@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -46,9 +47,15 @@ def load_strict(
         for key in wanted
         if key in tensors and wanted[key].shape != tensors[key].shape
     ]
+    implied = [name(key) for key in _implied(tensors, wanted)] if not missing else []
     problems = [
         f"{kind}: {_listed(keys)}"
-        for kind, keys in (("missing", missing), ("left over", left_over), ("misshapen", misshapen))
+        for kind, keys in (
+            ("missing", missing),
+            ("missing, by what is there", implied),
+            ("left over", left_over),
+            ("misshapen", misshapen),
+        )
         if keys
     ]
     if problems:
@@ -66,6 +73,42 @@ def load_strict(
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     module.load_state_dict({**weights, **floats, **unset}, assign=on_meta)
     module.float().eval().requires_grad_(False)
+
+
+def _implied(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> list[str]:
+    """Keys without which others make no sense, where the architecture was read from what is left.
+
+    That is the weight beside a bias, what most like layers have, and what one layer lacks of another.
+    """
+    left_over = [key for key in tensors if key not in wanted and not key.endswith("num_batches_tracked")]
+    found: dict[str, None] = {}
+    for key in left_over:
+        layer, _, part = key.rpartition(".")
+        if part in ("bias", "running_mean", "running_var") and f"{layer}.weight" not in tensors:
+            found[f"{layer}.weight"] = None
+        for number in re.finditer(r"(?<=\.)\d+(?=\.)", key):
+            before, after = key[: number.start()], key[number.end() :]
+            like = [f"{before}{other}{after}" for other in _numbers(tensors, before)]
+            absent = [other for other in like if other not in tensors]
+            if 2 * len(absent) < len(like):
+                found.update(dict.fromkeys(absent))
+            inside = _below(tensors, f"{before}{number[0]}.")
+            for other in _numbers(tensors, before) - {number[0]}:
+                lacking = _below(tensors, f"{before}{other}.") - inside
+                if len(lacking) == 1:
+                    found[f"{before}{number[0]}.{lacking.pop()}"] = None
+    return [key for key in found if key not in tensors]
+
+
+def _numbers(tensors: Mapping[str, torch.Tensor], before: str) -> set[str]:
+    """The numbers that come behind a start of keys."""
+    rest = (key.removeprefix(before).partition(".")[0] for key in tensors if key.startswith(before))
+    return {number for number in rest if number.isdecimal()}
+
+
+def _below(tensors: Mapping[str, torch.Tensor], layer: str) -> set[str]:
+    """The ends of the keys that start with a layer."""
+    return {key.removeprefix(layer) for key in tensors if key.startswith(layer)}
 
 
 def _refuse_non_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:

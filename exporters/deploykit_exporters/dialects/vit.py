@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -16,12 +17,14 @@ from deploykit_exporters.nets.vit_positions import Resampling
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Size", "VitSource", "as_size", "read_architecture", "rename", "size_name"]
+__all__ = ["Size", "VitSource", "as_size", "name_in_file", "read_architecture", "rename", "size_name"]
 
 Size = tuple[int, int]
 
 # Heads that are not 64 wide, by (embed_dim, depth): ViT-H/14, so400m, g/14, G/14, and mmpretrain's small.
 _WIDE_HEADS = {(1280, 32): 16, (1152, 27): 16, (1408, 40): 16, (1664, 48): 16, (768, 8): 8}
+
+_HEADS = ("head", "head.head")
 
 _SIZES = {
     (192, 12, 3): "tiny",
@@ -43,6 +46,7 @@ class VitSource:
 
     Attributes:
         tensors: Weights, named as in timm's VisionTransformer.
+        original: The weights as the file names them, for errors.
         resampling: How the origin resizes position embeddings.
         preprocess: The evaluation pre-processing for a network input of (height, width).
         preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
@@ -58,6 +62,7 @@ class VitSource:
     resampling: Resampling
     preprocess: Callable[[Size], Preprocess]
     name: Callable[[ViTArchitecture, Size], str]
+    original: Mapping[str, torch.Tensor]
     preprocess_from: str = ""
     num_heads: int | None = None
     image_size: Size | None = None
@@ -68,6 +73,31 @@ class VitSource:
     classes: tuple[str, ...] = ()
     pooler: Mapping[str, torch.Tensor] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def name_in_file(self, key: str) -> str:
+        """What the file calls a weight, or would call it by its neighbours' names."""
+        return name_in_file(key, self.tensors, self.original)
+
+
+def name_in_file(key: str, renamed: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor]) -> str:
+    """What ``original`` calls a weight that ``renamed`` calls ``key``; both hold the same tensors.
+
+    A weight that is not there is called like that of another block, or like what is in its layer.
+    """
+    by_tensor = {id(tensor): old for old, tensor in original.items()}
+    old_names = {new: by_tensor[id(tensor)] for new, tensor in renamed.items() if id(tensor) in by_tensor}
+    if key in old_names:
+        return old_names[key]
+    number = re.search(r"\d+", key)
+    for new, old in old_names.items():
+        other = re.search(r"\d+", new)
+        if number and other and new == key[: number.start()] + other[0] + key[number.end() :]:
+            return re.sub(rf"(?<!\d){other[0]}(?!\d)", number[0], old, count=1)
+    layer, _, part = key.rpartition(".")
+    for new, old in old_names.items():
+        if layer and new.rpartition(".")[0] == layer:
+            return f"{old.rpartition('.')[0]}.{part}"
+    return key
 
 
 def rename(
@@ -130,7 +160,7 @@ def read_architecture(
         CheckpointError: a weight that every ViT has is missing, or a size cannot be known.
     """
     tensors = source.tensors
-    _require(tensors)
+    _require(source)
     projection = tensors["patch_embed.proj.weight"]
     embed_dim, channels = projection.shape[:2]
     patch = (projection.shape[2], projection.shape[3])
@@ -156,21 +186,22 @@ def read_architecture(
         patch=patch,
         grid=grid,
         hidden=hidden,
-        num_classes=_rows(tensors, "head.weight") or _rows(tensors, "head.head.weight"),
+        num_classes=max(_rows(tensors, f"{head}.{part}") for head in _HEADS for part in ("weight", "bias")),
         pool=_pool(source, config, class_token),
         class_token=class_token,
         registers=registers,
         distilled=distilled,
         prefix_positions=with_prefix,
         head_hidden=_rows(tensors, "head.pre_logits.weight"),
-        patch_bias="patch_embed.proj.bias" in tensors,
-        pre_norm="norm_pre.weight" in tensors,
-        norm="norm.weight" in tensors,
-        pool_norm="fc_norm.weight" in tensors,
-        layer_scale="blocks.0.ls1.gamma" in tensors,
-        qk_norm="blocks.0.attn.q_norm.weight" in tensors,
-        qkv_bias="blocks.0.attn.qkv.bias" in tensors,
-        proj_bias="blocks.0.attn.proj.bias" in tensors,
+        # Only behind a norm are patches embedded without a bias; elsewhere it was lost.
+        patch_bias="patch_embed.proj.bias" in tensors or not _has(tensors, "norm_pre"),
+        pre_norm=_has(tensors, "norm_pre"),
+        norm=_has(tensors, "norm"),
+        pool_norm=_has(tensors, "fc_norm"),
+        layer_scale=_in_blocks(tensors, "ls1.gamma", "ls2.gamma"),
+        qk_norm=_in_blocks(tensors, "attn.q_norm.weight", "attn.k_norm.weight"),
+        qkv_bias=_in_blocks(tensors, "attn.qkv.bias"),
+        proj_bias=_in_blocks(tensors, "attn.proj.bias", "mlp.fc1.bias", "mlp.fc2.bias"),
         gated=gated,
         eps=float(config.get("eps", source.eps)),
         activation=str(config.get("activation", "silu" if gated else source.activation)),
@@ -178,19 +209,29 @@ def read_architecture(
     return arch, tuple(assumed)
 
 
-def _require(tensors: Mapping[str, torch.Tensor]) -> None:
+def _has(tensors: Mapping[str, torch.Tensor], layer: str) -> bool:
+    return f"{layer}.weight" in tensors or f"{layer}.bias" in tensors
+
+
+def _in_blocks(tensors: Mapping[str, torch.Tensor], *keys: str) -> bool:
+    """Whether any block has any of the keys: then all of them should, and what is missing is named."""
+    return any(re.fullmatch(r"blocks\.\d+\.(.+)", key) and key.split(".", 2)[2] in keys for key in tensors)
+
+
+def _require(source: VitSource) -> None:
+    tensors = source.tensors
     wanted = ("patch_embed.proj.weight", "pos_embed", *(f"blocks.0.{key}.weight" for key in _BLOCK))
-    missing = [key for key in wanted if key not in tensors]
+    missing = [source.name_in_file(key) for key in wanted if key not in tensors]
     if missing:
         raise CheckpointError(
-            f"The checkpoint is no complete ViT with learned position embeddings: {', '.join(missing)} "
-            "(in timm's names) is missing.",
+            "The checkpoint is no complete ViT with learned position embeddings; "
+            f"missing: {', '.join(missing)}.",
             hint="Relative or rotary positions (BEiT, EVA, DINOv3) are not supported.",
         )
     for key, rank in (("patch_embed.proj.weight", 4), ("pos_embed", 3)):
         if tensors[key].ndim != rank:
             raise CheckpointError(
-                f"{key} (in timm's names) of a ViT has {rank} axes, found {list(tensors[key].shape)}."
+                f"{source.name_in_file(key)} of a ViT has {rank} axes, found {list(tensors[key].shape)}."
             )
 
 
@@ -223,7 +264,8 @@ def _grid(positions: int, prefix: int, image: Size | None, patch: Size) -> tuple
             return (rows, columns), with_prefix
     raise CheckpointError(
         f"The position embedding has {positions} entries, which fit no square image of "
-        f"{patch[0]}x{patch[1]} patches with {prefix} class or register tokens.",
+        f"{patch[0]}x{patch[1]} patches with {prefix} class or register tokens"
+        + (": is the class token missing?" if not prefix else "."),
         hint='Give the size that the model was trained at with --config: {"img_size": [height, width]}.',
     )
 

@@ -78,6 +78,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     heads = _mapping(backbone.get("arch")).get("num_heads")
     return VitSource(
         tensors=renamed,
+        original=tensors,
         resampling=Resampling(antialias=False),
         preprocess=partial(mm_preprocess, settings),
         preprocess_from="the training's test_pipeline and data_preprocessor" if settings else "",

@@ -53,6 +53,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     told = [source for source in (args, hub, attributes(getattr(template, "pretrained_cfg", None))) if source]
     return VitSource(
         tensors=used,
+        original=tensors,
         resampling=TIMM_RESAMPLING,
         preprocess=lambda size: timm_preprocess(size, config, *told, _defaults(used)),
         preprocess_from=_origin_of_preprocess(args, hub, name, named_by),

@@ -66,6 +66,7 @@ def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], __: Hints) -> VitSo
 
     return VitSource(
         tensors=renamed,
+        original=tensors,
         resampling=Resampling(antialias=False, align_corners=True),
         preprocess=preprocess,
         name=_name,

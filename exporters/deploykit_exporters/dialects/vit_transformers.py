@@ -6,7 +6,7 @@ Two key styles are in use: files on disk say ``encoder.layer.0.attention.attenti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +15,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Interpolation, Preprocess
 
 from deploykit_exporters.dialects.imagenet import INCEPTION_MEAN, INCEPTION_STD
-from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
+from deploykit_exporters.dialects.vit import Size, VitSource, as_size, name_in_file, rename, size_name
 from deploykit_exporters.nets.vit import ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling
 
@@ -98,7 +98,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     plain = {key: tensor for key, tensor in plain.items() if key not in _UNUSED}
     pooler = {key.removeprefix("pooler."): plain.pop(key) for key in list(plain) if key.startswith("pooler.")}
     block = "layers." if "layers.0.attention.q_proj.weight" in plain else "encoder.layer."
-    renamed = _pack_qkv(rename(plain, _RULES, block=block, blocks=_BLOCKS))
+    apart = rename(plain, _RULES, block=block, blocks=_BLOCKS)
+    renamed = _pack_qkv(apart, name=lambda key: name_in_file(key, apart, tensors))
     deit = "dist_token" in renamed
     if deit and "head_dist.weight" not in renamed:
         # Without a head of its own the distillation token only takes part in attention, as a register does.
@@ -108,6 +109,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     activation = str(described.get("hidden_act", "gelu"))
     return VitSource(
         tensors=renamed,
+        original=tensors,
         resampling=Resampling(antialias=False),
         preprocess=partial(_preprocess, {**(_DEIT if deit else _VIT), **settings}),
         preprocess_from="preprocessor_config.json" if settings else "",
@@ -132,21 +134,24 @@ def _unwrapped(key: str) -> str:
     return key
 
 
-def _pack_qkv(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Stack query, key and value of each block, as timm keeps them."""
+def _pack_qkv(tensors: dict[str, torch.Tensor], *, name: Callable[[str], str]) -> dict[str, torch.Tensor]:
+    """Stack query, key and value of each block, as timm keeps them; ``name`` tells the file's names."""
     import torch
 
     packed = {}
     for key, tensor in tensors.items():
-        name, _, kind = key.rpartition(".")
-        if not name.endswith((".attn.q", ".attn.k", ".attn.v")):
+        layer, _, kind = key.rpartition(".")
+        if not layer.endswith((".attn.q", ".attn.k", ".attn.v")):
             packed[key] = tensor
-        elif name.endswith("q"):
-            parts = [tensors.get(f"{name[:-1]}{letter}.{kind}") for letter in "qkv"]
-            found = [part for part in parts if part is not None]
-            if len(found) < 3:
-                raise CheckpointError(f"Query, key and value of {name[:-2]} do not all have a {kind}.")
-            packed[f"{name[:-1]}qkv.{kind}"] = torch.cat(found)
+            continue
+        parts = [f"{layer[:-1]}{letter}.{kind}" for letter in "qkv"]
+        missing = [name(part) for part in parts if part not in tensors]
+        if missing:
+            raise CheckpointError(
+                f"Attention has a {kind} for query, key and value or for none; missing: {', '.join(missing)}."
+            )
+        if layer.endswith("q"):
+            packed[f"{layer[:-1]}qkv.{kind}"] = torch.cat([tensors[part] for part in parts])
     return packed
 
 

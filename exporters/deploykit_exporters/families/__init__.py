@@ -72,4 +72,6 @@ def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
         wanted += f" weights in the {hints.origin} form"
     keys = list(checkpoint.tensors)
     sample = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-    return f"{checkpoint.path.name}: wanted {wanted}, found {len(keys)} tensors ({sample})."
+    alone = [key for key in keys if key.endswith(".bias") and f"{key[:-4]}weight" not in checkpoint.tensors]
+    lost = f" Missing beside a bias: {alone[0][:-4]}weight." if len(alone) == 1 else ""
+    return f"{checkpoint.path.name}: wanted {wanted}, found {len(keys)} tensors ({sample}).{lost}"

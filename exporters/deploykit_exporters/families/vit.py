@@ -117,7 +117,7 @@ def _network(arch: ViTArchitecture, source: VitSource, name: str) -> nn.Module:
     from deploykit_exporters.nets.vit import build_network
 
     net = build_network(arch)
-    load_strict(net, source.tensors, source=name)
+    load_strict(net, source.tensors, source=name, name=source.name_in_file)
     return net
 
 

@@ -67,7 +67,7 @@ class ParityError(DeploykitError):
 class CheckpointError(DeploykitError):
     """A checkpoint file cannot be read, or its weights cannot be used."""
 
-    exit_code = 4
+    exit_code = 2
 
 
 class UnsafeCheckpointError(CheckpointError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from deploykit.cli import main
 from deploykit.commands.describe import parity_lines
 
 Output = pytest.CaptureFixture[str]
+Damage = Callable[[Path, Path], str]
+"""From a good checkpoint to a damaged one in another file; returns what the error must name."""
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +136,56 @@ def test_a_hostile_or_damaged_checkpoint_writes_nothing(
     content: bytes, tmp_path: Path, capsys: Output
 ) -> None:
     (tmp_path / "bad.pth").write_bytes(content)
-    code = main(["export", str(tmp_path / "bad.pth")])
-    assert 0 < code < 70
+    assert main(["export", str(tmp_path / "bad.pth")]) == 2
     assert "bad.pth" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
+
+
+def truncated(checkpoint: Path, target: Path) -> str:
+    content = checkpoint.read_bytes()
+    target.write_bytes(content[: len(content) // 2])
+    return "bad.pth"
+
+
+def of_another_architecture(_checkpoint: Path, target: Path) -> str:
+    import torchvision
+
+    torch.save(torchvision.models.resnet18().state_dict(), target)
+    return "conv1.weight"
+
+
+def with_weights(change: Callable[[dict[str, torch.Tensor]], object], named: str) -> Damage:
+    def damage(checkpoint: Path, target: Path) -> str:
+        weights = torch.load(checkpoint)
+        change(weights)
+        torch.save(weights, target)
+        return named
+
+    return damage
+
+
+BIAS = "blocks.0.attn.proj.bias"
+DAMAGES: dict[str, Damage] = {
+    "truncated": truncated,
+    "resnet18": of_another_architecture,
+    "missing": with_weights(lambda weights: weights.pop(BIAS), BIAS),
+    "extra": with_weights(
+        lambda weights: weights.update({"blocks.0.adapter.weight": torch.ones(3, 3)}), "blocks.0.adapter"
+    ),
+    "misshapen": with_weights(lambda weights: weights.update({BIAS: torch.ones(7)}), BIAS),
+    "not finite": with_weights(lambda weights: weights[BIAS].fill_(torch.nan), BIAS),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_checkpoint_that_cannot_be_used_is_told_in_its_own_names(
+    name: str, checkpoint: Path, tmp_path: Path, capsys: Output
+) -> None:
+    named = DAMAGES[name](checkpoint, tmp_path / "bad.pth")
+    assert main(["export", str(tmp_path / "bad.pth")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("error:") == 1
+    assert named in error
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
 
 
@@ -162,7 +212,7 @@ def test_options_that_cannot_be_met_are_refused_before_torch_is_loaded(
 
 
 def test_another_origin_brings_the_recognised_one(checkpoint: Path, capsys: Output) -> None:
-    assert main(["inspect", str(checkpoint), "--origin", "tmm"]) == 4
+    assert main(["inspect", str(checkpoint), "--origin", "tmm"]) == 2
     assert "Without --origin, it is recognised as vit weights in the timm form." in capsys.readouterr().err
 
 
