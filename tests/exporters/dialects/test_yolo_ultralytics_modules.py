@@ -52,7 +52,10 @@ def test_fused_file(ultralytics_file: Callable[..., Any]) -> None:
     built = build(path)
     images = torch.rand(1, 3, 96, 128)
     assert torch.equal(run(built.module, images)[0], own_forward(model, images)[0])
-    torch.testing.assert_close(run(built.exportable, images)[0], own_forward(model, images)[0])
+    # Boxes in pixels; the sums of the exportable form are in another order.
+    torch.testing.assert_close(
+        run(built.exportable, images)[0], own_forward(model, images)[0], rtol=1e-5, atol=1e-4
+    )
 
 
 def test_attributes_of_the_pickled_modules_win_over_the_yaml(ultralytics_file: Callable[..., Any]) -> None:
