@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
@@ -12,6 +13,7 @@ from torch import nn
 __all__ = ["load_strict"]
 
 _SHOWN = 5
+_EXAMINED, _MANY, _DEEP = 16, 10_000, 4  # The search for what is missing takes the product of all.
 
 
 def load_strict(
@@ -38,23 +40,20 @@ def load_strict(
     """
     wanted = module.state_dict()
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    missing = [name(key) for key in wanted if key not in tensors and key not in counters]
-    left_over = [
-        name(key) for key in tensors if key not in wanted and not key.endswith("num_batches_tracked")
-    ]
-    misshapen = [
-        f"{name(key)} (wanted {_shape(wanted[key])}, found {_shape(tensors[key])})"
-        for key in wanted
-        if key in tensors and wanted[key].shape != tensors[key].shape
-    ]
-    implied = [name(key) for key in _implied(tensors, wanted)] if not missing else []
+    missing = [key for key in wanted if key not in tensors and key not in counters]
+    left_over = [key for key in tensors if key not in wanted and not key.endswith("num_batches_tracked")]
+    misshapen = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]
+
+    def shapes(key: str) -> str:
+        return f"{name(key)} (wanted {_shape(wanted[key])}, found {_shape(tensors[key])})"
+
     problems = [
-        f"{kind}: {_listed(keys)}"
-        for kind, keys in (
-            ("missing", missing),
-            ("missing, by what is there", implied),
-            ("left over", left_over),
-            ("misshapen", misshapen),
+        f"{kind}: {_listed(keys, told)}"
+        for kind, keys, told in (
+            ("missing", missing, name),
+            ("missing, by what is there", [] if missing else _implied(tensors, left_over), name),
+            ("left over", left_over, name),
+            ("misshapen", misshapen, shapes),
         )
         if keys
     ]
@@ -69,31 +68,38 @@ def load_strict(
     unset = {
         key: torch.zeros(wanted[key].shape, dtype=wanted[key].dtype) for key in counters - weights.keys()
     }
-    _refuse_non_finite({name(key): tensor for key, tensor in floats.items()}, source)
+    broken = [key for key, tensor in floats.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise CheckpointError(
+            f"{source} has weights that are infinite or not a number: {_listed(broken, name)}.",
+            hint="The training diverged, or the file was saved in half precision and overflowed: "
+            "export an earlier checkpoint.",
+        )
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     module.load_state_dict({**weights, **floats, **unset}, assign=on_meta)
     module.float().eval().requires_grad_(False)
 
 
-def _implied(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> list[str]:
+def _implied(tensors: Mapping[str, torch.Tensor], left_over: Sequence[str]) -> list[str]:
     """Keys without which others make no sense, where the architecture was read from what is left.
 
     That is the weight beside a bias, what most like layers have, and what one layer lacks of another.
     """
-    left_over = [key for key in tensors if key not in wanted and not key.endswith("num_batches_tracked")]
+    if len(tensors) > _MANY:
+        return []
     found: dict[str, None] = {}
-    for key in left_over:
+    for key in left_over[:_EXAMINED]:
         layer, _, part = key.rpartition(".")
         if part in ("bias", "running_mean", "running_var") and f"{layer}.weight" not in tensors:
             found[f"{layer}.weight"] = None
-        for number in re.finditer(r"(?<=\.)\d+(?=\.)", key):
+        for number in islice(re.finditer(r"(?<=\.)\d+(?=\.)", key), _DEEP):
             before, after = key[: number.start()], key[number.end() :]
-            like = [f"{before}{other}{after}" for other in _numbers(tensors, before)]
+            like = [f"{before}{other}{after}" for other in sorted(_numbers(tensors, before))]
             absent = [other for other in like if other not in tensors]
             if 2 * len(absent) < len(like):
                 found.update(dict.fromkeys(absent))
             inside = _below(tensors, f"{before}{number[0]}.")
-            for other in _numbers(tensors, before) - {number[0]}:
+            for other in sorted(_numbers(tensors, before) - {number[0]})[:_EXAMINED]:
                 lacking = _below(tensors, f"{before}{other}.") - inside
                 if len(lacking) == 1:
                     found[f"{before}{number[0]}.{lacking.pop()}"] = None
@@ -111,21 +117,11 @@ def _below(tensors: Mapping[str, torch.Tensor], layer: str) -> set[str]:
     return {key.removeprefix(layer) for key in tensors if key.startswith(layer)}
 
 
-def _refuse_non_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    broken = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        raise CheckpointError(
-            f"{source} has weights that are infinite or not a number: {_listed(broken)}.",
-            hint="The training diverged, or the file was saved in half precision and overflowed: "
-            "export an earlier checkpoint.",
-        )
-
-
 def _shape(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _listed(keys: Iterable[str]) -> str:
-    names = list(keys)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _listed(keys: Sequence[str], told: Callable[[str], str]) -> str:
+    """The first keys as ``told``, and how many there are more."""
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(map(told, keys[:_SHOWN])) + more

@@ -13,12 +13,14 @@ import torch
 import torchvision
 import transformers
 from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.dialects.loading import load_strict
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.load import load_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 
 TESTS = Path(__file__).parents[2]
 State = dict[str, torch.Tensor]
+LINEAR = {"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}
 
 
 def hugging_face() -> State:
@@ -81,3 +83,12 @@ def test_every_lost_weight_is_named(origin: str, tmp_path: Path) -> None:
         # The first convolution of several is told by the name of their list.
         listed = key.removesuffix(".0.weight")
         assert key in unnamed or listed in str(error.value), f"{key}: {error.value}"
+
+
+def test_a_crowd_of_foreign_keys_is_told_at_once() -> None:
+    """The search for what is missing must not grow with a hostile file."""
+    numbers = ".1" * 2000
+    tensors = {f"{n}{numbers}.{n}.bias": torch.zeros(1) for n in range(9000)}
+    with pytest.raises(CheckpointError, match=r"left over: 0\.1") as error:
+        load_strict(torch.nn.Linear(1, 1, device="meta"), {**tensors, **LINEAR}, source="crowd.pth")
+    assert " and 8995 more" in str(error.value)
