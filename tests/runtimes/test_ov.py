@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -225,3 +226,31 @@ def test_a_model_of_another_exporter_runs(write_classifier: Writer) -> None:
     with open_openvino(write_classifier(None)) as runner:
         assert runner.spec.inferred
         np.testing.assert_allclose(runner.infer({"images": batch})["logits"], batch.mean((2, 3)), atol=1e-6)
+
+
+_FIRST_CALLS = """
+import sys, threading
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from deploykit_runtimes.open import open_runner
+
+images = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
+together = threading.Barrier(8)
+sys.setswitchinterval(1e-6)
+
+def first(runner):
+    together.wait()
+    return runner.infer({"images": images})["logits"]
+
+with open_runner(sys.argv[1], runtime="ov-cpu") as runner, ThreadPoolExecutor(8) as pool:
+    found = list(pool.map(first, [runner] * 8))
+assert all(np.array_equal(found[0], one) for one in found)
+print("done")
+"""
+
+
+def test_first_calls_of_many_threads_do_not_hang(write_classifier: Callable[..., Path]) -> None:
+    # In a process of its own: what OpenVINO sets up, it sets up once.
+    command = [sys.executable, "-c", _FIRST_CALLS, str(write_classifier())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "done\n", done.stderr

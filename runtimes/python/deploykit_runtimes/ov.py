@@ -32,6 +32,10 @@ _NAMES = {
     "i4": "int4",
     "u4": "uint4",
 }
+_first_calls = threading.Lock()
+"""OpenVINO's bindings set static objects up in the first calls, for which one thread holds Python's lock and
+waits for the object, and another the object and waits for Python's lock: two first calls hang for ever."""
+
 _NOT_WORK = ("Const", "Input", "Output")
 _KERNELS = 1000
 """Kernels that the CPU keeps for the shapes it has seen. With OpenVINO's own limit of 5000 a YOLOv8n that saw
@@ -105,6 +109,7 @@ class OpenVinoRunner(BaseRunner):
         self._version = version
         self._device = device
         self._requests: _Requests | None = _Requests(compiled)
+        self._is_set_up = False
         self._placement = self._read_placement(compiled)
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -114,6 +119,14 @@ class OpenVinoRunner(BaseRunner):
             raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
         check_feeds(self._spec, self._inputs, feeds)
         arrays = [np.asarray(feeds[info.name], order="C") for info in self._inputs]
+        if self._is_set_up:
+            return self._run(requests, arrays)
+        with _first_calls:
+            outputs = self._run(requests, arrays)
+            self._is_set_up = True
+            return outputs
+
+    def _run(self, requests: _Requests, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         with requests.borrow() as request:
             found = request.infer(arrays, share_inputs=True)
             return {info.name: found[index] for index, info in enumerate(self._outputs)}
