@@ -3,7 +3,8 @@
 import { ServerError, curlLine, hasKey, listModels, predict, readCard, rememberKey } from "./api.js";
 import { Camera } from "./camera.js";
 import { LatencyChart } from "./chart.js";
-import { drawPicture, maskLayer } from "./draw.js";
+import { drawPicture } from "./draw.js";
+import { maskLayer } from "./masks.js";
 import { element, showCard, showFound, showTimes, summary } from "./panels.js";
 
 const $ = (id) => document.getElementById(id);
@@ -43,7 +44,8 @@ async function chooseModel() {
   await loadCard();
   showSliders(state.card);
   showCurl();
-  if (state.sent && !isLive()) {
+  if (state.shown && !camera.isOn) {
+    showUnanswered(state.shown.picture);
     await send(state.sent);
   }
 }
@@ -120,7 +122,7 @@ async function copyCurl() {
 // Pictures
 
 function resend() {
-  if (state.sent && !isLive()) {
+  if (state.shown && !camera.isOn) {
     attempt(() => send(state.sent));
   }
 }
@@ -130,14 +132,15 @@ async function send(file) {
   state.abort.abort();
   const abort = new AbortController();
   state.abort = abort;
-  state.sent = file;
   $("stage").classList.add("busy");
   try {
     const picture = await decode(file);
     abort.signal.throwIfAborted();
-    if (!isLive()) {
-      show({ picture, result: null, masks: null });
+    // What was found stays until the answer, but for another picture's.
+    if (!isLive() && file !== state.sent) {
+      showUnanswered(picture);
     }
+    state.sent = file;
     const started = performance.now();
     const answer = await predict($("model").value, file, state.options, abort.signal);
     if (!abort.signal.aborted) {
@@ -158,12 +161,23 @@ async function decode(file) {
   }
 }
 
+/** The picture alone: what was found in another, or by another model, must not be taken for its own. */
+function showUnanswered(picture) {
+  show({ picture, result: null, masks: null });
+  $("found").replaceChildren();
+  $("summary").textContent = "Nothing yet.";
+  $("canvas").setAttribute("aria-label", "Picture without an answer");
+}
+
 function showAnswer(picture, answer, roundTrip) {
   const [result] = answer.results;
   show({ picture, result, masks: maskLayer(result) });
   showFound($("found"), result, (chosen) => {
     state.shown = { ...state.shown, chosen, masks: maskLayer(result, chosen) };
     redraw();
+    if (chosen >= 0) {
+      $("stage").scrollIntoView({ block: "nearest" });
+    }
   });
   // Announced once, not with each frame.
   $("summary").setAttribute("aria-live", isLive() ? "off" : "polite");

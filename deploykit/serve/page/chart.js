@@ -25,6 +25,7 @@ export class LatencyChart {
   }
 
   draw() {
+    this.#canvas.hidden = this.#times.length === 0;
     const density = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     this.#canvas.width = Math.round(width * density);

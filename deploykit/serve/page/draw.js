@@ -1,12 +1,8 @@
 // A picture with what was found in it, on a canvas at the resolution of the screen.
 
+import { drawKeypoints } from "./skeleton.js";
+
 const GOLDEN_RATIO = 0.618033988749895;
-const OPACITY = 0.45;
-// The 17 keypoints of COCO, joined as a body.
-const LIMBS = [
-  [15, 13], [13, 11], [16, 14], [14, 12], [11, 12], [5, 11], [6, 12], [5, 6], [5, 7], [6, 8],
-  [7, 9], [8, 10], [1, 2], [0, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 6],
-];
 
 /** RGB of a class: the colours that `Result.plot` draws with. */
 export function classColor(id) {
@@ -21,36 +17,6 @@ export function classColor(id) {
 
 export function css([red, green, blue]) {
   return `rgb(${red} ${green} ${blue})`;
-}
-
-/** All masks of a result, or the chosen one, in a layer of the picture's size; null where there are none. */
-export function maskLayer(result, chosen = -1) {
-  const masked = shownOf(result, chosen).filter((found) => found.mask);
-  if (masked.length === 0) {
-    return null;
-  }
-  const [height, width] = result.image_size;
-  const layer = new OffscreenCanvas(width, height);
-  const pixels = new ImageData(width, height);
-  const words = new Uint32Array(pixels.data.buffer);
-  for (const found of masked.toReversed()) {
-    paintRuns(words, found.mask, classColor(found.class_id));
-  }
-  layer.getContext("2d").putImageData(pixels, 0, 0);
-  return layer;
-}
-
-/** Paint COCO's run lengths: counts of 0s, 1s, 0s... down the columns. */
-function paintRuns(words, { size: [height, width], counts }, [red, green, blue]) {
-  const word = new Uint32Array(new Uint8Array([red, green, blue, 255 * OPACITY]).buffer)[0];
-  let place = 0;
-  counts.forEach((count, index) => {
-    const end = place + count;
-    for (; index % 2 && place < end; place += 1) {
-      words[(place % height) * width + Math.floor(place / height)] = word;
-    }
-    place = end;
-  });
 }
 
 /** Draw the picture as large as `room` allows, and over it what was found; `chosen` alone if it is not -1. */
@@ -72,7 +38,8 @@ export function drawPicture(canvas, { picture, result, masks, chosen = -1 }, roo
   drawFound(pen, result, chosen, { width, height });
 }
 
-function shownOf(result, chosen) {
+/** The detections that are drawn. */
+export function shownOf(result, chosen) {
   return (result?.detections ?? []).filter((_, index) => chosen < 0 || chosen === index);
 }
 
@@ -87,16 +54,15 @@ function drawFound(pen, result, chosen, area) {
   for (const found of shown) {
     drawShape(pen, found, place);
   }
-  for (const found of shown) {
-    drawLabel(pen, found, place, area);
-  }
+  drawLabels(pen, shown.toReversed(), place, area);
 }
 
 function drawShape(pen, found, place) {
   const color = css(classColor(found.class_id));
-  outline(pen, corners(found).map(place), color);
+  const points = corners(found).map(place);
+  outline(pen, points, color);
   if (found.keypoints) {
-    drawKeypoints(pen, found.keypoints, place, color);
+    drawKeypoints(pen, found.keypoints, place, color, points[2][1] - points[0][1]);
   }
 }
 
@@ -117,47 +83,49 @@ function outline(pen, points, color) {
   pen.stroke();
 }
 
-function drawKeypoints(pen, keypoints, place, color) {
-  const visible = keypoints.map((point) => point.length < 3 || point[2] >= 0.5);
-  pen.strokeStyle = color;
-  pen.lineWidth = 2;
-  for (const [from, to] of keypoints.length === 17 ? LIMBS : []) {
-    if (visible[from] && visible[to]) {
-      pen.beginPath();
-      pen.moveTo(...place(keypoints[from]));
-      pen.lineTo(...place(keypoints[to]));
-      pen.stroke();
-    }
-  }
-  pen.fillStyle = color;
-  pen.strokeStyle = "black";
-  pen.lineWidth = 1;
-  keypoints.filter((_, index) => visible[index]).forEach((point) => {
-    pen.beginPath();
-    pen.arc(...place(point), 3.5, 0, 2 * Math.PI);
-    pen.fill();
-    pen.stroke();
-  });
-}
-
-function drawLabel(pen, found, place, area) {
-  const color = classColor(found.class_id);
-  const points = corners(found).map(place);
-  const [left, top] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
-  const text = `${found.name} ${found.score.toFixed(2)}`;
-  const size = area.width < 480 ? 9 : 12;
-  const height = size + 5;
+/** Labels of `shown`, the best first: what comes later gives way, and lies below where there is no room. */
+function drawLabels(pen, shown, place, area) {
+  const size = area.width < 480 ? 11 : 12;
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
-  const width = pen.measureText(text).width + 8;
-  const x = Math.max(0, Math.min(left - 1, area.width - width));
-  const y = top >= height ? top - height : Math.max(0, top);
+  const labels = [];
+  for (const found of shown) {
+    const text = `${found.name} ${found.score.toFixed(2)}`;
+    const label = { width: pen.measureText(text).width + 8, height: size + 5 };
+    const spots = spotsOf(corners(found).map(place), label, area);
+    const spot = spots.find((one) => !labels.some((other) => overlap(one, other.spot))) ?? spots[0];
+    labels.push({ text, spot, color: classColor(found.class_id) });
+  }
+  labels.reverse().forEach((one) => drawLabel(pen, one));
+}
+
+/** Where a label may lie, inside of the picture: on the topmost corner, under it, under the lowest. */
+function spotsOf(points, { width, height }, area) {
+  const [left, top] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
+  const [lowLeft, low] = points.reduce((best, point) => (point[1] > best[1] ? point : best));
+  const inside = (value, most) => Math.max(0, Math.min(value, most));
+  const spot = (x, y) => ({ x: inside(x - 1, area.width - width), y: inside(y, area.height - height), width, height });
+  const above = top >= height ? [spot(left, top - height)] : [];
+  return [...above, spot(left, top), spot(Math.min(left, lowLeft), low)];
+}
+
+function overlap(one, other) {
+  return one.x < other.x + other.width && other.x < one.x + one.width
+    && one.y < other.y + other.height && other.y < one.y + one.height;
+}
+
+function drawLabel(pen, { text, spot: { x, y, width, height }, color }) {
   pen.fillStyle = css(color);
   pen.fillRect(x, y, width, height);
   pen.fillStyle = isBright(color) ? "black" : "white";
   pen.fillText(text, x + 4, y + height / 2 + 0.5);
 }
 
-function isBright([red, green, blue]) {
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 140;
+/** Whether black is read better on it than white (WCAG's relative luminance). */
+function isBright(color) {
+  const [red, green, blue] = color.map((part) => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179;
 }

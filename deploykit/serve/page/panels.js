@@ -23,9 +23,16 @@ export function showFound(list, result, onChoose) {
   });
   const classes = (result.top ?? []).map((entry) =>
     element("li", {}, element("div", { className: "entry" }, ...line(entry), bar(entry))));
-  const maps = (result.maps ?? []).map((map) =>
-    element("li", {}, `${map.name} [${map.shape.join(", ")}], mean ${map.mean.toPrecision(3)}, deviation ${map.std.toPrecision(3)}`));
+  const maps = (result.maps ?? []).map((map) => element("li", { className: "map" },
+    element("span", {}, map.name), element("span", { className: "score" }, map.shape.join(" × ")),
+    element("span", { className: "score" }, `mean ${compact(map.mean)}, deviation ${compact(map.std)}`)));
   list.replaceChildren(...entries, ...classes, ...maps);
+}
+
+/** Three digits that count, however small the number. */
+function compact(value) {
+  const size = Math.abs(value);
+  return size > 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : value.toPrecision(3);
 }
 
 /** Toggle a button of a list in which at most one is pressed; whether it is now. */

@@ -135,6 +135,32 @@ def test_errors_are_told(served, visit) -> None:
     assert "notes.txt" in visitor.page.inner_text("#error")
 
 
+def test_an_error_is_in_view_wherever_the_page_is_scrolled_to(served, visit) -> None:
+    visitor = visit(served.url, viewport=PHONE)
+    visitor.choose("classifier")
+    visitor.page.evaluate("scrollTo(0, 600)")
+    visitor.give("drop", b"no picture", name="notes.txt", kind="text/plain")
+    visitor.page.wait_for_selector("[role=alert]:visible")
+    box = visitor.page.eval_on_selector(
+        "#error", "error => [error.getBoundingClientRect().top, scrollY, innerHeight]"
+    )
+    assert box[1] > 100
+    assert 0 <= box[0] < box[2]
+
+
+def test_another_model_leaves_the_viewfinder_open(served, visit, photo) -> None:
+    visitor = visit(served.url, viewport=DESKTOP)
+    visitor.choose("classifier")
+    visitor.give("drop", photo)
+    visitor.wait()
+    visitor.page.click("#camera")
+    visitor.page.wait_for_selector("#video:visible")
+    visitor.choose("segmenter")
+    visitor.page.wait_for_timeout(500)
+    assert visitor.page.is_visible("#video")
+    assert not visitor.page.is_visible("#canvas")
+
+
 def test_names_of_classes_are_no_markup(served, visit, photo) -> None:
     visitor = visit("about:blank", viewport=DESKTOP)
     hostile = "<img src=x onerror=alert(1)>"
@@ -158,6 +184,10 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_only(classifier: Path, serve, vi
     with serve(classifier, api_keys=("open-sesame",)) as server:
         visitor = visit(server.url, viewport=DESKTOP)
         visitor.page.wait_for_selector("#key:visible")
+        rim = 5  # Of the focus.
+        label, field = (visitor.page.locator(name).bounding_box() for name in ("label[for=key]", "#key"))
+        assert label["y"] + label["height"] + rim <= field["y"]
+        assert not visitor.page.is_visible("#model")
         visitor.page.keyboard.type("wrong")
         visitor.page.keyboard.press("Enter")
         visitor.page.wait_for_selector("#error:visible")
