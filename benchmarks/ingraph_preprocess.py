@@ -8,7 +8,7 @@ OpenCV resizes, also with OpenCV itself and numpy, where it is installed.
 
 Two forms are timed, each in its own turns, since the threads of two sessions would be in each other's way:
 the one that is exported, whose first operator is the cast, which every engine takes; and the one that
-moves bytes and casts late, for engines that take uint8 anywhere.
+``deploykit_runtimes.late_cast`` makes of it at load, which moves bytes and casts late.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import onnxsim
 import skimage.data
 import torch
 from deploykit_exporters.graph.preprocess import preprocess_module
+from deploykit_runtimes.late_cast import cast_late
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from PIL import Image
@@ -66,9 +67,9 @@ def spec_of(how: Preprocess) -> ModelSpec:
     )
 
 
-def session(spec: ModelSpec, *, cast_first: bool, threads: int) -> onnxruntime.InferenceSession:
+def session(spec: ModelSpec, *, late: bool, threads: int) -> onnxruntime.InferenceSession:
     buffer = io.BytesIO()
-    module = preprocess_module(spec, size_is_dynamic=bool(spec.input.dynamic), cast_first=cast_first)
+    module = preprocess_module(spec, size_is_dynamic=bool(spec.input.dynamic))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -84,7 +85,10 @@ def session(spec: ModelSpec, *, cast_first: bool, threads: int) -> onnxruntime.I
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    graph = model.SerializeToString()
+    if late and (rewritten := cast_late(graph, "images")) is not None:
+        graph = rewritten
+    return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
 
 def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -109,8 +113,8 @@ def main() -> None:
     for name, how in PIPELINES.items():
         spec = spec_of(how)
         forms = {
-            "cast first": session(spec, cast_first=True, threads=arguments.threads),
-            "cast late": session(spec, cast_first=False, threads=arguments.threads),
+            "cast first": session(spec, late=False, threads=arguments.threads),
+            "cast late": session(spec, late=True, threads=arguments.threads),
         }
         for size in arguments.size:
             height, width = map(int, size.split(","))

@@ -187,6 +187,7 @@ def bench(
     from deploykit.benchmark.run import BenchOptions, with_reference
     from deploykit.benchmark.run import bench as run
 
+    how = asdict(_engine_options(engine, threads, strict))
     several = list(batches) if isinstance(batches, Iterable) else [batches]
     options = BenchOptions(
         runtimes=with_reference(as_words(runtimes, "runtimes"), reference),
@@ -196,7 +197,7 @@ def bench(
         warmup=None if warmup is None else as_count(warmup, "warmup", least=0),
         runs=None if runs is None else as_count(runs, "runs"),
         seconds=as_number(seconds, "seconds"),
-        **asdict(_engine_options(engine, threads, strict)),
+        **{name: value for name, value in how.items() if name not in ("rewritten", "ranked")},
     )
     return run(model, options, report=report)
 

@@ -79,6 +79,7 @@ class BenchOptions:
             cache=self.cache,
             cuda_graph=self.cuda_graph,
             gpu=self.gpu,
+            rewritten=True,
         )
 
     def __post_init__(self) -> None:

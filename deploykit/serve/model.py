@@ -275,13 +275,14 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         strict=options.strict,
         gpu=options.gpu,
         goal="throughput" if on_cpu and instances > 1 else "latency",
+        rewritten=True,
     )
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))
         policy = _policy(runner, options, _ACCELERATOR_BATCH if not on_cpu else 1)
         solo = None
         if on_cpu and instances > 1 and options.threads is None:
-            whole = EngineOptions(strict=options.strict, goal="latency")
+            whole = EngineOptions(strict=options.strict, goal="latency", rewritten=True)
             solo = stack.enter_context(open_runner(path, runtime=runtime, options=whole))
         policy = _warm(runner, policy)
         if solo is not None:

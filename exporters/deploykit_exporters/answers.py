@@ -209,8 +209,13 @@ def _match(expected: Detections, found: Detections) -> tuple[np.ndarray, np.ndar
 
 
 def _is_borderline(one: Detections, index: int, other: Detections, output: OutputSpec) -> bool:
-    """Whether a threshold decides about the detection: of score, of places, or of overlap."""
+    """Whether a threshold decides about the detection: of score, of places, or of overlap.
+
+    A box that lies in the padding alone has no area in the image, and its overlap with others is not told.
+    """
     score = one.scores[index]
+    if not (one.boxes[index, 2:] > one.boxes[index, :2]).all():
+        return True
     if score - output.conf <= SCORE_LIMIT:
         return True
     if len(other) >= output.max_det and score - other.scores[-1] <= SCORE_LIMIT:

@@ -167,10 +167,14 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:
     from deploykit_exporters.graph.passes import clean_up
+    from deploykit_exporters.graph.pyramid import convolve_before_upsampling
+    from deploykit_exporters.graph.split import split_convolutions
 
     simplified = simplify(raw)
     if simplified is None:
         return raw, ["onnxsim could not process the graph; the exporter's own graph is used."]
+    split_convolutions(simplified)
+    convolve_before_upsampling(simplified)
     clean_up(simplified, spec)
     return simplified, []
 

@@ -15,6 +15,8 @@ from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
 from deploykit_runtimes.errors import InputError, OptionError, ParityError
+from deploykit_runtimes.late_cast import cast_late
+from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.results import Classification, Detections
 
 WHOLE = ExportOptions(preprocess=True, postprocess=True)
@@ -223,3 +225,16 @@ def test_what_makes_no_sense_is_refused(
 def test_options_of_the_post_processing_want_it_inside(options: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="--postprocess"):
         ExportOptions(preprocess=True, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["crossformer", "yolox"])
+def test_a_file_rewritten_for_the_engine_answers_to_the_bit(name: str, tmp_path: Path, checkpoint_of) -> None:
+    path = export(checkpoint_of(name), replace(WHOLE, output=tmp_path / "whole.onnx")).path
+    rewritten = cast_late(path.read_bytes(), "images")
+    assert rewritten is not None
+    onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
+    image = np.random.default_rng(0).integers(0, 256, (1, 91, 123, 3), dtype=np.uint8)
+    with load(path) as model, open_ort(path) as plain:
+        found, expected = (each.infer({"images": image}) for each in (model.runner, plain))
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in found)

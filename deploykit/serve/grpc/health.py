@@ -61,11 +61,13 @@ class Health:
         """The status now and at each change, until the server stops."""
         sent = None
         while True:
+            # Asked before the status: the server may begin to stop while an answer is on its way.
+            last = self._stopping.is_set()
             status = self._statuses().get(request.service, _UNKNOWN)
             if status != sent:
                 yield health_pb2.HealthCheckResponse(status=status)
                 sent = status
-            if self._stopping.is_set():
+            if last:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _POLL_S)

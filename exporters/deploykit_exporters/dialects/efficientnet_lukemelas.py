@@ -45,7 +45,10 @@ _SEPARABLE = {
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    return "_conv_stem.weight" in tensors and "_blocks.0._depthwise_conv.weight" in tensors
+    """One of the two may be missing: then it can be named."""
+    return ("_conv_stem.weight" in tensors or "_bn0.weight" in tensors) and any(
+        key.startswith("_blocks.0._") for key in tensors
+    )
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:

@@ -59,9 +59,12 @@ class _Told:
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """timm gives its mobile networks the same key names; stages and kernels tell which is an EfficientNet."""
+    """timm gives its mobile networks the same key names; stages and kernels tell which is an EfficientNet.
+
+    The stem may be missing: then it can be named.
+    """
     return (
-        "conv_stem.weight" in tensors
+        ("conv_stem.weight" in tensors or "bn1.weight" in tensors)
         and any(key.startswith("blocks.0.0.conv") for key in tensors)
         and generation(tensors) is not None
     )

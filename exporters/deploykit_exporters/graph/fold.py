@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deploykit_exporters.graph.passes import bodies
+from deploykit_exporters.graph.values import Values, attribute
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +24,7 @@ def fold_normalisation(model: onnx.ModelProto) -> bool:
     Returns:
         Whether the graph changed. Constants that it no longer reads are left to ``drop_unused``.
     """
-    graph = _Graph(model.graph)
+    graph = Values(model.graph)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv" and not node.domain]
     found = [(conv, _match(graph, conv)) for conv in convolutions]
     for conv, normalisation in found:
@@ -48,42 +46,9 @@ class _Normalisation(NamedTuple):
     bias: np.ndarray
 
 
-class _Graph:
-    """Who makes, reads and holds each value."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.proto = graph
-        self.weights = {tensor.name: tensor for tensor in graph.initializer}
-        self.makers = {output: node for node in graph.node for output in node.output}
-        self.readers = Counter(_all_reads(graph))
-
-    def sole_maker(self, name: str) -> onnx.NodeProto | None:
-        """The node that makes a value, if one node only reads it."""
-        return self.makers.get(name) if self.readers[name] == 1 else None
-
-    def constant(self, name: str) -> np.ndarray | None:
-        from onnx import numpy_helper
-
-        if name in self.weights:
-            return numpy_helper.to_array(self.weights[name])
-        node = self.makers.get(name)
-        if node is None or node.op_type != "Constant" or node.attribute[0].name != "value":
-            return None
-        return numpy_helper.to_array(node.attribute[0].t)
-
-
-def _all_reads(graph: onnx.GraphProto) -> Iterator[str]:
-    for output in graph.output:
-        yield output.name
-    for node in graph.node:
-        yield from node.input
-        for body in bodies(node):
-            yield from _all_reads(body)
-
-
-def _match(graph: _Graph, conv: onnx.NodeProto) -> _Normalisation | None:
+def _match(graph: Values, conv: onnx.NodeProto) -> _Normalisation | None:
     """The normalisation in front of a convolution, if all about both is as it must be."""
-    if _attribute(conv, "group", 1) != 1 or not all(_is_weight(graph, name) for name in conv.input[1:]):
+    if attribute(conv, "group", 1) != 1 or not all(graph.is_weight(name) for name in conv.input[1:]):
         return None
     if graph.readers[conv.input[1]] != 1:
         return None
@@ -102,12 +67,7 @@ def _match(graph: _Graph, conv: onnx.NodeProto) -> _Normalisation | None:
     return _Normalisation(parts[0], node, parts[1], add, bias)
 
 
-def _is_weight(graph: _Graph, name: str) -> bool:
-    """Whether a value is a float32 tensor of the file."""
-    return name in graph.weights and graph.weights[name].data_type == 1
-
-
-def _with_constant(graph: _Graph, node: onnx.NodeProto, channels: int) -> tuple[str, np.ndarray] | None:
+def _with_constant(graph: Values, node: onnx.NodeProto, channels: int) -> tuple[str, np.ndarray] | None:
     """The variable input of a sum or a product of images, and the constant one, float64 [channels]."""
     for variable, name in (node.input, node.input[::-1]):
         value = graph.constant(name)
@@ -119,7 +79,7 @@ def _with_constant(graph: _Graph, node: onnx.NodeProto, channels: int) -> tuple[
     return None
 
 
-def _fold(graph: _Graph, conv: onnx.NodeProto, found: _Normalisation) -> None:
+def _fold(graph: Values, conv: onnx.NodeProto, found: _Normalisation) -> None:
     from onnx import numpy_helper
 
     kernel = graph.weights[conv.input[1]]
@@ -128,12 +88,12 @@ def _fold(graph: _Graph, conv: onnx.NodeProto, found: _Normalisation) -> None:
         conv.input[0] = found.pixels
     elif _pads(conv, values.shape[2:]):
         mean = (found.bias / found.gain).astype(np.float32).reshape(-1, 1, 1)
-        found.add.input[:] = [found.pixels, _add_weight(graph, mean, f"{found.add.output[0]}_over_gain")]
+        found.add.input[:] = [found.pixels, graph.add_weight(mean, f"{found.add.output[0]}_over_gain")]
     else:
         moved = values.sum(axis=tuple(range(2, values.ndim))) @ found.bias
         if len(conv.input) == 3:
             moved += numpy_helper.to_array(graph.weights[conv.input[2]])
-        bias = _add_weight(graph, moved.astype(np.float32), f"{conv.output[0]}_bias")
+        bias = graph.add_weight(moved.astype(np.float32), f"{conv.output[0]}_bias")
         conv.input[:] = [found.pixels, kernel.name, bias]
         graph.proto.node.remove(found.add)
     scaled = np.einsum("oi...,i->oi...", values, found.gain).astype(np.float32)
@@ -141,24 +101,8 @@ def _fold(graph: _Graph, conv: onnx.NodeProto, found: _Normalisation) -> None:
     graph.proto.node.remove(found.mul)
 
 
-def _add_weight(graph: _Graph, values: np.ndarray, name: str) -> str:
-    from onnx import numpy_helper
-
-    graph.proto.initializer.append(numpy_helper.from_array(values, name))
-    return name
-
-
 def _pads(conv: onnx.NodeProto, kernel: tuple[int, ...]) -> bool:
-    automatic = _attribute(conv, "auto_pad", b"NOTSET")
+    automatic = attribute(conv, "auto_pad", b"NOTSET")
     if automatic in (b"NOTSET", b""):
-        return any(_attribute(conv, "pads", []))
+        return any(attribute(conv, "pads", []))
     return automatic != b"VALID" and max(kernel) > 1
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    from onnx import helper
-
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return helper.get_attribute_value(attribute)
-    return default

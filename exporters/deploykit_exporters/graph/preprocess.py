@@ -41,9 +41,7 @@ class Placement(NamedTuple):
     input_size: Tensor
 
 
-def preprocess_module(
-    spec: ModelSpec, *, size_is_dynamic: bool, cast_first: bool = True
-) -> InGraphPreprocess:
+def preprocess_module(spec: ModelSpec, *, size_is_dynamic: bool) -> InGraphPreprocess:
     """The pre-processing of a model as a module that can be traced in front of it.
 
     Args:
@@ -51,14 +49,11 @@ def preprocess_module(
             network takes.
         size_is_dynamic: Whether the network takes any height and width in the ranges of
             ``spec.input.dynamic``; a letterbox with a stride then pads to the smallest rectangle.
-        cast_first: Make pixels float32 before anything else, as TensorRT wants, which takes uint8 in no
-            other operator. Otherwise they are moved as bytes, a quarter of the memory, which is faster on
-            a CPU; the result is the same.
 
     Raises:
         ModelError: the model's pre-processing cannot be expressed in a graph.
     """
-    return InGraphPreprocess(spec, size_is_dynamic=size_is_dynamic, cast_first=cast_first)
+    return InGraphPreprocess(spec, size_is_dynamic=size_is_dynamic)
 
 
 class InGraphPreprocess(nn.Module):
@@ -67,10 +62,9 @@ class InGraphPreprocess(nn.Module):
     gain: Tensor
     bias: Tensor
 
-    def __init__(self, spec: ModelSpec, *, size_is_dynamic: bool, cast_first: bool = True) -> None:
+    def __init__(self, spec: ModelSpec, *, size_is_dynamic: bool) -> None:
         super().__init__()
         _check(spec)
-        self.cast_first = cast_first
         self.how = spec.preprocess
         self.square = None
         if self.how.pre_crop > 0:
@@ -90,7 +84,8 @@ class InGraphPreprocess(nn.Module):
         """Resize, crop, pad and normalise a batch of images of one size."""
         place = self.place(images)
         part = self._part(place)
-        planes = self._resample(images.to(torch.float32) if self.cast_first else images, part)
+        # TensorRT takes uint8 in no other operator; ``deploykit_runtimes.late_cast`` moves this for CPUs.
+        planes = self._resample(images.to(torch.float32), part)
         if self._pads():
             before = place.offset if self.how.crop is None else torch.maximum(place.offset, torch.tensor(0))
             planes = pad(planes, before, place.input_size - before - part.length, self.how.pad_value)

@@ -42,10 +42,14 @@ def load(
     Raises:
         ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
     """
+    from dataclasses import replace
+
+    from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.open import open_runner
     from deploykit_runtimes.predictor import Predictor
 
-    return Predictor(open_runner(path, runtime=runtime, threads=threads, strict=strict, options=options))
+    options = replace(options or EngineOptions(threads=threads, strict=strict), rewritten=True, ranked=True)
+    return Predictor(open_runner(path, runtime=runtime, options=options))
 
 
 def __dir__() -> list[str]:

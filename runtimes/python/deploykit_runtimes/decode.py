@@ -27,7 +27,7 @@ from deploykit_runtimes.results import (
 )
 from deploykit_runtimes.spec import ModelSpec, OutputSpec
 
-__all__ = ["Thresholds", "activate", "decode"]
+__all__ = ["Thresholds", "activate", "classifications", "decode"]
 
 _NOT_FINITE = "The model's class scores hold NaN or infinity."
 _NOT_FINITE_HINT = "Run `deploykit verify` against the checkpoint; half precision can overflow."
@@ -145,6 +145,16 @@ def decode(
         scores = activate(arrays[0], spec.output)
         return [_classification(scores[row], spec, item, thresholds) for row, item in enumerate(geometries)]
     return [_detections(arrays, spec, row, item, thresholds) for row, item in enumerate(geometries)]
+
+
+def classifications(
+    classes: Sequence[Sequence[int]],
+    scores: Sequence[Sequence[float]],
+    spec: ModelSpec,
+    geometries: Sequence[Geometry],
+) -> list[Result]:
+    """Classes and scores of each image, best first, as results. Rows beyond ``geometries`` are ignored."""
+    return [_named(classes[row], scores[row], spec, item) for row, item in enumerate(geometries)]
 
 
 def activate(logits: np.ndarray, output: OutputSpec) -> np.ndarray:

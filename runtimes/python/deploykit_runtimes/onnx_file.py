@@ -2,26 +2,25 @@
 
 Engines other than ONNX Runtime drop the metadata and the names of the dynamic axes when they load
 a file. Only the small fields are read; weights are skipped over in a memory map. Field numbers are
-those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), the encoding is that of
-protocol buffers (https://protobuf.dev/programming-guides/encoding/).
+those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.foreign import infer_spec
 from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
+from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
 
 __all__ = ["CompiledPart", "OnnxFile", "read_onnx"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
@@ -43,8 +42,6 @@ _DTYPES = {
     13: "uint64",
     16: "bfloat16",
 }
-
-_Value = int | memoryview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +126,13 @@ def _model(view: memoryview) -> OnnxFile:
     compiled: list[CompiledPart] = []
     nodes = 0
     graphs = 0
-    for number, value in _fields(view):
+    for number, value in fields(view):
         if number == _MODEL_METADATA:
-            entry = dict(_fields(value))
-            metadata[_text(entry.get(1, 0))] = _text(entry.get(2, 0))
+            entry = dict(fields(value))
+            metadata[text(entry.get(1, 0))] = text(entry.get(2, 0))
         elif number == _MODEL_GRAPH:
             graphs += 1
-            for part, content in _fields(value):
+            for part, content in fields(value):
                 if part == _GRAPH_NODE:
                     nodes += 1
                     compiled += _compiled_part(content)
@@ -159,110 +156,59 @@ def _model(view: memoryview) -> OnnxFile:
     )
 
 
-def _compiled_part(node: _Value) -> list[CompiledPart]:
+def _compiled_part(node: Value) -> list[CompiledPart]:
     """The part that a node stands for, where it is an EPContext."""
-    operator = next((_text(value) for number, value in _fields(node) if number == _NODE_OPERATOR), "")
+    operator = next((text(value) for number, value in fields(node) if number == _NODE_OPERATOR), "")
     if operator != "EPContext":
         return []
-    attributes: dict[str, _Value] = {}
-    for number, value in _fields(node):
+    attributes: dict[str, Value] = {}
+    for number, value in fields(node):
         if number == _NODE_ATTRIBUTE:
-            entry = dict(_fields(value))
+            entry = dict(fields(value))
             given = entry.get(_ATTRIBUTE_TEXT, entry.get(_ATTRIBUTE_INT, 0))
-            attributes[_text(entry.get(_ATTRIBUTE_NAME, 0))] = given
+            attributes[text(entry.get(_ATTRIBUTE_NAME, 0))] = given
     outside = attributes.get("embed_mode", 1) == 0
-    location = _text(attributes.get("ep_cache_context", 0)) if outside else ""
-    return [CompiledPart(source=_text(attributes.get("source", 0)), location=location)]
+    location = text(attributes.get("ep_cache_context", 0)) if outside else ""
+    return [CompiledPart(source=text(attributes.get("source", 0)), location=location)]
 
 
-def _initializer(value: _Value) -> tuple[str, str, int, str]:
+def _initializer(value: Value) -> tuple[str, str, int, str]:
     """Name, dtype, number of values, and the file that holds them where it is another one."""
     name, dtype, count, location = "", 0, 1, ""
-    for number, content in _fields(value):
+    for number, content in fields(value):
         if number == _TENSOR_NAME:
-            name = _text(content)
+            name = text(content)
         elif number == _TENSOR_TYPE and isinstance(content, int):
             dtype = content
         elif number == _TENSOR_DIMS:
-            for n in _numbers(content):
+            for n in numbers(content):
                 count *= n
         elif number == _TENSOR_EXTERNAL:
-            entry = dict(_fields(content))
-            if _text(entry.get(1, 0)) == "location":
-                location = _text(entry.get(2, 0))
+            entry = dict(fields(content))
+            if text(entry.get(1, 0)) == "location":
+                location = text(entry.get(2, 0))
     return name, _DTYPES.get(dtype, f"type {dtype}"), count, location
 
 
-def _tensor_info(value: _Value) -> TensorInfo:
+def _tensor_info(value: Value) -> TensorInfo:
     name, dtype = "", 0
     shape: list[int | str] = []
-    for number, content in _fields(value):
+    for number, content in fields(value):
         if number == 1:
-            name = _text(content)
+            name = text(content)
         elif number == 2:
-            tensor = dict(_fields(content)).get(1, memoryview(b""))
-            for field, part in _fields(tensor):
+            tensor = dict(fields(content)).get(1, memoryview(b""))
+            for field, part in fields(tensor):
                 if field == 1 and isinstance(part, int):
                     dtype = part
                 elif field == 2:
-                    shape = [_dimension(dim) for axis, dim in _fields(part) if axis == 1]
+                    shape = [_dimension(dim) for axis, dim in fields(part) if axis == 1]
     return TensorInfo(name=name, dtype=_DTYPES.get(dtype, f"type {dtype}"), shape=tuple(shape))
 
 
-def _dimension(value: _Value) -> int | str:
-    fields = dict(_fields(value))
-    size = fields.get(1)
+def _dimension(value: Value) -> int | str:
+    entry = dict(fields(value))
+    size = entry.get(1)
     if isinstance(size, int) and size < 1 << 63:  # above are negative numbers: "any size" to some writers
         return size
-    return _text(fields.get(2, 0)) or "?"
-
-
-def _numbers(value: _Value) -> Iterator[int]:
-    """A repeated number: one by one, or packed."""
-    if isinstance(value, int):
-        yield value
-        return
-    position = 0
-    while position < len(value):
-        number, position = _varint(value, position)
-        yield number
-
-
-def _text(value: _Value) -> str:
-    return bytes(value).decode("utf-8") if isinstance(value, memoryview) else ""
-
-
-def _fields(view: _Value) -> Iterator[tuple[int, _Value]]:
-    """Field numbers and values of a message; nested messages, texts and bytes come as views."""
-    if not isinstance(view, memoryview):
-        raise ValueError("a number stands where a message belongs")  # noqa: TRY004 - the file is wrong
-    position = 0
-    while position < len(view):
-        key, position = _varint(view, position)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, position = _varint(view, position)
-            yield number, value
-        elif wire == _BYTES:
-            length, position = _varint(view, position)
-            if number == 0 or position + length > len(view):
-                raise ValueError("it ends in the middle")
-            yield number, view[position : position + length]
-            position += length
-        elif wire in (_FIXED32, _FIXED64):
-            position += 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError("it is not encoded as one")
-
-
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("it is not encoded as one")
+    return text(entry.get(2, 0)) or "?"

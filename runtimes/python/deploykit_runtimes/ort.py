@@ -10,8 +10,9 @@ import numpy as np
 
 from deploykit_runtimes.engine_cache import cache_folder, default_cache
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.errors import InputError, ModelError
 from deploykit_runtimes.foreign import infer_spec
+from deploykit_runtimes.late_cast import cast_late
 from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
 from deploykit_runtimes.nvidia import has_nvidia_driver
 from deploykit_runtimes.onnx_file import read_onnx
@@ -30,6 +31,7 @@ from deploykit_runtimes.ort_session import (
     working_precision,
 )
 from deploykit_runtimes.plugins import PLUGINS, Plugin, register, select_device
+from deploykit_runtimes.ranking import RANKING, append_ranking
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
 __all__ = [
@@ -42,6 +44,9 @@ __all__ = [
 ]
 
 Device = Literal["cpu", "cuda", "tensorrt"]
+
+_LARGEST = 256 << 20
+"""Where a file is this large, a second copy of it matters more than what a rewritten graph saves."""
 
 _PROVIDERS: dict[Device, str] = {
     "cpu": "CPUExecutionProvider",
@@ -175,7 +180,9 @@ def _open(
     session_options = _settings(ort, options)
     if add is not None:
         add(session_options)
-    session = start_session(ort, Path(path), session_options, None if add else providers, device)
+    path = Path(path)
+    model = _rewritten(path, options) if device == "cpu" and add is None else None
+    session = start_session(ort, path, session_options, None if add else providers, device, model=model)
     refuse_other_provider(session, wanted)
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):
@@ -185,6 +192,25 @@ def _open(
     if options.strict:
         refuse_strays(runner.placement(), wanted)
     return runner
+
+
+def _rewritten(path: Path, options: EngineOptions) -> bytes | None:
+    """The model in a form that is faster here; None: as it is in the file."""
+    if not (options.rewritten or options.ranked):
+        return None
+    try:
+        file = read_onnx(path)
+        spec = file.spec()
+    except ModelError:
+        return None  # for ONNX Runtime to refuse, in the same words as to C++
+    if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
+        return None
+    model, found = path.read_bytes(), None
+    if options.rewritten and spec.preprocess.included:
+        found = cast_late(model, spec.input.name)
+    if found is None and options.ranked:
+        found = append_ranking(model, file)
+    return found
 
 
 class OrtRunner(BaseRunner):
@@ -210,7 +236,9 @@ class OrtRunner(BaseRunner):
         self._session: Any = session
         self._calls = calls
         self._inputs = tuple(tensor_info(node) for node in session.get_inputs())
-        self._outputs = tuple(tensor_info(node) for node in session.get_outputs())
+        outputs = tuple(tensor_info(node) for node in session.get_outputs())
+        self._ranked = [info.name for info in outputs]
+        self._outputs = tuple(info for info in outputs if info.name not in RANKING)
         self._names = [info.name for info in self._outputs]
         self._placement = Placement(
             engine="onnxruntime",
@@ -227,13 +255,22 @@ class OrtRunner(BaseRunner):
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the graph once; see ``Runner.infer``."""
+        return self._infer(feeds, self._names)
+
+    def infer_ranked(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """With the best classes, where the session was opened ``EngineOptions.ranked``; see ``ranking``."""
+        return self._infer(feeds, self._ranked)
+
+    def _infer(self, feeds: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
         session, calls = self._session, self._calls
         if session is None:
             raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
         check_feeds(self._spec, self._inputs, feeds)
         if calls is not None:
             return calls.run(feeds)
-        return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
+        return dict(
+            zip(names, session.run(names, feeds if isinstance(feeds, dict) else dict(feeds)), strict=True)
+        )
 
     def placement(self) -> Placement:
         """Nodes per execution provider, as ONNX Runtime assigned them."""

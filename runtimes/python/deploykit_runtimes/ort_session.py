@@ -18,6 +18,7 @@ from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
 from deploykit_runtimes.ort_options import profile_shapes
+from deploykit_runtimes.ranking import ADDED
 from deploykit_runtimes.runner import Placement, TensorInfo
 from deploykit_runtimes.spec import InputSpec
 
@@ -108,11 +109,14 @@ def start_session(
     session_options: Any,
     providers: Mapping[str, Mapping[str, str]] | None,
     device: str,
+    *,
+    model: bytes | None = None,
 ) -> Any:
     """Open an ``InferenceSession``; what ONNX Runtime raises becomes one of our errors.
 
     Args:
         providers: Options by provider, in order of priority; None: those in ``session_options``.
+        model: What to open in place of the file; None: the file.
 
     Raises:
         ModelError: the file is missing or not an ONNX model.
@@ -131,7 +135,8 @@ def start_session(
     unsupported = (state.Fail, state.NotImplemented, state.RuntimeException, state.EPFail)
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
     try:
-        return ort.InferenceSession(str(path), sess_options=session_options, enable_fallback=0, **chosen)
+        source = str(path) if model is None else model
+        return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
     except broken as error:
         raise ModelError(
             f"{path} is not a valid ONNX model: {_reason(error)}",
@@ -173,12 +178,14 @@ def refuse_strays(placement: Placement, wanted: str) -> None:
 
 
 def nodes_per_provider(session: Any) -> dict[str, int]:
-    """Nodes by the provider that ONNX Runtime assigned them to; empty before version 1.24."""
+    """The model's nodes by the provider that ONNX Runtime assigned them to; empty before version 1.24."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return {}
     counts: dict[str, int] = {}
     for subgraph in session.get_provider_graph_assignment_info():
-        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
+        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + sum(
+            not node.name.startswith(ADDED) for node in subgraph.get_nodes()
+        )
     return counts
 
 

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, cast, overload
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
 from deploykit_runtimes.arguments import as_size
-from deploykit_runtimes.decode import Thresholds, decode
+from deploykit_runtimes.decode import Thresholds, classifications, decode
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
 from deploykit_runtimes.preprocess import Preprocessor
+from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.results import Result
-from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner
+from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 
 __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
 
-_ONE_IMAGE = (str, Path, bytes, Image.Image, np.ndarray)
+_ONE_IMAGE = (np.ndarray, str, Path, bytes, Image.Image)
 _DEFAULT_BATCH = 8
-_SPARE = 4
+_SPARE = 16
 """A kept tensor this many times larger than the next one is given back."""
+
+_SHAPES = 256
+"""Of so many shapes it is remembered that the engine takes them."""
 
 # Invariant list types would refuse a list[str] here; Iterable would take a str too.
 Sources: TypeAlias = list[Any] | tuple[Any, ...] | Iterator[Any]
@@ -96,7 +101,15 @@ class Predictor:
         self._spec = runner.spec
         self._preprocessor = Preprocessor(runner.spec)
         self._thresholds = lru_cache(maxsize=8, typed=True)(partial(Thresholds.of, runner.spec.output))
+        self._defaults = Thresholds.of(runner.spec.output)
+        image, allowed = runner.spec.input, runner.spec.input.dynamic.get("batch")
+        self._limit = image.batch if allowed is None else max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
+        how = runner.spec.preprocess
+        self._takes_arrays = how.included or how.resampler == "opencv"
         self._scratch = _Scratch()
+        # An engine that ranks classes says so by a method of its own: see ``ranking``.
+        self._infer: Callable[..., dict[str, np.ndarray]] = getattr(runner, "infer_ranked", runner.infer)
+        self._passed: set[tuple[int, ...]] = set()
 
     @property
     def spec(self) -> ModelSpec:
@@ -159,12 +172,12 @@ class Predictor:
         batch: int | None = None,
         **thresholds: Any,
     ) -> Any:
-        keep = self._thresholds(**thresholds)
-        limit = self._batch_limit(batch)
+        keep = self._thresholds(**thresholds) if thresholds else self._defaults
+        limit = self._limit if batch is None else self._checked_batch(batch)
         size = None if imgsz is None else self._size(imgsz)
         sources = _several(source)
         if sources is None:
-            return self._run(self._job(cast("ImageSource", source), size, clock), keep, clock)[0]
+            return self._run(self._job(source, size, clock), keep, clock)[0]
         results: list[Any] = [None] * len(sources)
         for start in range(0, len(sources), limit):
             window = range(start, min(start + limit, len(sources)))
@@ -227,11 +240,9 @@ class Predictor:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _batch_limit(self, batch: int | None) -> int:
+    def _checked_batch(self, batch: int) -> int:
         image = self._spec.input
         allowed = image.dynamic.get("batch")
-        if batch is None:
-            return image.batch if allowed is None else max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
         if batch < 1:
             raise OptionError(f"batch wants at least 1, found {batch}.")
         if allowed is None and batch != image.batch:
@@ -249,7 +260,7 @@ class Predictor:
             check_size(self._spec, size)
         return size
 
-    def _job(self, source: ImageSource, size: tuple[int, int] | None, clock: _Clock) -> _Job:
+    def _job(self, source: Any, size: tuple[int, int] | None, clock: _Clock) -> _Job:
         """Decode one image."""
         image = self._decode(source)
         clock.lap("decode")
@@ -273,22 +284,30 @@ class Predictor:
 
     def _decode(self, source: ImageSource) -> Image.Image | np.ndarray:
         """In the form that the resampler takes, so that large images are not copied between the two."""
-        how = self._spec.preprocess
-        as_array = how.included or how.resampler == "opencv" or isinstance(source, np.ndarray)
+        as_array = isinstance(source, np.ndarray) or self._takes_arrays
         return read_image(source) if as_array else open_image(source)
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
         _, images, geometries = job
-        feeds = self._feeds(self._tensor(images, geometries), thresholds)
+        tensor = self._tensor(images, geometries)
+        feeds = self._feeds(tensor, thresholds)
         clock.lap("preprocess")
-        outputs = self._runner.infer(feeds)
+        outputs = self._infer(feeds)
+        if type(feeds) is FiniteFeeds and len(self._passed) < _SHAPES:
+            self._passed.add(tensor.shape)
         clock.lap("infer")
-        results = decode(outputs, self._spec, geometries, thresholds)
+        ranking = read_ranking(outputs, thresholds.top_k)
+        if ranking is None:
+            results = decode(outputs, self._spec, geometries, thresholds)
+        else:
+            results = classifications(*ranking, self._spec, geometries)
         clock.lap("postprocess")
         return results
 
     def _feeds(self, tensor: np.ndarray, thresholds: Thresholds) -> dict[str, np.ndarray]:
-        feeds = FiniteFeeds() if tensor.dtype != np.float16 else {}  # in which pixels can overflow
+        feeds: dict[str, np.ndarray] = {}
+        if tensor.dtype != np.float16:  # in which pixels can overflow
+            feeds = CheckedFeeds() if tensor.shape in self._passed else FiniteFeeds()
         feeds[self._spec.input.name] = tensor
         if self._spec.output.runtime_thresholds:
             feeds.update((name, np.array(getattr(thresholds, name), np.float32)) for name in THRESHOLD_INPUTS)
@@ -357,14 +376,14 @@ class _Clock:
     """Shares the time of a call out among its stages."""
 
     def __init__(self) -> None:
-        self._spent = {"decode": 0.0, "preprocess": 0.0, "infer": 0.0, "postprocess": 0.0}
-        self._last = perf_counter()
+        self._laps: list[tuple[str, float]] = [("", perf_counter())]
 
     def lap(self, stage: Literal["decode", "preprocess", "infer", "postprocess"]) -> None:
         """What passed since the last lap was spent on this stage."""
-        now = perf_counter()
-        self._spent[stage] += now - self._last
-        self._last = now
+        self._laps.append((stage, perf_counter()))
 
     def timings(self) -> Timings:
-        return Timings(**{f"{stage}_ms": 1e3 * seconds for stage, seconds in self._spent.items()})
+        spent = {"decode": 0.0, "preprocess": 0.0, "infer": 0.0, "postprocess": 0.0}
+        for (_, before), (stage, now) in pairwise(self._laps):
+            spent[stage] += now - before
+        return Timings(**{f"{stage}_ms": 1e3 * seconds for stage, seconds in spent.items()})

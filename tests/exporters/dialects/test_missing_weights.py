@@ -36,6 +36,12 @@ def torchvision_vit() -> State:
     ).state_dict()
 
 
+def lukemelas() -> State:
+    from efficientnet_pytorch import EfficientNet
+
+    return EfficientNet.from_name("efficientnet-b0", num_classes=3).state_dict()
+
+
 def of_file(name: str) -> State:
     return dict(read_checkpoint(TESTS / name).tensors)
 
@@ -61,7 +67,23 @@ CHECKPOINTS: dict[str, tuple[Callable[[], Any], set[str]]] = {
     ),
     "EfficientNet": (
         lambda: timm.create_model("efficientnet_lite0", num_classes=3).state_dict(),
-        {"conv_stem.weight"},
+        set(),
+    ),
+    "EfficientNet of torchvision": (
+        lambda: torchvision.models.efficientnet_b0(num_classes=3).state_dict(),
+        {
+            "features.0.0.weight",
+            "features.1.0.block.0.0.weight",
+            "features.1.0.block.2.0.weight",
+            "features.2.1.block.1.0.weight",
+            "features.8.0.weight",
+        },
+    ),
+    "EfficientNet of lukemelas": (
+        lukemelas,
+        {"_conv_stem.weight", "_conv_head.weight"}
+        | {f"_blocks.0._{layer}_conv.weight" for layer in ("depthwise", "project")}
+        | {f"_blocks.1._{layer}_conv.weight" for layer in ("expand", "depthwise", "project")},
     ),
     "CrossFormer": (lambda: of_file("golden/crossformer/crossformer.pth"), set()),
 }
