@@ -110,11 +110,17 @@ def test_ultralytics_predicts_the_same_from_our_file(
                 continue
             assert want.data.shape == have.data.shape
             assert want.data.numel()
-            assert same_rows(want.data.float().numpy(), have.data.float().numpy()), kind
+            gap = row_gap(want.data.float().numpy(), have.data.float().numpy(), share=kind == "masks")
+            # Rounding turns single pixels of a mask, which are 0 or 1.
+            assert gap <= (1e-3 if kind == "masks" else 1e-4), kind
 
 
-def same_rows(want: np.ndarray, have: np.ndarray) -> bool:
-    """Whether both hold the same detections; scores that are equal but for rounding may swap places."""
+def row_gap(want: np.ndarray, have: np.ndarray, *, share: bool) -> float:
+    """How far the rows of each are from the nearest of the other: detections may swap places by rounding.
+
+    By the largest difference, as a part of the largest number; or by the share of a row that differs.
+    """
     want, have = want.reshape(len(want), -1), have.reshape(len(have), -1)
-    gaps = np.abs(want[:, None] - have[None]).max(2)
-    return bool(max(gaps.min(1).max(), gaps.min(0).max()) <= 1e-4 * np.abs(want).max())
+    gaps = np.abs(want[:, None] - have[None])
+    rows = (gaps > 0).mean(2) if share else gaps.max(2) / np.abs(want).max()
+    return float(max(rows.min(1).max(), rows.min(0).max()))

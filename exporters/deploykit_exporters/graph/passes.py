@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 
+from deploykit_exporters.graph.gates import note_gates
+
 if TYPE_CHECKING:
     import onnx
 
@@ -15,7 +17,7 @@ __all__ = ["bodies", "clean_up", "drop_unused", "name_dimensions"]
 
 def clean_up(model: onnx.ModelProto, spec: ModelSpec) -> bool:
     """Apply every pass; True when the graph changed."""
-    changed = [drop_unused(model), name_dimensions(model, spec)]
+    changed = [drop_unused(model), name_dimensions(model, spec), note_gates(model)]
     return any(changed)
 
 

@@ -29,8 +29,8 @@ class EngineOptions:
         cache: Folder for what engines compile; None compiles anew each time.
         cuda_graph: Record the GPU's work once per shape and replay it, for CUDA with fixed shapes.
         gpu: Number of the GPU where there are several.
-        rewritten: The engine may be given the graph in an equal form that it runs faster (see ``late_cast``).
-            Proofs are of the file as it is.
+        rewritten: The engine may be given the graph in an equal form that it runs faster (see ``gates`` and
+            ``late_cast``). Proofs are of the file as it is.
         ranked: For ``Predictor``: the engine may rank the classes too (see ``ranking``). ``load`` sets it.
     """
 

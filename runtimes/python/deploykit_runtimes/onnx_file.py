@@ -19,7 +19,7 @@ from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["CompiledPart", "OnnxFile", "read_onnx"]
+__all__ = ["CompiledPart", "OnnxFile", "read_onnx", "read_tensor_info"]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
@@ -142,7 +142,7 @@ def _model(view: memoryview) -> OnnxFile:
                     external.update({location: None} if location else {})
                     weights[dtype] = weights.get(dtype, 0) + count
                 elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
-                    (inputs if part == _GRAPH_INPUT else outputs).append(_tensor_info(content))
+                    (inputs if part == _GRAPH_INPUT else outputs).append(read_tensor_info(content))
     if not graphs:
         raise ValueError("it holds no graph")
     return OnnxFile(
@@ -190,7 +190,12 @@ def _initializer(value: Value) -> tuple[str, str, int, str]:
     return name, _DTYPES.get(dtype, f"type {dtype}"), count, location
 
 
-def _tensor_info(value: Value) -> TensorInfo:
+def read_tensor_info(value: Value) -> TensorInfo:
+    """Name, dtype and shape of an encoded value info.
+
+    Raises:
+        ValueError, IndexError: it is no message.
+    """
     name, dtype = "", 0
     shape: list[int | str] = []
     for number, content in fields(value):

@@ -12,6 +12,7 @@ from deploykit_runtimes.engine_cache import cache_folder, default_cache
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, ModelError
 from deploykit_runtimes.foreign import infer_spec
+from deploykit_runtimes.gates import SMALL, repeat_gates, runs_in_blocks
 from deploykit_runtimes.late_cast import cast_late
 from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
 from deploykit_runtimes.nvidia import has_nvidia_driver
@@ -205,12 +206,15 @@ def _rewritten(path: Path, options: EngineOptions) -> bytes | None:
         return None  # for ONNX Runtime to refuse, in the same words as to C++
     if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
         return None
-    model, found = path.read_bytes(), None
+    whole = model = path.read_bytes()
+    if options.rewritten and runs_in_blocks():
+        alone = session_settings(options).threads == 1
+        model = repeat_gates(model, largest=None if alone else SMALL) or model
     if options.rewritten and spec.preprocess.included:
-        found = cast_late(model, spec.input.name)
-    if found is None and options.ranked:
-        found = append_ranking(model, file)
-    return found
+        model = cast_late(model, spec.input.name) or model
+    if options.ranked:
+        model = append_ranking(model, file) or model
+    return None if model is whole else model
 
 
 class OrtRunner(BaseRunner):
