@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from deploykit_exporters.graph.passes import drop_unused
 from deploykit_exporters.graph.pyramid import convolve_before_upsampling
 from onnx import helper, numpy_helper
 
+Run = Callable[[onnx.ModelProto], list[np.ndarray]]
 STAYS: dict[str, dict[str, Any]] = {
     "another interpolation": {"mode": "linear"},
     "a larger kernel": {"kernel": 3},
@@ -72,22 +73,12 @@ def network(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def run(model: onnx.ModelProto) -> list[np.ndarray]:
-    onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    generator = np.random.default_rng(1)
-    feeds = {
-        value.name: generator.standard_normal((2, *value.shape[1:])).astype(np.float32)
-        for value in session.get_inputs()
-    }
-    found: list[np.ndarray] = session.run(None, feeds)
-    return found
-
-
 @pytest.mark.parametrize("order", [["large", "fine"], ["fine", "large"]], ids=str)
 @pytest.mark.parametrize("convolutions", [1, 2])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_the_coarse_map_is_convolved_as_it_is(order: list[str], convolutions: int, bias: bool) -> None:
+def test_the_coarse_map_is_convolved_as_it_is(
+    run: Run, order: list[str], convolutions: int, bias: bool
+) -> None:
     model = network(order=order, convolutions=convolutions, bias=bias)
     before = run(model)
     assert convolve_before_upsampling(model)
@@ -101,7 +92,7 @@ def test_the_coarse_map_is_convolved_as_it_is(order: list[str], convolutions: in
         assert np.allclose(one, other, rtol=0, atol=1e-5)
 
 
-def test_what_the_enlarged_map_is_else_read_for_stays() -> None:
+def test_what_the_enlarged_map_is_else_read_for_stays(run: Run) -> None:
     model = network(also=["large"])
     before = run(model)
     assert convolve_before_upsampling(model)
@@ -110,7 +101,7 @@ def test_what_the_enlarged_map_is_else_read_for_stays() -> None:
 
 
 @pytest.mark.parametrize("form", STAYS)
-def test_other_graphs_stay_as_they_are(form: str) -> None:
+def test_other_graphs_stay_as_they_are(run: Run, form: str) -> None:
     model = network(**STAYS[form])
     run(model)
     before = model.SerializeToString(deterministic=True)
