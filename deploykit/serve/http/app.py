@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from deploykit.serve.errors import (
     UnauthorizedError,
     status_of,
 )
+from deploykit.serve.http.encoding import coding_for, compressed
 from deploykit.serve.http.exchange import (
     DisconnectedError,
     Receive,
@@ -52,6 +54,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 _OPEN = ("page", "health", "preflight")
 """Routes that need no key."""
+
+_PACKED = ("page", "openapi", "metrics", "predict")
+"""Routes whose answers are compressed for whoever can read them; the others only for who asks for it."""
 
 _LONGEST_PATH = 256
 
@@ -94,6 +99,7 @@ class App:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a response
             response = _failure(error)
+        response = await _packed(request, route, response)
         if self._options.cors:
             response = self._with_origin(request, response)
         self._tell(request, route, response.status, perf_counter() - started)
@@ -268,14 +274,9 @@ class App:
             "Access-Control-Allow-Headers": "Authorization, Content-Type, Inference-Header-Content-Length",
             "Access-Control-Expose-Headers": "Inference-Header-Content-Length, Retry-After",
             "Access-Control-Max-Age": "600",
-            "Vary": "Origin",
+            "Vary": ", ".join(filter(None, (response.headers.get("Vary"), "Origin"))),
         }
-        return Response(
-            status=response.status,
-            body=response.body,
-            content_type=response.content_type,
-            headers={**response.headers, **allowed},
-        )
+        return replace(response, headers={**response.headers, **allowed})
 
 
 def _constant(value: Callable[[], Any]) -> Handler:
@@ -323,6 +324,15 @@ async def _while_there(request: Request, work: Awaitable[T]) -> T:
         raise DisconnectedError from None
     finally:
         request.gone.remove_done_callback(cancel)
+
+
+async def _packed(request: Request, route: str, response: Response) -> Response:
+    """The answer, compressed where the client wants it so."""
+    response = replace(response, headers={**response.headers, "Vary": "Accept-Encoding"})
+    coding = coding_for(request.headers.get("accept-encoding", ""), alone=route not in _PACKED)
+    if coding is None:
+        return response
+    return await _aside(len(response.body) > _LARGE, compressed, response, coding)
 
 
 def _described(model: ServedModel, answer: PredictAnswer, given: str | None) -> Response:

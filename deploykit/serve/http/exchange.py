@@ -20,11 +20,14 @@ from deploykit.serve.errors import (
 )
 from deploykit.serve.http.protocol import BODY, GONE, Body
 
-__all__ = ["DisconnectedError", "Receive", "Request", "Response", "Scope", "Send", "json_response"]
+__all__ = ["CODINGS", "DisconnectedError", "Receive", "Request", "Response", "Scope", "Send", "json_response"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CODINGS = {"gzip": 31, "deflate": 15}
+"""Compressions of a body and zlib's ``wbits`` for them; deflate is the zlib format (RFC 9110, 8.4.1)."""
 
 _MAX_PARAMETERS = 32
 
@@ -169,10 +172,9 @@ class Request:
         return future
 
     def _inflated(self, body: bytes | memoryview, encoding: str) -> bytes:
-        windows = {"gzip": 31, "deflate": 15}
-        if encoding not in windows:
+        if encoding not in CODINGS:
             raise MediaTypeError(f"Bodies come plain, or as gzip or deflate, found {encoding[:32]!r}.")
-        inflater = zlib.decompressobj(windows[encoding])
+        inflater = zlib.decompressobj(CODINGS[encoding])
         try:
             inflated = inflater.decompress(body, self._limit + 1)
         except zlib.error as error:
