@@ -47,9 +47,16 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
     return [
         f"max abs {parity.max_abs:.1e}, max rel {parity.max_rel:.1e} {allowed}{agreement}",
         f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
-        f"{parity.reference} against {parity.engine}",
+        f"{parity.reference} against {parity.engine}" + (f", {parity.precision}" if parity.precision else ""),
+        *origin_lines(parity),
         *answer_lines(parity),
     ]
+
+
+def origin_lines(parity: ParityRecord) -> list[str]:
+    """What says that the checkpoint was read rightly: the origin's own library, and golden answers."""
+    golden = f"golden answers {parity.golden[:12]}: within {parity.golden_rel:.1e}" if parity.golden else ""
+    return [line for line in (parity.witness and f"second witness: {parity.witness}", golden) if line]
 
 
 def answer_lines(parity: ParityRecord) -> list[str]:

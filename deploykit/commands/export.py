@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.options import AXES, DynamicCommand, axes, common, existing_file, image_size
+from deploykit.commands.options import AXES, DynamicCommand, axes, checkpoint_options, common, existing_file
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, good, pairs, seconds, size, strong
 
@@ -34,9 +34,6 @@ __all__ = ["command"]
     help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",
 )
 @click.option(
-    "--imgsz", callback=image_size, metavar="H[,W]", help="Input size. Default: the checkpoint's own."
-)
-@click.option(
     "--batch",
     type=click.IntRange(1, 4096),
     default=1,
@@ -45,16 +42,10 @@ __all__ = ["command"]
     help="Batch size where it is fixed.",
 )
 @click.option("--opset", type=click.IntRange(18, 23), metavar="N", help="ONNX operator set.")
-@click.option(
-    "--family", metavar="F", help="vit, efficientnet, crossformer or yolo, instead of what is recognised."
-)
-@click.option("--variant", metavar="V", help="Architecture, instead of what is recognised.")
-@click.option("--origin", metavar="O", help="Training library: timm, torchvision, transformers, ...")
-@click.option("--config", type=existing_file, metavar="FILE", help="Training configuration; never executed.")
+@checkpoint_options
 @click.option(
     "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
 )
-@click.option("--features", is_flag=True, help="Export the feature maps instead of the head.")
 @click.option("--preprocess", is_flag=True, help="Take raw uint8 images [N,H,W,3] of any size.")
 @click.option("--postprocess", is_flag=True, help="Return finished answers: classes, or boxes after NMS.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="Classes returned by --postprocess.")
@@ -65,7 +56,10 @@ __all__ = ["command"]
 @click.option("--runtime-thresholds", is_flag=True, help="Make conf and iou inputs of the graph.")
 @click.option("--masks", is_flag=True, help="Return segmentation masks at the size of the image.")
 @click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
-@click.option("--trust", is_flag=True, help="Allow the file to execute code while it is read.")
+@click.option(
+    "--golden", type=existing_file, metavar="FILE.npz", help="Prove against `deploykit record`'s answers."
+)
+@click.option("--no-witness", is_flag=True, help="Do not compare with the training library's own model.")
 @click.option(
     "--exporter",
     type=click.Choice(["torchscript", "dynamo"]),
@@ -76,6 +70,7 @@ def command(
     *,
     checkpoint: str,
     no_simplify: bool,
+    no_witness: bool,
     json_output: bool,
     **settings: Any,
 ) -> None:
@@ -88,7 +83,7 @@ def command(
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
 
-    options = ExportOptions(simplify=not no_simplify, **settings)
+    options = ExportOptions(simplify=not no_simplify, witness=not no_witness, **settings)
     precheck(checkpoint, options)
     with Progress() as report:
         report("Loading torch")

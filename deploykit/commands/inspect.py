@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.options import common, existing_file, image_size
+from deploykit.commands.options import checkpoint_options, common
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, pairs, size, strong
 
 if TYPE_CHECKING:
+    from deploykit_exporters.families.settings import Setting
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_runtimes.spec import ModelSpec, Preprocess
 
@@ -25,13 +26,7 @@ Row = tuple[str, str | list[str]]
 
 @click.command("inspect")
 @click.argument("file", metavar="FILE")
-@click.option("--family", metavar="F", help="As for export.")
-@click.option("--variant", metavar="V", help="As for export.")
-@click.option("--origin", metavar="O", help="As for export.")
-@click.option("--config", type=existing_file, metavar="FILE", help="Training configuration; never executed.")
-@click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size to count operations for.")
-@click.option("--features", is_flag=True, help="Describe the feature maps instead of the head.")
-@click.option("--trust", is_flag=True, help="Allow a checkpoint to execute code while it is read.")
+@checkpoint_options
 @common
 def command(*, file: str, json_output: bool, **settings: Any) -> None:
     """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, or a model name.
@@ -84,7 +79,25 @@ def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
         *_spec_rows(spec),
         ("may be dynamic", axis_ranges(found.axes) or "nothing"),
         ("notes", list(found.notes)),
+        *_setting_rows(found.settings),
         ("sha256", found.sha256),
+    ]
+
+
+def _setting_rows(settings: Sequence[Setting]) -> list[Row]:
+    """What became of the checkpoint's settings, a row for each treatment."""
+    treatments = ("honoured", "harmless", "ignored", "unknown")
+    return [
+        (
+            f"{treatment} settings",
+            [
+                f"{one.path} = {one.value}" + (f" ({one.why})" if one.why else "")
+                for one in settings
+                if one.treatment == treatment
+            ],
+        )
+        for treatment in treatments
+        if any(one.treatment == treatment for one in settings)
     ]
 
 

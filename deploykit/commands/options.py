@@ -15,6 +15,7 @@ __all__ = [
     "AXES",
     "DynamicCommand",
     "axes",
+    "checkpoint_options",
     "common",
     "engine_options",
     "existing_file",
@@ -127,6 +128,39 @@ def common(command: _F) -> _F:
         "--json", "json_output", is_flag=True, help="Print one JSON document on stdout, progress on stderr."
     )
     return as_json(debug(command))
+
+
+def checkpoint_options(command: _F) -> _F:
+    """How a checkpoint is read: the options that ``export``, ``inspect`` and ``verify`` share."""
+    options = (
+        click.option("--family", metavar="F", help="vit, efficientnet, crossformer or yolo."),
+        click.option("--variant", metavar="V", help="Architecture, instead of what is recognised."),
+        click.option("--origin", metavar="O", help="Training library: timm, torchvision, transformers, ..."),
+        click.option(
+            "--config",
+            metavar="FILE|JSON",
+            help="Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
+        ),
+        click.option("--weights", metavar="KEY", help="Which weights, where the file holds several sets."),
+        click.option("--head", metavar="NAME", help="Which head, where the model has several."),
+        click.option(
+            "--head-activation",
+            metavar="NAME",
+            help="Activation between the layers of a head: gelu, relu, ...",
+        ),
+        click.option(
+            "--ignore",
+            multiple=True,
+            metavar="NAME",
+            help="A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
+        ),
+        click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size, instead of its own."),
+        click.option("--features", is_flag=True, help="The feature maps instead of the head."),
+        click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def short_runtimes(command: _F) -> _F:

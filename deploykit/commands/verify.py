@@ -9,11 +9,10 @@ import click
 
 from deploykit.commands.describe import parity_lines
 from deploykit.commands.options import (
+    checkpoint_options,
     common,
     engine_options,
-    existing_file,
     existing_path,
-    image_size,
     runtime_option,
     strict_option,
     threads_option,
@@ -38,13 +37,7 @@ __all__ = ["command"]
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), help="Allowed share of an output's scale."
 )
-@click.option("--family", metavar="F", help="As given to export.")
-@click.option("--variant", metavar="V", help="As given to export.")
-@click.option("--origin", metavar="O", help="As given to export.")
-@click.option("--config", type=existing_file, metavar="FILE", help="As given to export.")
-@click.option("--imgsz", callback=image_size, metavar="H[,W]", help="As given to export.")
-@click.option("--features", is_flag=True, help="As given to export.")
-@click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read.")
+@checkpoint_options
 @common
 def command(
     *,

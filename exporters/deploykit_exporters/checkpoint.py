@@ -72,13 +72,17 @@ class Checkpoint:
         yield from prefix_views(self.tensors)
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False) -> Checkpoint:
+def read_checkpoint(
+    path: str | Path, *, trust: bool = False, weights: str | None = None, ignore: tuple[str, ...] = ()
+) -> Checkpoint:
     """Read any supported checkpoint container.
 
     Args:
         path: A .pth/.pt/.ckpt/.bin/.safetensors/.h5 file or a Hugging Face folder.
         trust: Allow unpickling of classes that are not on the allow-list, which can execute
             code from the file. Only for files whose author is trusted.
+        weights: The key of the weights to take, where the file holds several; None: EMA weights first.
+        ignore: Dangerous calls of the file (``os.system``) in spite of which it is read; none is made.
 
     Raises:
         CheckpointError: the file is missing, truncated, empty or of no known container.
@@ -86,4 +90,4 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> Checkpoint:
     """
     from deploykit_exporters.containers import read
 
-    return read(Path(path), trust=trust)
+    return read(Path(path), trust=trust, weights=weights, ignore=ignore)

@@ -24,6 +24,7 @@ from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplif
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.parity import proof_cases, prove
 from deploykit_exporters.precheck import check_source, output_path
+from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import save_model
 
@@ -106,8 +107,10 @@ def export(
             notes += note
     with atomic_path(output) as draft:
         with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
-            record, model, note = _write_proven(core, output, [model, raw], spec, built)
+            record, model, note = _first_proven(core, output, [model, raw], spec, built)
+            record = replace(record, witness=_witness(built, spec, options, clock))
             proven = replace(spec, parity=record)
+            save_model(model, core, final=output, spec=proven)
         if finished != spec:
             finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
             with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
@@ -122,6 +125,13 @@ def export(
     )
 
 
+def _witness(built: BuiltModel, spec: ModelSpec, options: ExportOptions, clock: _Clock) -> str:
+    if not options.witness:
+        return "none: left out by --no-witness"
+    with clock.stage("witness", "Comparing with the training library's own model"):
+        return ask_witness(built, spec)
+
+
 def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
     """The form of the model that suits the axes which stay free."""
     if built.fixed is not None and not {"height", "width"} & spec.input.dynamic.keys():
@@ -129,10 +139,10 @@ def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
     return (built.exportable or built.module).eval()
 
 
-def _write_proven(
+def _first_proven(
     draft: Path, output: Path, candidates: list[onnx.ModelProto], spec: ModelSpec, built: BuiltModel
 ) -> tuple[ParityRecord, onnx.ModelProto, list[str]]:
-    """Write the first candidate that passes the proof; the last one's failure is final."""
+    """The first candidate that passes the proof; the last one's failure is final."""
     notes: list[str] = []
     for model in candidates:
         try:
@@ -142,7 +152,6 @@ def _write_proven(
                 raise
             notes.append("The simplified graph did not pass the proof; the exporter's own graph is used.")
             continue
-        save_model(model, draft, final=output, spec=replace(spec, parity=record))
         return record, model, notes
     raise AssertionError("candidates is never empty")
 

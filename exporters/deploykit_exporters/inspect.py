@@ -11,6 +11,7 @@ from deploykit_runtimes.spec import AxisRange, ModelSpec
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.load import load_checkpoint
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
@@ -29,6 +30,7 @@ class CheckpointReport:
         spec: The spec of the model it would become.
         axes: What may become dynamic.
         notes: What was found and decided, in sentences.
+        settings: Every setting and unused tensor of the file, and what became of it.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class CheckpointReport:
     spec: ModelSpec
     axes: Mapping[str, AxisRange]
     notes: tuple[str, ...]
+    settings: tuple[Setting, ...]
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -70,6 +73,7 @@ def inspect_checkpoint(
         spec=built.spec,
         axes=built.axes,
         notes=(*checkpoint.notes, *built.notes),
+        settings=built.settings,
     )
 
 

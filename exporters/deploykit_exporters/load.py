@@ -34,6 +34,9 @@ def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) ->
         CheckpointError, OptionError, DownloadError, DependencyError: see the parts.
     """
     name = str(source)
-    checkpoint = fetch(name) if is_model_name(name) else read_checkpoint(source, trust=trust)
+    if is_model_name(name):
+        checkpoint = fetch(name)
+    else:
+        checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
     family, match = recognise(checkpoint, hints)
     return LoadedCheckpoint(checkpoint=checkpoint, match=match, built=family.build(checkpoint, match, hints))

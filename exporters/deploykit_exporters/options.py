@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, TypedDict, cast, get_args
 
 from deploykit_runtimes.arguments import as_count, as_flag, as_number, as_path, as_size, as_words, suggestion
 from deploykit_runtimes.errors import OptionError
@@ -20,7 +20,7 @@ AXES = ("batch", "height", "width")
 _OPSETS = range(18, 24)
 _FLAGS = (
     *("features", "preprocess", "postprocess", "class_agnostic", "runtime_thresholds", "masks"),
-    *("simplify", "trust"),
+    *("simplify", "trust", "witness"),
 )
 
 
@@ -34,8 +34,14 @@ class ExportKeywords(TypedDict, total=False):
     family: str | None
     variant: str | None
     origin: str | None
-    config: str | Path | None
+    config: str | Path | Mapping[str, Any] | None
     labels: str | Path | Iterable[str] | None
+    weights: str | None
+    head: str | None
+    head_activation: str | None
+    ignore: str | Iterable[str]
+    golden: str | Path | None
+    witness: bool
     features: bool
     preprocess: bool
     postprocess: bool
@@ -66,10 +72,18 @@ class ExportOptions:
         batch: Batch size when the axis is fixed.
         opset: ONNX operator set; None: the newest that every engine takes.
         family, variant, origin: Override what is recognised.
-        config: A training configuration (YAML, JSON, or a Python file of plain assignments, which is
-            parsed and never executed).
+        config: A training configuration: a file (YAML, JSON, or a Python file of plain assignments, which is
+            parsed and never executed), a JSON object as text, or a mapping.
         labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
             ``names``; or the names themselves.
+        weights: Which of several sets of weights in the file, by its key: ``ema``, ``teacher``.
+        head: Which of several heads, by the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or
+            ``one-to-many``.
+        head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``,
+            ``silu``, ``tanh``, ``none``, ...
+        ignore: Settings, tensors and code of the checkpoint that do not matter: ``name`` or ``where:name``.
+        golden: Answers that ``deploykit.record`` took in the training process, to prove against.
+        witness: Compare with the model that the origin's own library builds, where it is installed.
         features: Export the feature maps instead of the head.
         preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
             [N, H, W, 3] of any height and width.
@@ -92,8 +106,14 @@ class ExportOptions:
     family: str | None = None
     variant: str | None = None
     origin: str | None = None
-    config: Path | None = None
+    config: Path | Mapping[str, Any] | None = None
     labels: Path | tuple[str, ...] | None = None
+    weights: str | None = None
+    head: str | None = None
+    head_activation: str | None = None
+    ignore: tuple[str, ...] = ()
+    golden: Path | None = None
+    witness: bool = True
     features: bool = False
     preprocess: bool = False
     postprocess: bool = False
@@ -130,8 +150,10 @@ class ExportOptions:
             "dynamic": _as_axes(self.dynamic),
             "imgsz": as_size(self.imgsz, "--imgsz"),
             "batch": as_count(self.batch, "--batch"),
-            "config": as_path(self.config, "--config"),
+            "config": _as_config(self.config),
             "labels": _as_labels(self.labels),
+            "ignore": as_words(self.ignore, "--ignore"),
+            "golden": as_path(self.golden, "--golden"),
             **self._each(_FLAGS, as_flag),
             **self._each(("top_k", "max_det"), as_count),
             **self._each(("conf", "iou"), as_number),
@@ -190,10 +212,14 @@ def hints_of(options: ExportOptions) -> Hints:
         family=options.family,
         variant=options.variant,
         origin=options.origin,
-        config=read_config(options.config) if options.config else None,
+        config=read_config(options.config) if isinstance(options.config, Path) else options.config,
         labels=read_labels(options.labels) if isinstance(options.labels, Path) else options.labels,
         imgsz=options.imgsz,
         features=options.features,
+        weights=options.weights,
+        head=options.head,
+        head_activation=options.head_activation,
+        ignore=options.ignore,
     )
 
 
@@ -209,6 +235,22 @@ def _as_axes(value: object) -> tuple[str, ...]:
             hint=suggestion(unknown[0], known),
         )
     return axes
+
+
+def _as_config(value: object) -> Path | Mapping[str, Any] | None:
+    """A file, or settings given as a mapping or as the text of a JSON object."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return as_path(value, "--config")
+    try:
+        settings = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise OptionError(
+            f"--config cannot be parsed as JSON: {error}.",
+            hint="""A file, or an object in quotes: --config '{"num_heads": 6}'""",
+        ) from error
+    return cast("Mapping[str, Any]", settings)
 
 
 def _as_labels(value: object) -> Path | tuple[str, ...] | None:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from deploykit_runtimes.spec import AxisRange, ModelSpec
 
+from deploykit_exporters.families.settings import Setting
+
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["BuiltModel", "ExporterName", "Family", "Hints", "Match", "OutputGroup"]
+__all__ = ["BuiltModel", "ExporterName", "Family", "Hints", "Match", "OutputGroup", "Witness"]
 
 ExporterName = Literal["torchscript", "dynamo"]
 
@@ -29,6 +33,10 @@ class Hints:
         labels: Class names, or None.
         imgsz: (height, width) in pixels, or None for the model's own.
         features: Export the feature maps instead of the head.
+        weights: Which of several sets of weights in the file: its key, as ``Checkpoint.weights_key`` has it.
+        head: Which of several heads: the start of its keys, or ``one-to-one`` or ``one-to-many``.
+        head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``, ...
+        ignore: Settings, tensors and code of the file that do not matter, as ``Settings`` takes them.
     """
 
     family: str | None = None
@@ -38,6 +46,10 @@ class Hints:
     labels: tuple[str, ...] | None = None
     imgsz: tuple[int, int] | None = None
     features: bool = False
+    weights: str | None = None
+    head: str | None = None
+    head_activation: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,23 @@ class OutputGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Witness:
+    """The model as the library that trained it builds it: a second reading of the same checkpoint.
+
+    Attributes:
+        library: Name and version: ``timm 1.0.22``.
+        module: Built by the library's own constructor from what the file says, with its weights loaded
+            strictly, in eval mode. ``forward(images[N, C, H, W])`` returns what ``BuiltModel.module`` does.
+        preprocess: The library's own evaluation pre-processing of an image, uint8 RGB [H, W, 3], to
+            float32 [C, H, W]; None where the library has none or the file does not say which.
+    """
+
+    library: str
+    module: nn.Module
+    preprocess: Callable[[np.ndarray], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuiltModel:
     """A module with the checkpoint's weights, and the spec of the file that it becomes.
 
@@ -99,6 +128,10 @@ class BuiltModel:
         exporter: Which exporter gives the faster and cleaner graph for this family (measured by
             ``benchmarks/exporters.py``).
         min_opset: Lowest opset that can express the graph.
+        notes: What was decided, in sentences.
+        settings: Every setting and unused tensor of the checkpoint, and what became of it.
+        witness: Builds the origin's own model; called after the proof. It returns a sentence instead where
+            there can be no witness: which library is not installed, what the file does not say.
     """
 
     module: nn.Module
@@ -110,6 +143,8 @@ class BuiltModel:
     fixed: Callable[[int, int], nn.Module] | None = None
     min_opset: int = 18
     notes: tuple[str, ...] = field(default=())
+    settings: tuple[Setting, ...] = ()
+    witness: Callable[[], Witness | str] | None = None
 
 
 class Family(Protocol):

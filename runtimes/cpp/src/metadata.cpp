@@ -278,6 +278,10 @@ ParityRecord read_parity(Part part) {
   part.read("answer_score", parity.answer_score);
   part.read("answer_box", parity.answer_box);
   part.read("exact_pixels", parity.exact_pixels);
+  part.read("precision", parity.precision);
+  part.read("witness", parity.witness);
+  part.read("golden", parity.golden);
+  part.read("golden_rel", parity.golden_rel);
   return parity;
 }
 

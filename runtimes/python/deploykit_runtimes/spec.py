@@ -198,6 +198,11 @@ class ParityRecord:
     numbers of the network in it; the whole file was compared on ``answers`` images, image to answer:
     ``answer_score`` is the largest difference of a score, ``answer_box`` of a coordinate in pixels,
     ``exact_pixels`` the share of pre-processed values that are the host's own.
+
+    ``precision`` says what the checkpoint was compared in where float32 could not tell; empty: float32.
+    ``witness`` is what the origin's own library said of our reading, or why it was not asked; ``golden`` the
+    SHA-256 of the answers from the training process that were compared, and ``golden_rel`` the largest
+    difference from them; both empty where there were none.
     """
 
     max_abs: float
@@ -212,6 +217,10 @@ class ParityRecord:
     answer_score: float = 0.0
     answer_box: float = 0.0
     exact_pixels: float = 1.0
+    precision: str = ""
+    witness: str = ""
+    golden: str = ""
+    golden_rel: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,10 @@ struct ParityRecord {
   double answer_score = 0;
   double answer_box = 0;
   double exact_pixels = 1;
+  std::string precision;
+  std::string witness;
+  std::string golden;
+  double golden_rel = 0;
 };
 
 struct DEPLOYKIT_API Spec {

@@ -1,0 +1,160 @@
+"""Every setting that a checkpoint holds, and what became of it: nothing is passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from deploykit_runtimes.errors import CheckpointError
+
+__all__ = ["Setting", "Settings", "Treatment"]
+
+Treatment = Literal["honoured", "harmless", "ignored", "unknown"]
+_LONGEST = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting, or one unused tensor, of a checkpoint.
+
+    Attributes:
+        where: What holds it: ``args``, ``config.json``, ``weights``.
+        name: Its key there.
+        value: Its value in a few characters.
+        treatment: ``honoured``: the model was built by it. ``harmless``: it cannot change an answer.
+            ``ignored``: the user said so with --ignore. ``unknown``: the file holds it among settings of all
+            kinds (the arguments of a training script), and what it does is not known.
+        why: Why it is harmless; empty for the others.
+    """
+
+    where: str
+    name: str
+    value: str
+    treatment: Treatment
+    why: str = ""
+
+    @property
+    def path(self) -> str:
+        """What --ignore calls it: ``config.json:num_heads``."""
+        return f"{self.where}:{self.name}"
+
+
+class Settings:
+    """The settings of one place, read so that what nobody read is found.
+
+    A dialect takes what it honours with ``get``, names what cannot change an answer with ``harmless``, and
+    what it can build in one way only with ``expect``. ``account`` then tells what became of each, and refuses
+    what is left over.
+
+    Args:
+        where: What holds them, as users know it: ``args``, ``model_args``, ``config.json``.
+        values: The settings; a value of None counts as not given where ``get`` is asked for it.
+        ignore: What the user gave with --ignore: ``name``, ``where:name``, or a pattern with ``*``.
+    """
+
+    def __init__(self, where: str, values: Mapping[str, Any], ignore: Iterable[str] = ()) -> None:
+        self.where = where
+        self._values = {str(key): value for key, value in values.items()}
+        self._ignore = tuple(ignore)
+        self._found: dict[str, tuple[Treatment, str]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a setting that the model is built by; an ignored one counts as not given."""
+        if name not in self._values or self._is_ignored(name):
+            return default
+        self._found[name] = ("honoured", "")
+        value = self._values[name]
+        return default if value is None else value
+
+    def honoured(self, *names: str) -> None:
+        """Say that settings which were read elsewhere are honoured."""
+        for name in names:
+            self.get(name)
+
+    def harmless(self, why: str, *patterns: str) -> None:
+        """Say that settings cannot change an answer.
+
+        Args:
+            why: The reason, for ``inspect`` and the docs.
+            patterns: Names, or patterns with ``*``.
+        """
+        for name in self._values:
+            if any(fnmatchcase(name, pattern) for pattern in patterns):
+                self._found.setdefault(name, ("harmless", why))
+
+    def expect(self, name: str, *allowed: Any, instead: str = "") -> None:
+        """Refuse a setting whose value is not one that can be built; None always can.
+
+        Args:
+            name: The setting.
+            allowed: The values that give what is built.
+            instead: What the user can do about another one.
+
+        Raises:
+            CheckpointError: it has another value.
+        """
+        value = self.get(name)
+        if value is not None and not any(type(value) is type(one) and value == one for one in allowed):
+            wanted = " or ".join(map(_short, allowed)) or "nothing"
+            raise CheckpointError(
+                f"{self.where} says {name} = {_short(value)}, which changes the answers; "
+                f"deploykit builds this architecture with {wanted} only.",
+                hint=instead or f"If it does not matter to this model, say so: --ignore {self.where}:{name}",
+            )
+
+    def account(self, *, strict: bool) -> tuple[Setting, ...]:
+        """What became of every setting.
+
+        Args:
+            strict: These are the arguments of a constructor, each of which can change an answer: one that
+                nobody read is refused. Otherwise they are anybody's, and it is told as unknown.
+
+        Raises:
+            CheckpointError: strict, and a setting is left over.
+        """
+        settings = tuple(self._setting(name, value) for name, value in self._values.items())
+        left = [setting for setting in settings if setting.treatment == "unknown"]
+        if strict and left:
+            listed = ", ".join(f"{setting.name} = {setting.value}" for setting in left[:5])
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            raise CheckpointError(
+                f"{self.where} has settings that deploykit does not know and that may change the answers: "
+                f"{listed}{more}.",
+                hint=f"If they do not matter to this model, say so: --ignore {left[0].path}",
+            )
+        return settings
+
+    def _setting(self, name: str, value: Any) -> Setting:
+        treatment, why = self._found.get(name, ("unknown", ""))
+        if self._is_ignored(name):
+            treatment, why = "ignored", ""
+        elif value is None and treatment == "unknown":
+            treatment, why = "harmless", "not given"
+        return Setting(where=self.where, name=name, value=_short(value), treatment=treatment, why=why)
+
+    def _is_ignored(self, name: str) -> bool:
+        return any(
+            fnmatchcase(name, pattern) or fnmatchcase(f"{self.where}:{name}", pattern)
+            for pattern in self._ignore
+        )
+
+
+def _short(value: Any) -> str:
+    """A value in at most 60 printable characters, whatever it is."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        text = repr(value if not isinstance(value, str) else value[:_LONGEST])
+    elif (
+        isinstance(value, list | tuple)
+        and len(value) <= 8
+        and all(isinstance(v, bool | int | float | str) for v in value)
+    ):
+        text = f"[{', '.join(map(_short, value))}]"
+    else:
+        text = f"<{type(value).__name__}>"
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

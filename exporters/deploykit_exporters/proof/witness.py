@@ -1,0 +1,118 @@
+"""The origin's own library as a second reader of the checkpoint.
+
+The proof compares the ONNX file with our reading of a checkpoint, and cannot see where that reading is
+wrong. The library that trained the model can: it builds the model by its own constructor from what the file
+says, and its answers and its pre-processing are compared with ours on a photo. No code of the checkpoint
+runs, the library's own classes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from deploykit_runtimes.errors import ParityError
+from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.spec import ModelSpec
+
+from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
+from deploykit_exporters.parity import FP32_TOLERANCE, compare, photo
+
+__all__ = ["ask_witness"]
+
+_GREY_LEVEL = 1.01
+"""Largest difference of a pre-processed pixel, in grey levels: resamplers round to either side."""
+
+_EQUAL_PIXELS = 0.99
+"""Smallest share of the pixels that are the same to a hundredth of a grey level."""
+
+_LEAVE_OUT = (
+    "If deploykit is right, --no-witness leaves the comparison out; please report the checkpoint's origin."
+)
+
+
+def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
+    """Compare our reading of a checkpoint with that of the library which trained the model.
+
+    Args:
+        built: Our reading; ``built.witness`` builds the library's.
+        spec: The contract of the network: its host pre-processing and its outputs.
+
+    Returns:
+        What was compared and how close it was, or why there is no witness; a sentence for the record.
+
+    Raises:
+        ParityError: the two readings differ: in pre-processing, in the network, or in both.
+    """
+    found = built.witness() if built.witness is not None else f"none for {spec.origin} checkpoints"
+    if isinstance(found, str):
+        return found
+    image = photo()
+    ours, _ = preprocess(image, spec)
+    network = _compare_networks(built, spec, found, ours)
+    if found.preprocess is None:
+        return f"{found.library}: network within {network:.1e}; its pre-processing is not told"
+    pixels = _compare_preprocessing(spec, found, found.preprocess, image, ours)
+    return f"{found.library}: network within {network:.1e}, {pixels:.2%} of the pixels equal on a photo"
+
+
+def _compare_networks(built: BuiltModel, spec: ModelSpec, witness: Witness, images: np.ndarray) -> float:
+    """Largest difference of an output group, as a share of its scale."""
+    batch = torch.from_numpy(images[None])
+    wanted, found = (_outputs(module, batch, spec) for module in (witness.module, built.module))
+    worst = 0.0
+    for group in built.groups:
+        off = _difference(wanted, found, group, witness.library)
+        if not off <= FP32_TOLERANCE:
+            raise ParityError(
+                f"deploykit and {witness.library} read this checkpoint differently: {group.output} of the "
+                f"network is off by {off:.2e} of its scale on a photo; allowed is {FP32_TOLERANCE:.0e}.",
+                hint=f"Give what the file does not say with --variant or --config. {_LEAVE_OUT}",
+            )
+        worst = max(worst, off)
+    return worst
+
+
+def _difference(
+    wanted: dict[str, np.ndarray], found: dict[str, np.ndarray], group: OutputGroup, library: str
+) -> float:
+    if wanted[group.output].shape != found[group.output].shape:
+        raise ParityError(
+            f"deploykit and {library} read this checkpoint differently: {group.output} has the shape "
+            f"{found[group.output].shape}, the library gives {wanted[group.output].shape}."
+        )
+    return compare(wanted[group.output], found[group.output], group).max_rel
+
+
+def _outputs(module: torch.nn.Module, batch: torch.Tensor, spec: ModelSpec) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+        found = module.eval()(batch)
+    tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
+    return {name: tensor.numpy() for name, tensor in zip(spec.output.names, tensors, strict=True)}
+
+
+def _compare_preprocessing(
+    spec: ModelSpec,
+    witness: Witness,
+    process: Callable[[np.ndarray], torch.Tensor],
+    image: np.ndarray,
+    ours: np.ndarray,
+) -> float:
+    """Share of the pixels that are equal."""
+    theirs = process(image).numpy()
+    start = f"deploykit and {witness.library} prepare images differently"
+    hint = f"Give the mean, std, interpolation or crop_pct of the training with --config. {_LEAVE_OUT}"
+    if theirs.shape != ours.shape:
+        raise ParityError(f"{start}: {ours.shape} against the library's {theirs.shape}.", hint=hint)
+    how = spec.preprocess
+    std = np.resize(np.asarray(how.std, np.float64), len(ours))[:, None, None]
+    levels = np.abs(theirs.astype(np.float64) - ours) * std / how.scale
+    equal = float((levels < 0.01).mean())
+    if levels.max() > _GREY_LEVEL or equal < _EQUAL_PIXELS:
+        raise ParityError(
+            f"{start}: pixels of a photo differ by up to {levels.max():.3g} grey levels, {equal:.1%} are "
+            "equal.",
+            hint=hint,
+        )
+    return equal
