@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["check_file", "read"]
 
 
-def read(path: Path, *, trust: bool, weights: str | None = None, ignore: tuple[str, ...] = ()) -> Checkpoint:
+def read(path: Path, *, trust: bool, weights: str | None = None, ignore: tuple[str, ...] = ()) -> Checkpoint:  # noqa: ARG001
     """Read any container; see ``deploykit_exporters.checkpoint.read_checkpoint``."""
     from deploykit_exporters.containers.folder import open_folder, sibling_folder
 

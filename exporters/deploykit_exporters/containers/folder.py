@@ -1,4 +1,4 @@
-"""A Hugging Face folder: config.json beside the weights, in one file or in shards.
+"""A Hugging Face folder: config.json (or open_clip_config.json) beside the weights, in one file or in shards.
 
 Shards are listed by an ``*.index.json`` whose ``weight_map`` gives the file of each tensor
 (https://huggingface.co/docs/transformers/big_models).
@@ -16,7 +16,10 @@ from deploykit_runtimes.errors import CheckpointError
 
 __all__ = ["Folder", "open_folder", "sibling_folder"]
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)
 _INDEXES = tuple(f"{name}.index.json" for name in _WEIGHTS)
 _SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".hdf5", ".pkl"}
 _MAX_JSON = 64 << 20
@@ -26,7 +29,7 @@ _MAX_JSON = 64 << 20
 class Folder:
     """A folder's weights files and parsed texts.
 
-    ``meta`` has ``config`` and, if present, ``preprocessor``; it is empty where there is no config.json.
+    ``meta`` has ``config``, ``preprocessor`` and ``open_clip``, each if present.
     """
 
     weights: tuple[Path, ...]
@@ -60,17 +63,21 @@ def open_folder(path: Path) -> Folder:
 
 def sibling_folder(path: Path) -> Folder | None:
     """The folder of a weights file or index that lies beside its config.json, or None."""
-    if path.name in _WEIGHTS and "config" in (meta := _texts(path.parent)):
+    if path.name in _WEIGHTS and {"config", "open_clip"} & (meta := _texts(path.parent)).keys():
         return Folder(weights=(path,), meta=meta)
     if path.name in _INDEXES:
         return Folder(weights=_shards(path.parent, path.name), meta=_texts(path.parent))
-    if path.name == "config.json":
+    if path.name in ("config.json", "open_clip_config.json"):
         return open_folder(path.parent)
     return None
 
 
 def _texts(path: Path) -> dict[str, Any]:
-    texts = {"config": path / "config.json", "preprocessor": path / "preprocessor_config.json"}
+    texts = {
+        "config": path / "config.json",
+        "preprocessor": path / "preprocessor_config.json",
+        "open_clip": path / "open_clip_config.json",
+    }
     return {key: _json(file) for key, file in texts.items() if file.is_file()}
 
 

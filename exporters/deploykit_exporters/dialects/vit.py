@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
 
+from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
+from deploykit_exporters.nets.vit_pooling import QueryPool
 from deploykit_exporters.nets.vit_positions import Resampling
 
 if TYPE_CHECKING:
@@ -21,8 +23,15 @@ __all__ = ["Size", "VitSource", "as_size", "name_in_file", "read_architecture", 
 
 Size = tuple[int, int]
 
-# Heads that are not 64 wide, by (embed_dim, depth): ViT-H/14, so400m, g/14, G/14, and mmpretrain's small.
-_WIDE_HEADS = {(1280, 32): 16, (1152, 27): 16, (1408, 40): 16, (1664, 48): 16, (768, 8): 8}
+# Heads that are not 64 wide, by (embed_dim, depth): ViT-H/14, so400m, g/14, G/14, e/14, mmpretrain's small.
+_WIDE_HEADS = {
+    (1280, 32): 16,
+    (1152, 27): 16,
+    (1408, 40): 16,
+    (1664, 48): 16,
+    (1792, 56): 16,
+    (768, 8): 8,
+}
 
 _HEADS = ("head", "head.head")
 
@@ -51,11 +60,16 @@ class VitSource:
         preprocess: The evaluation pre-processing for a network input of (height, width).
         preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
         num_heads, image_size, pool, eps, activation: What the file tells; None where it does not.
+        input_size: (height, width) of the images, where it is not that which the positions were trained for.
+        head_layers: See ``ViTArchitecture``.
+        pool_heads: Attention heads of CoCa's pooler.
         variant: The origin's name of the architecture, where the file tells.
         name: Names an architecture at an image size in the origin's terms; empty for none of its own.
         classes: Class names, or empty.
-        pooler: Weights ``dense.weight`` and ``dense.bias`` of the pooler of transformers, or empty.
+        pooler: Weights of the layers behind the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
+        assumed: What the file does not tell and the dialect had to assume, in sentences.
+        settings: What became of the settings and unused tensors of the file.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -73,6 +87,11 @@ class VitSource:
     classes: tuple[str, ...] = ()
     pooler: Mapping[str, torch.Tensor] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    input_size: Size | None = None
+    head_layers: int = 0
+    pool_heads: int = 8
+    assumed: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
 
     def name_in_file(self, key: str) -> str:
         """What the file calls a weight, or would call it by its neighbours' names."""
@@ -205,8 +224,10 @@ def read_architecture(
         gated=gated,
         eps=float(config.get("eps", source.eps)),
         activation=str(config.get("activation", "silu" if gated else source.activation)),
+        head_layers=source.head_layers,
+        query_pool=_query_pool(source),
     )
-    return arch, tuple(assumed)
+    return arch, (*assumed, *source.assumed)
 
 
 def _has(tensors: Mapping[str, torch.Tensor], layer: str) -> bool:
@@ -303,11 +324,18 @@ def _mlp(tensors: Mapping[str, torch.Tensor]) -> tuple[int, bool]:
 def _pool(source: VitSource, config: Mapping[str, Any], class_token: bool) -> Pool:
     if config.get("global_pool"):
         return cast("Pool", str(config["global_pool"]))
-    if "attn_pool.latent" in source.tensors:
+    if not source.tensors.keys().isdisjoint(("attn_pool.latent", "attn_pool.query")):
         return "map"
     if source.pool is not None and not (source.pool == "token" and not class_token):
         return source.pool
     return "token" if class_token and "fc_norm.weight" not in source.tensors else "avg"
+
+
+def _query_pool(source: VitSource) -> QueryPool | None:
+    query = source.tensors.get("attn_pool.query")
+    if query is None:
+        return None
+    return QueryPool(queries=query.shape[0], width=query.shape[1], heads=source.pool_heads)
 
 
 def _rows(tensors: Mapping[str, torch.Tensor], key: str) -> int:

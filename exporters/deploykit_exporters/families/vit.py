@@ -1,8 +1,7 @@
-"""Vision transformers of timm, torchvision, mmpretrain and transformers."""
+"""Vision transformers of timm, torchvision, mmpretrain, transformers, DINOv2, OpenAI's CLIP and open_clip."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "ViTFamily"]
 
-_ORIGINS = ("timm", "torchvision", "mmpretrain", "transformers")
+# The official DINOv2 before timm, whose names it shares.
+_ORIGINS = ("dinov2", "timm", "torchvision", "mmpretrain", "transformers", "open_clip")
 _MAX_BATCH = 1024
 # torch's antialiased interpolation on the CPU forgets the vertical pass where the result is one column wide.
 _MIN_PATCHES = 2
@@ -55,6 +55,7 @@ class ViTFamily:
             found.source.resampling,
             features=found.features,
             pooler=_pooler(found.source, found.features),
+            head_layers=found.arch.head_layers,
         ).eval()
         return BuiltModel(
             module=reference,
@@ -65,6 +66,7 @@ class ViTFamily:
             groups=_groups(features=found.features),
             exporter="torchscript",
             notes=_notes(found),
+            settings=found.source.settings,
         )
 
 
@@ -90,7 +92,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     try:
         source: VitSource = _dialect(match.origin).read(checkpoint, tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {})
-        size = _size(arch, hints)
+        size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         # Settings in the file can be anything: a number where a list belongs, a name, a negative size.
@@ -122,21 +124,19 @@ def _network(arch: ViTArchitecture, source: VitSource, name: str) -> nn.Module:
 
 
 def _pooler(source: VitSource, features: bool) -> nn.Module | None:
-    from torch import nn
-
     from deploykit_exporters.dialects.loading import load_strict
+    from deploykit_exporters.nets.vit_pooling import build_projection
 
     if not (features and source.pooler):
         return None
-    out, width = source.pooler["dense.weight"].shape
-    pooler = nn.Sequential(OrderedDict(dense=nn.Linear(width, out), activation=nn.Tanh()))
+    pooler = build_projection(source.pooler)
     load_strict(pooler, source.pooler, source="the pooler")
     return pooler
 
 
-def _size(arch: ViTArchitecture, hints: Hints) -> Size:
+def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
     """(height, width) of the graph's own input."""
-    size = hints.imgsz or arch.image_size
+    size = hints.imgsz or source.input_size or arch.image_size
     if any(side < 1 or side % patch for side, patch in zip(size, arch.patch, strict=True)):
         raise OptionError(
             f"--imgsz {size[0]},{size[1]}: height and width must be multiples of the patch size, "

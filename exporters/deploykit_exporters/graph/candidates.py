@@ -49,7 +49,7 @@ def extra_columns(spec: ModelSpec) -> int:
     return counts.get(spec.task, 0)
 
 
-def _anchor_free(head: Tensor, spec: ModelSpec, conf: Tensor, size: Tensor) -> Candidates:
+def _anchor_free(head: Tensor, spec: ModelSpec, conf: Tensor, size: Tensor) -> Candidates:  # noqa: ARG001
     """Layout ``yolo``: [N, 4 + C + E, A]."""
     last = 4 + spec.num_classes
     scores, extra = head[:, 4:last].amax(1), head[:, last:]
@@ -83,7 +83,7 @@ def _with_objectness(head: Tensor, spec: ModelSpec, conf: Tensor, size: Tensor) 
     )
 
 
-def _end_to_end(head: Tensor, spec: ModelSpec, conf: Tensor, size: Tensor) -> Candidates:
+def _end_to_end(head: Tensor, spec: ModelSpec, conf: Tensor, size: Tensor) -> Candidates:  # noqa: ARG001
     """Layout ``end2end``: [N, A, 6 + E] with corners, score and class."""
     extra = head[..., 6:].transpose(1, 2)
     boxes = head[..., :4].transpose(1, 2)

@@ -15,6 +15,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 from torch import nn
 
+from deploykit_exporters.nets.vit_pooling import AttentionalPool, QueryPool, class_tokens_and_mean
 from deploykit_exporters.nets.vit_positions import Resampling, resample_grid
 
 __all__ = ["TIMM_RESAMPLING", "ViT", "ViTArchitecture", "build_network", "position_grid", "prefix_tokens"]
@@ -38,6 +39,9 @@ class ViTArchitecture:
         eps: Of every LayerNorm.
         activation: timm's name of the MLP's activation.
         gated: The MLP is a packed SwiGLU.
+        head_layers: How many of the last blocks give their class token to the head, which then also sees the
+            mean of the patches (DINOv2); 0 for a head on the pooled vector.
+        query_pool: Of CoCa's pooler, which takes the place of attention pooling; None for none.
     """
 
     channels: int
@@ -65,6 +69,8 @@ class ViTArchitecture:
     gated: bool
     eps: float
     activation: str
+    head_layers: int = 0
+    query_pool: QueryPool | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -127,6 +133,12 @@ def _adapt(net: Any, arch: ViTArchitecture) -> None:
         net.patch_embed.proj = nn.Conv2d(
             arch.channels, arch.embed_dim, arch.patch, arch.patch, bias=arch.patch_bias
         )
+    if arch.query_pool is not None:
+        net.attn_pool = AttentionalPool(arch.query_pool, arch.embed_dim, arch.eps)
+        net.pool_include_prefix = True
+        net.fc_norm = nn.LayerNorm(arch.query_pool.width, eps=arch.eps)
+    if arch.head_layers and arch.num_classes:
+        net.head = nn.Linear((arch.head_layers + 1) * arch.embed_dim, arch.num_classes)
     if arch.head_hidden:
         net.head = nn.Sequential(
             OrderedDict(
@@ -168,7 +180,9 @@ class ViT(nn.Module):
         net: From ``build_network``, loaded.
         resampling: How the origin resizes the position embeddings.
         features: Return the tokens instead of the head's output.
-        pooler: Applied to the class token of the features (``ViTModel`` of transformers), or None.
+        pooler: Applied to the pooled vector of the features: the pooler of transformers' ``ViTModel``, the
+            projection of CLIP; or None.
+        head_layers: See ``ViTArchitecture``.
     """
 
     def __init__(
@@ -178,34 +192,43 @@ class ViT(nn.Module):
         *,
         features: bool = False,
         pooler: nn.Module | None = None,
+        head_layers: int = 0,
     ) -> None:
         super().__init__()
         self.net: Any = net
         self.resampling = resampling
         self.features = features
         self.pooler = pooler
+        self.head_layers = head_layers
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Images [N, C, H, W] to logits [N, classes], or to normalised tokens [N, T, D] and pooled [N, D]."""
-        tokens = self.tokens(images)
-        if not self.features:
-            logits: torch.Tensor = self.net.forward_head(tokens)
-            return logits
-        if self.pooler is not None:
-            return tokens, self.pooler(tokens[:, 0])
-        return tokens, self.net.forward_head(tokens, pre_logits=True)
-
-    def tokens(self, images: torch.Tensor) -> torch.Tensor:
-        """All tokens after the last norm, [N, T, D]."""
         net = self.net
-        if self.resampling == TIMM_RESAMPLING:
-            tokens: torch.Tensor = net.forward_features(images)
-            return tokens
+        if self.head_layers and not self.features:
+            states = self.states(images, self.head_layers)
+            return net.head(class_tokens_and_mean(net, states))  # type: ignore[no-any-return]
+        tokens = net.norm(self.states(images, 1)[0])
+        if not self.features:
+            return net.forward_head(tokens)  # type: ignore[no-any-return]
+        pooled = net.forward_head(tokens, pre_logits=True)
+        return tokens, pooled if self.pooler is None else self.pooler(pooled)
+
+    def states(self, images: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """All tokens after each of the last ``count`` blocks, [N, T, D]."""
+        states = [self.net.norm_pre(self._embed(images))]
+        for block in self.net.blocks:
+            states = [*states, block(states[-1])][-count:]
+        return states
+
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, [N, T, D]."""
+        net = self.net
         patches = net.patch_embed(images)  # [N, rows, columns, D]
+        if self.resampling == TIMM_RESAMPLING:
+            return net._pos_embed(patches)  # type: ignore[no-any-return]
         positions = resample_grid(position_grid(net), (patches.shape[1], patches.shape[2]), self.resampling)
         prefix = prefix_tokens(net).expand(patches.shape[0], -1, -1)
-        tokens = torch.cat([prefix, patches.flatten(1, 2) + positions], dim=1)
-        return net.norm(net.blocks(net.norm_pre(tokens)))  # type: ignore[no-any-return]
+        return torch.cat([prefix, patches.flatten(1, 2) + positions], dim=1)
 
 
 def prefix_tokens(net: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deploykit_exporters.nets.vit import ViT, position_grid, prefix_tokens
+from deploykit_exporters.nets.vit_pooling import class_tokens_and_mean
 from deploykit_exporters.nets.vit_positions import GridPositions, resample_grid
 
 __all__ = ["ExportableViT"]
@@ -34,6 +35,7 @@ class ExportableViT(nn.Module):
         self.net = net = reference.net
         self.features = reference.features
         self.pooler = reference.pooler
+        self.head_layers = 0 if self.features else reference.head_layers
         grid, how = position_grid(net), reference.resampling
         prefix = prefix_tokens(net)
         self.prefix = prefix.shape[1]
@@ -45,7 +47,7 @@ class ExportableViT(nn.Module):
             resampled = resample_grid(grid, (size[0] // patch[0], size[1] // patch[1]), how)
             self.register_buffer("fixed_positions", torch.cat([prefix, resampled], 1), persistent=False)
             self.positions = None
-        reads_prefix = not self.features and net.global_pool == "token"
+        reads_prefix = not self.features and net.global_pool == "token" and not self.head_layers
         # Of the last block's output only these tokens are read; None: all.
         self.read = (1 + hasattr(net, "dist_token")) if reads_prefix else None
 
@@ -53,16 +55,17 @@ class ExportableViT(nn.Module):
         """Images [N, C, H, W] to what the reference returns."""
         net = self.net
         tokens, count = self._embed(net.patch_embed.proj(images))
-        tokens = net.norm_pre(tokens)
+        states = [net.norm_pre(tokens)]
         for block in net.blocks[:-1]:
-            tokens = _block(block, tokens, count, None)
-        tokens = net.norm(_block(net.blocks[-1], tokens, count, self.read))
+            states.append(_block(block, states[-1], count, None))
+        states.append(_block(net.blocks[-1], states[-1], count, self.read))
+        if self.head_layers:
+            return net.head(class_tokens_and_mean(net, states[-self.head_layers :]))  # type: ignore[no-any-return]
+        tokens = net.norm(states[-1])
         if not self.features:
-            logits: torch.Tensor = net.forward_head(tokens)
-            return logits
-        if self.pooler is not None:
-            return tokens, self.pooler(tokens[:, 0])
-        return tokens, net.forward_head(tokens, pre_logits=True)
+            return net.forward_head(tokens)  # type: ignore[no-any-return]
+        pooled = net.forward_head(tokens, pre_logits=True)
+        return tokens, pooled if self.pooler is None else self.pooler(pooled)
 
     def _embed(self, patches: torch.Tensor) -> tuple[torch.Tensor, int]:
         """Patches [N, D, rows, columns] to tokens with positions [N, T, D], and T.

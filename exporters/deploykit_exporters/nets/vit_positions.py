@@ -22,15 +22,21 @@ _REACH = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How a training code resizes position embeddings; always bicubic, in float32."""
+    """How a training code resizes position embeddings; always bicubic, in float32.
+
+    ``offset``: what is added to the new number of patches before the scale is taken from it (DINO and DINOv2:
+    0.1); the trained grid itself stays as it is.
+    """
 
     antialias: bool
     align_corners: bool = False
+    offset: float = 0.0
 
     def __str__(self) -> str:
         details = [
             "antialiased" if self.antialias else "not antialiased",
             *(["corners aligned"] if self.align_corners else []),
+            *([f"scaled to {self.offset:g} patches more"] if self.offset else []),
         ]
         return f"bicubic, {', '.join(details)}"
 
@@ -39,9 +45,11 @@ def resample_grid(grid: torch.Tensor, size: tuple[int, int], how: Resampling) ->
     """The reference: position embeddings [gh, gw, C] at another grid, as [1, h * w, C]."""
     if (grid.shape[0], grid.shape[1]) == tuple(size):
         return grid.flatten(0, 1).unsqueeze(0)
+    scale = tuple((new + how.offset) / old for new, old in zip(size, grid.shape[:2], strict=True))
     resized = F.interpolate(
         grid.permute(2, 0, 1).unsqueeze(0),
-        size=size,
+        size=None if how.offset else size,
+        scale_factor=scale if how.offset else None,
         mode="bicubic",
         align_corners=how.align_corners,
         antialias=how.antialias,
@@ -73,14 +81,31 @@ class GridPositions(nn.Module):
 
     def forward(self, height: int, width: int) -> torch.Tensor:
         """[1, height * width, C] for a grid of ``height`` x ``width`` patches."""
-        vertical = cubic_weights(height, self.rows, self.how)
-        horizontal = cubic_weights(width, self.columns, self.how)
+        down, across = self._offsets(height, width) if self.how.offset else (0.0, 0.0)
+        vertical = cubic_weights(height, self.rows, self.how, down)
+        horizontal = cubic_weights(width, self.columns, self.how, across)
         stretched = vertical @ self.grid.flatten(1)
         stretched = stretched.reshape(-1, self.grid.shape[1], self.channels)
         return (horizontal @ stretched).reshape(1, -1, self.channels)
 
+    def _offsets(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The offset of each axis, zero where nothing is resized: at the trained grid, and along an axis
+        that torch's antialiased kernel finds at its size already."""
+        down = (_counted(height) - self.rows).abs().clamp(max=1)
+        across = (_counted(width) - self.columns).abs().clamp(max=1)
+        if not self.how.antialias:
+            down = across = (down + across).clamp(max=1)
+        return self.how.offset * down, self.how.offset * across
 
-def cubic_weights(count: int, source: int, how: Resampling) -> torch.Tensor:
+
+def _counted(count: int) -> torch.Tensor:
+    """The count as a tensor [1] that stays symbolic in both exporters."""
+    return torch.arange(count, dtype=torch.float32)[-1:] + 1
+
+
+def cubic_weights(
+    count: int, source: int, how: Resampling, offset: torch.Tensor | float = 0.0
+) -> torch.Tensor:
     """Weights [count, taps] that resample ``source`` samples to ``count``, from the counts alone.
 
     Antialiased: the kernel (a = -0.5) is widened by the scale when shrinking, taps beyond the edges are
@@ -90,10 +115,11 @@ def cubic_weights(count: int, source: int, how: Resampling) -> torch.Tensor:
 
     Args:
         count: May be symbolic while a graph is traced.
+        offset: Added to the count that the scale is taken from, see ``Resampling``.
     """
     targets = torch.arange(count, dtype=torch.float32).unsqueeze(1)
     # The count as a tensor that stays symbolic in both exporters.
-    total = targets[-1:] + 1
+    total = targets[-1:] + 1 + offset
     if how.antialias:
         scale = source / total
         taps = torch.arange(source, dtype=torch.float32)

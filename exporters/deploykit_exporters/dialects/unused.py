@@ -1,0 +1,43 @@
+"""Tensors of a checkpoint that an exported model has no use for: named and told, never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from deploykit_exporters.families.settings import Setting
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["take_unused"]
+
+
+def take_unused(
+    tensors: Mapping[str, torch.Tensor], unused: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, torch.Tensor], tuple[Setting, ...]]:
+    """The tensors that are used, and a record of the others.
+
+    Args:
+        tensors: Weights by name.
+        unused: Why tensors are not used -> patterns of their names (``text_model.*``).
+    """
+    reasons = [(pattern, why) for why, patterns in unused.items() for pattern in patterns]
+    used: dict[str, torch.Tensor] = {}
+    found: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        pattern = next((pattern for pattern, _ in reasons if fnmatchcase(name, pattern)), None)
+        if pattern is None:
+            used[name] = tensor
+        else:
+            found[pattern] = found.get(pattern, 0) + 1
+    return used, tuple(
+        Setting(where="weights", name=pattern, value=_count(found[pattern]), treatment="harmless", why=why)
+        for pattern, why in reasons
+        if pattern in found
+    )
+
+
+def _count(tensors: int) -> str:
+    return "1 tensor" if tensors == 1 else f"{tensors} tensors"
