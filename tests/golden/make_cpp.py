@@ -79,6 +79,16 @@ def head(extra: int = 0, anchors: int = 40, *, seed: int = 0) -> np.ndarray:
     return rows[None].astype(np.float32)
 
 
+def padding_heads() -> np.ndarray:
+    """Detections over the padding above an image, which shows nothing of their masks: one with a mask in
+    the tensor, and one without; and one with a mask in the image."""
+    rows = np.zeros((1, 4 + len(NAMES) + 4, 3), np.float32)
+    rows[0, :4] = np.array([[20, 4, 16, 6], [44, 4, 16, 6], [32, 32, 30, 20]]).T
+    rows[0, 4:7] = np.array([[0.8, 0, 0], [0, 0.7, 0], [0, 0, 0.6]])
+    rows[0, 7:] = [1, -1, 1]
+    return rows
+
+
 def raw_spec(task: Task, output: OutputSpec) -> ModelSpec:
     """A graph that takes raw pixels and returns finished answers in pixels of the image."""
     free = {axis: AxisRange(min=1, max=4096) for axis in ("height", "width")}
@@ -183,6 +193,11 @@ def cases() -> list[Case]:
             spec=spec("segment", segments),
             outputs={"output0": head(4, seed=5), "output1": prototypes},
             image="astronaut_tall.rgb",
+        ),
+        Case(
+            name="segment_padding",
+            spec=spec("segment", segments),
+            outputs={"output0": padding_heads(), "output1": np.ones((1, 4, 16, 16), np.float32)},
         ),
         Case(
             name="pose",

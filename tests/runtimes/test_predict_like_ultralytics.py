@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -114,6 +115,43 @@ def test_segment(photos, perturb) -> None:
         assert overlap.min() > (0.99 if min(photos[name].shape[:2]) > 50 else 0.9)  # one row more or less
 
 
+def test_segments_of_which_the_image_shows_nothing(photos) -> None:
+    """Ultralytics looks for a mask in the tensor: one in the padding, or one that a smaller image loses."""
+    from ultralytics.models.yolo.segment.predict import SegmentationPredictor
+
+    generator = np.random.default_rng(0)
+    count, classes, kept_unseen, dropped = 300, 3, 0, 0
+    head = np.zeros((1, 4 + classes + 2, count), np.float32)
+    head[0, :2] = generator.uniform(0, SIZE, (2, count))
+    head[0, 2:4] = generator.uniform(1, 30, (2, count))
+    head[0, 4 + generator.integers(0, classes, count), np.arange(count)] = (
+        generator.permutation(count) / count
+    )
+    head[0, -2:] = generator.normal(0, 1, (2, count))
+    prototypes = generator.normal(0, 1, (1, 2, SIZE // 4, SIZE // 4)).astype(np.float32)
+    output = OutputSpec(names=("predictions", "prototypes"), layout="yolo", mask_channels=2)
+    spec = make_spec("segment", output, classes=classes)
+
+    def infer(images: np.ndarray) -> dict[str, np.ndarray]:
+        height, width = (side // 4 for side in images.shape[2:])
+        return {"predictions": head, "prototypes": prototypes[:, :, :height, :width]}
+
+    predictor = Predictor(FakeRunner(spec, infer))
+    for photo in (*(photos[name] for name in PHOTOS), photos["cat"][:20, :40], photos["cat"][:300, :12]):
+        reference = SegmentationPredictor(overrides={"device": "cpu", "conf": 0.3, "verbose": False})
+        reference.model = SimpleNamespace(names=dict(enumerate("abc")), end2end=False)
+        reference.batch = [["photo"]]
+        ours, images = predictor.predict(photo, conf=0.3), predictor.runner.feeds[-1]
+        heads = tuple(torch.from_numpy(array.copy()) for array in infer(images).values())
+        wanted = reference.postprocess((heads,), torch.from_numpy(images), [photo])[0]
+        assert isinstance(ours, Segmentation)
+        assert_same_boxes(ours, wanted.boxes)
+        kept_unseen += int((~ours.masks.any((1, 2))).sum())
+        dropped += len(ours) < count * 0.7
+    assert kept_unseen > 10
+    assert dropped
+
+
 def test_pose(photos, perturb) -> None:
     yolo = build("yolo11n-pose.yaml", "pose", perturb)
     output = OutputSpec(names=("predictions",), layout="yolo", keypoints=(17, 3))
@@ -151,6 +189,8 @@ def test_oriented(photos) -> None:
         assert isinstance(ours, OrientedDetections)
         assert 0 < len(ours) == len(wanted) < 280
         np.testing.assert_allclose(ours.rotated, wanted.xywhr, rtol=1e-5, atol=2e-3)
+        np.testing.assert_allclose(ours.boxes, wanted.xyxy, rtol=1e-5, atol=5e-3)
+        assert (ours.boxes.min(0) < 0).all() or (ours.boxes.max(0)[2:] > shape[1::-1]).any()
         np.testing.assert_allclose(ours.corners, wanted.xyxyxyxy, rtol=1e-5, atol=5e-3)
         np.testing.assert_array_equal(ours.scores, wanted.conf)
         np.testing.assert_array_equal(ours.class_ids, wanted.cls.astype(int))

@@ -83,7 +83,7 @@ class DetectionAnswers(nn.Module):
     def _masks(
         self, frame: _Frame, kept: Kept, coefficients: Tensor, prototypes: Tensor
     ) -> tuple[Kept, Tensor]:
-        """Masks uint8 [N, K, H, W], and the detections without those whose mask is empty."""
+        """Masks uint8 [N, K, H, W], and the detections without those whose mask is empty in the tensor."""
         limit, batch = self.finished.max_det, shape_as_tensor(prototypes)[0]
         valid = kept.scores > 0
         boxes = torch.where(valid[..., None], kept.boxes, 0.0)
@@ -102,7 +102,7 @@ class DetectionAnswers(nn.Module):
         """Boxes and what else the task tells, in pixels of the graph's input."""
         if self.core.task == "obb":
             rotated = frame.rotated(boxes)
-            return {"rotated_boxes": rotated, "boxes": frame.clipped(_around(rotated)).flatten(2)}
+            return {"rotated_boxes": rotated, "boxes": _around(rotated).flatten(2)}
         answers = {
             "boxes": frame.clipped(frame.points(boxes.reshape(-1, self.finished.max_det, 2, 2))).flatten(2)
         }

@@ -68,7 +68,8 @@ def instance_masks(
         limit: K.
 
     Returns:
-        bool [K, N, H, W], and whether there is anything in each, bool [K, N].
+        bool [K, N, H, W], and whether there is anything in each before it is carried over from the tensor,
+        bool [K, N].
     """
     # On its side, so that all of it picks whole rows: to pick columns takes a CPU ten times as long.
     prototypes = prototypes.transpose(2, 3)
@@ -92,15 +93,15 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, limit: int, *inputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
         flat, shape, coefficients, across, down, count, nothing, _, *axes = inputs
-        masks = [nothing] * limit
+        masks, seen = [nothing] * limit, [nothing[:, 0, 0]] * limit
         for number in range(int(count)):
             logits = torch.matmul(coefficients[:, number, None], flat).reshape(shape.tolist())
             logits = F.interpolate(logits, scale_factor=_ENLARGED, mode="bilinear")[:, 0]
             mask = (logits > 0) & across[:, number, :, None] & down[:, number, None]
+            seen[number] = mask.flatten(1).any(1)
             mask = _between(mask.to(torch.float32), *axes[3:])
             masks[number] = _between(mask.transpose(1, 2), *axes[:3]) > 0.5
-        stacked = torch.stack(masks)
-        return stacked, stacked.flatten(2).any(2)
+        return torch.stack(masks), torch.stack(seen)
 
     @staticmethod
     def symbolic(g: Any, limit: int, *inputs: Any) -> tuple[Any, Any]:
@@ -121,10 +122,10 @@ class _Loop(torch.autograd.Function):
         inside = one.op("And", _unsqueezed(one, columns, 3), _unsqueezed(one, lines, 1))
         inside = one.op("And", one.op("Greater", logits, _constant(one, 0.0)), inside)
         values = one.op("Cast", inside, to_i=_FLOAT)
-        values = one.op("Transpose", _graph_between(one, values, *axes[3:]), perm_i=[0, 1, 3, 2])
-        values = _graph_between(one, values, *axes[:3])
         half = _constant(one, 0.5)
         largest = one.op("ReduceMax", values, _constant(one, [1, 2, 3]), keepdims_i=0)
+        values = one.op("Transpose", _graph_between(one, values, *axes[3:]), perm_i=[0, 1, 3, 2])
+        values = _graph_between(one, values, *axes[:3])
         mask = one.op("Squeeze", one.op("Greater", values, half), _constant(one, [1]))
         _end(one, mask, one.op("Greater", largest, half))
 

@@ -57,11 +57,7 @@ void add_rotated(const Reading& reading, const Candidate& row, const Geometry& g
   const auto corners = corners_of(rotated);
   const auto [low_x, high_x] = std::minmax({corners[0].x, corners[1].x, corners[2].x, corners[3].x});
   const auto [low_y, high_y] = std::minmax({corners[0].y, corners[1].y, corners[2].y, corners[3].y});
-  const auto width = static_cast<float>(geometry.image_size[1]);
-  const auto height = static_cast<float>(geometry.image_size[0]);
-  add(reading, row,
-      {std::clamp(low_x, 0.0F, width), std::clamp(low_y, 0.0F, height), std::clamp(high_x, 0.0F, width),
-       std::clamp(high_y, 0.0F, height)});
+  add(reading, row, {low_x, low_y, high_x, high_y});
   reading.result.rotated.push_back(rotated);
   reading.result.corners.push_back(corners);
 }
@@ -95,7 +91,7 @@ Prototypes prototypes_of(const Reading& reading, std::size_t index) {
                    ", h, w], the graph gave [" + shapes + "].");
 }
 
-// A detection of whose mask nothing lies inside its box is dropped.
+// A detection of whose mask nothing lies inside its box in the tensor is dropped, as in Ultralytics.
 void add_segments(const Reading& reading, const Geometry& geometry, const Prototypes& prototypes, bool in_image) {
   const Candidates& found = reading.scratch.candidates;
   std::vector<std::uint8_t>& masks = reading.result.masks;

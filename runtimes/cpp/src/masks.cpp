@@ -127,20 +127,20 @@ bool decode_mask(const Prototypes& prototypes, const float* coefficients, const 
 
   // The mask in the tensor, with a border of zeros.
   const auto bordered = static_cast<std::size_t>(across.size() + 2);
+  bool seen = false;
   scratch.inside.assign(bordered * static_cast<std::size_t>(down.size() + 2), 0.0F);
   interpolate(scratch.logits, columns.after.back() + 1 - columns.before.front(), rows, rows.before.front(), columns,
               columns.before.front(), scratch.lines, [&](std::size_t y, std::size_t x, float logit) {
-                if (logit > 0) scratch.inside[(y + 1) * bordered + x + 1] = 1.0F;
+                if (!(logit > 0)) return;
+                scratch.inside[(y + 1) * bordered + x + 1] = 1.0F;
+                seen = true;
               });
 
   sample_tensor(rows, down, geometry, 0);
   sample_tensor(columns, across, geometry, 1);
-  bool seen = false;
   interpolate(scratch.inside, across.size() + 2, rows, down.start - 1, columns, across.start - 1, scratch.lines,
               [&](std::size_t y, std::size_t x, float value) {
-                if (!(value > 0.5F)) return;
-                mask[rows.pixels[y] * geometry.image_size[1] + columns.pixels[x]] = 1;
-                seen = true;
+                if (value > 0.5F) mask[rows.pixels[y] * geometry.image_size[1] + columns.pixels[x]] = 1;
               });
   return seen;
 }

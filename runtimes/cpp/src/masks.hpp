@@ -37,7 +37,8 @@ struct MaskScratch {
 //
 // As Ultralytics' predict does it: the logits are enlarged to the size of the tensor (bilinear,
 // half-pixel centres), cut at 0 and cropped to the box; that mask is then carried over to the image,
-// bilinear again and cut at one half. Returns whether any pixel was set.
+// bilinear again and cut at one half. Returns whether the mask has a pixel in the tensor; the image may show
+// none of it.
 bool decode_mask(const Prototypes& prototypes, const float* coefficients, const float* box, const Geometry& geometry,
                  std::uint8_t* mask, MaskScratch& scratch);
 

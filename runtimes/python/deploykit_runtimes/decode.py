@@ -13,7 +13,7 @@ import numpy as np
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.heads import Candidates, read_candidates, read_finished
-from deploykit_runtimes.masks import decode_masks
+from deploykit_runtimes.masks import paint_mask
 from deploykit_runtimes.nms import nms, rotated_nms
 from deploykit_runtimes.results import (
     Classification,
@@ -303,8 +303,12 @@ def _segmentation(
             f"A segmentation head gives detections and prototypes [N, {found.extra.shape[1]}, h, w],"
             f" the graph gave {shapes}."
         )
-    masks = decode_masks(arrays[1][row], found.extra, found.boxes, geometry)
-    seen = masks.any((1, 2))
+    masks = np.zeros((len(found.scores), *geometry.image_size), bool)
+    painted = (
+        paint_mask(mask, arrays[1][row], weights, box, geometry)
+        for mask, weights, box in zip(masks, found.extra, found.boxes, strict=True)
+    )
+    seen = np.fromiter(painted, bool, len(masks))
     if not seen.all():
         found, masks = found.take(np.flatnonzero(seen)), masks[seen]
     masks.setflags(write=False)
@@ -316,9 +320,7 @@ def _segmentation(
 def _oriented(found: Candidates, spec: ModelSpec, geometry: Geometry) -> OrientedDetections:
     rotated = geometry.rotated_to_image(np.concatenate([found.boxes, found.extra[:, -1:]], axis=1))
     corners = _corners(rotated)
-    height, width = geometry.image_size
-    around = np.concatenate([corners.min(1), corners.max(1)], axis=1)
-    boxes = np.clip(around, 0, np.array([width, height, width, height], np.float32))
+    boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
     return OrientedDetections(**_shared(found, spec, geometry), boxes=boxes, rotated=rotated, corners=corners)
 
 

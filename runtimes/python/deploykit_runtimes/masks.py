@@ -6,7 +6,7 @@ import numpy as np
 
 from deploykit_runtimes.geometry import Geometry
 
-__all__ = ["decode_masks", "encode_rle"]
+__all__ = ["decode_masks", "encode_rle", "paint_mask"]
 
 
 def decode_masks(
@@ -29,11 +29,31 @@ def decode_masks(
     """
     masks = np.zeros((len(boxes), *geometry.image_size), bool)
     for mask, weights, box in zip(masks, coefficients, boxes, strict=True):
-        window = _window(box, geometry.input_size)
-        if window[2] > window[0] and window[3] > window[1]:
-            inside = _tensor_mask(prototypes, weights, window, geometry.input_size)
-            _paste(mask, inside, window, geometry)
+        paint_mask(mask, prototypes, weights, box, geometry)
     return masks
+
+
+def paint_mask(
+    mask: np.ndarray, prototypes: np.ndarray, weights: np.ndarray, box: np.ndarray, geometry: Geometry
+) -> bool:
+    """Fill in one of the masks of ``decode_masks``.
+
+    Args:
+        mask: bool [H, W], all False; changed in place.
+        prototypes, geometry: As there.
+        weights: float32 [M].
+        box: float32 [4].
+
+    Returns:
+        Whether the mask has a pixel in the tensor, by which Ultralytics keeps a detection. The image may
+        show none of it: where the pixel lies in the padding, or the image is smaller than the tensor.
+    """
+    window = _window(box, geometry.input_size)
+    if window[2] <= window[0] or window[3] <= window[1]:
+        return False
+    inside = _tensor_mask(prototypes, weights, window, geometry.input_size)
+    _paste(mask, inside, window, geometry)
+    return bool(inside.any())
 
 
 def _window(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:

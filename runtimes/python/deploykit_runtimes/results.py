@@ -216,7 +216,7 @@ class Poses(Detections):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OrientedDetections(Detections):
-    """Rotated boxes; ``boxes`` are the upright boxes around them.
+    """Rotated boxes; ``boxes`` are the upright boxes around them, not clipped.
 
     Attributes:
         rotated: Centre x, centre y, width, height, angle in radians (clockwise, as y points down),

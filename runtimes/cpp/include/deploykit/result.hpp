@@ -28,7 +28,7 @@ struct Point {
 };
 
 struct Detection {
-  Box box;  // clipped to the image; of a rotated one, the upright box around it
+  Box box;  // clipped to the image; of a rotated one, the upright box around it, not clipped
   float score = 0;
   std::int64_t class_id = 0;
   std::string_view name;
