@@ -15,6 +15,7 @@ from deploykit_runtimes.spec import InputSpec, ModelSpec, Preprocess, Task
 
 from deploykit_exporters.containers.inert import children, class_path
 from deploykit_exporters.dialects.yolo_contract import class_names, image_size
+from deploykit_exporters.dialects.yolo_ultralytics_head import choose_branch, task_of
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 
 if TYPE_CHECKING:
@@ -47,9 +48,10 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     from deploykit_exporters.dialects.yolo_ultralytics_network import build_networks, input_channels
 
     tree = checkpoint.module
-    task = facts.task_of(tree)
-    reference, exportable = build_networks(checkpoint)
-    height, width, assumed = _image_size(checkpoint, hints, task, facts.max_stride(reference))
+    task = task_of(tree)
+    one_to_one, assumed = choose_branch(tree, hints.head)
+    reference, exportable = build_networks(checkpoint, one_to_one=one_to_one)
+    height, width, assumed_size = _image_size(checkpoint, hints, task, facts.max_stride(reference))
     num_classes = _num_classes(reference, task)
     names = class_names(hints, getattr(tree, "names", None), num_classes)
     output = facts.output_spec(reference, task)
@@ -66,7 +68,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         source=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
         recognised=_recognised(checkpoint, names, num_classes),
-        assumed=(assumed,) if assumed else (),
+        assumed=(*((assumed_size,) if assumed_size else ()), *assumed),
     )
     return BuiltModel(
         module=reference,

@@ -46,12 +46,16 @@ class YoloNetwork(nn.Module):
         return outputs[0] if isinstance(outputs, tuple | list) else outputs  # type: ignore[no-any-return]
 
 
-def build_networks(checkpoint: Checkpoint) -> tuple[YoloNetwork, YoloNetwork]:
+def build_networks(checkpoint: Checkpoint, *, one_to_one: bool) -> tuple[YoloNetwork, YoloNetwork]:
     """The reference and the exportable form of a pickled network, sharing their weights.
 
     The reference keeps every module as it was trained. In the exportable one, BatchNorm and parallel
     branches are folded into the convolutions, branches that only training uses are gone, anchors are
     computed from the shapes of the feature maps, and distances without a softmax.
+
+    Args:
+        checkpoint: What holds the modules and the weights.
+        one_to_one: Whether the one-to-one branch of the head answers.
 
     Raises:
         CheckpointError: the modules do not fit the installed ultralytics.
@@ -59,7 +63,7 @@ def build_networks(checkpoint: Checkpoint) -> tuple[YoloNetwork, YoloNetwork]:
     tree = checkpoint.module
     builder = ModuleBuilder(checkpoint.tensors)
     try:
-        reference, exportable = (_assemble(builder, tree) for _ in range(2))
+        reference, exportable = (_assemble(builder, tree, one_to_one=one_to_one) for _ in range(2))
         _make_exportable(exportable)
     except _MISFIT as error:
         raise _misfit(checkpoint, "the network", error) from error
@@ -84,7 +88,7 @@ def _make_exportable(network: YoloNetwork) -> None:
             module.forward = split
 
 
-def _assemble(builder: ModuleBuilder, tree: Any) -> YoloNetwork:
+def _assemble(builder: ModuleBuilder, tree: Any, *, one_to_one: bool) -> YoloNetwork:
     from ultralytics.nn.tasks import BaseModel
 
     network = BaseModel()
@@ -94,9 +98,7 @@ def _assemble(builder: ModuleBuilder, tree: Any) -> YoloNetwork:
     head = wrapped.head
     head.export, head.dynamic, head.format, head.shape = False, False, None, None
     if _has_one_to_one(head):
-        # Which branch answers is not a property of the weights: validation during training and
-        # predict() without nms=False switch it off. An end-to-end head stays end-to-end.
-        head.end2end = True
+        head.end2end = one_to_one
     return wrapped
 
 

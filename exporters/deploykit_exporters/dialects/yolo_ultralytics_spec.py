@@ -7,26 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
-from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import AxisRange, OutputSpec, Task
 
 from deploykit_exporters.containers.inert import children, class_path
 from deploykit_exporters.dialects.yolo_ultralytics_network import YoloNetwork
 from deploykit_exporters.families.base import OutputGroup
 
-__all__ = ["axes", "max_stride", "output_groups", "output_spec", "task_of", "trained_size", "variant_of"]
+__all__ = ["axes", "max_stride", "output_groups", "output_spec", "trained_size", "variant_of"]
 
-_TASKS: dict[str, Task] = {
-    "Classify": "classify",
-    "Detect": "detect",
-    "v10Detect": "detect",
-    "OBB": "obb",
-    "OBB26": "obb",
-    "Pose": "pose",
-    "Pose26": "pose",
-    "Segment": "segment",
-    "Segment26": "segment",
-}
 # A module that only one generation has, newest first; C3k2 is shared by 11 and 26.
 _GENERATIONS = (
     ("A2C2f", "yolo12"),
@@ -45,22 +33,6 @@ _SUFFIXES: dict[Task, str] = {"classify": "-cls", "segment": "-seg", "pose": "-p
 _SCORE_FLOOR = 0.01
 _MAX_BATCH = 1024
 _MAX_SIDE = 4096
-
-
-def task_of(tree: Any) -> Task:
-    """The task of a pickled network, by the class of its last layer.
-
-    Raises:
-        CheckpointError: the head is of a kind that is not supported.
-    """
-    layers = list(children(children(tree)["model"]).values())
-    head = class_path(layers[-1]).rpartition(".")[2] if layers else "nothing"
-    if head not in _TASKS:
-        raise CheckpointError(
-            f"The network ends in {head}, wanted one of {', '.join(_TASKS)}.",
-            hint="Open-vocabulary, RT-DETR, semantic and depth models of Ultralytics are not supported.",
-        )
-    return _TASKS[head]
 
 
 def variant_of(tree: Any, task: Task) -> str:
