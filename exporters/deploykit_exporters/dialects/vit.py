@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.spec import Preprocess
+from deploykit_runtimes.spec import Activation, Preprocess
 
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
@@ -18,6 +18,8 @@ from deploykit_exporters.nets.vit_positions import Resampling
 
 if TYPE_CHECKING:
     import torch
+
+    from deploykit_exporters.families.base import Witness
 
 __all__ = ["Size", "VitSource", "as_size", "name_in_file", "read_architecture", "rename", "size_name"]
 
@@ -69,6 +71,9 @@ class VitSource:
         pooler: Weights of the layers behind the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
         assumed: What the file does not tell and the dialect had to assume, in sentences.
+        scores: What turns logits into scores, where the file tells.
+        witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
+            ``BuiltModel.witness``.
         settings: What became of the settings and unused tensors of the file.
     """
 
@@ -91,7 +96,9 @@ class VitSource:
     head_layers: int = 0
     pool_heads: int = 8
     assumed: tuple[str, ...] = ()
+    scores: Activation | None = None
     settings: tuple[Setting, ...] = ()
+    witness: Callable[..., Witness | str] | None = None
 
     def name_in_file(self, key: str) -> str:
         """What the file calls a weight, or would call it by its neighbours' names."""

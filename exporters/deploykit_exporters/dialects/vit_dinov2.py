@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["dinov2_input_size", "dinov2_preprocess", "matches", "read"]
+__all__ = [
+    "add_class_position",
+    "dinov2_input_size",
+    "dinov2_preprocess",
+    "head_layers",
+    "matches",
+    "read",
+]
 
 _RULES = {"register_tokens": "reg_token", "linear_head": "head"}
 _BLOCKS = {"mlp.w12": "mlp.fc1", "mlp.w3": "mlp.fc2"}
@@ -63,10 +70,8 @@ def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> Vi
     renamed = rename(plain, _RULES, block="blocks.", blocks=_BLOCKS)
     width = renamed["patch_embed.proj.weight"].shape[0]
     registers = "reg_token" in renamed
-    if registers and "cls_token" in renamed:
-        # Only the class token of the two has a position: added here, as timm keeps it.
-        renamed["cls_token"] = renamed["cls_token"] + renamed["pos_embed"][:, :1]
-        renamed["pos_embed"] = renamed["pos_embed"][:, 1:]
+    if registers:
+        add_class_position(renamed)
     return VitSource(
         tensors=renamed,
         original=tensors,
@@ -79,6 +84,13 @@ def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> Vi
         input_size=dinov2_input_size(renamed),
         settings=settings,
     )
+
+
+def add_class_position(renamed: dict[str, torch.Tensor]) -> None:
+    """Of class token and registers only the first has a position: add it, as timm keeps it."""
+    if "cls_token" in renamed:
+        renamed["cls_token"] = renamed["cls_token"] + renamed["pos_embed"][:, :1]
+        renamed["pos_embed"] = renamed["pos_embed"][:, 1:]
 
 
 def head_layers(tensors: Mapping[str, torch.Tensor], width: int) -> int:

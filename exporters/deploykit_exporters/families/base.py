@@ -61,12 +61,14 @@ class Match:
         origin: Name of the dialect whose keys these are (``timm``, ``torchvision``, ...).
         score: Certainty from 0 to 1; the best claim over all families builds the model.
         prefix: The ``StateView.prefix`` under which the keys fit.
+        dialect: Which of an origin's dialects, where a family has several; empty for the only one.
     """
 
     family: str
     origin: str
     score: float
     prefix: str = ""
+    dialect: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

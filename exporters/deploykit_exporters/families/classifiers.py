@@ -20,13 +20,18 @@ __all__ = ["class_names", "first_match", "matched_tensors"]
 
 
 def first_match(
-    checkpoint: Checkpoint, family: str, origins: tuple[str, ...], dialect: Callable[[str], ModuleType]
+    checkpoint: Checkpoint, family: str, names: tuple[str, ...], dialect: Callable[[str], ModuleType]
 ) -> Match | None:
-    """The first dialect, in the order of ``origins``, whose keys some view of the checkpoint has."""
+    """The first dialect, in the order of ``names``, whose keys some view of the checkpoint has.
+
+    A dialect is called like its origin, unless it names that as ``ORIGIN``.
+    """
     for view in checkpoint.views():
-        for origin in origins:
-            if dialect(origin).matches(view.tensors):
-                return Match(family=family, origin=origin, score=0.9, prefix=view.prefix)
+        for name in names:
+            module = dialect(name)
+            if module.matches(view.tensors):
+                origin = getattr(module, "ORIGIN", name)
+                return Match(family=family, origin=origin, score=0.9, prefix=view.prefix, dialect=name)
     return None
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
 from deploykit_exporters.families.classifiers import class_names, first_match
 
 if TYPE_CHECKING:
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "ViTFamily"]
 
-# The official DINOv2 before timm, whose names it shares.
-_ORIGINS = ("dinov2", "timm", "torchvision", "mmpretrain", "transformers", "open_clip")
+# The official DINOv2 before timm, that of transformers before its ViT, whose names they share.
+_DIALECTS = (
+    *("dinov2", "timm", "torchvision", "mmpretrain"),
+    *("transformers_dinov2", "transformers_clip", "transformers", "open_clip"),
+)
 _MAX_BATCH = 1024
 # torch's antialiased interpolation on the CPU forgets the vertical pass where the result is one column wide.
 _MIN_PATCHES = 2
@@ -33,8 +38,8 @@ _MAX_GROWTH = 4
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
-def _dialect(origin: str) -> ModuleType:
-    return import_module(f"deploykit_exporters.dialects.vit_{origin}")
+def _dialect(name: str) -> ModuleType:
+    return import_module(f"deploykit_exporters.dialects.vit_{name}")
 
 
 class ViTFamily:
@@ -43,7 +48,7 @@ class ViTFamily:
     name = "vit"
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        return first_match(checkpoint, self.name, _ORIGINS, _dialect)
+        return first_match(checkpoint, self.name, _DIALECTS, _dialect)
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         from deploykit_exporters.nets.vit import ViT
@@ -67,6 +72,7 @@ class ViTFamily:
             exporter="torchscript",
             notes=_notes(found),
             settings=found.source.settings,
+            witness=_witness(found),
         )
 
 
@@ -90,7 +96,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
 
     tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
     try:
-        source: VitSource = _dialect(match.origin).read(checkpoint, tensors, hints)
+        source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {})
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
@@ -134,6 +140,11 @@ def _pooler(source: VitSource, features: bool) -> nn.Module | None:
     return pooler
 
 
+def _witness(found: _Found) -> Callable[[], Witness | str] | None:
+    ask = found.source.witness
+    return None if ask is None else partial(ask, found.size, features=found.features)
+
+
 def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
     """(height, width) of the graph's own input."""
     size = hints.imgsz or source.input_size or arch.image_size
@@ -171,7 +182,7 @@ def _spec(found: _Found) -> ModelSpec:
         origin=found.match.origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=arch.channels),
         preprocess=preprocess,
-        output=_output(arch, features=found.features),
+        output=_output(found),
         classes=classes,
         num_classes=0 if found.features else arch.num_classes,
         source=found.checkpoint.path.name,
@@ -181,12 +192,12 @@ def _spec(found: _Found) -> ModelSpec:
     )
 
 
-def _output(arch: ViTArchitecture, *, features: bool) -> OutputSpec:
-    if features:
+def _output(found: _Found) -> OutputSpec:
+    arch, usual = found.arch, found.source.scores
+    if found.features:
         return OutputSpec(names=("features", "pooled"), layout="features", strides=(arch.patch[0],))
-    return OutputSpec(
-        names=("logits",), layout="logits", activation="sigmoid" if arch.num_classes == 1 else "softmax"
-    )
+    activation = usual or ("sigmoid" if arch.num_classes == 1 else "softmax")
+    return OutputSpec(names=("logits",), layout="logits", activation=activation)
 
 
 def _custom_name(arch: ViTArchitecture) -> str:

@@ -1,0 +1,232 @@
+"""What Hugging Face transformers writes beside weights: config.json and preprocessor_config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.spec import Activation, Interpolation, Preprocess
+
+from deploykit_exporters.dialects.imagenet import (
+    CLIP_MEAN,
+    CLIP_STD,
+    INCEPTION_MEAN,
+    INCEPTION_STD,
+)
+from deploykit_exporters.dialects.vit import Size
+from deploykit_exporters.families.settings import Setting, Settings
+
+if TYPE_CHECKING:
+    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.families.base import Hints
+
+__all__ = ["ImageProcessor", "config_settings", "label_names", "output_activation", "read_processor"]
+
+# Of every configuration of transformers: what it was saved by, how training and generation of text go.
+_EVERYWHERE = {
+    "of how the model was saved": (
+        *("transformers_version", "_name_or_path", "dtype", "torch_dtype", "model_type", "_commit_hash"),
+        *("auto_map", "use_bfloat16", "torchscript", "tf_legacy_loss", "finetuning_task", "task_specific_*"),
+    ),
+    "of the form of the answers": ("output_*", "return_dict*", "use_return_dict", "use_cache"),
+    "used while training only": (
+        *("*dropout*", "*drop_path*", "initializer_*", "*_init_value", "label2id"),
+        *("layerscale_value", "gradient_checkpointing", "pruned_heads", "chunk_size_feed_forward"),
+    ),
+    "of text": (
+        *("text_config", "text_config_dict", "*_token_id", "bad_words_ids", "*beam*", "*length*", "prefix"),
+        *("do_sample", "early_stopping", "is_*decoder", "add_cross_attention", "cross_attention_*"),
+        *("temperature", "top_k", "top_p", "typical_p", "*penalty", "no_repeat_*", "encoder_no_repeat_*"),
+        *("remove_invalid_values", "suppress_tokens", "begin_suppress_tokens", "forced_*", "tie_*"),
+        *("tokenizer_class", "sep_token_id", "num_return_sequences", "exponential_decay_*"),
+    ),
+}
+
+# Pillow's codes.
+_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
+
+_COMMON: dict[str, Any] = {
+    "do_resize": True,
+    "resample": 3,
+    "do_center_crop": False,
+    "crop_size": None,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+}
+_CROPPED = {
+    "do_center_crop": True,
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+    "image_mean": CLIP_MEAN,
+    "image_std": CLIP_STD,
+}
+_STRETCHED = {
+    "size": {"height": 224, "width": 224},
+    "image_mean": INCEPTION_MEAN,
+    "image_std": INCEPTION_STD,
+}
+# What each class takes where the file does not say it, and whether one number for the size is a square.
+_CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
+    "CLIP": (_CROPPED, False),
+    "Bit": (_CROPPED, False),
+    "Siglip": (_STRETCHED, False),
+    "ViT": ({**_STRETCHED, "resample": 2}, True),
+}
+_PROBLEMS: dict[str, Activation] = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "none",
+}
+_NAMES = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
+_WHERE = "preprocessor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProcessor:
+    """An image processor of transformers, all settings filled in.
+
+    Attributes:
+        values: Its settings.
+        found: Where; empty for what the dialect takes without a file.
+        settings: What became of the settings of the file.
+    """
+
+    values: Mapping[str, Any]
+    found: str
+    settings: tuple[Setting, ...] = ()
+
+    @property
+    def size(self) -> Size | None:
+        """(height, width) of what comes out, or None where that depends on the image."""
+        wanted = self.values["crop_size"] if self.values["do_center_crop"] else self.values["size"]
+        return None if not self.values["do_resize"] or "height" not in wanted else _sides(wanted)
+
+    def preprocess(self, size: Size) -> Preprocess:
+        """The same for a network input of (height, width), to which its own sizes are scaled.
+
+        Raises:
+            CheckpointError: the size of the input depends on the image.
+        """
+        values = self.values
+        scale = float(values["rescale_factor"]) if values["do_rescale"] else 1.0
+        normalises = values["do_normalize"]
+        mean = _three(values["image_mean"] if normalises else 0.0)
+        std = _three(values["image_std"] if normalises else 1.0)
+        how = Preprocess(interpolation=self._filter(), scale=scale, mean=mean, std=std)
+        crop = values["crop_size"] if values["do_center_crop"] else None
+        if not values["do_resize"]:
+            return how if crop is None else replace(how, crop=size)
+        wanted = values["size"]
+        if crop is None and "height" in wanted:
+            return replace(how, resize="stretch", resize_to=size)
+        if crop is None:
+            raise CheckpointError(
+                f"{self.found or _WHERE} keeps the aspect ratio of images and does not crop them: their size "
+                "varies.",
+                hint='Say how large the crop is with --config {"do_center_crop": true, "crop_size": 224}.',
+            )
+        ratio = max(size) / max(_sides(crop))
+        sides = tuple(round(side * ratio) for side in _sides(wanted))
+        if "height" in wanted:
+            return replace(how, resize="stretch", resize_to=sides, crop=size)
+        return replace(how, resize="short", resize_to=sides[:1], crop=size)
+
+    def _filter(self) -> Interpolation:
+        code = int(self.values["resample"])
+        if code not in _RESAMPLE:
+            raise CheckpointError(
+                f"{self.found or _WHERE} says resample = {code}, which is not a filter of Pillow."
+            )
+        return _RESAMPLE[code]
+
+
+def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwise: Any) -> ImageProcessor:
+    """The image processor of a folder, or the one that a dialect assumes.
+
+    Args:
+        default: Its class where no file names one: ``CLIP``, ``Siglip``, ``Bit``.
+        otherwise: Settings where there is no file.
+
+    Raises:
+        CheckpointError: it is of a class that is not known, or has settings that are not.
+    """
+    meta = checkpoint.meta.get("preprocessor")
+    written = meta if isinstance(meta, Mapping) else {}
+    settings = Settings(_WHERE, written, hints.ignore)
+    named = settings.get("image_processor_type") or settings.get("feature_extractor_type") or ""
+    kind = next((named.removesuffix(end) for end in _NAMES if named.endswith(end)), named) or default
+    if kind not in _CLASSES:
+        raise CheckpointError(
+            f"{_WHERE} names the image processor {named}; deploykit knows those of {', '.join(_CLASSES)}.",
+            hint="Leave the file out, and give mean, std, interpolation and crop_pct with --config.",
+        )
+    own, square = _CLASSES[kind]
+    values = {**_COMMON, **own, **({} if written else otherwise)}
+    for name, value in values.items():
+        values[name] = (hints.config or {}).get(name, settings.get(name, value))
+    for name in ("size", "crop_size"):
+        values[name] = _as_size(values[name], square=square or name == "crop_size")
+    settings.harmless(
+        "of how the processor was saved", "processor_class", "_valid_*", "device", "return_tensors"
+    )
+    settings.harmless("images are RGB already", "do_convert_rgb")
+    settings.harmless("of the form of arrays", "data_format", "input_data_format", "disable_grouping")
+    settings.expect("do_pad", False)
+    settings.expect("default_to_square", square)
+    return ImageProcessor(
+        values=values, found=_WHERE if written else "", settings=settings.account(strict=True)
+    )
+
+
+def _as_size(value: Any, *, square: bool) -> Mapping[str, int] | None:
+    if value is None or isinstance(value, Mapping):
+        return value
+    if isinstance(value, list | tuple):
+        return {"height": int(value[0]), "width": int(value[1])}
+    return {"height": int(value), "width": int(value)} if square else {"shortest_edge": int(value)}
+
+
+def _sides(size: Mapping[str, int]) -> Size:
+    edge = size.get("shortest_edge")
+    return (int(size["height"]), int(size["width"])) if edge is None else (int(edge), int(edge))
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    return (float(values),) * 3 if isinstance(values, int | float) else tuple(map(float, values))
+
+
+def config_settings(where: str, values: Any, hints: Hints) -> Settings:
+    """The settings of a configuration, with what all of them hold and no answer depends on put aside."""
+    settings = Settings(where, values if isinstance(values, Mapping) else {}, hints.ignore)
+    for why, patterns in _EVERYWHERE.items():
+        settings.harmless(why, *patterns)
+    settings.honoured("problem_type")
+    return settings
+
+
+def output_activation(checkpoint: Checkpoint, hints: Hints) -> Activation | None:
+    """What turns logits into scores by ``problem_type``; None where nothing says it.
+
+    Raises:
+        CheckpointError: transformers has no such problem.
+    """
+    config = checkpoint.meta.get("config")
+    told = config if isinstance(config, Mapping) else {}
+    problem = (hints.config or {}).get("problem_type", told.get("problem_type"))
+    if problem is not None and problem not in _PROBLEMS:
+        raise CheckpointError(
+            f"config.json says problem_type = {problem!r}; transformers knows {', '.join(_PROBLEMS)}."
+        )
+    return None if problem is None else _PROBLEMS[problem]
+
+
+def label_names(id2label: Any) -> tuple[str, ...]:
+    """The names in index order; transformers' own placeholders (``LABEL_0``) are not names."""
+    if not isinstance(id2label, Mapping):
+        return ()
+    labels = {int(index): str(label) for index, label in id2label.items()}
+    names = tuple(labels[index] for index in sorted(labels))
+    return () if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names

@@ -1,0 +1,93 @@
+"""Layers of transformers in the form in which timm keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+    from deploykit_exporters.families.settings import Settings
+
+__all__ = ["activation_name", "agree", "pack_pairs", "pack_qkv"]
+
+_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu"}
+
+
+def activation_name(hidden_act: Any) -> str:
+    """timm's name of an activation."""
+    return _ACTIVATIONS.get(str(hidden_act), str(hidden_act))
+
+
+def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str]) -> dict[str, torch.Tensor]:
+    """Stack query, key and value of each block, as timm keeps them.
+
+    Args:
+        tensors: Weights, with ``blocks.0.attn.q``, ``k`` and ``v``.
+        name: What the file calls a weight.
+
+    Raises:
+        CheckpointError: one of the three is missing.
+    """
+    import torch
+
+    packed = {}
+    for key, tensor in tensors.items():
+        layer, _, kind = key.rpartition(".")
+        if not layer.endswith((".attn.q", ".attn.k", ".attn.v")):
+            packed[key] = tensor
+            continue
+        parts = [f"{layer[:-1]}{letter}.{kind}" for letter in "qkv"]
+        missing = [name(part) for part in parts if part not in tensors]
+        if missing:
+            raise CheckpointError(
+                f"Attention has a {kind} for query, key and value or for none; missing: {', '.join(missing)}."
+            )
+        if layer.endswith("q"):
+            packed[f"{layer[:-1]}qkv.{kind}"] = torch.cat([tensors[part] for part in parts])
+    return packed
+
+
+def pack_pairs(
+    tensors: Mapping[str, torch.Tensor], names: tuple[str, str], packed: str
+) -> dict[str, torch.Tensor]:
+    """Stack two layers of each block into one, in the order of ``names``; a lone one stays as it is."""
+    import torch
+
+    together = {}
+    for key, tensor in tensors.items():
+        layer, _, kind = key.rpartition(".")
+        mine = next((name for name in names if layer.endswith(f".{name}")), None)
+        both = [] if mine is None else [f"{layer.removesuffix(mine)}{name}.{kind}" for name in names]
+        if mine is None or any(one not in tensors for one in both):
+            together[key] = tensor
+        elif mine == names[0]:
+            together[f"{layer.removesuffix(mine)}{packed}.{kind}"] = torch.cat([tensors[one] for one in both])
+    return together
+
+
+def agree(config: Settings, renamed: Mapping[str, torch.Tensor], *, hidden: str | None) -> None:
+    """Compare the sizes in a configuration with those of the weights.
+
+    Args:
+        hidden: What the configuration calls the width of the MLP; None where it does not say it.
+
+    Raises:
+        CheckpointError: they do not agree; the setting is named.
+    """
+    projection = renamed["patch_embed.proj.weight"]
+    blocks = {key.split(".")[1] for key in renamed if key.startswith("blocks.")}
+    patch = projection.shape[-1]
+    sizes: dict[str, tuple[Any, ...]] = {
+        "hidden_size": (projection.shape[0],),
+        "num_hidden_layers": (len(blocks),),
+        "num_channels": (projection.shape[1],),
+        "patch_size": (patch, list(projection.shape[2:])),
+    }
+    if hidden is not None:
+        sizes[hidden] = (renamed["blocks.0.mlp.fc1.weight"].shape[0],)
+    for name, allowed in sizes.items():
+        config.expect(name, *allowed, instead="Give the config.json that belongs to these weights.")

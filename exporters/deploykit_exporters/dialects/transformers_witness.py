@@ -1,0 +1,137 @@
+"""transformers' own model and image processor, as a second reading of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from deploykit_runtimes.errors import ParityError
+from torch import nn
+
+from deploykit_exporters.families.base import Witness
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.families.base import Hints
+
+__all__ = ["transformers_witness"]
+
+_RESIZING = ("CLIP", "Siglip", "MetaClip2", "ViT", "DeiT")
+
+
+class _Answers(nn.Module):
+    """A model of transformers that gives what a built model gives.
+
+    Args:
+        model: With a head, or a whole CLIP, or a tower.
+        features: Tokens and the pooled or projected vector instead of logits.
+    """
+
+    def __init__(self, model: Any, *, features: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.features = features
+        resizes = type(model).__name__.startswith(_RESIZING)
+        self.options = {"interpolate_pos_encoding": True} if resizes else {}
+
+    def forward(self, images: torch.Tensor) -> Any:
+        model = self.model
+        if not self.features:
+            return model(pixel_values=images, **self.options).logits
+        tower = getattr(model, "vision_model", None) or getattr(model, model.base_model_prefix, None) or model
+        found = tower(pixel_values=images, **self.options)
+        pooled = found.pooler_output
+        if hasattr(model, "visual_projection"):
+            pooled = model.visual_projection(pooled)
+        return found.last_hidden_state, pooled
+
+
+def transformers_witness(
+    checkpoint: Checkpoint, hints: Hints, size: tuple[int, int], *, features: bool
+) -> Witness | str:
+    """Build the model that config.json names, by its own constructor.
+
+    Args:
+        size: (height, width) of the network's input.
+        features: The built model gives features.
+
+    Returns:
+        The witness, or why there is none.
+
+    Raises:
+        ParityError: transformers finds weights missing or left over.
+    """
+    config = checkpoint.meta.get("config")
+    name = _class_name(config)
+    if not name or not isinstance(config, Mapping):
+        return "none: the file does not say which model of transformers it is (config.json)"
+    try:
+        import transformers
+    except ImportError:
+        return "none: transformers is not installed"
+    kind = getattr(transformers, name, None)
+    if kind is None:
+        return f"none: transformers {transformers.__version__} has no {name}"
+    tensors = checkpoint.tensors.items()
+    with _quietly(transformers):
+        model, loading = kind.from_pretrained(
+            None,
+            config=kind.config_class.from_dict(dict(config)),
+            state_dict={
+                key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors
+            },
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    wrong = [*loading["missing_keys"], *loading["mismatched_keys"]]
+    if wrong:
+        raise ParityError(f"transformers' {name} finds weights missing: {', '.join(map(str, wrong[:5]))}.")
+    return Witness(
+        library=f"transformers {transformers.__version__}",
+        module=_Answers(model.eval(), features=features).eval(),
+        preprocess=None if hints.imgsz else _processor(transformers, checkpoint, size),
+    )
+
+
+@contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    """Without the library's progress bars and warnings."""
+    logging = transformers.utils.logging
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _class_name(config: Any) -> str:
+    names = config.get("architectures") if isinstance(config, Mapping) else None
+    return str(names[0]) if isinstance(names, list) and len(names) == 1 else ""
+
+
+def _processor(
+    transformers: Any, checkpoint: Checkpoint, size: tuple[int, int]
+) -> Callable[[np.ndarray], torch.Tensor] | None:
+    """The processor that preprocessor_config.json names, where it gives images of the network's size."""
+    settings = checkpoint.meta.get("preprocessor")
+    if not isinstance(settings, Mapping):
+        return None
+    name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
+    kind = getattr(transformers, name.replace("FeatureExtractor", "ImageProcessor"), None)
+    if kind is None:
+        return None
+    process = kind(**{key: value for key, value in settings.items() if not key.endswith("_type")})
+
+    def prepare(image: np.ndarray) -> torch.Tensor:
+        pixels: torch.Tensor = process(image.copy(), return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    return prepare
