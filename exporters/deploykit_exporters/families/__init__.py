@@ -10,6 +10,7 @@ from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Family, Hints, Match
+from deploykit_exporters.families.foreign import READS, foreign_name
 
 __all__ = ["families", "family_names", "recognise"]
 
@@ -38,7 +39,8 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
 
     Raises:
         OptionError: ``hints.family`` names no family.
-        UnrecognisedCheckpointError: no family claims the weights.
+        UnrecognisedCheckpointError: no family claims the weights, or they are known to be of another
+            architecture than the one whose names they share.
     """
     known = families()
     if hints.family is not None and hints.family not in known:
@@ -49,7 +51,21 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
     if not wanted:
         raise UnrecognisedCheckpointError(_no_claim(checkpoint, hints), hint=_advice(hints, claims))
     match, family = max(wanted, key=_score)
+    _refuse_foreign(checkpoint, match, hints)
     return family, match
+
+
+def _refuse_foreign(checkpoint: Checkpoint, match: Match, hints: Hints) -> None:
+    """Refuse what only looks like one of ours, unless the user names it."""
+    if hints.family or hints.origin or hints.variant:
+        return
+    view = next((view.tensors for view in checkpoint.views() if view.prefix == match.prefix), {})
+    name = foreign_name(checkpoint, claimed=view)
+    if name:
+        raise UnrecognisedCheckpointError(
+            f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}.",
+            hint=f"If it is a {match.family} after all, say so: --family {match.family}",
+        )
 
 
 def _score(claim: tuple[Match, Family]) -> float:
@@ -67,6 +83,9 @@ def _advice(hints: Hints, claims: list[tuple[Match, Family]]) -> str:
 
 
 def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
+    name = foreign_name(checkpoint)
+    if name:
+        return f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}."
     wanted = " or ".join([hints.family] if hints.family else sorted(families()))
     if hints.origin:
         wanted += f" weights in the {hints.origin} form"

@@ -1,0 +1,337 @@
+"""Architectures that are recognised and not read: one table, so that a refusal names what it refuses.
+
+They are known by names of weights that no other architecture has, or by the ``model_type`` of transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from deploykit_exporters.checkpoint import Checkpoint
+
+__all__ = ["FOREIGN", "READS", "Foreign", "foreign_name"]
+
+READS = (
+    "ViT, DeiT and DINOv2, the image towers of CLIP and SigLIP, EfficientNet, CrossFormer, and the YOLOs of "
+    "Ultralytics, YOLOv5 and YOLOX"
+)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An architecture that is not read.
+
+    Attributes:
+        name: With its article, as it stands behind "this is".
+        keys: Sets of names of weights; all names of one set are enough. ``name@2``: with two axes.
+        types: ``model_type`` of transformers.
+        certain: No family reads anything with these names. Otherwise they only explain why nobody claimed the
+            weights.
+    """
+
+    name: str
+    keys: tuple[tuple[str, ...], ...] = ()
+    types: tuple[str, ...] = ()
+    certain: bool = True
+
+
+_BIASES = "attn.relative_position_bias_table"
+
+FOREIGN = (
+    Foreign("a CLIP with a ResNet", (("visual.layer1.0.conv1.weight", "visual.attnpool.k_proj.weight"),)),
+    Foreign(
+        "a CLIP with a ConvNeXt",
+        (("visual.trunk.stages.0.blocks.0.conv_dw.weight", "visual.trunk.stem.0.weight"),),
+    ),
+    Foreign("a CLIP with a FastViT (MobileCLIP)", (("visual.trunk.stem.0.conv_kxk.0.conv.weight",),)),
+    Foreign(
+        "a CLIP with a ViTamin or another hybrid",
+        (
+            ("visual.trunk.patch_embed.backbone.stem.conv1.weight",),
+            ("visual.trunk.patch_embed.backbone.0.conv.weight",),
+        ),
+    ),
+    Foreign(
+        "a CLIP with an EVA (rotary positions)",
+        (("visual.trunk.blocks.0.attn.q_proj.weight",),),
+        certain=False,
+    ),
+    Foreign(
+        "a SigLIP 2 or a ViT in the NaFlex form",
+        (
+            ("embeds.proj.weight", "embeds.pos_embed"),
+            ("embeddings.patch_embedding.weight@2", "embeddings.position_embedding.weight"),
+            ("vision_model.embeddings.patch_embedding.weight@2",),
+        ),
+        ("siglip2", "siglip2_vision_model"),
+    ),
+    Foreign(
+        "a hybrid of convolutions and ViT",
+        (
+            ("patch_embed.backbone.conv1.0.weight", "blocks.0.attn.qkv.weight"),
+            ("patch_embed.backbone.stem.conv.weight", "blocks.0.attn.qkv.weight"),
+            ("patch_embed.backbone.stem.conv1.weight", "blocks.0.attn.qkv.weight"),
+            ("patch_embed.backbone.0.conv.weight", "blocks.0.attn.qkv.weight"),
+        ),
+        ("vit_hybrid",),
+    ),
+    Foreign(
+        "a Perception Encoder (rotary positions)",
+        (("norm_pre.weight", "attn_pool.latent", "cls_token", "blocks.0.attn.qkv.weight"),),
+    ),
+    Foreign(
+        "a Swin",
+        (
+            (f"layers.0.blocks.0.{_BIASES}",),
+            ("features.1.0.attn.relative_position_bias_table",),
+            ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table",),
+            ("encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table",),
+            ("stages.0.blocks.0.attn.w_msa.relative_position_bias_table",),
+        ),
+        ("swin",),
+    ),
+    Foreign(
+        "a Swin V2",
+        (
+            ("layers.0.blocks.0.attn.cpb_mlp.0.weight",),
+            ("features.1.0.attn.cpb_mlp.0.weight",),
+            ("encoder.layers.0.blocks.0.attention.self.continuous_position_bias_mlp.0.weight",),
+            ("stages.0.blocks.0.attn.w_msa.cpb_mlp.0.weight",),
+        ),
+        ("swinv2", "swin2sr"),
+    ),
+    Foreign(
+        "a ConvNeXt",
+        (
+            ("stages.0.blocks.0.conv_dw.weight", "stem.0.weight"),
+            ("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight"),
+            ("downsample_layers.0.0.weight", "stages.0.0.depthwise_conv.weight"),
+            ("features.1.0.layer_scale", "features.1.0.block.0.weight", "features.0.0.bias"),
+            ("encoder.stages.0.layers.0.dwconv.weight",),
+        ),
+        ("convnext", "convnextv2", "dinov3_convnext"),
+    ),
+    Foreign(
+        "a ResNet or one of its relatives",
+        (
+            ("layer1.0.conv1.weight", "layer1.0.bn1.weight"),
+            ("embedder.embedder.convolution.weight", "encoder.stages.0.layers.0.layer.0.convolution.weight"),
+        ),
+        ("resnet", "bit"),
+    ),
+    Foreign(
+        "a MobileNet",
+        (
+            ("features.1.conv.0.0.weight", "features.18.0.weight"),
+            ("features.0.0.weight", "features.1.block.0.0.weight", "classifier.3.weight"),
+            ("conv_stem.first_conv.convolution.weight", "layer.0.expand_1x1.convolution.weight"),
+            ("conv_stem.convolution.weight", "layer.0.convolution.weight"),
+        ),
+        ("mobilenet_v1", "mobilenet_v2", "mobilevit", "mobilevitv2"),
+    ),
+    Foreign(
+        "a MaxViT or CoAtNet",
+        (
+            ("stem.conv1.weight", "stages.0.blocks.0.attn_block.norm1.weight"),
+            ("stem.conv1.weight", "stages.0.blocks.0.conv.pre_norm.weight"),
+            ("stem.conv1.weight", "stages.0.blocks.0.shortcut.expand.weight"),
+            ("blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight",),
+        ),
+    ),
+    Foreign(
+        "a PVT or SegFormer",
+        (
+            ("patch_embed1.proj.weight", "block1.0.attn.kv.weight"),
+            ("patch_embed.proj.weight", "stages.0.blocks.0.attn.kv.weight"),
+            ("encoder.patch_embeddings.0.proj.weight",),
+            ("encoder.patch_embeddings.0.projection.weight",),
+        ),
+        ("pvt", "pvt_v2", "segformer"),
+    ),
+    Foreign(
+        "a SAM",
+        (
+            ("image_encoder.pos_embed", "mask_decoder.iou_token.weight"),
+            ("vision_encoder.pos_embed", "mask_decoder.iou_token.weight"),
+            ("blocks.0.attn.rel_pos_h", "patch_embed.proj.weight"),
+        ),
+        ("sam", "sam2", "sam2_video", "sam3", "sam_hq", "edgetam", "vitdet", "vitmatte"),
+    ),
+    Foreign(
+        "a YOLOS",
+        (
+            ("vit.embeddings.detection_tokens",),
+            ("embeddings.detection_tokens",),
+            ("det_token", "mid_pos_embed"),
+        ),
+        ("yolos",),
+    ),
+    Foreign(
+        "a DETR or one of its relatives",
+        (
+            ("query_embed.weight", "class_embed.weight"),
+            ("query_position_embeddings.weight",),
+            ("transformer.decoder.layers.0.self_attn.in_proj_weight", "class_embed.weight"),
+        ),
+        (
+            *(
+                "detr",
+                "conditional_detr",
+                "deformable_detr",
+                "dab-detr",
+                "deta",
+                "table-transformer",
+                "rf_detr",
+            ),
+            *("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "lw_detr", "grounding-dino", "mm-grounding-dino"),
+        ),
+    ),
+    Foreign(
+        "a BEiT (relative positions)",
+        ((f"blocks.0.{_BIASES}",), ("rel_pos_bias.relative_position_bias_table",)),
+        ("beit", "data2vec-vision"),
+        certain=False,
+    ),
+    Foreign(
+        "a ViT with relative positions",
+        (("blocks.0.attn.rel_pos.mlp.fc1.weight",), ("blocks.0.attn.rel_pos.relative_position_bias_table",)),
+        certain=False,
+    ),
+    Foreign(
+        "an EVA or DINOv3 (rotary positions)",
+        (
+            ("blocks.0.attn.q_bias", "blocks.0.mlp.fc1.weight"),
+            ("blocks.0.mlp.fc1_g.weight", "blocks.0.attn.q_proj.weight"),
+            ("rope_embed.periods", "storage_tokens"),
+        ),
+        ("dinov3_vit",),
+        certain=False,
+    ),
+    Foreign("a CaiT", (("blocks_token_only.0.attn.q.weight", "blocks.0.attn.proj_l.weight"),)),
+    Foreign("a Hiera", (("blocks.0.attn.qkv.weight", "pos_embed_spatial"),), ("hiera",)),
+    Foreign(
+        "an AIMv2",
+        (("blocks.0.mlp.fc1_g.weight", "patch_embed.norm.weight"),),
+        ("aimv2", "aimv2_vision_model"),
+    ),
+    Foreign("an MLP-Mixer", (("blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight"),)),
+    Foreign("an XCiT", (("blocks.0.local_mp.conv1.weight",),)),
+    Foreign("a Twins", (("patch_embeds.0.proj.weight", "blocks.0.0.attn.qkv.weight"),)),
+    Foreign(
+        "a LeViT",
+        (("stem.conv1.linear.weight",), ("patch_embeddings.embedding_layer_1.convolution.weight",)),
+        ("levit",),
+    ),
+    Foreign(
+        "a RegNet",
+        (("s1.b1.conv1.conv.weight",), ("trunk_output.block1.block1-0.proj.0.weight",)),
+        ("regnet",),
+    ),
+    Foreign("a DenseNet", (("features.denseblock1.denselayer1.conv1.weight",),)),
+    Foreign("a VGG", (("features.0.weight", "features.3.weight", "classifier.6.weight"),)),
+    Foreign("an Inception", (("Conv2d_1a_3x3.conv.weight",),)),
+    Foreign("a FastViT or MobileOne", (("stem.0.conv_kxk.0.conv.weight",), ("stem.conv_kxk.0.conv.weight",))),
+    Foreign("a RepVGG or another network of timm's ByobNet", (("stem.conv_kxk.conv.weight",),)),
+    Foreign("a Faster R-CNN or Mask R-CNN", (("roi_heads.box_predictor.cls_score.weight",),)),
+    Foreign(
+        "another detector of torchvision",
+        (("head.classification_head.cls_logits.weight",), ("head.classification_head.module_list.0.weight",)),
+    ),
+    Foreign("a segmentation network of torchvision", (("backbone.conv1.weight", "classifier.4.weight"),)),
+    Foreign(
+        "a CLIP with another image tower, or a model that is built on one",
+        types=(
+            *(
+                "altclip",
+                "chinese_clip",
+                "clipseg",
+                "clipseg_vision_model",
+                "x_clip",
+                "groupvit",
+                "flava",
+                "align",
+            ),
+            *("owlvit", "owlv2", "blip", "blip-2", "git", "mlcd", "mlcd_vision_model", "llava", "llava_next"),
+            *("paligemma", "idefics", "idefics2", "idefics3", "kosmos-2", "instructblip", "bridgetower"),
+            *("vision-text-dual-encoder", "vision-encoder-decoder", "visual_bert", "vilt"),
+        ),
+    ),
+    Foreign(
+        "a network for depth, segmentation, poses or video on a ViT",
+        types=(
+            *(
+                "dpt",
+                "depth_anything",
+                "prompt_depth_anything",
+                "zoedepth",
+                "depth_pro",
+                "glpn",
+                "eomt",
+                "upernet",
+            ),
+            *(
+                "maskformer",
+                "mask2former",
+                "oneformer",
+                "vitpose",
+                "videomae",
+                "timesformer",
+                "vivit",
+                "vjepa2",
+            ),
+        ),
+    ),
+    Foreign("an I-JEPA", types=("ijepa",)),
+    Foreign(
+        "an image network of transformers that is not a ViT",
+        types=(
+            "cvt",
+            "poolformer",
+            "efficientformer",
+            "focalnet",
+            "dinat",
+            "nat",
+            "van",
+            "swiftformer",
+            "hgnet_v2",
+        ),
+    ),
+    Foreign(
+        "a language model",
+        (
+            ("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"),
+            ("embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight"),
+        ),
+        ("bert", "gpt2", "llama", "mistral", "qwen2", "t5", "roberta", "distilbert"),
+    ),
+)
+
+
+def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] | None = None) -> str:
+    """What a checkpoint is, if that is known and not read; empty otherwise.
+
+    Args:
+        claimed: The weights that a family claims: then only what is certain counts. None: nobody claims any.
+    """
+    config = checkpoint.meta.get("config")
+    kind = config.get("model_type") if isinstance(config, Mapping) else None
+    known = [entry for entry in FOREIGN if entry.certain or claimed is None]
+    views = [claimed] if claimed is not None else [view.tensors for view in checkpoint.views()]
+    for view in views:
+        for entry in known:
+            if any(all(_has(view, key) for key in keys) for keys in entry.keys):
+                return entry.name
+    typed = next((entry.name for entry in known if kind in entry.types), "")
+    if not typed and claimed is None and kind:
+        return f"a {kind} of transformers"
+    return typed
+
+
+def _has(view: Mapping[str, torch.Tensor], key: str) -> bool:
+    name, _, axes = key.partition("@")
+    return name in view and (not axes or view[name].ndim == int(axes))
