@@ -16,6 +16,7 @@ from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects import open_clip_config as configured
 from deploykit_exporters.dialects.open_clip_config import Told
+from deploykit_exporters.dialects.open_clip_witness import open_clip_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, VitSource, rename
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
@@ -84,7 +85,11 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         source = _trunk(told, tower, tensors)
     else:
         source = _own(told, tower, tensors, checkpoint, hints)
-    return replace(source, settings=(*unused, *told.account()))
+    return replace(
+        source,
+        settings=(*unused, *told.account()),
+        witness=partial(open_clip_witness, told.values, tower, hints),
+    )
 
 
 def _own(

@@ -15,6 +15,7 @@ from deploykit_exporters.export import export
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.options import ExportOptions
+from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.preprocess import preprocess
@@ -279,6 +280,39 @@ def test_a_tower_of_timm_that_is_not_a_plain_vit_is_refused_by_name() -> None:
         build(checkpoint_of(tensors), config=config)
 
 
+def test_a_configured_tower_of_timm_is_what_open_clip_builds() -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    vision = {
+        "image_size": 224,
+        "timm_model_name": "vit_tiny_patch16_224",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "mlp",
+    }
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": vision,
+        "text_cfg": TEXT,
+        "custom_text": True,
+        "init_logit_bias": -10,
+    }
+    torch.manual_seed(0)
+    kwargs = {key: value for key, value in config.items() if key != "custom_text"}
+    model = disturbed(open_clip.CustomTextCLIP(**kwargs))
+    built = build(checkpoint_of(model.state_dict(), open_clip={"model_cfg": config}))
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert_embeds(built, images, model.encode_image(images))
+    assert ask_witness(built, built.spec).startswith("open_clip 3")
+    assert built.spec.variant == "vit_tiny_patch16_224"
+
+
+def test_without_a_configuration_there_is_no_witness() -> None:
+    _, tensors = openai()
+    built = build(checkpoint_of(tensors), config=HEADS)
+    assert ask_witness(built, built.spec).startswith("none: ")
+
+
 # open_clip itself.
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -317,6 +351,7 @@ def test_every_form_of_open_clip_gives_its_embedding(form: dict[str, Any]) -> No
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert_embeds(built, images, model.encode_image(images))
+    assert ask_witness(built, built.spec).startswith("open_clip 3")
     assert {setting.treatment for setting in built.settings} <= {"honoured", "harmless"}
 
 
@@ -332,6 +367,11 @@ def test_other_sizes_are_resized_as_open_clip_loads_them(image_size: Any) -> Non
     images = torch.randn(1, 3, *larger.visual.image_size)
     with torch.inference_mode():
         assert_embeds(built, images, larger.encode_image(images))
+    other = build(
+        checkpoint_of(model.state_dict(), open_clip={"model_cfg": config}),
+        imgsz=tuple(larger.visual.image_size),
+    )
+    assert ask_witness(other, other.spec).startswith("open_clip 3")
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
@@ -353,13 +393,15 @@ def test_images_are_prepared_as_open_clip_prepares_them(
     (tmp_path / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": config, "preprocess_cfg": images})
     )
-    spec = build(read_checkpoint(tmp_path)).spec
+    built = build(read_checkpoint(tmp_path))
+    spec = built.spec
     process = image_transform_v2(PreprocessCfg(**images), is_train=False)
     for name in ("cat", "flower_portrait"):
         found, _ = preprocess(photos[name], spec)
         expected = process(Image.fromarray(photos[name])).numpy()
         assert np.abs(found - expected).max() <= 1e-5
     assert "open_clip_config.json: preprocess_cfg" in spec.recognised[1]
+    assert ask_witness(built, spec).endswith("100.00% of the pixels equal on a photo")
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
