@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config",
 
 AXES = ("batch", "height", "width")
 _OPSETS = range(18, 24)
+_ULTRALYTICS = re.compile(r"yolo[\w-]*\.ya?ml")
 _FLAGS = (
     *("features", "preprocess", "postprocess", "class_agnostic", "runtime_thresholds", "masks"),
     *("simplify", "trust", "witness"),
@@ -73,7 +75,8 @@ class ExportOptions:
         opset: ONNX operator set; None: the newest that every engine takes.
         family, variant, origin: Override what is recognised.
         config: A training configuration: a file (YAML, JSON, or a Python file of plain assignments, which is
-            parsed and never executed), a JSON object as text, or a mapping.
+            parsed and never executed), a JSON object as text, or a mapping; for the weights of an Ultralytics
+            network alone the yaml of the network, or the name of one that comes with ultralytics.
         labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
             ``names``; or the names themselves.
         weights: Which of several sets of weights in the file, by its key: ``ema``, ``teacher``.
@@ -263,7 +266,10 @@ def _as_labels(value: object) -> Path | tuple[str, ...] | None:
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """Parse a training configuration; Python text comes back under the key ``text``."""
+    """Parse a training configuration; Python text comes back under the key ``text``, and the name of a yaml
+    that comes with ultralytics (``yolo11n.yaml``) under ``yaml``, where there is no such file."""
+    if _ULTRALYTICS.fullmatch(str(path)) and not path.exists():
+        return {"yaml": str(path)}
     text = _read_text(path, "--config")
     if path.suffix == ".py":
         return {"text": text}

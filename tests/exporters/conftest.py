@@ -72,7 +72,8 @@ def ultralytics_file(
 def _model(config: str | dict[str, Any]) -> Any:
     from ultralytics.nn import tasks
 
-    yaml = {**(config if isinstance(config, dict) else tasks.yaml_model_load(f"{config}.yaml")), "nc": 3}
+    loaded = {} if isinstance(config, dict) else tasks.yaml_model_load(f"{config}.yaml")
+    yaml = {**loaded, "nc": 3, **(config if isinstance(config, dict) else {})}
     task = tasks.guess_model_task(yaml)
     cls = {
         "detect": tasks.DetectionModel,
@@ -83,7 +84,8 @@ def _model(config: str | dict[str, Any]) -> Any:
     }[task]
     torch.manual_seed(0)
     model = cls(yaml, ch=3, verbose=False)
-    model.names = {0: "cat", 1: "dog", 2: "crème brûlée"}
+    names = ("cat", "dog", "crème brûlée")
+    model.names = dict(enumerate(names)) if yaml["nc"] == 3 else {n: f"thing {n}" for n in range(yaml["nc"])}
     model.task = task
     return model
 
@@ -111,4 +113,4 @@ def _spread_scores(model: Any) -> None:
         for name in ("cv3", "one2one_cv3"):
             for branch in getattr(head, name, None) or ():
                 branch[-1].weight.mul_(4.0)
-                branch[-1].bias.copy_(torch.tensor([-0.5, -1.0, -1.5]))
+                branch[-1].bias.copy_(torch.linspace(-0.5, -1.5, len(branch[-1].bias)))

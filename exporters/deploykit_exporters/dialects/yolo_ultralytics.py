@@ -15,8 +15,13 @@ from deploykit_runtimes.spec import InputSpec, ModelSpec, Preprocess, Task
 
 from deploykit_exporters.containers.inert import children, class_path
 from deploykit_exporters.dialects.yolo_contract import class_names, image_size
+from deploykit_exporters.dialects.yolo_ultralytics_bare import holds_bare_weights
+from deploykit_exporters.dialects.yolo_ultralytics_classify import assumed_transforms, classify_preprocess
 from deploykit_exporters.dialects.yolo_ultralytics_head import choose_branch, task_of
+from deploykit_exporters.dialects.yolo_ultralytics_settings import account_file, account_settings
+from deploykit_exporters.dialects.yolo_ultralytics_witness import ask_ultralytics
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
+from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
@@ -26,10 +31,12 @@ __all__ = ["build", "match"]
 
 
 def match(checkpoint: Checkpoint) -> Match | None:
-    """Claim files that hold a whole pickled model of the ultralytics package."""
+    """Claim files that hold a whole pickled model of the ultralytics package, and bare weights of one."""
     package = class_path(checkpoint.module).partition(".")[0]
     if package == "ultralytics" and "model" in children(checkpoint.module):
         return Match(family="yolo", origin="ultralytics", score=1.0)
+    if holds_bare_weights(checkpoint):
+        return Match(family="yolo", origin="ultralytics", score=0.5)
     return None
 
 
@@ -47,13 +54,15 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     from deploykit_exporters.dialects import yolo_ultralytics_spec as facts
     from deploykit_exporters.dialects.yolo_ultralytics_network import build_networks, input_channels
 
+    checkpoint, settings, task = _with_modules(checkpoint, hints)
     tree = checkpoint.module
-    task = task_of(tree)
     one_to_one, assumed = choose_branch(tree, hints.head)
     reference, exportable = build_networks(checkpoint, one_to_one=one_to_one)
-    height, width, assumed_size = _image_size(checkpoint, hints, task, facts.max_stride(reference))
-    num_classes = _num_classes(reference, task)
+    stride, num_classes = facts.max_stride(reference), _num_classes(reference, task)
+    height, width, assumed_size = _image_size(checkpoint, hints, task, stride)
     names = class_names(hints, getattr(tree, "names", None), num_classes)
+    transforms = None if _is_ignored(settings, "model:transforms") else getattr(tree, "transforms", None)
+    preprocess, assumed_preprocess = _preprocess(transforms, task, height, width, stride)
     output = facts.output_spec(reference, task)
     spec = ModelSpec(
         task=task,
@@ -61,14 +70,14 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         variant=hints.variant or facts.variant_of(tree, task),
         origin=match.origin,
         input=InputSpec(height=height, width=width, channels=input_channels(reference)),
-        preprocess=_preprocess(tree, task, height, width, facts.max_stride(reference)),
+        preprocess=preprocess,
         output=output,
         classes=names,
         num_classes=num_classes,
         source=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
         recognised=_recognised(checkpoint, names, num_classes),
-        assumed=(*((assumed_size,) if assumed_size else ()), *assumed),
+        assumed=(*assumed_size, *assumed, *_assumed_names(names), *assumed_preprocess),
     )
     return BuiltModel(
         module=reference,
@@ -76,7 +85,20 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         spec=spec,
         axes=facts.axes(reference, (height, width)),
         groups=facts.output_groups(output, num_classes, task),
+        settings=settings,
+        witness=lambda: ask_ultralytics(checkpoint, spec, reference, transforms),
     )
+
+
+def _with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tuple[Setting, ...], Task]:
+    """The checkpoint with its modules, what became of its settings, and its task."""
+    if checkpoint.module is not None:
+        task = task_of(checkpoint.module)
+        return checkpoint, account_settings(checkpoint, hints, task), task
+    from deploykit_exporters.dialects.yolo_ultralytics_bare import with_modules
+
+    checkpoint, settings = with_modules(checkpoint, hints)
+    return checkpoint, (*account_file(checkpoint, hints), *settings), task_of(checkpoint.module)
 
 
 def _require_ultralytics() -> None:
@@ -88,8 +110,10 @@ def _require_ultralytics() -> None:
         ) from error
 
 
-def _image_size(checkpoint: Checkpoint, hints: Hints, task: Task, stride: int) -> tuple[int, int, str]:
-    """Height, width, and the assumption behind them ("" where nothing was assumed)."""
+def _image_size(
+    checkpoint: Checkpoint, hints: Hints, task: Task, stride: int
+) -> tuple[int, int, tuple[str, ...]]:
+    """Height, width, and the assumption behind them."""
     from deploykit_exporters.dialects.yolo_ultralytics_spec import trained_size
 
     trained = trained_size(checkpoint.meta, checkpoint.module)
@@ -98,20 +122,30 @@ def _image_size(checkpoint: Checkpoint, hints: Hints, task: Task, stride: int) -
     own_height, own_width = (-(-side // stride) * stride for side in trained or (default, default))
     height, width = image_size(hints, (own_height, own_width), stride)
     known = trained is not None or hints.imgsz is not None
-    return height, width, "" if known else f"image size {height}x{width}, the default of Ultralytics"
+    assumed = () if known else (f"image size {height}x{width}, the default of Ultralytics",)
+    return height, width, assumed
+
+
+def _assumed_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return () if names else ("no class names: the file holds none for every class",)
+
+
+def _is_ignored(settings: tuple[Setting, ...], path: str) -> bool:
+    return any(setting.path == path and setting.treatment == "ignored" for setting in settings)
 
 
 def _num_classes(network: YoloNetwork, task: Task) -> int:
     return int(network.head.linear.out_features if task == "classify" else network.head.nc)
 
 
-def _preprocess(tree: Any, task: Task, height: int, width: int, stride: int) -> Preprocess:
-    """As ``ultralytics.engine.predictor`` prepares an image: RGB, 0..1."""
+def _preprocess(
+    transforms: Any, task: Task, height: int, width: int, stride: int
+) -> tuple[Preprocess, tuple[str, ...]]:
+    """As ``ultralytics.engine.predictor`` prepares an image: RGB, 0..1; and what was assumed about it."""
     if task == "classify":
-        from deploykit_exporters.dialects.yolo_ultralytics_classify import classify_preprocess
-
-        return classify_preprocess(tree, height, width)
-    return Preprocess(
+        how = classify_preprocess(transforms, height, width)
+        return how, assumed_transforms(transforms, how)
+    letterbox = Preprocess(
         resize="letterbox",
         resize_to=(height, width),
         rounding="round",
@@ -120,6 +154,7 @@ def _preprocess(tree: Any, task: Task, height: int, width: int, stride: int) -> 
         pad_value=114,
         stride=stride,
     )
+    return letterbox, ()
 
 
 def _recognised(checkpoint: Checkpoint, names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:

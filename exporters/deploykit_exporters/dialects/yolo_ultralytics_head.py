@@ -9,7 +9,7 @@ from deploykit_runtimes.spec import Task
 
 from deploykit_exporters.containers.inert import children, class_path
 
-__all__ = ["choose_branch", "has_branch", "task_of"]
+__all__ = ["choose_branch", "has_branch", "task_of", "task_of_head"]
 
 _TASKS: dict[str, Task] = {
     "Classify": "classify",
@@ -46,7 +46,15 @@ def task_of(tree: Any) -> Task:
         CheckpointError: the head is of a kind that is not supported; it is named.
     """
     layers = list(children(children(tree)["model"]).values())
-    head = class_path(layers[-1]).rpartition(".")[2] if layers else "nothing"
+    return task_of_head(class_path(layers[-1]).rpartition(".")[2] if layers else "nothing")
+
+
+def task_of_head(head: str) -> Task:
+    """The task of a network that ends in a layer of this class.
+
+    Raises:
+        CheckpointError: the head is of a kind that is not supported; it is named.
+    """
     if head in _TASKS:
         return _TASKS[head]
     what = f"This is {_OTHERS[head]}: the network" if head in _OTHERS else "The network"

@@ -17,6 +17,7 @@ from deploykit_exporters.nets.yolo_selection import select_detections
 
 __all__ = ["YoloNetwork", "build_networks", "input_channels"]
 
+_MAX_DET = 300
 _MISFIT = (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
@@ -99,6 +100,9 @@ def _assemble(builder: ModuleBuilder, tree: Any, *, one_to_one: bool) -> YoloNet
     head.export, head.dynamic, head.format, head.shape = False, False, None, None
     if _has_one_to_one(head):
         head.end2end = one_to_one
+        head.max_det, head.agnostic_nms = _MAX_DET, False  # as predict() sets them, whatever the file says
+    if hasattr(head, "xyxy"):
+        head.xyxy = False
     return wrapped
 
 
