@@ -17,7 +17,8 @@ _HEAD = 1024
 _NOT_WEIGHTS = "Give the checkpoint that training saved (.pth, .pt, .ckpt, .safetensors, .h5)."
 _TORCHSCRIPT = (
     "a TorchScript archive, which holds a program and not a training checkpoint",
-    "Give the checkpoint that it was made from.",
+    "Give the checkpoint that it was made from. Of OpenAI's CLIP files, which are such archives, save the "
+    'weights: torch.save(clip.load(FILE, device="cpu")[0].state_dict(), "clip.pth").',
 )
 # What the first bytes of other files are, and what to do instead.
 _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(

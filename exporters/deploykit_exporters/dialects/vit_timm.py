@@ -18,6 +18,7 @@ from deploykit_exporters.dialects.imagenet import (
 )
 from deploykit_exporters.dialects.timm_config import attributes, hub_config
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
+from deploykit_exporters.dialects.vit_projection import projected
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         name = ""
     block = template.blocks[0] if template is not None else None
     told = [source for source in (args, hub, attributes(getattr(template, "pretrained_cfg", None))) if source]
-    return VitSource(
+    source = VitSource(
         tensors=used,
         original=tensors,
         resampling=TIMM_RESAMPLING,
@@ -66,6 +67,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         variant=name,
         classes=_class_names(hub),
     )
+    return projected(source, hints)
 
 
 def _architecture(

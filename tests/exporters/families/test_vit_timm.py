@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -369,3 +370,39 @@ def test_shapes_that_only_claim_to_be_large_cost_no_memory() -> None:
     checkpoint = Checkpoint(path=Path("a.pth"), sha256="", container="torch", tensors=tensors)
     with pytest.raises(CheckpointError, match="misshapen"):
         build(checkpoint)
+
+
+def clip_of_timm(**settings: Any) -> Any:
+    """As timm keeps a CLIP: the projection is the head, whose bias is zero."""
+    model = tiny(pre_norm=True, num_classes=24, norm_layer=partial(nn.LayerNorm, eps=1e-5), **settings)
+    with torch.no_grad():
+        model.head.bias.zero_()
+    return model
+
+
+def test_the_projection_of_a_clip_is_an_embedding_and_not_a_classifier() -> None:
+    model = clip_of_timm()
+    built = build(as_checkpoint(model), config={"num_heads": 3, "eps": 1e-5})
+    assert (built.spec.task, built.spec.output.names) == ("features", ("features", "pooled"))
+    assert "its 24 values are the embedding of an image" in built.spec.assumed[0]
+    for height, width in ((64, 64), (96, 32)):
+        images = torch.randn(2, 3, height, width)
+        with torch.inference_mode():
+            for module in (built.module, built.exportable):
+                assert module is not None
+                tokens, embedding = module(images)
+                assert_equal(tokens, model.forward_features(images))
+                assert_equal(embedding, model(images))
+
+
+def test_whoever_names_the_classes_has_a_classifier() -> None:
+    model = clip_of_timm()
+    labels = tuple(f"class {index}" for index in range(24))
+    built = build(as_checkpoint(model), config={"num_heads": 3, "eps": 1e-5}, labels=labels)
+    assert (built.spec.task, built.spec.classes) == ("classify", labels)
+    assert_computes(built, model, (2, 64, 64))
+
+
+def test_a_classifier_on_a_clip_stays_one() -> None:
+    model = tiny(pre_norm=True)
+    assert build(as_checkpoint(model)).spec.task == "classify"
