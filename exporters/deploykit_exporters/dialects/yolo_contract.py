@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange
 
 from deploykit_exporters.families.base import Hints, OutputGroup
+from deploykit_exporters.families.settings import Settings
 
-__all__ = ["class_names", "detection_groups", "dynamic_axes", "image_size", "refuse_features"]
+__all__ = [
+    "class_names",
+    "detection_groups",
+    "dynamic_axes",
+    "expect_same",
+    "image_size",
+    "plain_attributes",
+    "refuse_features",
+    "refuse_foreign",
+]
 
 _MAX_BATCH = 1024
 _MIN_SIDE = 32
@@ -24,6 +35,52 @@ def refuse_features(hints: Hints) -> None:
     """
     if hints.features:
         raise OptionError("--features is not available for YOLO models, which export their heads.")
+
+
+def refuse_foreign(hints: Hints, *, heads: bool = False) -> None:
+    """Refuse the options of other families.
+
+    Args:
+        hints: What the user said.
+        heads: Whether there are networks with several heads among those of the origin.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    refuse_features(hints)
+    if hints.head_activation is not None:
+        raise OptionError("--head-activation is not available for YOLO models, whose files tell it.")
+    if hints.head is not None and not heads:
+        raise OptionError(f"--head {hints.head} is not in this file, whose network has one head.")
+
+
+def plain_attributes(module: Any) -> dict[str, Any]:
+    """The attributes of a pickled or built module that are neither private nor of ``nn.Module``."""
+    return {
+        str(name): value
+        for name, value in getattr(module, "__dict__", {}).items()
+        if not str(name).startswith("_") and name not in ("training", "call_super_init", "dump_patches")
+    }
+
+
+def expect_same(settings: Settings, name: str, built: Any) -> None:
+    """Refuse a setting that does not agree with what the network has; both are tensors or lists of numbers.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    value = settings.get(name)
+    if value is None or built is None or _numbers(value) == _numbers(built):
+        return
+    raise CheckpointError(
+        f"{settings.where} says {name} = {_numbers(value)}, its head has {_numbers(built)}.",
+        hint=f"If the head is right, say so: --ignore {settings.where}:{name}",
+    )
+
+
+def _numbers(value: Any) -> list[float]:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [float(number) for number in value] if isinstance(value, list | tuple) else []
 
 
 def image_size(hints: Hints, own: tuple[int, int], step: int) -> tuple[int, int]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit_runtimes.errors import DependencyError, OptionError
+from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.spec import InputSpec, ModelSpec, Preprocess, Task
 
 from deploykit_exporters.containers.inert import children, class_path
-from deploykit_exporters.dialects.yolo_contract import class_names, image_size
+from deploykit_exporters.dialects.yolo_contract import class_names, image_size, refuse_foreign
 from deploykit_exporters.dialects.yolo_ultralytics_bare import holds_bare_weights
 from deploykit_exporters.dialects.yolo_ultralytics_classify import assumed_transforms, classify_preprocess
 from deploykit_exporters.dialects.yolo_ultralytics_head import choose_branch, task_of
@@ -48,8 +48,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         DependencyError: ultralytics is not installed.
         OptionError: the image size is no multiple of the largest stride, or the labels are too few.
     """
-    if hints.features:
-        raise OptionError("--features is not available for YOLO models, which export their heads.")
+    refuse_foreign(hints, heads=True)
     _require_ultralytics()
     from deploykit_exporters.dialects import yolo_ultralytics_spec as facts
     from deploykit_exporters.dialects.yolo_ultralytics_network import build_networks, input_channels

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Task
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import children
+from deploykit_exporters.dialects.yolo_contract import expect_same, plain_attributes
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.settings import Setting, Settings
 
-__all__ = ["account_file", "account_settings", "attributes_of"]
+__all__ = ["account_file", "account_settings"]
 
 _MODULES_TELL = "the pickled modules are what was built from it, and are read themselves"
 _NOT_KEPT = "predict() of ultralytics keeps no training argument but imgsz and task"
@@ -38,15 +38,6 @@ def account_settings(checkpoint: Checkpoint, hints: Hints, task: Task) -> tuple[
         *_of_head(head, hints),
         *_of_user(hints),
     )
-
-
-def attributes_of(module: Any) -> dict[str, Any]:
-    """The attributes of a pickled or built module that are neither private nor of ``nn.Module``."""
-    return {
-        str(name): value
-        for name, value in vars(module).items()
-        if not str(name).startswith("_") and name not in ("training", "call_super_init", "dump_patches")
-    }
 
 
 def account_file(checkpoint: Checkpoint, hints: Hints) -> tuple[Setting, ...]:
@@ -87,12 +78,12 @@ def _of_yaml(tree: Any, hints: Hints) -> tuple[Setting, ...]:
 
 
 def _of_model(tree: Any, head: Any, hints: Hints, task: Task) -> tuple[Setting, ...]:
-    values = {name: value for name, value in attributes_of(tree).items() if name not in ("args", "yaml")}
+    values = {name: value for name, value in plain_attributes(tree).items() if name not in ("args", "yaml")}
     settings = Settings("model", values, hints.ignore)
     settings.honoured("names", "save", "transforms")
     _expect_task(settings, task)
     for name in ("stride", "kpt_shape"):
-        _expect_same(settings, name, getattr(head, name, None))
+        expect_same(settings, name, getattr(head, name, None))
     settings.harmless("memory of training only", "inplace")
     settings.harmless("the loss, which only training uses", "criterion", "class_weights", "hyp", "gr")
     settings.harmless("where the file was read from", "pt_path", "pt_file")
@@ -102,7 +93,7 @@ def _of_model(tree: Any, head: Any, hints: Hints, task: Task) -> tuple[Setting, 
 
 
 def _of_head(head: Any, hints: Hints) -> tuple[Setting, ...]:
-    settings = Settings("head", attributes_of(head), hints.ignore)
+    settings = Settings("head", plain_attributes(head), hints.ignore)
     settings.expect(
         "xyxy", False, instead="Boxes of another form: --ignore head:xyxy reads them as predict()."
     )
@@ -124,19 +115,3 @@ def _of_user(hints: Hints) -> tuple[Setting, ...]:
 
 def _expect_task(settings: Settings, task: Task) -> None:
     settings.expect("task", task)
-
-
-def _expect_same(settings: Settings, name: str, built: Any) -> None:
-    """A value that the network has, too; both as lists of numbers."""
-    value = settings.get(name)
-    if value is None or built is None or _numbers(value) == _numbers(built):
-        return
-    raise CheckpointError(
-        f"{settings.where} says {name} = {_numbers(value)}, its head has {_numbers(built)}.",
-        hint=f"If the head is right, say so: --ignore {settings.where}:{name}",
-    )
-
-
-def _numbers(value: Any) -> list[float]:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return [float(number) for number in value] if isinstance(value, list | tuple) else []

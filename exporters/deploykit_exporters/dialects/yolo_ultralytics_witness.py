@@ -13,7 +13,7 @@ from torch import nn
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import class_path, walk
-from deploykit_exporters.dialects.yolo_ultralytics_settings import attributes_of
+from deploykit_exporters.dialects.yolo_contract import plain_attributes
 from deploykit_exporters.dialects.yolo_ultralytics_yaml import check_yaml, construct, misfits, shapes_of
 from deploykit_exporters.families.base import Witness
 
@@ -87,7 +87,7 @@ def _changes(tree: Any, model: nn.Module) -> Iterator[str]:
         if kind != type(module).__name__:
             yield f"{name} is a {kind}, not a {type(module).__name__}"
             continue
-        found, wanted = attributes_of(inert), attributes_of(module)
+        found, wanted = plain_attributes(inert), plain_attributes(module)
         for key in (found.keys() & wanted.keys()) - _STATE:
             if _is_number_or_text(found[key]) and _plain(found[key]) != _plain(wanted[key]):
                 yield f"{name}.{key} is {found[key]}, not {wanted[key]}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,9 @@ from deploykit_exporters.dialects.yolo_contract import (
     detection_groups,
     dynamic_axes,
     image_size,
-    refuse_features,
+    refuse_foreign,
 )
+from deploykit_exporters.dialects.yolov5_settings import account_settings
 from deploykit_exporters.dialects.yolov5_tree import build_network, class_name
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.nets.yolov5 import AnchorHead, YoloV5
@@ -63,7 +65,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         OptionError: the image size is no multiple of the largest stride, or the labels are too few,
             or feature maps were asked for.
     """
-    refuse_features(hints)
+    refuse_foreign(hints)
     if checkpoint.module is None:
         raise CheckpointError(
             f"{checkpoint.path.name} holds the weights of a YOLOv5 without its module, which tells how the "
@@ -72,15 +74,22 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         )
     net = build_network(checkpoint.module)
     load_strict(net, checkpoint.tensors, source=checkpoint.path.name)
+    settings = account_settings(checkpoint, hints)
     head = net.model[-1]
     if isinstance(head, AnchorHead):
-        return _detector(checkpoint, match, hints, net, head)
+        built = _detector(checkpoint, match, hints, net, head)
+        return replace(built, settings=settings, witness=_no_witness)
     if isinstance(head, Classify) and isinstance(head.linear, nn.Linear):
-        return _classifier(checkpoint, match, hints, net, head.linear.out_features)
+        built = _classifier(checkpoint, match, hints, net, head.linear.out_features)
+        return replace(built, settings=settings, witness=_no_witness)
     raise CheckpointError(
         f"{checkpoint.path.name} ends with {type(head).__name__}, wanted a Detect, Segment or Classify head.",
         hint="Export the whole model, not a backbone cut from it.",
     )
+
+
+def _no_witness() -> str:
+    return "none: the constructor of YOLOv5 evaluates the text of the file's yaml as Python"
 
 
 def _detector(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.dialects.yolo_ultralytics_settings import attributes_of
+from deploykit_exporters.dialects.yolo_contract import plain_attributes
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint
 from deploykit_runtimes.errors import CheckpointError
@@ -271,7 +271,7 @@ def test_everything_is_accounted_for(ultralytics_file: Callable[..., Any], tmp_p
     for name in ("file:license", "file:updates", "train_args:data", "yaml:activation", "head:max_det"):
         assert name not in settings or settings[name].treatment == "harmless"
     assert settings["file:colour"].treatment == "unknown"
-    assert {f"head:{name}" for name in attributes_of(model.model[-1])} <= settings.keys()
+    assert {f"head:{name}" for name in plain_attributes(model.model[-1])} <= settings.keys()
     assert {f"yaml:{name}" for name in model.yaml} <= settings.keys()
     assert [name for name, one in settings.items() if one.treatment == "unknown"] == ["file:colour"]
 
