@@ -107,6 +107,18 @@ def test_half_a_pixel_of_the_crop_goes_as_the_origin_has_it(
     assert geometry.region[2:] == (262, 262)
 
 
+@pytest.mark.parametrize(
+    ("offset", "corner"), [("even", (-6, -194)), ("down", (-6, -193)), ("up", (-7, -194))]
+)
+def test_half_a_pixel_of_the_last_crop_goes_as_the_origin_has_it(
+    offset: CropOffset, corner: tuple[int, int]
+) -> None:
+    how = Preprocess(crop=(64, 64), crop_offset=offset)
+    assert plan_geometry((77, 451), how, InputSpec(height=64, width=64)).offset == corner
+    # What is smaller is padded, the smaller half first.
+    assert plan_geometry((61, 64), how, InputSpec(height=64, width=64)).offset == (1, 0)
+
+
 def test_pre_crop_of_tensorflow() -> None:
     how = Preprocess(pre_crop=224 / 256, resize="stretch", resize_to=(224, 224))
     found = plan_geometry((427, 640), how, InputSpec(height=224, width=224))

@@ -216,10 +216,10 @@ def _three(values: Any) -> tuple[float, ...]:
 
 
 def image_size(told: Told) -> Size | None:
-    """(height, width) that the positions are for."""
+    """(height, width) of the images, to which open_clip resizes the positions as it loads them."""
     return as_size(told.vision.get("image_size"))
 
 
 def input_size(told: Told) -> Size | None:
-    """(height, width) of the images, where the pre-processing says it."""
-    return as_size(told.images.get("size"))
+    """The same, or what the pre-processing says."""
+    return as_size(told.images.get("size")) or image_size(told)

@@ -115,7 +115,7 @@ class ImageProcessor:
         normalises = values["do_normalize"]
         mean = _three(values["image_mean"] if normalises else 0.0)
         std = _three(values["image_std"] if normalises else 1.0)
-        how = Preprocess(interpolation=self._filter(), scale=scale, mean=mean, std=std)
+        how = Preprocess(interpolation=self._filter(), scale=scale, mean=mean, std=std, crop_offset="down")
         crop = values["crop_size"] if values["do_center_crop"] else None
         if not values["do_resize"]:
             return how if crop is None else replace(how, crop=size)

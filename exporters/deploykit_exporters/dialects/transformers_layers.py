@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.vit import as_size
+
 if TYPE_CHECKING:
     import torch
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_name", "agree", "pack_pairs", "pack_qkv"]
 
+_BELONGS = "Give the config.json that belongs to these weights."
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu"}
 
 
@@ -90,4 +93,13 @@ def agree(config: Settings, renamed: Mapping[str, torch.Tensor], *, hidden: str 
     if hidden is not None:
         sizes[hidden] = (renamed["blocks.0.mlp.fc1.weight"].shape[0],)
     for name, allowed in sizes.items():
-        config.expect(name, *allowed, instead="Give the config.json that belongs to these weights.")
+        config.expect(name, *allowed, instead=_BELONGS)
+    image, positions = as_size(config.get("image_size")), renamed["pos_embed"].shape[1]
+    if image is not None:
+        patches = (image[0] // projection.shape[2]) * (image[1] // projection.shape[3])
+        if positions not in (patches, patches + 1):
+            raise CheckpointError(
+                f"{config.where} says image_size = {image[0]}x{image[1]}, which is {patches} patches; the "
+                f"weights have {positions} positions.",
+                hint=_BELONGS,
+            )

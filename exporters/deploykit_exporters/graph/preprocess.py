@@ -142,7 +142,7 @@ class InGraphPreprocess(nn.Module):
             offset = torch.zeros(2, dtype=torch.int64)
         else:
             resized, input_size = self._resized(size), torch.tensor(how.crop)
-            offset = centred(resized, input_size, pads=self._pads())
+            offset = centred(resized, input_size, how.crop_offset, pads=self._pads())
         return Placement(corner, size, resized, offset, input_size)
 
     def letterbox_geometry(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

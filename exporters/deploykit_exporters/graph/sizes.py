@@ -36,17 +36,20 @@ def longer(size: Tensor) -> Tensor:
     return torch.maximum(size[0], size[1])
 
 
-def centred(length: Tensor, window: Tensor, *, pads: bool) -> Tensor:
-    """Offset of torchvision's CenterCrop: rounds half to even; pads the smaller half first.
+def centred(length: Tensor, window: Tensor, half_goes: CropOffset, *, pads: bool) -> Tensor:
+    """Offset of a centre crop, as torchvision's where halves go to even; pads the smaller half first.
 
     Args:
         length, window: What to crop, and to what; int64 [2].
+        half_goes: Where half a pixel goes, see ``Preprocess.crop_offset``.
         pads: Whether a length can be below its window.
     """
     excess = torch.maximum(length - window, _ZERO) if pads else length - window
     half = divide(excess, 2)
-    odd = (excess - 2 * half) * (half - 2 * divide(half, 2))
-    cropped = -(half + odd)
+    cropped = -half
+    if half_goes != "down":
+        odd = excess - 2 * half
+        cropped = -(half + (odd if half_goes == "up" else odd * (half - 2 * divide(half, 2))))
     return cropped + divide(torch.maximum(window - length, _ZERO), 2) if pads else cropped
 
 

@@ -79,9 +79,11 @@ Pair resized_size(Pair size, const Preprocess& how, const std::optional<Size>& i
   return by_height ? Pair{edge, scaled} : Pair{scaled, edge};
 }
 
-// Offset of torchvision's CenterCrop: rounds half to even; pads the smaller half first.
-std::int64_t centred(std::int64_t length, std::int64_t window) {
-  return window > length ? floor_divide(window - length, 2) : -rounded(real(length - window) / 2);
+// Offset of a centre crop, as torchvision's where halves go to even; pads the smaller half first.
+std::int64_t centred(std::int64_t length, std::int64_t window, CropOffset half) {
+  if (window > length) return floor_divide(window - length, 2);
+  if (half == CropOffset::even) return -rounded(real(length - window) / 2);
+  return -floor_divide(length - window + (half == CropOffset::up ? 1 : 0), 2);
 }
 
 // The least padding that leaves a multiple of `stride`, as the model's range allows.
@@ -155,7 +157,7 @@ Geometry plan_geometry(Size image, const Preprocess& how, const InputSpec& tenso
     plan.input_size = plan.resized;
     if (how.crop) plan.input_size = imgsz ? target : Pair{how.crop->height, how.crop->width};
     for (std::size_t axis = 0; axis < 2; ++axis) {
-      plan.offset[axis] = centred(plan.resized[axis], plan.input_size[axis]);
+      plan.offset[axis] = centred(plan.resized[axis], plan.input_size[axis], how.crop_offset);
     }
   }
   check_axis("height", 0, plan, tensor);

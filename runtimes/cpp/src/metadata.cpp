@@ -223,6 +223,8 @@ Preprocess read_preprocess(Part part) {
                {"area", Interpolation::area}});
   part.choose("resampler", how.resampler, {{"pillow", Resampler::pillow}, {"opencv", Resampler::opencv}});
   if (const auto crop = part.read_pair("crop")) how.crop = Size{crop->first, crop->second};
+  part.choose("crop_offset", how.crop_offset,
+              {{"up", CropOffset::up}, {"down", CropOffset::down}, {"even", CropOffset::even}});
   part.read("pad_value", how.pad_value);
   part.choose("anchor", how.anchor, {{"center", Anchor::center}, {"top_left", Anchor::top_left}});
   part.read("scale_up", how.scale_up);

@@ -2,6 +2,7 @@
 
 #include "geometry.hpp"
 
+#include <array>
 #include <cmath>
 #include <random>
 
@@ -66,4 +67,16 @@ TEST(impossible_sizes) {
   CHECK_THROWS(plan(how, 75), deploykit::ModelError);
   CHECK_THROWS(plan(Preprocess(), 64), deploykit::InputError);
   CHECK_THROWS(deploykit::plan_geometry({0, 5}, Preprocess(), tensor_of(64), std::nullopt), deploykit::InputError);
+}
+
+TEST(half_a_pixel_of_the_last_crop) {
+  Preprocess how;
+  how.crop = deploykit::Size{64, 64};
+  const auto offset = [&](deploykit::CropOffset half) {
+    how.crop_offset = half;
+    return deploykit::plan_geometry({77, 451}, how, tensor_of(64), std::nullopt).offset;
+  };
+  CHECK(offset(deploykit::CropOffset::even) == (std::array<std::int64_t, 2>{-6, -194}));
+  CHECK(offset(deploykit::CropOffset::down) == (std::array<std::int64_t, 2>{-6, -193}));
+  CHECK(offset(deploykit::CropOffset::up) == (std::array<std::int64_t, 2>{-7, -194}));
 }

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.spec import AxisRange, InputSpec, Preprocess
+from deploykit_runtimes.spec import AxisRange, CropOffset, InputSpec, Preprocess
 
 __all__ = ["Geometry", "plan_geometry"]
 
@@ -131,7 +131,8 @@ def plan_geometry(
     else:
         resized = _resized(size, preprocess, target if imgsz else None)
         input_size = (target if imgsz else preprocess.crop) if preprocess.crop else resized
-        offset = _centred(resized[0], input_size[0]), _centred(resized[1], input_size[1])
+        how = preprocess.crop_offset
+        offset = _centred(resized[0], input_size[0], how), _centred(resized[1], input_size[1], how)
     _check_size(input_size, tensor, image_size)
     return Geometry(
         image_size=image_size, input_size=input_size, region=region, resized=resized, offset=offset
@@ -180,9 +181,13 @@ def _scaled_edge(preprocess: Preprocess, imgsz: Size) -> int:
     return int(preprocess.resize_to[0] * min(imgsz) / min(preprocess.crop))
 
 
-def _centred(length: int, window: int) -> int:
-    """Offset of torchvision's CenterCrop: rounds half to even; pads the smaller half first."""
-    return (window - length) // 2 if window > length else -round((length - window) / 2)
+def _centred(length: int, window: int, half: CropOffset) -> int:
+    """Offset of a centre crop, as torchvision's where halves go to even; pads the smaller half first."""
+    if window > length:
+        return (window - length) // 2
+    if half == "even":
+        return -round((length - window) / 2)
+    return -((length - window + (half == "up")) // 2)
 
 
 def _letterbox(

@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT_VERSION",
     "THRESHOLD_INPUTS",
     "AxisRange",
+    "CropOffset",
     "InputSpec",
     "ModelSpec",
     "OutputSpec",
@@ -118,7 +119,8 @@ class Preprocess:
        ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``letterbox``:
        the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value``. ``anchor``
        ``center`` rounds the scaled sides (Ultralytics, YOLOv5), ``top_left`` floors them (YOLOX).
-    3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller.
+    3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller. Half a pixel of
+       its offset goes by ``crop_offset``.
     4. channels into ``color`` order; ``(pixel * scale - mean) / std`` in float32, with ``mean`` and
        ``std`` given in the order of ``color``.
 
@@ -127,6 +129,7 @@ class Preprocess:
             [N, H, W, 3].
         pre_crop_offset: ``up`` (TensorFlow), ``down`` (YOLOv5), or ``even``: half to even, before the side
             is cut to whole pixels (mmpretrain).
+        crop_offset: ``even``: half to even (torchvision, timm); ``down`` (transformers); ``up``.
         resampler: Whose arithmetic: ``pillow`` (antialiased) or ``opencv`` (not antialiased).
         scale_up: For ``letterbox``: whether small images are enlarged.
         stride: For ``letterbox``: with a dynamic height and width the padded size is the smallest
@@ -143,6 +146,7 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     resampler: Resampler = "pillow"
     crop: tuple[int, int] | None = None
+    crop_offset: CropOffset = "even"
     pad_value: int = 0
     anchor: Anchor = "center"
     scale_up: bool = True

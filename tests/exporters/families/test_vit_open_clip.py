@@ -372,6 +372,12 @@ def test_other_sizes_are_resized_as_open_clip_loads_them(image_size: Any) -> Non
         imgsz=tuple(larger.visual.image_size),
     )
     assert ask_witness(other, other.spec).startswith("open_clip 3")
+    # open_clip takes weights that were trained at another size than its configuration says.
+    resized = {**config, "vision_cfg": {**VISION, "image_size": image_size}}
+    told = build(checkpoint_of(model.state_dict(), open_clip={"model_cfg": resized}))
+    assert (told.spec.input.height, told.spec.input.width) == tuple(larger.visual.image_size)
+    with torch.inference_mode():
+        assert_embeds(told, images, larger.encode_image(images))
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])

@@ -300,6 +300,16 @@ def test_fractions_of_a_side_round_as_float64_does(fraction, offset) -> None:
         assert placement(how, side, 2 * side) == planned(how, side, 2 * side)
 
 
+@pytest.mark.parametrize("offset", ["up", "down", "even"])
+def test_halves_of_the_last_crop_go_as_on_the_host(offset) -> None:
+    how = Preprocess(resize="short", resize_to=(9,), crop=(8, 8), crop_offset=offset)
+    for side in range(9, 60):
+        assert placement(how, side, 47) == planned(how, side, 47)
+    padded = replace(how, resize_to=(7,))
+    for side in range(9, 60):
+        assert placement(padded, side, 47) == planned(padded, side, 47)
+
+
 @pytest.mark.parametrize("name", ["yolo_rectangle", "yolox", "border", "tensorflow", "short_bicubic"])
 def test_boxes_map_back_as_on_the_host(name) -> None:
     how = KINDS[name]

@@ -77,6 +77,7 @@ struct Preprocess {
   Interpolation interpolation = Interpolation::bilinear;
   Resampler resampler = Resampler::pillow;
   std::optional<Size> crop;
+  CropOffset crop_offset = CropOffset::even;
   std::int64_t pad_value = 0;
   Anchor anchor = Anchor::center;
   bool scale_up = true;
