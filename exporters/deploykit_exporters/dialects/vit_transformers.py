@@ -170,6 +170,7 @@ def _preprocess(settings: Mapping[str, Any], size: Size) -> Preprocess:
     mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
     base = Preprocess(
         interpolation=_RESAMPLE.get(int(settings["resample"]), "bilinear"),
+        crop_offset="down",
         scale=scale,
         mean=tuple(map(float, mean)) if settings["do_normalize"] else (0.0, 0.0, 0.0),
         std=tuple(map(float, std)) if settings["do_normalize"] else (1.0, 1.0, 1.0),
