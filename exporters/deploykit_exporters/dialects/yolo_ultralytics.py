@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit_runtimes.errors import DependencyError
+from deploykit_runtimes.errors import CheckpointError, DependencyError
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.spec import InputSpec, ModelSpec, Preprocess, Task
 
@@ -33,7 +33,7 @@ __all__ = ["build", "match"]
 def match(checkpoint: Checkpoint) -> Match | None:
     """Claim files that hold a whole pickled model of the ultralytics package, and bare weights of one."""
     package = class_path(checkpoint.module).partition(".")[0]
-    if package == "ultralytics" and "model" in children(checkpoint.module):
+    if package == "ultralytics" and {"model", "student_model"} & children(checkpoint.module).keys():
         return Match(family="yolo", origin="ultralytics", score=1.0)
     if holds_bare_weights(checkpoint):
         return Match(family="yolo", origin="ultralytics", score=0.5)
@@ -92,12 +92,22 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
 def _with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tuple[Setting, ...], Task]:
     """The checkpoint with its modules, what became of its settings, and its task."""
     if checkpoint.module is not None:
+        _refuse_distillation(checkpoint)
         task = task_of(checkpoint.module)
         return checkpoint, account_settings(checkpoint, hints, task), task
     from deploykit_exporters.dialects.yolo_ultralytics_bare import with_modules
 
     checkpoint, settings = with_modules(checkpoint, hints)
     return checkpoint, (*account_file(checkpoint, hints), *settings), task_of(checkpoint.module)
+
+
+def _refuse_distillation(checkpoint: Checkpoint) -> None:
+    if "model" not in children(checkpoint.module):
+        raise CheckpointError(
+            f"{checkpoint.path.name} holds a DistillationModel: a distillation that has not ended.",
+            hint="ultralytics.utils.torch_utils.strip_optimizer(FILE) leaves the student, as the end of the "
+            "training does.",
+        )
 
 
 def _require_ultralytics() -> None:

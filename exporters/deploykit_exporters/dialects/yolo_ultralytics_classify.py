@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -21,14 +22,15 @@ _INTERPOLATIONS: dict[str, Interpolation] = {
 }
 _ORDER = ("Resize", "CenterCrop", "ToTensor", "Normalize")
 _PACKAGE = "torchvision.transforms."
+_OWN = re.compile(r"ultralytics\.(yolo\.)?data\.augment\.(CenterCrop|ToTensor)")
 
 
 def classify_preprocess(transforms: Any, height: int, width: int) -> Preprocess:
     """Short side to the image size, bilinear as Pillow does it, then the centre; a size that is not
     square is stretched to (``ultralytics.data.augment.classify_transforms``).
 
-    The torchvision transforms that a trained model carries override interpolation, mean and standard
-    deviation: releases before 8.1 normalised with ImageNet's.
+    The transforms that a trained model carries override interpolation, mean and standard deviation. Those of
+    releases before 8.1 are Ultralytics' own: the largest centred square, to the image size as OpenCV does it.
 
     Args:
         transforms: Those of the pickled model; None where it has none.
@@ -39,16 +41,27 @@ def classify_preprocess(transforms: Any, height: int, width: int) -> Preprocess:
     """
     steps = _named_steps(transforms)
     normalise = steps.get("Normalize")
-    square = height == width
+    mean, std = _three(getattr(normalise, "mean", None), 0.0), _three(getattr(normalise, "std", None), 1.0)
+    if _is_old(steps):
+        return Preprocess(
+            pre_crop=1.0,
+            pre_crop_offset="down",
+            resize="stretch",
+            resize_to=(height, width),
+            resampler="opencv",
+            mean=mean,
+            std=std,
+        )
+    short = height == width and not _stretches(steps.get("Resize"))
     return Preprocess(
-        resize="short" if square else "stretch",
-        resize_to=(height,) if square else (height, width),
+        resize="short" if short else "stretch",
+        resize_to=(height,) if short else (height, width),
         rounding="floor",
         crop=(height, width),
         interpolation=_interpolation(steps.get("Resize")),
         resampler="pillow",
-        mean=_three(getattr(normalise, "mean", None), 0.0),
-        std=_three(getattr(normalise, "std", None), 1.0),
+        mean=mean,
+        std=std,
     )
 
 
@@ -65,19 +78,23 @@ def assumed_transforms(transforms: Any, how: Preprocess) -> tuple[str, ...]:
 
 
 def own_transforms(transforms: Any, size: tuple[int, int]) -> Any:
-    """The file's transforms as torchvision's own, for images of ``size``; None where it has none."""
+    """The file's transforms by the classes of their libraries, for images of ``size``; None without any."""
     from torchvision import transforms as T
 
     steps = _named_steps(transforms)
     if not steps:
         return None
-    mode = T.InterpolationMode(_interpolation(steps.get("Resize")))
+    made: list[Any]
+    if _is_old(steps):
+        from ultralytics.data.augment import CenterCrop, ToTensor
+
+        made = [CenterCrop(size), ToTensor()]
+    else:
+        mode = T.InterpolationMode(_interpolation(steps.get("Resize")))
+        short = size[0] == size[1] and not _stretches(steps.get("Resize"))
+        resize = T.Resize(size[0] if short else size, interpolation=mode)
+        made = [resize, T.CenterCrop(size), T.ToTensor()]
     normalise = steps.get("Normalize")
-    made = [
-        T.Resize(size[0] if size[0] == size[1] else size, interpolation=mode),
-        T.CenterCrop(size),
-        T.ToTensor(),
-    ]
     if normalise is not None:
         made.append(T.Normalize(_three(normalise.mean, 0.0), _three(normalise.std, 1.0)))
     return T.Compose(made)
@@ -91,13 +108,14 @@ def _named_steps(transforms: Any) -> dict[str, Any]:
     """
     steps = _steps(transforms)
     names = [class_path(step) for step in steps]
-    wanted = [name for name in _ORDER if any(path.endswith(f".{name}") for path in names)]
-    strange = [
-        path for path in names if not path.startswith(_PACKAGE) or path.rpartition(".")[2] not in _ORDER
-    ]
     found = [path.rpartition(".")[2] for path in names]
+    strange = [path for path in names if not _is_known(path)]
+    own = [bool(_OWN.fullmatch(path)) for path in names[:2]]
+    wanted = _ORDER[1:] if own and all(own) else _ORDER
     crops = _sizes(steps, "Resize") | _sizes(steps, "CenterCrop")
-    if strange or found != wanted or len(crops) > 1:
+    limited = any(getattr(step, "max_size", None) is not None for step in steps)
+    whole = found in (list(wanted), list(wanted[:-1])) and all(own) == any(own)
+    if steps and (strange or not whole or len(crops) > 1 or limited):
         told = strange[0] if strange else f"{', '.join(found)} of the sizes {sorted(crops)}"
         raise CheckpointError(
             f"The file's transforms hold {told}, wanted torchvision's {', '.join(_ORDER)} of one size.",
@@ -106,9 +124,24 @@ def _named_steps(transforms: Any) -> dict[str, Any]:
     return dict(zip(found, steps, strict=True))
 
 
+def _is_known(path: str) -> bool:
+    return bool(_OWN.fullmatch(path)) or (path.startswith(_PACKAGE) and path.rpartition(".")[2] in _ORDER)
+
+
+def _is_old(steps: Mapping[str, Any]) -> bool:
+    """Whether the transforms are Ultralytics' own, which take the place of torchvision's Resize, too."""
+    return any(_OWN.fullmatch(class_path(step)) for step in steps.values())
+
+
 def _sizes(steps: Sequence[Any], name: str) -> set[tuple[int, int]]:
     sizes = (getattr(step, "size", None) for step in steps if class_path(step).endswith(f".{name}"))
     return {size for size in map(_pair, sizes) if size is not None}
+
+
+def _stretches(resize: Any) -> bool:
+    """Whether torchvision resizes both sides, also of a square."""
+    size = getattr(resize, "size", None)
+    return isinstance(size, list | tuple) and len(size) == 2
 
 
 def _size(transforms: Any) -> tuple[int, int] | None:

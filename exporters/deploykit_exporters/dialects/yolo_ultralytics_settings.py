@@ -53,7 +53,9 @@ def account_file(checkpoint: Checkpoint, hints: Hints) -> tuple[Setting, ...]:
         instead="A quantised training (QAT) computes with rounded weights: export the network before it, or "
         "--ignore file:modelopt for the weights without rounding.",
     )
-    settings.harmless("metrics and history of the training", "epoch", "best_fitness", "updates", "train_*")
+    settings.harmless(
+        "metrics and history of the training", "epoch", "best_fitness", "updates", "train_*", "stopper"
+    )
     settings.harmless("who wrote the file, when and with what", "date", "version", "license", "docs", "git")
     settings.harmless("the other set of weights", "model", "ema")
     settings.honoured("yaml", "names")

@@ -155,6 +155,23 @@ def test_match_needs_a_module_of_ultralytics(ultralytics_file: Callable[..., Any
     assert yolo_ultralytics.match(dataclasses.replace(checkpoint, module=object())) is None
 
 
+def test_a_distillation_that_has_not_ended_is_refused(
+    ultralytics_file: Callable[..., Any], tmp_path: Path
+) -> None:
+    from deploykit_runtimes.errors import CheckpointError
+    from ultralytics.nn.distill_model import DistillationModel
+
+    _, model = ultralytics_file("yolov8n")
+    wrapped = DistillationModel.__new__(DistillationModel)
+    nn.Module.__init__(wrapped)
+    wrapped._teacher_feats, wrapped._student_feats = {}, {}
+    wrapped.student_model = model
+    torch.save({"ema": wrapped, "model": None}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="a distillation that has not ended") as refused:
+        build(tmp_path / "last.pt")
+    assert "strip_optimizer" in refused.value.hint
+
+
 def test_missing_ultralytics_names_the_extra_and_its_licence(
     ultralytics_file: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import torch
 from deploykit_exporters.dialects.yolo_contract import plain_attributes
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint
+from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.results import Classification, Detections, OrientedDetections, Poses
@@ -292,6 +293,22 @@ def transforms_of(kind: str, size: int) -> Any:
         return classify_transforms(size, mean=mean, std=std, interpolation="BICUBIC")
     if kind == "unnormalised":
         return T.Compose(plain.transforms[:3])
+    if kind.startswith("old"):
+        from ultralytics.data.augment import CenterCrop, ToTensor
+
+        return T.Compose(
+            [CenterCrop(size), ToTensor(), *([T.Normalize(mean, std)] * (kind == "old, normalised"))]
+        )
+    if kind == "stretched":
+        return T.Compose([T.Resize((size, size)), *plain.transforms[1:]])
+    if kind == "no resize":
+        return T.Compose(plain.transforms[1:])
+    if kind == "at most":
+        return T.Compose([T.Resize(size, max_size=2 * size), *plain.transforms[1:]])
+    if kind == "mixed":
+        from ultralytics.data.augment import CenterCrop
+
+        return T.Compose([T.Resize(size), CenterCrop(size), *plain.transforms[2:]])
     if kind == "grey":
         return T.Compose([*plain.transforms[:2], T.Grayscale(3), *plain.transforms[2:]])
     if kind == "another crop":
@@ -304,6 +321,12 @@ def transforms_of(kind: str, size: int) -> Any:
     [
         ("imagenet", 64, "equal"),
         ("unnormalised", 64, "equal"),
+        ("old", 64, "equal"),
+        ("old, normalised", 64, "equal"),
+        ("stretched", 64, "equal"),
+        ("mixed", 64, "refused"),
+        ("no resize", 64, "refused"),
+        ("at most", 64, "refused"),
         ("grey", 64, "refused"),
         ("another crop", 64, "refused"),
         ("turned round", 64, "refused"),
@@ -321,7 +344,10 @@ def test_transforms_of_a_classifier(
 
     path, _ = ultralytics_file(yaml_of("classify"), imgsz=64, edit=attach)
     assert outcome(path, photos["cat"]) == expected
-    if expected == "refused":
+    if expected == "equal":
+        built = load_checkpoint(path, Hints()).built
+        assert "100.00% of the pixels equal" in ask_witness(built, built.spec)
+    else:
         spec = load_checkpoint(path, Hints(ignore=("model:transforms",))).built.spec
         assert spec.preprocess.mean == (0, 0, 0)
 
