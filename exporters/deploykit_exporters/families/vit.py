@@ -147,8 +147,10 @@ def _witness(found: _Found) -> Callable[[], Witness | str] | None:
 
 def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
     """(height, width) of the graph's own input."""
-    size = hints.imgsz or source.input_size or arch.image_size
-    if any(side < 1 or side % patch for side, patch in zip(size, arch.patch, strict=True)):
+    own = _own_size(arch, source)
+    size = hints.imgsz or own
+    # A SigLIP at 384 with patches of 14 sees 378 pixels a side; its images have those left over, too.
+    if not arch.fits(size) and (size != own or min(size) < max(arch.patch)):
         raise OptionError(
             f"--imgsz {size[0]},{size[1]}: height and width must be multiples of the patch size, "
             f"{arch.patch[0]}x{arch.patch[1]}.",
@@ -156,10 +158,21 @@ def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
     return size
 
 
+def _own_size(arch: ViTArchitecture, source: VitSource) -> Size:
+    """(height, width) of the origin's images: as told, where that gives the trained grid or is told apart."""
+    if source.input_size is not None:
+        return source.input_size
+    told = source.image_size
+    if told is not None and (told[0] // arch.patch[0], told[1] // arch.patch[1]) == arch.grid:
+        return told
+    return arch.image_size
+
+
 def _axes(arch: ViTArchitecture, size: Size) -> dict[str, AxisRange]:
     sides = {}
     for name, trained, own, patch in zip(("height", "width"), arch.image_size, size, arch.patch, strict=True):
-        sides[name] = AxisRange(min=_MIN_PATCHES * patch, max=_MAX_GROWTH * max(trained, own), step=patch)
+        step = patch if arch.fits(size) else 1
+        sides[name] = AxisRange(min=_MIN_PATCHES * patch, max=_MAX_GROWTH * max(trained, own), step=step)
     return {"batch": AxisRange(min=1, max=_MAX_BATCH), **sides}
 
 

@@ -76,6 +76,10 @@ class ViTArchitecture:
     def image_size(self) -> tuple[int, int]:
         return self.grid[0] * self.patch[0], self.grid[1] * self.patch[1]
 
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether a (height, width) is a whole number of patches."""
+        return all(side > 0 and side % patch == 0 for side, patch in zip(size, self.patch, strict=True))
+
     @property
     def prefix_tokens(self) -> int:
         return int(self.class_token) + int(self.distilled) + self.registers
@@ -223,10 +227,13 @@ class ViT(nn.Module):
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with their positions, [N, T, D]."""
         net = self.net
-        patches = net.patch_embed(images)  # [N, rows, columns, D]
+        high, wide = net.patch_embed.patch_size
+        rows, columns = images.shape[2] // high, images.shape[3] // wide
+        # What is less than a patch at the right and below is not seen.
+        patches = net.patch_embed(images[:, :, : rows * high, : columns * wide])  # [N, rows, columns, D]
         if self.resampling == TIMM_RESAMPLING:
             return net._pos_embed(patches)  # type: ignore[no-any-return]
-        positions = resample_grid(position_grid(net), (patches.shape[1], patches.shape[2]), self.resampling)
+        positions = resample_grid(position_grid(net), (rows, columns), self.resampling)
         prefix = prefix_tokens(net).expand(patches.shape[0], -1, -1)
         return torch.cat([prefix, patches.flatten(1, 2) + positions], dim=1)
 

@@ -406,3 +406,14 @@ def test_whoever_names_the_classes_has_a_classifier() -> None:
 def test_a_classifier_on_a_clip_stays_one() -> None:
     model = tiny(pre_norm=True)
     assert build(as_checkpoint(model)).spec.task == "classify"
+
+
+def test_images_that_are_not_a_whole_number_of_patches_keep_their_size() -> None:
+    """As vit_so400m_patch14_siglip_384: 27 patches of 14 are 378 of its 384 pixels."""
+    model = tiny(img_size=70, dynamic_img_size=False, class_token=False, global_pool="map")
+    checkpoint = as_checkpoint(model, timm_config={"input_size": [3, 70, 70], "crop_pct": 1.0})
+    built = build(checkpoint)
+    assert (built.spec.input.height, built.spec.preprocess.crop) == (70, (70, 70))
+    assert_computes(built, model, (2, 70, 70))
+    with pytest.raises(OptionError, match="multiples of the patch size"):
+        build(checkpoint, imgsz=(71, 71))

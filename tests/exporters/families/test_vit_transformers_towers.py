@@ -285,6 +285,27 @@ def test_dinov2_has_the_images_of_its_processor_and_not_of_its_positions(tmp_pat
     assert (spec.preprocess.resize_to, spec.preprocess.crop) == ((80,), (70, 70))
 
 
+@pytest.mark.parametrize("name", ["siglip vision", "clip projection", "dinov2"])
+def test_images_that_are_not_a_whole_number_of_patches_keep_their_size(tmp_path: Path, name: str) -> None:
+    """As google/siglip-so400m-patch14-384: 27 patches of 14 are 378 of its 384 pixels."""
+    kind, config, settings = FEATURES[name]
+    model = tiny(kind, config, **settings, image_size=70)
+    model.save_pretrained(tmp_path / "folder")
+    built = build(read_checkpoint(tmp_path / "folder"))
+    assert (built.spec.input.height, built.spec.input.width) == (70, 70)
+    assert built.axes["height"].step == 1
+    result = export(tmp_path / "folder", ExportOptions(dynamic=("all",), output=tmp_path / "m.onnx"))
+    assert result.spec.parity is not None
+    assert result.spec.parity.witness.startswith("transformers 5")
+    for side in (70, 64, 90):
+        images = torch.randn(1, 3, side, side)
+        with torch.inference_mode(), open_ort(result.path) as runner:
+            expected = answers(model, images)
+            found = runner.infer({"images": images.numpy()})
+            for one, other in zip(found.values(), expected, strict=True):
+                assert np.abs(one - other.numpy()).max() <= 2e-5 * np.abs(other.numpy()).max()
+
+
 WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"hedgehogs": 3}, {}, "config.json has settings .* hedgehogs = 3"),
     ({}, {"hedgehogs": 3}, "preprocessor_config.json has settings .* hedgehogs = 3"),
