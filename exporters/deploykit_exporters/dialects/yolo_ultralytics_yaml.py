@@ -18,6 +18,7 @@ import torch
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Task
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["check_yaml", "construct", "misfits", "shapes_of"]
 
@@ -113,7 +114,7 @@ def shapes_of(yaml: Mapping[str, Any], channels: int) -> dict[str, list[int]]:
     from ultralytics.nn import tasks
 
     try:
-        with _quiet(), torch.device("meta"):
+        with _quiet(), _Weightless():
             layers, _ = tasks.parse_model(_own(yaml), ch=channels, verbose=False)
     except _MISFIT as error:
         raise CheckpointError(f"The layers of the yaml do not fit each other: {error}") from error
@@ -143,6 +144,19 @@ def construct(yaml: Mapping[str, Any], task: Task, channels: int) -> nn.Module:
             return cast("nn.Module", getattr(tasks, _CLASSES[task])(_own(yaml), ch=channels, verbose=False))
     except _MISFIT as error:
         raise CheckpointError(f"The installed ultralytics cannot build the yaml: {error}") from error
+
+
+class _Weightless(TorchFunctionMode):
+    """Weights without memory. ``torch.device("meta")`` would do it for ``arange``, too, for which torch loads
+    two seconds of Python."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.empty, torch.ones, torch.zeros) and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def _own(yaml: Mapping[str, Any]) -> dict[str, Any]:
