@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
@@ -35,8 +35,8 @@ __all__ = ["Told", "activation", "image_size", "input_size", "preprocess", "read
 
 _WHERE = "open_clip_config.json"
 _QUICK = "quickgelu"
-# OpenAI published ViT-B/32, B/16, L/14 and L/14@336, all with QuickGELU.
-_OPENAI = {(768, 12, 32), (768, 12, 16), (1024, 24, 14)}
+# OpenAI published ViT-B/32, B/16, L/14 and L/14@336, all with QuickGELU: channels, blocks, patch, positions.
+_OPENAI = {(768, 12, 32, 50), (768, 12, 16, 197), (1024, 24, 14, 257), (1024, 24, 14, 577)}
 _SCALARS = {"input_resolution", "context_length", "vocab_size"}
 _TRAINING = (
     *("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path", "output_tokens"),
@@ -145,17 +145,18 @@ def _mixed(tensors: Mapping[str, torch.Tensor]) -> bool:
     return kinds == {"conv1.weight": {"torch.float16"}, "ln_pre.weight": {"torch.float32"}}
 
 
-def _sizes(tensors: Mapping[str, torch.Tensor]) -> tuple[int, int, int]:
-    patches = next((value for key, value in tensors.items() if key.endswith("conv1.weight")), None)
-    if patches is None:
-        return 0, 0, 0
-    blocks = {
-        key.split("resblocks.")[1].split(".")[0]
-        for key in tensors
-        if key.startswith(("visual.transformer.resblocks.", "transformer.resblocks."))
-        and ("visual." in key or "visual.conv1.weight" not in tensors)
-    }
-    return patches.shape[0], len(blocks), patches.shape[-1]
+def _sizes(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
+    """Channels, blocks, patch and positions of a tower that OpenAI may have published; empty for others."""
+    start = "visual." if "visual.conv1.weight" in tensors else ""
+    own = [
+        tensors.get(f"{start}{name}") for name in ("conv1.weight", "positional_embedding", "ln_pre.weight")
+    ]
+    if any(tensor is None for tensor in own) or f"{start}attn_pool.query" in tensors:
+        return ()
+    patches, positions, _ = cast("list[torch.Tensor]", own)
+    block = f"{start}transformer.resblocks."
+    blocks = {key.removeprefix(block).split(".")[0] for key in tensors if key.startswith(block)}
+    return patches.shape[0], len(blocks), patches.shape[-1], positions.shape[0]
 
 
 def preprocess(told: Told, *, siglip: bool) -> tuple[Callable[[Size], Preprocess], str]:

@@ -35,6 +35,9 @@ _WIDE_HEADS = {
     (768, 8): 8,
 }
 
+# SigLIP 2's giant has the width and depth of DINOv2's, whose heads are 64 wide.
+_SIGLIP_HEADS = {(1536, 40): 16}
+
 _HEADS = ("head", "head.head")
 
 _SIZES = {
@@ -309,7 +312,9 @@ def _num_heads(
     elif (norm := source.tensors.get("blocks.0.attn.q_norm.weight")) is not None:
         heads = embed_dim // norm.shape[0]
     else:
-        heads = _WIDE_HEADS.get((embed_dim, depth)) or max(1, embed_dim // 64)
+        siglip = "attn_pool.latent" in source.tensors
+        wide = _SIGLIP_HEADS if siglip and (embed_dim, depth) in _SIGLIP_HEADS else _WIDE_HEADS
+        heads = wide.get((embed_dim, depth)) or max(1, embed_dim // 64)
         assumed.append(
             f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not tell; "
             'override with --config {"num_heads": N}.'

@@ -63,7 +63,10 @@ _UNUSED = {
     "counts of OpenAI's files": ("input_resolution", "context_length", "vocab_size"),
 }
 _ACTIVATIONS = {"GELU": "gelu", "QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh"}
-_LETTERS = {384: "S", 512: "M", 768: "B", 1024: "L", 1280: "H", 1408: "g", 1664: "bigG", 1792: "e"}
+_LETTERS = {
+    384: "S", 512: "M", 768: "B", 896: "B", 1024: "L",
+    1280: "H", 1408: "g", 1664: "bigG", 1792: "e",
+}
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -317,7 +320,11 @@ def _name(activation: str, arch: ViTArchitecture, size: Size) -> str:
     letter = _LETTERS.get(arch.embed_dim)
     if letter is None or arch.patch[0] != arch.patch[1]:
         return ""
-    kind = "coca_" if arch.query_pool else ""
-    larger = f"-{size[0]}" if size != (224, 224) else ""
-    quick = "-quickgelu" if activation == "quick_gelu" else ""
-    return f"{kind}ViT-{letter}-{arch.patch[0]}{larger}{quick}"
+    parts = [
+        f"{'coca_' if arch.query_pool else ''}ViT-{letter}-{arch.patch[0]}",
+        *(["plus"] if arch.embed_dim == 896 else []),
+        *(["CLIPA"] if arch.pool == "avg" and not arch.pre_norm else []),
+        *([str(size[0])] if size != (224, 224) else []),
+        *(["quickgelu"] if activation == "quick_gelu" else []),
+    ]
+    return "-".join(parts)

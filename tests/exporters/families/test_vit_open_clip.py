@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.dialects import vit_open_clip
+from deploykit_exporters.dialects.vit import read_architecture
 from deploykit_exporters.export import export
-from deploykit_exporters.families import recognise
+from deploykit_exporters.families import recognise, vit
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.witness import ask_witness
@@ -428,3 +430,49 @@ def test_a_configuration_that_does_not_agree_is_refused_by_name(change: dict[str
     _, tensors = openai(intermediate_size=128)
     with pytest.raises(CheckpointError, match=named):
         build(checkpoint_of(tensors, open_clip={"model_cfg": {**MODEL, **change}}))
+
+
+PUBLISHED = {
+    "ViT-B-32": "ViT-B-32",
+    "ViT-B-16-plus-240": "ViT-B-16-plus-240",
+    "ViT-bigG-14-quickgelu": "ViT-bigG-14-quickgelu",
+    "ViT-e-14": "ViT-e-14",
+    "ViT-H-14-CLIPA-336": "ViT-H-14-CLIPA-336",
+    "coca_ViT-L-14": "coca_ViT-L-14",
+    "MobileCLIP2-L-14": "vit_large_patch14_clip_224",
+    "ViT-SO400M-14-SigLIP-384": "vit_so400m_patch14_siglip_384",
+    "ViT-gopt-16-SigLIP2-384": "vit_giantopt_patch16_siglip_384",
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), PUBLISHED.items())
+def test_published_models_have_their_names_heads_and_sizes(name: str, expected: str) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        tower = open_clip.model._build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]))
+    tensors = {f"visual.{key}": tensor for key, tensor in tower.state_dict().items()}
+    block = tower.trunk.blocks[0] if hasattr(tower, "trunk") else tower.transformer.resblocks[0]
+    for meta in ({"open_clip": {"model_cfg": config}}, {}):
+        checkpoint = checkpoint_of(tensors, **meta)
+        source = vit_open_clip.read(checkpoint, tensors, Hints())
+        arch, _ = read_architecture(source, {})
+        assert arch.num_heads == block.attn.num_heads
+        if meta:
+            assert source.name(arch, arch.image_size) == expected
+            size = config["vision_cfg"]["image_size"]
+            assert vit._own_size(arch, source) == (size, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("ViT-B-32", "quick_gelu"), ("ViT-H-14", "gelu"), ("ViT-L-14-CLIPA", "gelu")]
+)
+def test_a_bare_state_dict_of_a_size_that_openai_published_is_taken_for_its(name: str, expected: str) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        tower = open_clip.model._build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]))
+    tensors = {f"visual.{key}": tensor for key, tensor in tower.state_dict().items()}
+    source = vit_open_clip.read(checkpoint_of(tensors), tensors, Hints())
+    assert source.activation == expected
+    assert "override with --config" in source.assumed[0]
