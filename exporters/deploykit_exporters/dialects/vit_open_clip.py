@@ -64,8 +64,15 @@ _UNUSED = {
 }
 _ACTIVATIONS = {"GELU": "gelu", "QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh"}
 _LETTERS = {
-    384: "S", 512: "M", 768: "B", 896: "B", 1024: "L",
-    1280: "H", 1408: "g", 1664: "bigG", 1792: "e",
+    384: "S",
+    512: "M",
+    768: "B",
+    896: "B",
+    1024: "L",
+    1280: "H",
+    1408: "g",
+    1664: "bigG",
+    1792: "e",
 }
 
 

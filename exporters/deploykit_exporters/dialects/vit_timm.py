@@ -60,9 +60,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         preprocess_from=_origin_of_preprocess(args, hub, name, named_by),
         name=_name,
         num_heads=None if block is None else int(block.attn.num_heads),
-        image_size=_image_size(args, hub),
+        image_size=_image_size(args, hub, attributes(getattr(template, "pretrained_cfg", None))),
         pool=_pool(args, hub, template),
-        eps=1e-6 if block is None else float(block.norm1.eps),
+        eps=_eps(used) if block is None else float(block.norm1.eps),
         activation="gelu" if block is None else _ACTIVATIONS.get(type(block.mlp.act).__name__, "gelu"),
         variant=name,
         classes=_class_names(hub),
@@ -126,8 +126,13 @@ def _blocks(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     return [key for key in tensors if key.startswith("blocks.")]
 
 
-def _image_size(args: Mapping[str, Any], hub: Mapping[str, Any]) -> Size | None:
-    for source in (args, hub):
+def _eps(tensors: Mapping[str, torch.Tensor]) -> float:
+    """Of timm's ViTs; the CLIPs among them, known by the norm before their blocks, have another."""
+    return 1e-5 if "norm_pre.weight" in tensors else 1e-6
+
+
+def _image_size(*sources: Mapping[str, Any]) -> Size | None:
+    for source in sources:
         for key in ("input_size", "img_size"):
             if source.get(key):
                 return as_size(source[key])

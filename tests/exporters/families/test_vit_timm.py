@@ -15,6 +15,7 @@ import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.dialects import vit_timm
 from deploykit_exporters.dialects.vit import read_architecture
+from deploykit_exporters.families import vit
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.vit import FAMILY
 from deploykit_runtimes.errors import CheckpointError, OptionError
@@ -38,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "qk norm": {"qk_norm": True},
     "no qkv bias": {"qkv_bias": False},
     "no projection bias": {"proj_bias": False},
-    "clip": {"pre_norm": True},
+    "clip": {"pre_norm": True, "norm_layer": partial(nn.LayerNorm, eps=1e-5)},
     "one class": {"num_classes": 1},
     "odd mlp": {"mlp_ratio": 511.5 / 192},
     "swiglu": {"mlp_layer": SwiGLUPacked, "mlp_ratio": 5.34, "act_layer": nn.SiLU},
@@ -214,6 +215,7 @@ REAL = [
     ("deit_tiny_distilled_patch16_224", {}, ""),
     ("deit3_base_patch16_224", {}, ""),
     ("vit_medium_patch16_reg4_gap_256", {}, ""),
+    ("vit_base_patch16_clip_224", {}, ""),
     ("vit_base_patch16_224", {"img_size": 448}, "vit_base_patch16_448"),
 ]
 
@@ -404,7 +406,7 @@ def test_whoever_names_the_classes_has_a_classifier() -> None:
 
 
 def test_a_classifier_on_a_clip_stays_one() -> None:
-    model = tiny(pre_norm=True)
+    model = tiny(pre_norm=True, norm_layer=partial(nn.LayerNorm, eps=1e-5))
     assert build(as_checkpoint(model)).spec.task == "classify"
 
 
@@ -417,3 +419,22 @@ def test_images_that_are_not_a_whole_number_of_patches_keep_their_size() -> None
     assert_computes(built, model, (2, 70, 70))
     with pytest.raises(OptionError, match="multiples of the patch size"):
         build(checkpoint, imgsz=(71, 71))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vit_so400m_patch14_siglip_384", 384),
+        ("vit_base_patch16_siglip_256", 256),
+        ("vit_large_patch14_clip_336", 336),
+        ("vit_base_patch14_dinov2", 518),
+    ],
+)
+def test_a_name_tells_the_size_of_the_images(name: str, size: int) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    checkpoint = as_checkpoint(model, arch=name)
+    source = vit_timm.read(checkpoint, checkpoint.tensors, Hints())
+    arch, assumed = read_architecture(source, {})
+    assert vit._own_size(arch, source) == (size, size)
+    assert (arch.eps, arch.pool, assumed) == (model.blocks[0].norm1.eps, model.global_pool, ())
