@@ -41,9 +41,10 @@ class YoloNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         outputs = self.network(images)
         if hasattr(self.head, "proto"):
-            # ((predictions, protos), training outputs), or the pair alone in export mode.
+            # ((predictions, protos), training outputs), or the pair alone in export mode; before 8.4
+            # (predictions, (features, coefficients, protos)).
             predictions, protos = outputs[0] if isinstance(outputs[0], tuple) else outputs
-            return predictions, protos
+            return predictions, protos[-1] if isinstance(protos, tuple) else protos
         return outputs[0] if isinstance(outputs, tuple | list) else outputs  # type: ignore[no-any-return]
 
 

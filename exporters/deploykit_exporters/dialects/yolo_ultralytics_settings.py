@@ -86,6 +86,7 @@ def _of_model(tree: Any, head: Any, hints: Hints, task: Task) -> tuple[Setting, 
     _expect_task(settings, task)
     for name in ("stride", "kpt_shape"):
         expect_same(settings, name, getattr(head, name, None))
+    settings.harmless("which branch answers is not a property of the weights: --head chooses", "end2end")
     settings.harmless("memory of training only", "inplace")
     settings.harmless("the loss, which only training uses", "criterion", "class_weights", "hyp", "gr")
     settings.harmless("where the file was read from", "pt_path", "pt_file")

@@ -69,11 +69,11 @@ def ask_ultralytics(
     if changed:
         return f"none: the modules of the file are not those that its yaml gives ({changed})"
     model.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()}, strict=True)
-    model.eval()
-    if hasattr(ours.head, "end2end") and getattr(ours.head, "one2one_cv2", None) is not None:
-        model.end2end = ours.head.end2end
+    network = YoloNetwork(model)
+    if getattr(ours.head, "one2one_cv2", None) is not None:
+        network.head.end2end = ours.head.end2end
     process = _classify(transforms, spec) if spec.task == "classify" else _letterbox(spec)
-    return Witness(library=f"ultralytics {__version__}", module=YoloNetwork(model), preprocess=process)
+    return Witness(library=f"ultralytics {__version__}", module=network, preprocess=process)
 
 
 def _changes(tree: Any, model: nn.Module) -> Iterator[str]:

@@ -113,6 +113,30 @@ def test_onnx_equals_module_at_every_size(name: str, ultralytics_file: Callable[
             assert difference.max_rel <= 1e-5, (shape, group)
 
 
+@pytest.mark.parametrize("form", ["8.4", "8.3", "export"])
+def test_segmentation_heads_of_every_release_give_predictions_and_protos(form: str) -> None:
+    from deploykit_exporters.dialects.yolo_ultralytics_network import YoloNetwork
+
+    predictions, protos, rest = torch.zeros(1), torch.ones(1), torch.full((1,), 2.0)
+    outputs: Any = {
+        "8.4": ((predictions, protos), rest),
+        "8.3": (predictions, (rest, rest, protos)),
+        "export": (predictions, protos),
+    }[form]
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            head = nn.Identity()
+            head.proto = nn.Identity()
+            self.model = nn.Sequential(head)
+
+        def forward(self, _: torch.Tensor) -> Any:
+            return outputs
+
+    assert run(YoloNetwork(Network()), torch.zeros(1)) == (predictions, protos)
+
+
 def test_detections_exist(ultralytics_file: Callable[..., Any]) -> None:
     """The comparisons above mean something: the heads answer with different scores and classes."""
     rows = run(build(ultralytics_file("yolo26n")[0]).module, torch.rand(1, 3, 160, 160))[0][0]
