@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["ImageProcessor", "config_settings", "label_names", "output_activation", "read_processor"]
+__all__ = [
+    "ImageProcessor",
+    "config_settings",
+    "described",
+    "label_names",
+    "output_activation",
+    "read_processor",
+]
 
 # Of every configuration of transformers: what it was saved by, how training and generation of text go.
 _EVERYWHERE = {
@@ -74,6 +81,11 @@ _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "Bit": (_CROPPED, False),
     "Siglip": (_STRETCHED, False),
     "ViT": ({**_STRETCHED, "resample": 2}, True),
+}
+# What --config takes of every ViT.
+_OURS = {
+    *("num_heads", "img_size", "global_pool", "eps", "activation"),
+    *("mean", "std", "interpolation", "crop_pct", "crop_mode"),
 }
 _PROBLEMS: dict[str, Activation] = {
     "single_label_classification": "softmax",
@@ -207,15 +219,24 @@ def config_settings(where: str, values: Any, hints: Hints) -> Settings:
     return settings
 
 
-def output_activation(checkpoint: Checkpoint, hints: Hints) -> Activation | None:
+def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
+    """config.json, and over it what --config gives: some of its settings, or a whole one."""
+    config = checkpoint.meta.get("config")
+    given = {
+        name: value
+        for name, value in (hints.config or {}).items()
+        if name not in _OURS and name not in _COMMON and name not in _CROPPED
+    }
+    return {**(config if isinstance(config, Mapping) else {}), **given}
+
+
+def output_activation(config: Mapping[str, Any]) -> Activation | None:
     """What turns logits into scores by ``problem_type``; None where nothing says it.
 
     Raises:
         CheckpointError: transformers has no such problem.
     """
-    config = checkpoint.meta.get("config")
-    told = config if isinstance(config, Mapping) else {}
-    problem = (hints.config or {}).get("problem_type", told.get("problem_type"))
+    problem = config.get("problem_type")
     if problem is not None and problem not in _PROBLEMS:
         raise CheckpointError(
             f"config.json says problem_type = {problem!r}; transformers knows {', '.join(_PROBLEMS)}."

@@ -51,11 +51,17 @@ class _Answers(nn.Module):
 
 
 def transformers_witness(
-    checkpoint: Checkpoint, hints: Hints, size: tuple[int, int], *, features: bool
+    config: Mapping[str, Any],
+    checkpoint: Checkpoint,
+    hints: Hints,
+    size: tuple[int, int],
+    *,
+    features: bool,
 ) -> Witness | str:
     """Build the model that config.json names, by its own constructor.
 
     Args:
+        config: config.json, with what the user said over it.
         size: (height, width) of the network's input.
         features: The built model gives features.
 
@@ -65,9 +71,8 @@ def transformers_witness(
     Raises:
         ParityError: transformers finds weights missing or left over.
     """
-    config = checkpoint.meta.get("config")
     name = _class_name(config)
-    if not name or not isinstance(config, Mapping):
+    if not name:
         return "none: the file does not say which model of transformers it is (config.json)"
     try:
         import transformers
@@ -112,8 +117,8 @@ def _quietly(transformers: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _class_name(config: Any) -> str:
-    names = config.get("architectures") if isinstance(config, Mapping) else None
+def _class_name(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
     return str(names[0]) if isinstance(names, list) and len(names) == 1 else ""
 
 

@@ -38,7 +38,9 @@ __all__ = [
 _RULES = {"register_tokens": "reg_token", "linear_head": "head"}
 _BLOCKS = {"mlp.w12": "mlp.fc1", "mlp.w3": "mlp.fc2"}
 _CHUNKED = re.compile(r"blocks\.\d+\.(?=\d+\.)")
+_WHY = "used while pre-training only"
 _PRE_TRAINING = ("mask_token", "dino_head.*", "ibot_head.*")
+_HEADS = ("*dino_head.*", "*ibot_head.*")
 _HEAD = "linear_head.weight"
 _LETTERS = {"small": "s", "base": "b", "large": "l", "giant": "g"}
 _EVALUATED = 224
@@ -60,13 +62,16 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
     )
 
 
-def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
+def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
     """Rename the weights; what the file cannot tell is as in the repository's published models.
 
     ``--config`` takes the repository's training configuration: of its ``student`` the resizing of positions.
     """
     plain = {_CHUNKED.sub("blocks.", key.removeprefix("backbone.")): value for key, value in tensors.items()}
-    plain, settings = take_unused(plain, {"used while pre-training only": _PRE_TRAINING})
+    plain, settings = take_unused(plain, {_WHY: _PRE_TRAINING})
+    here = {id(tensor) for tensor in tensors.values()}
+    beside = {key: tensor for key, tensor in checkpoint.tensors.items() if id(tensor) not in here}
+    _, heads = take_unused(beside, {_WHY: _HEADS})
     renamed = rename(plain, _RULES, block="blocks.", blocks=_BLOCKS)
     width = renamed["patch_embed.proj.weight"].shape[0]
     registers = "reg_token" in renamed
@@ -82,8 +87,13 @@ def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> Vi
         pool="token",
         head_layers=head_layers(renamed, width),
         input_size=dinov2_input_size(renamed),
-        settings=settings,
+        settings=(*settings, *heads),
+        witness=_no_witness,
     )
+
+
+def _no_witness(_: Size, *, features: bool) -> str:
+    return "none: DINOv2's own code is not a package that can be installed"
 
 
 def add_class_position(renamed: dict[str, torch.Tensor]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_exporters.dialects.transformers_files import (
     config_settings,
+    described,
     label_names,
     output_activation,
     read_processor,
@@ -102,10 +103,10 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     clip = "cls_token" in renamed
     own = _CLIP if clip else _SIGLIP
     renamed, pool, aside = _with_head(renamed, clip=clip, features=hints.features)
-    whole, vision = _configs(checkpoint, hints)
+    told = described(checkpoint, hints)
+    whole, vision = _configs(told, hints)
     processor = read_processor(checkpoint, hints, own.processor)
-    given = hints.config or {}
-    heads = vision.get("num_attention_heads", given.get("num_attention_heads"))
+    heads = vision.get("num_attention_heads")
     activation = vision.get("hidden_act")
     _agree(whole, vision, renamed)
     return VitSource(
@@ -119,14 +120,14 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         image_size=as_size(vision.get("image_size")),
         input_size=processor.size if processor.found else None,
         pool=pool,
-        eps=float(vision.get("layer_norm_eps", given.get("layer_norm_eps", own.eps))),
+        eps=float(vision.get("layer_norm_eps", own.eps)),
         activation=activation_name(activation or own.activation),
         classes=label_names(whole.get("id2label")),
         pooler=_projection(renamed),
-        assumed=_assumed(own, activation, given, pool, clip=clip, classifies="head.weight" in renamed),
-        scores=output_activation(checkpoint, hints),
+        assumed=_assumed(own, activation, hints, pool, clip=clip, classifies="head.weight" in renamed),
+        scores=output_activation(told),
         settings=(*unused, *aside, *_account(whole, vision), *processor.settings),
-        witness=partial(transformers_witness, checkpoint, hints),
+        witness=partial(transformers_witness, told, checkpoint, hints),
     )
 
 
@@ -167,10 +168,8 @@ def _with_head(
     return kept, "token" if clip else "map" if "attn_pool.latent" in kept else "avg", aside
 
 
-def _configs(checkpoint: Checkpoint, hints: Hints) -> tuple[Settings, Settings]:
+def _configs(told: Mapping[str, Any], hints: Hints) -> tuple[Settings, Settings]:
     """The configuration of the model, and of its image tower; the same where the tower is alone."""
-    config = checkpoint.meta.get("config")
-    told: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
     vision = told.get("vision_config")
     if vision is None:
         whole = config_settings("config.json", told, hints)
@@ -205,10 +204,10 @@ def _account(whole: Settings, vision: Settings) -> tuple[Any, ...]:
 
 
 def _assumed(
-    own: _Defaults, activation: Any, given: Mapping[str, Any], pool: Pool, *, clip: bool, classifies: bool
+    own: _Defaults, activation: Any, hints: Hints, pool: Pool, *, clip: bool, classifies: bool
 ) -> tuple[str, ...]:
     sentences = []
-    if activation is None and "activation" not in given:
+    if activation is None and "activation" not in (hints.config or {}):
         sentences.append(
             f"The activation is {own.activation}, the usual one of {own.name}: the weights do not tell; "
             'override with --config {"activation": "gelu"}.'

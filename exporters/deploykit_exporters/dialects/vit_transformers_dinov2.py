@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deploykit_exporters.dialects.transformers_files import (
     config_settings,
+    described,
     label_names,
     output_activation,
     read_processor,
@@ -73,7 +74,8 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
     """Rename the weights and read both JSON files."""
-    config = config_settings("config.json", checkpoint.meta.get("config"), hints)
+    told = described(checkpoint, hints)
+    config = config_settings("config.json", told, hints)
     used, unused = take_unused(
         {_unwrapped(key): tensor for key, tensor in tensors.items()},
         {"used while pre-training only": ("embeddings.mask_token",)},
@@ -85,8 +87,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     if registers:
         add_class_position(renamed)
     processor = read_processor(checkpoint, hints, "Bit", **_EVALUATION)
-    given = hints.config or {}
-    heads = config.get("num_attention_heads", given.get("num_attention_heads"))
+    heads = config.get("num_attention_heads")
     _agree(config, renamed)
     layers = head_layers(renamed, renamed["patch_embed.proj.weight"].shape[0])
     return VitSource(
@@ -100,13 +101,13 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         image_size=as_size(config.get("image_size")),
         input_size=processor.size if processor.found else dinov2_input_size(renamed),
         pool="token",
-        eps=float(config.get("layer_norm_eps", given.get("layer_norm_eps", 1e-6))),
+        eps=float(config.get("layer_norm_eps", 1e-6)),
         activation=activation_name(config.get("hidden_act", "gelu")),
         classes=label_names(config.get("id2label")),
         head_layers=layers,
-        scores=output_activation(checkpoint, hints),
+        scores=output_activation(told),
         settings=(*unused, *config.account(strict=True), *processor.settings),
-        witness=partial(transformers_witness, checkpoint, hints),
+        witness=partial(transformers_witness, told, checkpoint, hints),
     )
 
 

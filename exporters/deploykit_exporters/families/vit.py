@@ -159,9 +159,12 @@ def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
 
 
 def _own_size(arch: ViTArchitecture, source: VitSource) -> Size:
-    """(height, width) of the origin's images: as told, where that gives the trained grid or is told apart."""
-    if source.input_size is not None:
-        return source.input_size
+    """(height, width) of the origin's images."""
+    return source.input_size or _trained_size(arch, source)
+
+
+def _trained_size(arch: ViTArchitecture, source: VitSource) -> Size:
+    """(height, width) that the positions are for: as told, where that is their grid."""
     told = source.image_size
     if told is not None and (told[0] // arch.patch[0], told[1] // arch.patch[1]) == arch.grid:
         return told
@@ -191,7 +194,10 @@ def _spec(found: _Found) -> ModelSpec:
     return ModelSpec(
         task="features" if found.features else "classify",
         family="vit",
-        variant=hints.variant or source.variant or source.name(arch, arch.image_size) or _custom_name(arch),
+        variant=hints.variant
+        or source.variant
+        or source.name(arch, _trained_size(arch, source))
+        or _custom_name(arch),
         origin=found.match.origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=arch.channels),
         preprocess=preprocess,

@@ -16,6 +16,7 @@ from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.export import export
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.inspect import inspect_checkpoint
 from deploykit_exporters.options import ExportOptions
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.ort import open_ort
@@ -266,9 +267,13 @@ def test_a_teacher_of_the_training_becomes_a_dynamic_file_with_its_answers(tmp_p
     teacher["dino_head.mlp.0.weight"] = torch.randn(4, 48)
     torch.save({"teacher": teacher}, tmp_path / "teacher_checkpoint.pth")
     assert len(read_checkpoint(tmp_path / "teacher_checkpoint.pth").tensors) == len(teacher)
+    settings = inspect_checkpoint(tmp_path / "teacher_checkpoint.pth", hints=Hints(config=HEADS)).settings
+    assert [setting.name for setting in settings] == ["mask_token", "*dino_head.*"]
     options = ExportOptions(dynamic=("all",), config=HEADS, features=True)
     result = export(tmp_path / "teacher_checkpoint.pth", options)
     assert result.spec.origin == "dinov2"
+    assert result.spec.parity is not None
+    assert result.spec.parity.witness.startswith("none: DINOv2's own code")
     with open_ort(result.path) as runner, torch.inference_mode():
         for height, width in ((56, 56), (28, 70)):
             images = torch.randn(2, 3, height, width)

@@ -208,6 +208,32 @@ def test_a_state_dict_alone_is_read_with_what_the_user_says(name: str) -> None:
     assert asked == "none: the file does not say which model of transformers it is (config.json)"
 
 
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2 registers swiglu"])
+def test_a_state_dict_alone_takes_the_whole_configuration(name: str) -> None:
+    kind, config, settings = FEATURES[name]
+    model = tiny(kind, config, **settings)
+    tensors = model.state_dict()
+    checkpoint = Checkpoint(path=Path("m.bin"), sha256="", container="torch", tensors=tensors)
+    given = {**json.loads(model.config.to_json_string()), "architectures": [kind.__name__]}
+    built = build(checkpoint, config=given)
+    assert_answers(built, model)
+    assert ask_witness(built, built.spec).startswith("transformers 5")
+
+
+def test_what_the_user_says_wins_over_the_file(tmp_path: Path) -> None:
+    model = tiny(CLIPVisionModel, CLIPVisionConfig, hidden_act="gelu", num_attention_heads=6)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    wrong = {**json.loads(file.read_text()), "hidden_act": "relu", "num_attention_heads": 3}
+    file.write_text(json.dumps(wrong))
+    given = {"hidden_act": "gelu", "num_attention_heads": 6}
+    built = build(read_checkpoint(tmp_path), config=given)
+    assert_answers(built, model)
+    assert ask_witness(built, built.spec).startswith("transformers 5")
+    with pytest.raises(CheckpointError, match="num_atention_heads"):
+        build(read_checkpoint(tmp_path), config={"num_atention_heads": 6})
+
+
 def test_what_a_tower_alone_does_not_tell_is_assumed() -> None:
     tensors = tiny(CLIPVisionModel, CLIPVisionConfig).state_dict()
     checkpoint = Checkpoint(path=Path("m.bin"), sha256="", container="torch", tensors=tensors)
