@@ -73,6 +73,41 @@ def test_both_heads_answer_as_predict_of_ultralytics(
             assert len(ours.masks) == len(wanted.masks)
 
 
+@pytest.mark.parametrize(("head", "nms"), [("one-to-many", None), ("one-to-one", False)])
+@pytest.mark.parametrize("inside", [False, True])
+def test_exported_files_answer_alike(
+    head: str,
+    nms: bool | None,
+    inside: bool,
+    ultralytics_file: Callable[..., Any],
+    photos: dict[str, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """Also with pre- and post-processing inside the graph, and with the package as the second witness."""
+    import deploykit
+
+    yaml = {
+        "end2end": True,
+        "reg_max": 1,
+        "width_multiple": 0.25,
+        "backbone": [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]]],
+        "head": [[-1, 1, "Conv", [128, 3, 2]], [[2, 3], 1, "Detect", ["nc"]]],
+    }
+    path, _ = ultralytics_file(yaml, imgsz=96)
+    exported = deploykit.export(
+        path, output=tmp_path / "model.onnx", head=head, preprocess=inside, postprocess=inside, conf=CONF
+    )
+    assert exported.spec.parity is not None
+    assert exported.spec.parity.witness.startswith("ultralytics 8")
+    wanted = own_predict(path, photos["cat"], nms=nms).boxes
+    with deploykit.load(exported.path, threads=1) as model:
+        ours = model.predict(photos["cat"], conf=CONF)
+    assert len(ours) == len(wanted) > 2
+    np.testing.assert_allclose(ours.scores, wanted.conf.numpy(), atol=1e-4)
+    order, theirs = sorted_rows(ours.boxes), sorted_rows(wanted.xyxy.numpy())
+    np.testing.assert_allclose(ours.boxes[order], wanted.xyxy.numpy()[theirs], atol=0.1)
+
+
 def sorted_rows(boxes: np.ndarray) -> np.ndarray:
     """An order that equal scores do not change."""
     return np.lexsort(np.round(boxes, 1).T)
