@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange
 
 from deploykit_exporters.families.base import Hints, OutputGroup
-from deploykit_exporters.families.settings import Settings
+from deploykit_exporters.families.settings import Setting, Settings
 
 __all__ = [
     "class_names",
@@ -17,6 +17,7 @@ __all__ = [
     "dynamic_axes",
     "expect_same",
     "image_size",
+    "is_ignored",
     "plain_attributes",
     "refuse_features",
     "refuse_foreign",
@@ -76,6 +77,11 @@ def expect_same(settings: Settings, name: str, built: Any) -> None:
         f"{settings.where} says {name} = {_numbers(value)}, its head has {_numbers(built)}.",
         hint=f"If the head is right, say so: --ignore {settings.where}:{name}",
     )
+
+
+def is_ignored(settings: Iterable[Setting], path: str) -> bool:
+    """Whether the user said that a setting, ``where:name``, does not matter; it counts as not given then."""
+    return any(setting.path == path and setting.treatment == "ignored" for setting in settings)
 
 
 def _numbers(value: Any) -> list[float]:

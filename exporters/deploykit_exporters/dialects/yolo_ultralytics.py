@@ -14,7 +14,7 @@ from deploykit_runtimes.optional import require
 from deploykit_runtimes.spec import InputSpec, ModelSpec, Preprocess, Task
 
 from deploykit_exporters.containers.inert import children, class_path
-from deploykit_exporters.dialects.yolo_contract import class_names, image_size, refuse_foreign
+from deploykit_exporters.dialects.yolo_contract import class_names, image_size, is_ignored, refuse_foreign
 from deploykit_exporters.dialects.yolo_ultralytics_bare import holds_bare_weights
 from deploykit_exporters.dialects.yolo_ultralytics_classify import assumed_transforms, classify_preprocess
 from deploykit_exporters.dialects.yolo_ultralytics_head import choose_branch, task_of
@@ -58,9 +58,16 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     one_to_one, assumed = choose_branch(tree, hints.head)
     reference, exportable = build_networks(checkpoint, one_to_one=one_to_one)
     stride, num_classes = facts.max_stride(reference), _num_classes(reference, task)
-    height, width, assumed_size = _image_size(checkpoint, hints, task, stride)
-    names = class_names(hints, getattr(tree, "names", None), num_classes)
-    transforms = None if _is_ignored(settings, "model:transforms") else getattr(tree, "transforms", None)
+    own_size = facts.trained_size(
+        None if is_ignored(settings, "train_args:imgsz") else checkpoint.meta.get("train_args"),
+        None if is_ignored(settings, "model.args:imgsz") else getattr(tree, "args", None),
+    )
+    height, width, assumed_size = _image_size(own_size, hints, task, stride)
+    names, transforms = (
+        None if is_ignored(settings, f"model:{name}") else getattr(tree, name, None)
+        for name in ("names", "transforms")
+    )
+    names = class_names(hints, names, num_classes)
     preprocess, assumed_preprocess = _preprocess(transforms, task, height, width, stride)
     output = facts.output_spec(reference, task)
     spec = ModelSpec(
@@ -120,12 +127,9 @@ def _require_ultralytics() -> None:
 
 
 def _image_size(
-    checkpoint: Checkpoint, hints: Hints, task: Task, stride: int
+    trained: tuple[int, int] | None, hints: Hints, task: Task, stride: int
 ) -> tuple[int, int, tuple[str, ...]]:
     """Height, width, and the assumption behind them."""
-    from deploykit_exporters.dialects.yolo_ultralytics_spec import trained_size
-
-    trained = trained_size(checkpoint.meta, checkpoint.module)
     default = 224 if task == "classify" else 640
     # Ultralytics rounds the size of the training arguments up to the stride, too.
     own_height, own_width = (-(-side // stride) * stride for side in trained or (default, default))
@@ -137,10 +141,6 @@ def _image_size(
 
 def _assumed_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return () if names else ("no class names: the file holds none for every class",)
-
-
-def _is_ignored(settings: tuple[Setting, ...], path: str) -> bool:
-    return any(setting.path == path and setting.treatment == "ignored" for setting in settings)
 
 
 def _num_classes(network: YoloNetwork, task: Task) -> int:

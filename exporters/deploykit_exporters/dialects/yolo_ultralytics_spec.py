@@ -64,9 +64,9 @@ def _generation(tree: Any) -> str:
     return "yolo26" if found == "yolo11" and "one2one_cv2" in children(head) else found
 
 
-def trained_size(meta: Mapping[str, Any], tree: Any) -> tuple[int, int] | None:
-    """(height, width) of the training arguments in pixels, or None where the file has none."""
-    for arguments in (meta.get("train_args"), getattr(tree, "args", None)):
+def trained_size(*places: Any) -> tuple[int, int] | None:
+    """(height, width) of the training arguments in pixels: the first that a place has, or None."""
+    for arguments in places:
         size = arguments.get("imgsz") if isinstance(arguments, Mapping) else getattr(arguments, "imgsz", None)
         if isinstance(size, int) and size > 0:
             return size, size

@@ -26,6 +26,7 @@ from deploykit_exporters.dialects.yolo_contract import (
     detection_groups,
     dynamic_axes,
     image_size,
+    is_ignored,
     refuse_foreign,
 )
 from deploykit_exporters.dialects.yolov5_settings import account_settings
@@ -75,17 +76,21 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     net = build_network(checkpoint.module)
     load_strict(net, checkpoint.tensors, source=checkpoint.path.name)
     settings = account_settings(checkpoint, hints)
+    if is_ignored(settings, "opt:imgsz"):
+        checkpoint = replace(checkpoint, meta={**checkpoint.meta, "opt": None})
+    own_names = None if is_ignored(settings, "model:names") else getattr(checkpoint.module, "names", None)
     head = net.model[-1]
     if isinstance(head, AnchorHead):
-        built = _detector(checkpoint, match, hints, net, head)
-        return replace(built, settings=settings, witness=_no_witness)
-    if isinstance(head, Classify) and isinstance(head.linear, nn.Linear):
-        built = _classifier(checkpoint, match, hints, net, head.linear.out_features)
-        return replace(built, settings=settings, witness=_no_witness)
-    raise CheckpointError(
-        f"{checkpoint.path.name} ends with {type(head).__name__}, wanted a Detect, Segment or Classify head.",
-        hint="Export the whole model, not a backbone cut from it.",
-    )
+        built = _detector(checkpoint, match, hints, net, head, own_names=own_names)
+    elif isinstance(head, Classify) and isinstance(head.linear, nn.Linear):
+        built = _classifier(checkpoint, match, hints, net, head.linear.out_features, own_names=own_names)
+    else:
+        raise CheckpointError(
+            f"{checkpoint.path.name} ends with {type(head).__name__}, wanted a Detect, Segment or Classify "
+            "head.",
+            hint="Export the whole model, not a backbone cut from it.",
+        )
+    return replace(built, settings=settings, witness=_no_witness)
 
 
 def _no_witness() -> str:
@@ -93,13 +98,13 @@ def _no_witness() -> str:
 
 
 def _detector(
-    checkpoint: Checkpoint, match: Match, hints: Hints, net: YoloV5, head: AnchorHead
+    checkpoint: Checkpoint, match: Match, hints: Hints, net: YoloV5, head: AnchorHead, *, own_names: object
 ) -> BuiltModel:
     stride = round(max(head.strides))
     p6 = stride == _P6_STRIDE
     size, recognised, assumed = _own_size(checkpoint, 1280 if stride >= _P6_STRIDE else 640, stride)
     height, width = image_size(hints, (size, size), stride)
-    names = class_names(hints, getattr(checkpoint.module, "names", None), head.num_classes)
+    names = class_names(hints, own_names, head.num_classes)
     outputs = ("predictions", "protos") if head.masks else ("predictions",)
     groups = detection_groups("predictions", head.num_classes, head.masks)
     spec = ModelSpec(
@@ -141,11 +146,11 @@ def _detector(
 
 
 def _classifier(
-    checkpoint: Checkpoint, match: Match, hints: Hints, net: YoloV5, num_classes: int
+    checkpoint: Checkpoint, match: Match, hints: Hints, net: YoloV5, num_classes: int, *, own_names: object
 ) -> BuiltModel:
     size, recognised, assumed = _own_size(checkpoint, 224, 1)
     height, width = image_size(hints, (size, size), 1)
-    names = class_names(hints, getattr(checkpoint.module, "names", None), num_classes)
+    names = class_names(hints, own_names, num_classes)
     spec = ModelSpec(
         task="classify",
         family=match.family,

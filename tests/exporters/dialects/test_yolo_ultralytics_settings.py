@@ -255,6 +255,13 @@ def test_attributes_of_the_model(
     load_checkpoint(path, Hints(ignore=(name,)))
 
 
+def test_an_ignored_setting_counts_as_not_given(ultralytics_file: Callable[..., Any]) -> None:
+    path, _ = ultralytics_file(yaml_of("detect"), imgsz=64)
+    spec = load_checkpoint(path, Hints(ignore=("imgsz", "model:names"))).built.spec
+    assert (spec.input.height, spec.classes) == (640, ())
+    assert len(spec.assumed) == 2
+
+
 def test_a_quantised_training_is_refused(ultralytics_file: Callable[..., Any], tmp_path: Path) -> None:
     path, _ = ultralytics_file(yaml_of("detect"), imgsz=64)
     changed = rewritten(path, tmp_path, lambda file: file.update(modelopt={"version": "0.1"}))

@@ -92,6 +92,14 @@ def test_strides_that_disagree_are_refused(fixtures: Path) -> None:
     assert_recorded(build(checkpoint, ignore=("model:stride",)), fixtures, "detect")
 
 
+def test_an_ignored_setting_counts_as_not_given(fixtures: Path) -> None:
+    spec = load_checkpoint(
+        fixtures / "yolov5_detect.pt", Hints(ignore=("opt:imgsz", "model:names"))
+    ).built.spec
+    assert (spec.input.height, spec.classes) == (640, ())
+    assert any("image size 640" in line for line in spec.assumed)
+
+
 def test_every_setting_is_listed(fixtures: Path) -> None:
     built = load_checkpoint(fixtures / "yolov5_segment.pt", Hints()).built
     found = {one.path: one.treatment for one in built.settings}
