@@ -1,4 +1,4 @@
-"""ViT, DeiT and DINOv2 weights of Hugging Face transformers, with config.json and preprocessor_config.json.
+"""ViT and DeiT weights of Hugging Face transformers, with config.json and preprocessor_config.json.
 
 Two key styles are in use: files on disk say ``encoder.layer.0.attention.attention.query``, a
 ``state_dict()`` of transformers 5 says ``layers.0.attention.q_proj``.
@@ -6,15 +6,16 @@ Two key styles are in use: files on disk say ``encoder.layer.0.attention.attenti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Interpolation, Preprocess
 
 from deploykit_exporters.dialects.imagenet import INCEPTION_MEAN, INCEPTION_STD
+from deploykit_exporters.dialects.transformers_files import label_names
+from deploykit_exporters.dialects.transformers_layers import activation_name, pack_qkv
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, name_in_file, rename, size_name
 from deploykit_exporters.nets.vit import ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["matches", "read"]
 
-_WRAPPERS = ("vit.", "deit.", "dinov2.")
+_WRAPPERS = ("vit.", "deit.")
 _RULES = {
     "embeddings.cls_token": "cls_token",
     "embeddings.distillation_token": "dist_token",
@@ -51,12 +52,9 @@ _BLOCKS = {
     "attention.k_proj": "attn.k",
     "attention.v_proj": "attn.v",
     "attention.o_proj": "attn.proj",
-    "layer_scale1.lambda1": "ls1.gamma",
-    "layer_scale2.lambda1": "ls2.gamma",
 }
 # Used while pre-training only.
 _UNUSED = {"embeddings.mask_token"}
-_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu"}
 # The codes of Pillow.
 _RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 
@@ -99,7 +97,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     pooler = {key.removeprefix("pooler."): plain.pop(key) for key in list(plain) if key.startswith("pooler.")}
     block = "layers." if "layers.0.attention.q_proj.weight" in plain else "encoder.layer."
     apart = rename(plain, _RULES, block=block, blocks=_BLOCKS)
-    renamed = _pack_qkv(apart, name=lambda key: name_in_file(key, apart, tensors))
+    renamed = pack_qkv(apart, name=lambda key: name_in_file(key, apart, tensors))
     deit = "dist_token" in renamed
     if deit and "head_dist.weight" not in renamed:
         # Without a head of its own the distillation token only takes part in attention, as a register does.
@@ -118,8 +116,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         image_size=as_size(described.get("image_size")),
         pool="token",
         eps=float(described.get("layer_norm_eps", 1e-12)),
-        activation=_ACTIVATIONS.get(activation, activation),
-        classes=_class_names(described.get("id2label")),
+        activation=activation_name(activation),
+        classes=label_names(described.get("id2label")),
         pooler=pooler,
     )
 
@@ -132,36 +130,6 @@ def _unwrapped(key: str) -> str:
     for wrapper in _WRAPPERS:
         key = key.removeprefix(wrapper)
     return key
-
-
-def _pack_qkv(tensors: dict[str, torch.Tensor], *, name: Callable[[str], str]) -> dict[str, torch.Tensor]:
-    """Stack query, key and value of each block, as timm keeps them; ``name`` tells the file's names."""
-    import torch
-
-    packed = {}
-    for key, tensor in tensors.items():
-        layer, _, kind = key.rpartition(".")
-        if not layer.endswith((".attn.q", ".attn.k", ".attn.v")):
-            packed[key] = tensor
-            continue
-        parts = [f"{layer[:-1]}{letter}.{kind}" for letter in "qkv"]
-        missing = [name(part) for part in parts if part not in tensors]
-        if missing:
-            raise CheckpointError(
-                f"Attention has a {kind} for query, key and value or for none; missing: {', '.join(missing)}."
-            )
-        if layer.endswith("q"):
-            packed[f"{layer[:-1]}qkv.{kind}"] = torch.cat([tensors[part] for part in parts])
-    return packed
-
-
-def _class_names(id2label: Any) -> tuple[str, ...]:
-    """The names in index order; transformers' own placeholders (``LABEL_0``) are no names."""
-    if not isinstance(id2label, Mapping):
-        return ()
-    labels = {int(index): str(label) for index, label in id2label.items()}
-    names = tuple(labels[index] for index in sorted(labels))
-    return () if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
 def _preprocess(settings: Mapping[str, Any], size: Size) -> Preprocess:
