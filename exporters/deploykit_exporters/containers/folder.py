@@ -29,7 +29,8 @@ _MAX_JSON = 64 << 20
 class Folder:
     """A folder's weights files and parsed texts.
 
-    ``meta`` has ``config``, ``preprocessor`` and ``open_clip``, each if present.
+    ``meta`` has ``config``, ``preprocessor``, ``processor`` (where transformers 5 keeps the image processor of
+    a model of images and text) and ``open_clip``, each if present.
     """
 
     weights: tuple[Path, ...]
@@ -76,6 +77,7 @@ def _texts(path: Path) -> dict[str, Any]:
     texts = {
         "config": path / "config.json",
         "preprocessor": path / "preprocessor_config.json",
+        "processor": path / "processor_config.json",
         "open_clip": path / "open_clip_config.json",
     }
     return {key: _json(file) for key, file in texts.items() if file.is_file()}

@@ -28,6 +28,7 @@ __all__ = [
     "described",
     "label_names",
     "output_activation",
+    "processor_settings",
     "read_processor",
 ]
 
@@ -155,6 +156,16 @@ class ImageProcessor:
         return _RESAMPLE[code]
 
 
+def processor_settings(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
+    """The settings of the image processor of a folder, empty where it has none, and which file holds them."""
+    whole = checkpoint.meta.get("processor")
+    nested = whole.get("image_processor") if isinstance(whole, Mapping) else None
+    if isinstance(nested, Mapping):
+        return "processor_config.json", nested
+    alone = checkpoint.meta.get("preprocessor")
+    return _WHERE, alone if isinstance(alone, Mapping) else {}
+
+
 def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwise: Any) -> ImageProcessor:
     """The image processor of a folder, or the one that a dialect assumes.
 
@@ -165,14 +176,13 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
     Raises:
         CheckpointError: it is of a class that is not known, or has settings that are not.
     """
-    meta = checkpoint.meta.get("preprocessor")
-    written = meta if isinstance(meta, Mapping) else {}
-    settings = Settings(_WHERE, written, hints.ignore)
+    where, written = processor_settings(checkpoint)
+    settings = Settings(where, written, hints.ignore)
     named = settings.get("image_processor_type") or settings.get("feature_extractor_type") or ""
     kind = next((named.removesuffix(end) for end in _NAMES if named.endswith(end)), named) or default
     if kind not in _CLASSES:
         raise CheckpointError(
-            f"{_WHERE} names the image processor {named}; deploykit knows those of {', '.join(_CLASSES)}.",
+            f"{where} names the image processor {named}; deploykit knows those of {', '.join(_CLASSES)}.",
             hint="Leave the file out, and give mean, std, interpolation and crop_pct with --config.",
         )
     own, square = _CLASSES[kind]
@@ -189,7 +199,7 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
     settings.expect("do_pad", False)
     settings.expect("default_to_square", square)
     return ImageProcessor(
-        values=values, found=_WHERE if written else "", settings=settings.account(strict=True)
+        values=values, found=where if written else "", settings=settings.account(strict=True)
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from deploykit_runtimes.errors import ParityError
 from torch import nn
 
+from deploykit_exporters.dialects.transformers_files import processor_settings
 from deploykit_exporters.families.base import Witness
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def _processor(
     transformers: Any, checkpoint: Checkpoint, size: tuple[int, int]
 ) -> Callable[[np.ndarray], torch.Tensor] | None:
     """The processor that preprocessor_config.json names, where it gives images of the network's size."""
-    settings = checkpoint.meta.get("preprocessor")
-    if not isinstance(settings, Mapping):
+    _, settings = processor_settings(checkpoint)
+    if not settings:
         return None
     name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
     kind = getattr(transformers, name.replace("FeatureExtractor", "ImageProcessor"), None)

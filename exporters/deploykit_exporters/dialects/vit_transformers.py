@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deploykit_runtimes.spec import Interpolation, Preprocess
 
 from deploykit_exporters.dialects.imagenet import INCEPTION_MEAN, INCEPTION_STD
-from deploykit_exporters.dialects.transformers_files import label_names
+from deploykit_exporters.dialects.transformers_files import label_names, processor_settings
 from deploykit_exporters.dialects.transformers_layers import activation_name, pack_qkv
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, name_in_file, rename, size_name
 from deploykit_exporters.nets.vit import ViTArchitecture
@@ -102,7 +102,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     if deit and "head_dist.weight" not in renamed:
         # Without a head of its own the distillation token only takes part in attention, as a register does.
         renamed["reg_token"] = renamed.pop("dist_token")
-    settings = _mapping(checkpoint.meta.get("preprocessor"))
+    where, settings = processor_settings(checkpoint)
     heads = described.get("num_attention_heads")
     activation = str(described.get("hidden_act", "gelu"))
     return VitSource(
@@ -110,7 +110,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         original=tensors,
         resampling=Resampling(antialias=False),
         preprocess=partial(_preprocess, {**(_DEIT if deit else _VIT), **settings}),
-        preprocess_from="preprocessor_config.json" if settings else "",
+        preprocess_from=where if settings else "",
         name=_name,
         num_heads=None if heads is None else int(heads),
         image_size=as_size(described.get("image_size")),

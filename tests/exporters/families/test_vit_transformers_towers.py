@@ -24,6 +24,8 @@ from transformers import (
     CLIPForImageClassification,
     CLIPImageProcessor,
     CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
@@ -299,6 +301,66 @@ def test_the_form_of_openais_folder_with_plain_numbers_keeps_the_aspect_ratio(tm
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(described))
     how = build(read_checkpoint(tmp_path)).spec.preprocess
     assert (how.resize, how.resize_to, how.crop, how.interpolation) == ("short", (64,), (64, 64), "bicubic")
+
+
+def test_the_processor_of_transformers_5_lies_in_that_of_the_whole_model(tmp_path: Path) -> None:
+    tiny(CLIPModel, CLIPConfig, projection_dim=24).save_pretrained(tmp_path)
+    tokens = CLIPTokenizer(vocab={"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, merges=[])
+    images = CLIPImageProcessor(size={"shortest_edge": 80}, crop_size=64, image_mean=[0.1, 0.2, 0.3])
+    CLIPProcessor(images, tokens).save_pretrained(tmp_path)
+    assert not (tmp_path / "preprocessor_config.json").exists()
+    built = build(read_checkpoint(tmp_path))
+    how = built.spec.preprocess
+    assert (how.resize_to, how.crop, how.mean) == ((80,), (64, 64), (0.1, 0.2, 0.3))
+    assert built.spec.recognised[-1] == "Pre-processing is from processor_config.json."
+    assert "of the pixels equal" in ask_witness(built, built.spec)
+
+
+@pytest.mark.parametrize("name", ["clip vision", "siglip vision"])
+def test_a_folder_of_older_releases(tmp_path: Path, name: str) -> None:
+    """Towers had the prefix of the whole model, buffers were saved, and so was every setting there is."""
+    kind, config, settings = FEATURES[name]
+    model = tiny(kind, config, **settings)
+    model.save_pretrained(tmp_path)
+    tensors = {f"vision_model.{key}": tensor for key, tensor in model.state_dict().items()}
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(17).unsqueeze(0)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **OLDER}))
+    built = build(read_checkpoint(tmp_path))
+    assert_answers(built, model)
+    assert ask_witness(built, built.spec).startswith("transformers 5")
+
+
+OLDER: dict[str, Any] = {
+    "_name_or_path": "",
+    "add_cross_attention": False,
+    "bad_words_ids": None,
+    "num_beams": 1,
+    "prefix": None,
+    "chunk_size_feed_forward": 0,
+    "do_sample": False,
+    "early_stopping": False,
+    "is_decoder": False,
+    "length_penalty": 1.0,
+    "max_length": 20,
+    "no_repeat_ngram_size": 0,
+    "output_attentions": False,
+    "pruned_heads": {},
+    "repetition_penalty": 1.0,
+    "return_dict": True,
+    "temperature": 1.0,
+    "top_k": 50,
+    "torch_dtype": "float32",
+    "torchscript": False,
+    "tie_word_embeddings": True,
+    "use_bfloat16": False,
+    "dropout": 0.0,
+    "initializer_factor": 1.0,
+    "transformers_version": "4.16.0",
+    "problem_type": None,
+}
 
 
 def test_dinov2_has_the_images_of_its_processor_and_not_of_its_positions(tmp_path: Path) -> None:
