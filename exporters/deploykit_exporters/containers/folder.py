@@ -29,8 +29,8 @@ _MAX_JSON = 64 << 20
 class Folder:
     """A folder's weights files and parsed texts.
 
-    ``meta`` has ``config``, ``preprocessor``, ``processor`` (where transformers 5 keeps the image processor of
-    a model of images and text) and ``open_clip``, each if present.
+    ``meta`` has ``config``, ``preprocessor``, ``processor`` (where transformers 5 keeps the image processor
+    of a model of images and text) and ``open_clip``, each if present.
     """
 
     weights: tuple[Path, ...]
