@@ -283,11 +283,18 @@ def _recognised(found: _Found) -> tuple[str, ...]:
         *([f"{arch.registers} register tokens"] if arch.registers else []),
         *(["layer scale"] if arch.layer_scale else []),
         *(["norm before the blocks"] if arch.pre_norm else []),
+        *_embedding(found),
     ]
     sentences = [f"A ViT in {found.match.origin}'s form: {', '.join(details)}."]
     if found.source.preprocess_from:
         sentences.append(f"Pre-processing is from {found.source.preprocess_from}.")
     return tuple(sentences)
+
+
+def _embedding(found: _Found) -> list[str]:
+    """The width of a projected embedding."""
+    last = [tensor.shape[0] for key, tensor in found.source.pooler.items() if key.endswith("weight")][-1:]
+    return [f"embeddings of {width} values" for width in last if found.features]
 
 
 def _notes(found: _Found) -> tuple[str, ...]:

@@ -145,6 +145,7 @@ def test_openais_files_have_quickgelu_and_give_the_projected_embedding() -> None
         expected = model.get_image_features(pixel_values=images).pooler_output
     assert_embeds(built, images, expected)
     assert "The activation is QuickGELU, because the file has the form of OpenAI's" in built.spec.assumed[0]
+    assert built.spec.recognised[0].endswith("norm before the blocks, embeddings of 24 values.")
     assert built.spec.preprocess.mean == (0.48145466, 0.4578275, 0.40821073)
     assert (built.spec.preprocess.resize_to, built.spec.preprocess.crop) == ((64,), (64, 64))
 
