@@ -47,7 +47,8 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
     return [
         f"max abs {parity.max_abs:.1e}, max rel {parity.max_rel:.1e} {allowed}{agreement}",
         f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
-        f"{parity.reference} against {parity.engine}" + (f", {parity.precision}" if parity.precision else ""),
+        f"{parity.reference} against {parity.engine}",
+        *(parity.precision.split("; ") if parity.precision else ()),
         *origin_lines(parity),
         *answer_lines(parity),
     ]

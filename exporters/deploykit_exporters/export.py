@@ -24,6 +24,7 @@ from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplif
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.parity import proof_cases, prove
 from deploykit_exporters.precheck import check_source, output_path
+from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import save_model
@@ -161,7 +162,8 @@ def _prove(
 ) -> ParityRecord:
     save_model(model, draft, final=output, spec=spec)
     with open_ort(draft) as candidate, TorchRunner(built, spec) as reference:
-        return prove(reference, candidate, built.groups, proof_cases(spec))
+        exact = Float64Reference(built.module, spec.output.names)
+        return prove(reference, candidate, built.groups, proof_cases(spec), exact=exact)
 
 
 @contextmanager

@@ -1,26 +1,29 @@
 """The proof: the checkpoint in torch against the ONNX file in an engine.
 
 Every output group is compared against its own largest value, so that box coordinates in the
-hundreds cannot hide an error in scores below one. Inputs are noise and a real photo at several
-batches and, where the file is dynamic, several sizes including ones far from the traced size.
+hundreds cannot hide an error in scores below one. Inputs are a real photo and noise at several
+batches and, where the file is dynamic, several sizes including ones far from the traced size. Where
+float32 cannot tell on noise, float64 decides (``proof/float64.py``), and pictures of the same shape are
+compared as strictly as ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from functools import reduce
 
 import numpy as np
 from deploykit_runtimes.errors import ParityError
-from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.spec import InputSpec, ModelSpec, ParityRecord
+from deploykit_runtimes.spec import ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import OutputGroup
+from deploykit_exporters.proof.cases import Case, image_case, photo, proof_cases, stand_in
+from deploykit_exporters.proof.float64 import LOOSEST, MULTIPLE, Float64Reference, Outputs
 
-__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "proof_cases", "prove"]
+__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "photo", "proof_cases", "prove"]
 
 FP32_TOLERANCE = 1e-4
 """Largest difference allowed, as a share of the largest value of the output group."""
@@ -28,19 +31,8 @@ FP32_TOLERANCE = 1e-4
 _SCORE_FLOOR = 0.01
 """Scale of the scores of an end-to-end head where all of them are tiny; see ``OutputGroup.floor``."""
 
-_LARGE = 640 * 640
-"""Pixels from which on a forward pass takes seconds on a small machine."""
-
 _CUT_MARGIN = 1e-5
 """Scores this close to that of the last place may fall on either side of top-k."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One input of the proof: what it is, and the tensor [N, C, H, W] float32."""
-
-    name: str
-    images: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,42 +52,128 @@ def prove(
     cases: Sequence[Case],
     *,
     tolerance: float = FP32_TOLERANCE,
+    exact: Float64Reference | None = None,
 ) -> ParityRecord:
     """Compare two runners on every case.
+
+    Args:
+        reference, candidate: The checkpoint, and the file in an engine.
+        groups: What is compared, and how.
+        cases: The inputs.
+        tolerance: Largest difference allowed, as a share of the scale.
+        exact: The checkpoint in float64, which decides where float32 is beyond the tolerance; None: then
+            the candidate is.
 
     Raises:
         ParityError: a group is beyond the tolerance, an output is not finite where the reference
             is, or shapes differ; the message names the worst case.
     """
-    worst = Difference()
-    for case in cases:
+    worst, compared, decisions = Difference(), list[Case](), list[str]()
+    waiting = list(cases)
+    for case in waiting:
         expected = reference.infer({reference.spec.input.name: case.images})
         found = candidate.infer({candidate.spec.input.name: case.images})
-        for group in groups:
-            difference = compare(expected[group.output], found[group.output], group)
-            if not difference.max_rel <= tolerance:
-                raise ParityError(
-                    f"{group.output} of the ONNX file is off by {difference.max_rel:.2e} of its scale "
-                    f"({difference.max_abs:.2e} absolute) on {case.name} {_shape(case)}; "
-                    f"allowed is {tolerance:.0e}.",
-                    hint="The file does not give this checkpoint's answers: do not deploy it. A new export "
-                    "with another --opset or a fixed size may; please report the checkpoint's origin.",
-                )
-            worst = _worse(worst, difference)
+        offs = {group: _off(expected, found, group) for group in groups}
+        far = [group for group, off in offs.items() if not off.max_rel <= tolerance]
+        if not far:
+            worst = reduce(_worse, offs.values(), worst)
+            compared.append(case)
+            continue
+        if exact is None:
+            raise _beyond(far[0], offs[far[0]], case, tolerance)
+        verdict = _by_float64(exact, case, found, groups, tolerance)
+        decisions.append(verdict.said)
+        if verdict.compared:
+            worst = _worse(worst, verdict.worst)
+            compared.append(case)
+        if not (verdict.compared and case.natural):
+            waiting.append(_instead(case, reference.spec, tolerance))
     return ParityRecord(
         max_abs=worst.max_abs,
         max_rel=worst.max_rel,
         top1=worst.top1,
         tolerance=tolerance,
-        shapes=tuple(dict.fromkeys(_shape(case) for case in cases)),
-        inputs=tuple(dict.fromkeys(case.name for case in cases)),
+        shapes=tuple(dict.fromkeys(case.shape for case in compared)),
+        inputs=tuple(dict.fromkeys(case.name for case in compared)),
         reference=reference.placement().title,
         engine=candidate.placement().title,
+        precision="; ".join(decisions),
     )
 
 
-def _shape(case: Case) -> str:
-    return "x".join(map(str, case.images.shape))
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What float64 says of a case, in a sentence: whether it could tell, and the difference of a picture."""
+
+    said: str
+    compared: bool = True
+    worst: Difference = Difference()
+
+
+def _by_float64(
+    exact: Float64Reference, case: Case, found: Outputs, groups: Sequence[OutputGroup], tolerance: float
+) -> _Verdict:
+    """Judge a case on which two float32 implementations differ by more than the tolerance.
+
+    Raises:
+        ParityError: the file is further from float64 than a float32 file may be.
+    """
+    wanted = exact.exact(case.images)
+    spread = dict.fromkeys(groups, 0.0)
+    for each in exact.float32(case.images):
+        spread = {group: max(own, _off(wanted, each, group).max_rel) for group, own in spread.items()}
+    own = max(spread.values())
+    offs = {group: _off(wanted, found, group) for group in groups}
+    beyond = [
+        (group, off, allowed)
+        for group, off in offs.items()
+        if not off.max_rel
+        <= (allowed := tolerance if case.natural else max(tolerance, MULTIPLE * spread[group]))
+    ]
+    useless = MULTIPLE * own > (tolerance if case.natural else LOOSEST) or not math.isfinite(own)
+    if useless and (beyond or not case.natural):
+        return _Verdict(
+            said=f"{case.title} left out, float32 itself is {own:.1e} from float64", compared=False
+        )
+    for group, off, allowed in beyond:
+        raise _beyond(group, off, case, allowed, float32=spread[group])
+    far = max(off.max_rel for off in offs.values())
+    return _Verdict(
+        said=f"{case.title} against float64, from which the file is {far:.1e} and float32 itself {own:.1e}",
+        worst=reduce(_worse, offs.values()) if case.natural else Difference(),
+    )
+
+
+def _instead(case: Case, spec: ModelSpec, tolerance: float) -> Case:
+    """The case that stands in for one on which float32 cannot tell.
+
+    Raises:
+        ParityError: there is none left.
+    """
+    other = stand_in(case, spec)
+    if other is None:
+        raise ParityError(
+            f"Nothing can be proven of this network: even on {case.title} float32 itself is further than "
+            f"{tolerance:.0e} from float64, so that no two float32 engines give the same answers.",
+            hint="Its activations explode: check the training, or export an earlier checkpoint.",
+        )
+    return other
+
+
+def _off(expected: Outputs, found: Outputs, group: OutputGroup) -> Difference:
+    return compare(expected[group.output], found[group.output], group)
+
+
+def _beyond(
+    group: OutputGroup, off: Difference, case: Case, allowed: float, *, float32: float | None = None
+) -> ParityError:
+    against = "" if float32 is None else f" from the checkpoint in float64 (float32 itself: {float32:.1e})"
+    return ParityError(
+        f"{group.output} of the ONNX file is off by {off.max_rel:.2e} of its scale "
+        f"({off.max_abs:.2e} absolute){against} on {case.title}; allowed is {allowed:.0e}.",
+        hint="The file does not give this checkpoint's answers: do not deploy it. A new export "
+        "with another --opset or a fixed size may; please report the checkpoint's origin.",
+    )
 
 
 def _worse(a: Difference, b: Difference) -> Difference:
@@ -169,79 +247,3 @@ def _match_rows(rows: np.ndarray, have: np.ndarray) -> np.ndarray:
     distance += np.abs(rows[:, None, 4] - have[None, :, 4])
     distance += rows[:, None, 5] != have[None, :, 5]
     return np.asarray(distance.argmin(1))
-
-
-def proof_cases(spec: ModelSpec) -> tuple[Case, ...]:
-    """The inputs on which an export is proven: noise and a real photo, at several shapes."""
-    return tuple(_proof_cases(spec))
-
-
-def _proof_cases(spec: ModelSpec) -> Iterator[Case]:
-    generator = np.random.default_rng(0)
-    yield image_case(photo(), spec, name="photo")
-    batches = (2, 3) if "batch" in spec.input.dynamic else (spec.input.batch,) * 2
-    shapes = [(n, spec.input.channels, *size) for n, size in zip(batches, _sizes(spec.input), strict=True)]
-    if len({shape[2:] for shape in shapes}) == 1 and spec.input.height * spec.input.width > _LARGE:
-        # One size only, and an expensive one: a second batch of noise would say nothing new.
-        shapes = shapes[:1]
-    for shape in dict.fromkeys(shapes):
-        yield Case(name="noise", images=_noise(generator, shape, spec))
-
-
-def _sizes(spec: InputSpec) -> tuple[tuple[int, int], tuple[int, int]]:
-    return _small(spec), _odd(spec)
-
-
-def _small(spec: InputSpec) -> tuple[int, int]:
-    """A landscape size well below the native one, or the native one where an axis is fixed."""
-    return _scaled(spec, 0.5, 0.75)
-
-
-def _odd(spec: InputSpec) -> tuple[int, int]:
-    """A portrait size that is no multiple of anything the axis does not demand."""
-    return _scaled(spec, 0.8, 0.55, extra=1)
-
-
-def _scaled(spec: InputSpec, height: float, width: float, *, extra: int = 0) -> tuple[int, int]:
-    size = []
-    for axis, native, scale in (("height", spec.height, height), ("width", spec.width, width)):
-        allowed = spec.dynamic.get(axis)
-        if allowed is None:
-            size.append(native)
-            continue
-        n = int(native * scale) // allowed.step * allowed.step
-        if extra and n % 2 == 0:
-            n += allowed.step
-        lowest = -(-allowed.min // allowed.step) * allowed.step
-        highest = allowed.max // allowed.step * allowed.step
-        size.append(min(max(n, lowest), highest))
-    return size[0], size[1]
-
-
-def _noise(generator: np.random.Generator, shape: tuple[int, ...], spec: ModelSpec) -> np.ndarray:
-    """Uniform pixels, normalised as images are, so that activations have their usual range."""
-    process = spec.preprocess
-    pixels = generator.random(shape, dtype=np.float32) * (255.0 * process.scale)
-    mean = np.resize(np.asarray(process.mean, np.float32), shape[1])[:, None, None]
-    std = np.resize(np.asarray(process.std, np.float32), shape[1])[:, None, None]
-    return np.ascontiguousarray((pixels - mean) / std, dtype=np.float32)
-
-
-def image_case(image: np.ndarray, spec: ModelSpec, *, name: str) -> Case:
-    """A real image, pre-processed as ``predict`` does it; repeated where the batch is fixed.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-    """
-    tensor, _ = preprocess(image, spec)
-    batch = 1 if "batch" in spec.input.dynamic else spec.input.batch
-    return Case(name=name, images=np.repeat(tensor[None], batch, axis=0))
-
-
-@cache
-def photo() -> np.ndarray:
-    """A real photo that ships with the package: a cat, CC0, uint8 RGB."""
-    from PIL import Image
-
-    with files("deploykit_exporters").joinpath("assets/cat.jpg").open("rb") as file:
-        return np.asarray(Image.open(file).convert("RGB"))

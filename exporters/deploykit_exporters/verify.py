@@ -22,6 +22,7 @@ from deploykit_exporters.finish import host_spec
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
+from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.reference import TorchRunner
 
 __all__ = ["VerifyResult", "verify"]
@@ -116,7 +117,14 @@ def _compare_tensors(
     spec = candidate.spec
     cases = [image_case(read_image(path), spec, name=path.name) for path in paths]
     with TorchRunner(built, spec) as reference:
-        return prove(reference, candidate, built.groups, (*cases, *proof_cases(spec)), tolerance=tolerance)
+        return prove(
+            reference,
+            candidate,
+            built.groups,
+            (*cases, *proof_cases(spec)),
+            tolerance=tolerance,
+            exact=Float64Reference(built.module, spec.output.names),
+        )
 
 
 def _compare_whole(

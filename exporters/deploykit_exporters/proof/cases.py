@@ -1,0 +1,163 @@
+"""The inputs of the proof: noise and real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.spec import InputSpec, ModelSpec
+
+__all__ = ["Case", "image_case", "natural_case", "photo", "proof_cases", "stand_in"]
+
+_SOFTEST = 3
+"""How often the contrast of a picture is halved."""
+
+_LARGE = 640 * 640
+"""Pixels from which on a forward pass takes seconds on a small machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One input of the proof.
+
+    Attributes:
+        name: What it is.
+        images: The tensor [N, C, H, W] float32.
+        natural: A picture, on which the tolerance holds whatever float32 does; noise otherwise.
+        softened: How many times its contrast was halved.
+    """
+
+    name: str
+    images: np.ndarray
+    natural: bool = True
+    softened: int = 0
+
+    @property
+    def title(self) -> str:
+        """``photo 1x3x224x224``."""
+        soft = f", contrast / {2**self.softened}" if self.softened else ""
+        return f"{self.name} {self.shape}{soft}"
+
+    @property
+    def shape(self) -> str:
+        """``1x3x224x224``."""
+        return "x".join(map(str, self.images.shape))
+
+
+def proof_cases(spec: ModelSpec) -> tuple[Case, ...]:
+    """The inputs on which an export is proven: noise and a real photo, at several shapes."""
+    return tuple(_proof_cases(spec))
+
+
+def _proof_cases(spec: ModelSpec) -> Iterator[Case]:
+    generator = np.random.default_rng(0)
+    yield image_case(photo(), spec, name="photo")
+    batches = (2, 3) if "batch" in spec.input.dynamic else (spec.input.batch,) * 2
+    shapes = [(n, spec.input.channels, *size) for n, size in zip(batches, _sizes(spec.input), strict=True)]
+    if len({shape[2:] for shape in shapes}) == 1 and spec.input.height * spec.input.width > _LARGE:
+        # One size only, and an expensive one: a second batch of noise would say nothing new.
+        shapes = shapes[:1]
+    for shape in dict.fromkeys(shapes):
+        yield Case(name="noise", images=_noise(generator, shape, spec), natural=False)
+
+
+def _sizes(spec: InputSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    return _small(spec), _odd(spec)
+
+
+def _small(spec: InputSpec) -> tuple[int, int]:
+    """A landscape size well below the native one, or the native one where an axis is fixed."""
+    return _scaled(spec, 0.5, 0.75)
+
+
+def _odd(spec: InputSpec) -> tuple[int, int]:
+    """A portrait size that is no multiple of anything the axis does not demand."""
+    return _scaled(spec, 0.8, 0.55, extra=1)
+
+
+def _scaled(spec: InputSpec, height: float, width: float, *, extra: int = 0) -> tuple[int, int]:
+    size = []
+    for axis, native, scale in (("height", spec.height, height), ("width", spec.width, width)):
+        allowed = spec.dynamic.get(axis)
+        if allowed is None:
+            size.append(native)
+            continue
+        n = int(native * scale) // allowed.step * allowed.step
+        if extra and n % 2 == 0:
+            n += allowed.step
+        lowest = -(-allowed.min // allowed.step) * allowed.step
+        highest = allowed.max // allowed.step * allowed.step
+        size.append(min(max(n, lowest), highest))
+    return size[0], size[1]
+
+
+def _noise(generator: np.random.Generator, shape: tuple[int, ...], spec: ModelSpec) -> np.ndarray:
+    """Uniform pixels, normalised as images are, so that activations have their usual range."""
+    return _normalised(generator.random(shape, dtype=np.float32) * 255.0, spec)
+
+
+def natural_case(shape: tuple[int, ...], spec: ModelSpec) -> Case:
+    """Parts of the photo as a batch of a shape [N, C, H, W], each another part, normalised as images are."""
+    from PIL import Image
+
+    count, channels, height, width = shape
+    picture = Image.fromarray(photo())
+    parts = []
+    for index in range(count):
+        left, top = (picture.width // 3) * (index % 3) // 2, (picture.height // 3) * (index // 3 % 3) // 2
+        box = (left, top, left + picture.width * 2 // 3, top + picture.height * 2 // 3)
+        part = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box), np.float32)
+        parts.append(part[..., np.arange(channels) % 3].transpose(2, 0, 1))
+    return Case(name="picture", images=_normalised(np.stack(parts), spec))
+
+
+def stand_in(case: Case, spec: ModelSpec) -> Case | None:
+    """What is compared instead of a case on which float32 cannot tell, or None after the last one.
+
+    For noise that is a picture of the same shape, for a picture the same with half the contrast, down to
+    an eighth: what is chaotic in a network calms down towards an even grey.
+    """
+    if not case.natural:
+        return natural_case(case.images.shape, spec)
+    if case.softened == _SOFTEST:
+        return None
+    mean, std = _normalisation(spec, case.images.shape[1])
+    grey = (case.images * std + mean).mean((1, 2, 3), keepdims=True)
+    return replace(case, images=(case.images + (grey - mean) / std) / 2, softened=case.softened + 1)
+
+
+def _normalised(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Pixels in 0..255, float32 [N, C, H, W], scaled and normalised as images are."""
+    mean, std = _normalisation(spec, pixels.shape[1])
+    return np.ascontiguousarray((pixels * np.float32(spec.preprocess.scale) - mean) / std, dtype=np.float32)
+
+
+def _normalisation(spec: ModelSpec, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, float32 [C, 1, 1]."""
+    mean = np.resize(np.asarray(spec.preprocess.mean, np.float32), channels)[:, None, None]
+    std = np.resize(np.asarray(spec.preprocess.std, np.float32), channels)[:, None, None]
+    return mean, std
+
+
+def image_case(image: np.ndarray, spec: ModelSpec, *, name: str) -> Case:
+    """A real image, pre-processed as ``predict`` does it; repeated where the batch is fixed.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+    """
+    tensor, _ = preprocess(image, spec)
+    batch = 1 if "batch" in spec.input.dynamic else spec.input.batch
+    return Case(name=name, images=np.repeat(tensor[None], batch, axis=0))
+
+
+@cache
+def photo() -> np.ndarray:
+    """A real photo that ships with the package: a cat, CC0, uint8 RGB."""
+    from PIL import Image
+
+    with files("deploykit_exporters").joinpath("assets/cat.jpg").open("rb") as file:
+        return np.asarray(Image.open(file).convert("RGB"))
