@@ -178,6 +178,7 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:
     from deploykit_exporters.graph.passes import clean_up
+    from deploykit_exporters.graph.pooling import pool_rows_first
     from deploykit_exporters.graph.pyramid import convolve_before_upsampling
     from deploykit_exporters.graph.split import split_convolutions
 
@@ -185,6 +186,7 @@ def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto,
     if simplified is None:
         return raw, ["onnxsim could not process the graph; the exporter's own graph is used."]
     split_convolutions(simplified)
+    pool_rows_first(simplified)
     convolve_before_upsampling(simplified)
     clean_up(simplified, spec)
     return simplified, []

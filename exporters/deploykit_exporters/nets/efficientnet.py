@@ -110,8 +110,8 @@ class EfficientNet(nn.Module):
 def _pooled(x: torch.Tensor) -> torch.Tensor:
     """The mean of each map, [N, C, 1, 1].
 
-    Exported as ReduceMean: ONNX Runtime's GlobalAveragePool adds one value after the other, and is 5 to 15
-    times further from the exact mean of a map of 16x24 to 112x112.
+    Exported as ReduceMean, which ``graph/pooling.py`` takes on: ONNX Runtime's GlobalAveragePool adds one
+    value after the other, and is 5 to 15 times further from the exact mean of a map of 16x24 to 112x112.
     """
     return x.mean((2, 3), keepdim=True)
 

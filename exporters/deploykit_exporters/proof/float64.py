@@ -26,7 +26,7 @@ trained EfficientNets, right files were at most 3.0 times as far (median 0.5).""
 LOOSEST = 1e-2
 """No tolerance is looser than this share of the scale; where float32 needs one, the input is not used."""
 
-_NUDGED = 6
+_NUDGED = 4
 """Evaluations of inputs that are one unit in the last place away: as many samples of float32's rounding."""
 
 

@@ -75,9 +75,8 @@ def test_an_efficientnet_runs_with_repeated_gates(
     onnx.checker.check_model(model, full_check=True)
     gates = sum(node.op_type == "Resize" for node in model.graph.node)
     maps = [shape for shape in noted(onnx.load(path)).values() if shape[2:] != [1, 1]]
-    assert (
-        len(maps) == sum(node.op_type == "GlobalAveragePool" for node in model.graph.node) - 1
-    )  # the head's
+    pools = sum(node.op_type == "AveragePool" for node in model.graph.node)
+    assert len(maps) == pools / 2 - 1  # rows and columns of each, and the head's
     assert gates == sum(int(channels) % 16 == 0 for _, channels, *_ in maps) > 5
     options = EngineOptions(goal="throughput", rewritten=True)
     with open_runner(path, options=options) as engine, open_runner(path) as plain:
@@ -110,7 +109,11 @@ def test_prediction_is_the_same(fixtures: Path, tmp_path: Path, photos: dict[str
     with load(path) as model, open_runner(path) as plain:
         reference = Predictor(plain)
         for photo in photos.values():
-            found, expected = (each.predict(photo).to_dict()["top"] for each in (model, reference))
+            # Classes with a score of nothing are in any order.
+            found, expected = (
+                [entry for entry in each.predict(photo).to_dict()["top"] if entry["score"] > 1e-9]
+                for each in (model, reference)
+            )
             assert [entry["class_id"] for entry in found] == [entry["class_id"] for entry in expected]
             for one, other in zip(found, expected, strict=True):
                 assert abs(one["score"] - other["score"]) < 1e-6
