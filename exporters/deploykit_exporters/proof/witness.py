@@ -65,13 +65,14 @@ def _compare_networks(built: BuiltModel, spec: ModelSpec, witness: Witness, imag
     Two equal readings may round differently, and a network can make much of that: float64 decides.
     """
     names = spec.output.names
-    sides = [Float64Reference(module.eval(), names) for module in (witness.module, built.module)]
-    wanted, found = (next(side.float32(images[None])) for side in sides)
+    theirs, ours = (Float64Reference(module.eval(), names) for module in (witness.module, built.module))
+    batch = images[None]
+    wanted, found = next(theirs.float32(batch)), next(ours.float32(batch))
     worst = 0.0
     for group in built.groups:
         off = _difference(wanted, found, group, witness.library)
         if not off <= FP32_TOLERANCE:
-            off = _difference(*(side.exact(images[None]) for side in sides), group, witness.library)
+            off = _difference(theirs.exact(batch), ours.exact(batch), group, witness.library)
         if not off <= FP32_TOLERANCE:
             raise ParityError(
                 f"deploykit and {witness.library} read this checkpoint differently: {group.output} of the "
