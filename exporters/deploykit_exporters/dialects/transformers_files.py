@@ -76,12 +76,19 @@ _STRETCHED = {
     "image_mean": INCEPTION_MEAN,
     "image_std": INCEPTION_STD,
 }
+_ENLARGED = {
+    **_STRETCHED,
+    "size": {"height": 256, "width": 256},
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+}
 # What each class takes where the file does not say it, and whether one number for the size is a square.
 _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "CLIP": (_CROPPED, False),
     "Bit": (_CROPPED, False),
     "Siglip": (_STRETCHED, False),
     "ViT": ({**_STRETCHED, "resample": 2}, True),
+    "DeiT": (_ENLARGED, True),
 }
 # What --config takes of every ViT.
 _OURS = {

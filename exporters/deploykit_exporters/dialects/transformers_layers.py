@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_name", "agree", "pack_pairs", "pack_qkv"]
 
+_TOKENS = 2  # of the class and of distillation
 _BELONGS = "Give the config.json that belongs to these weights."
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu"}
 
@@ -97,7 +98,7 @@ def agree(config: Settings, renamed: Mapping[str, torch.Tensor], *, hidden: str 
     image, positions = as_size(config.get("image_size")), renamed["pos_embed"].shape[1]
     if image is not None:
         patches = (image[0] // projection.shape[2]) * (image[1] // projection.shape[3])
-        if positions not in (patches, patches + 1):
+        if not patches <= positions <= patches + _TOKENS:
             raise CheckpointError(
                 f"{config.where} says image_size = {image[0]}x{image[1]}, which is {patches} patches; the "
                 f"weights have {positions} positions.",

@@ -39,6 +39,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "SiglipVisionModel": VISION,
     "CLIPForImageClassification": VISION,
     "SiglipForImageClassification": VISION,
+    "ViTModel": VISION,
+    "ViTForImageClassification": VISION,
+    "DeiTModel": VISION,
+    "DeiTForImageClassification": VISION,
+    "DeiTForImageClassificationWithTeacher": VISION,
 }
 WHOLE = {"CLIPForImageClassification", "SiglipForImageClassification"}
 OF_TOWERS = {"num_channels", "hidden_act", "layer_norm_eps", "attention_dropout", "vision_use_head"}
@@ -209,6 +214,8 @@ PROCESSORS = {
     "CLIPImageProcessor": {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
     "BitImageProcessor": {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
     "SiglipImageProcessor": {"size": {"height": 64, "width": 64}},
+    "ViTImageProcessor": {"size": {"height": 64, "width": 64}},
+    "DeiTImageProcessor": {"size": {"height": 72, "width": 72}, "crop_size": {"height": 64, "width": 64}},
 }
 IMAGES: dict[str, list[Any]] = {
     "do_resize": [False],

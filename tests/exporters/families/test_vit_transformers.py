@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.vit import FAMILY
+from deploykit_exporters.proof.witness import ask_witness
+from deploykit_runtimes.errors import CheckpointError, ParityError
 from deploykit_runtimes.preprocess import preprocess
 from transformers import (
     DeiTConfig,
@@ -191,3 +195,60 @@ def test_a_config_alone_can_be_given() -> None:
     checkpoint = Checkpoint(path=Path("m.bin"), sha256="", container="torch", tensors=model.state_dict())
     built = build(checkpoint, config={"num_attention_heads": 3, "layer_norm_eps": 1e-3})
     assert_computes(built, model)
+
+
+@pytest.mark.parametrize(
+    ("problem", "activation"),
+    [
+        (None, "softmax"),
+        ("single_label_classification", "softmax"),
+        ("multi_label_classification", "sigmoid"),
+        ("regression", "none"),
+    ],
+)
+def test_the_kind_of_problem_decides_on_the_scores(
+    tmp_path: Path, problem: str | None, activation: str
+) -> None:
+    tiny(ViTForImageClassification, ViTConfig, problem_type=problem).save_pretrained(tmp_path)
+    assert build(read_checkpoint(tmp_path)).spec.output.activation == activation
+
+
+def test_an_unknown_kind_of_problem_is_refused(tmp_path: Path) -> None:
+    model = tiny(ViTForImageClassification, ViTConfig)
+    checkpoint = Checkpoint(
+        path=Path("m.bin"),
+        sha256="",
+        container="huggingface",
+        tensors=model.state_dict(),
+        meta={"config": {**model.config.to_dict(), "problem_type": "ranking"}},
+    )
+    with pytest.raises(CheckpointError, match="problem_type = 'ranking'"):
+        build(checkpoint)
+
+
+def test_the_processor_that_is_named_decides_not_the_weights(
+    tmp_path: Path, photos: dict[str, np.ndarray]
+) -> None:
+    tiny(DeiTForImageClassification, DeiTConfig).save_pretrained(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    size = {"height": 64, "width": 64}
+    file.write_text(json.dumps({"image_processor_type": "ViTImageProcessor", "size": size}))
+    spec = build(read_checkpoint(tmp_path)).spec
+    assert (spec.preprocess.resize, spec.preprocess.crop) == ("stretch", None)
+    expected = ViTImageProcessor(size=size)(photos["cat"], return_tensors="np")["pixel_values"][0]
+    found, _ = preprocess(photos["cat"], spec)
+    assert np.abs(found - expected).max() <= 1.01 / 255 / 0.5
+    file.write_text(json.dumps({"image_processor_type": "HedgehogImageProcessor", "size": size}))
+    with pytest.raises(CheckpointError, match="HedgehogImageProcessor"):
+        build(read_checkpoint(tmp_path))
+
+
+def test_transformers_itself_is_a_witness(tmp_path: Path) -> None:
+    model = tiny(ViTForImageClassification, ViTConfig)
+    model.save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path))
+    assert ask_witness(built, built.spec).startswith("transformers ")
+    wrong = replace(built, module=build(read_checkpoint(tmp_path), config={"num_heads": 6}).module)
+    with pytest.raises(ParityError, match="read this checkpoint differently"):
+        ask_witness(wrong, built.spec)
