@@ -14,8 +14,9 @@ from deploykit_runtimes.errors import OptionError
 
 from deploykit_exporters.families import family_names
 from deploykit_exporters.families.base import ExporterName, Hints
+from deploykit_exporters.labels import parse_settings, read_labels, read_text
 
-__all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config", "read_labels"]
+__all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config"]
 
 AXES = ("batch", "height", "width")
 _OPSETS = range(18, 24)
@@ -78,7 +79,7 @@ class ExportOptions:
             parsed and never executed), a JSON object as text, or a mapping; for the weights of an Ultralytics
             network alone the yaml of the network, or the name of one that comes with ultralytics.
         labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
-            ``names``; or the names themselves.
+            ``names`` (``labels.py`` lists every form); or the names themselves.
         weights: Which of several sets of weights in the file, by its key: ``ema``, ``teacher``.
         head: Which of several heads, by the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or
             ``one-to-many``.
@@ -270,81 +271,10 @@ def read_config(path: Path) -> Mapping[str, Any]:
     that comes with ultralytics (``yolo11n.yaml``) under ``yaml``, where there is no such file."""
     if _ULTRALYTICS.fullmatch(str(path)) and not path.exists():
         return {"yaml": str(path)}
-    text = _read_text(path, "--config")
+    text = read_text(path, "--config")
     if path.suffix == ".py":
         return {"text": text}
-    value = _parse(text, path, "--config")
+    value = parse_settings(text, path, "--config")
     if not isinstance(value, dict):
         raise OptionError(f"--config {path} wants a mapping of settings, found {type(value).__name__}.")
     return value
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names in index order."""
-    text = _read_text(path, "--labels")
-    value: Any
-    if path.suffix in (".json", ".yaml", ".yml"):
-        value = _parse(text, path, "--labels")
-        if isinstance(value, dict) and "names" in value:
-            value = value["names"]
-    else:
-        value = [line.strip() for line in text.splitlines() if line.strip()]
-    names = _as_names(value)
-    if not names:
-        raise OptionError(
-            f"--labels {path} wants class names, found none.",
-            hint="One name per line, a JSON list, or an object from index to name.",
-        )
-    return names
-
-
-def _as_names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list):
-        return tuple(str(name) for name in value)
-    if isinstance(value, dict):
-        indexed = _by_index(value)
-        if sorted(indexed) != list(range(len(indexed))):
-            raise OptionError(
-                f"--labels wants the indices 0 to {len(indexed) - 1}, found {_some(sorted(indexed))}.",
-                hint="Every index stands for one class, and none may be left out.",
-            )
-        return tuple(indexed[index] for index in range(len(indexed)))
-    return ()
-
-
-def _by_index(value: Mapping[Any, Any]) -> dict[int, str]:
-    """``{"0": "cat"}`` as YOLO data files have it, or ``{"cat": 0}`` as torchvision's ``class_to_idx``."""
-    for pairs in (list(value.items()), [(index, name) for name, index in value.items()]):
-        if all(str(index).isdecimal() for index, _ in pairs):
-            found = {int(index): str(name) for index, name in pairs}
-            if len(found) < len(pairs):
-                raise OptionError("--labels gives one index to several classes.")
-            return found
-    strange = [f"{key!r}: {name!r}" for key, name in value.items()]
-    raise OptionError(
-        f"--labels wants an object from class index to name, or from name to index, found {_some(strange)}.",
-        hint='For instance {"0": "cat", "1": "dog"}; or a list of names in the order of the classes.',
-    )
-
-
-def _some(values: Iterable[object]) -> str:
-    shown = list(map(str, values))
-    return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
-
-
-def _parse(text: str, path: Path, option: str) -> Any:
-    import yaml
-
-    try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise OptionError(f"{option} {path} cannot be parsed: {error}") from error
-
-
-def _read_text(path: Path, option: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise OptionError(f"{option} {path} cannot be read: it is no text in UTF-8.") from error
-    except OSError as error:
-        raise OptionError(f"{option} {path} cannot be read: {error.strerror}.") from error

@@ -126,10 +126,12 @@ def class_names(hints: Hints, names: object, count: int) -> tuple[str, ...]:
             )
         return hints.labels
     if isinstance(names, Mapping):
-        names = [names.get(index) for index in range(count)]
+        # Keys are text where the names went through JSON; names are numbers where the classes are digits.
+        keyed = {str(index): name for index, name in names.items()}
+        names = [keyed.get(str(index)) for index in range(count)]
     if isinstance(names, str) or not isinstance(names, Sequence) or len(names) != count:
         return ()
-    return tuple(map(str, names)) if all(isinstance(name, str) for name in names) else ()
+    return tuple(map(str, names)) if all(isinstance(name, str | int | float) for name in names) else ()
 
 
 def detection_groups(output: str, num_classes: int, masks: int = 0) -> tuple[OutputGroup, ...]:

@@ -29,9 +29,22 @@ def test_names_are_taken_when_there_is_one_for_every_class(names: list[str], cou
     assert class_names(Hints(), by_index, count) == (tuple(names[:count]) if len(names) >= count else ())
 
 
-@pytest.mark.parametrize("names", [None, "abc", 3, [1, 2, 3], {0: "a", 2: "c", 3: "d"}, object()])
+@pytest.mark.parametrize("names", [None, "abc", 3, [1, None, 3], {0: "a", 2: "c", 3: "d"}, object()])
 def test_names_of_another_kind_are_no_names(names: object) -> None:
     assert class_names(Hints(), names, 3) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"0": "a", "1": "b"}, ("a", "b")),
+        ({1: "b", 0: "a"}, ("a", "b")),
+        ({0: 0, 1: 1}, ("0", "1")),
+        ([7, 8.5], ("7", "8.5")),
+    ],
+)
+def test_text_as_keys_and_numbers_as_names(names: object, expected: tuple[str, ...]) -> None:
+    assert class_names(Hints(), names, 2) == expected
 
 
 def test_labels_replace_names_and_must_be_complete() -> None:
