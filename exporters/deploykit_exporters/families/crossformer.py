@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,8 @@ from deploykit_exporters.dialects.crossformer_config import TrainingConfig, trai
 from deploykit_exporters.dialects.imagenet import crop_preprocess, imagenet_class_names, stretch_preprocess
 from deploykit_exporters.dialects.loading import load_strict
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.classifiers import matched_tensors
+from deploykit_exporters.families.heads import join_head
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
 from deploykit_exporters.nets.crossformer_export import dynamic_form, fixed_form
 
@@ -57,13 +60,18 @@ class CrossFormerFamily:
             OptionError: a hint contradicts the weights.
             DependencyError: timm, which names the ImageNet classes, is not installed.
         """
-        tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+        norm = matched_tensors(checkpoint, match).get("norm.weight")
+        joined = join_head(checkpoint, match, "head", 0 if norm is None else norm.shape[0], hints)
+        tensors = joined.tensors
         training = training_config(checkpoint, hints.config)
         plan = official.attention_plan(tensors, training)
         features = hints.features or not official.has_head(tensors)
         config = official.architecture(tensors, plan, features=features)
         model = _load(config, official.weights(tensors, features=features), source=checkpoint.path.name)
+        if joined.head is not None:
+            model.head = joined.head  # type: ignore[assignment]
         spec = _spec(config, plan, training, hints)
+        spec = dataclasses.replace(spec, assumed=(*spec.assumed, *joined.assumed))
         longest = max(_MAX_SIDE, spec.input.height, spec.input.width)
         side = AxisRange(min=_smallest_side(config), max=longest)
         return BuiltModel(
@@ -77,6 +85,7 @@ class CrossFormerFamily:
             exportable=dynamic_form(model),
             fixed=lambda height, width: fixed_form(model, height, width),
             exporter="torchscript",
+            settings=joined.settings,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -12,6 +14,7 @@ from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec,
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
+from deploykit_exporters.families.heads import Joined, join_head
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +31,8 @@ _ORIGINS = ("lukemelas", "torchvision", "mmpretrain", "keras", "timm")
 _MAX_BATCH = 1024
 _MIN_SIDE = 32
 _MAX_SIDE = 4096
+# What the origins call their classifiers.
+_OWN_HEADS = {"timm": "classifier", "torchvision": "classifier.1", "lukemelas": "_fc"}
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 
 
@@ -50,8 +55,8 @@ class EfficientNetFamily:
         from deploykit_exporters.dialects.loading import load_strict
         from deploykit_exporters.nets.efficientnet import EfficientNet
 
-        tensors = matched_tensors(checkpoint, match)
-        source: EfficientNetSource = _dialect(match.origin).read(checkpoint, tensors, hints)
+        joined = _join(checkpoint, match, hints)
+        source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:
             raise CheckpointError(
@@ -66,14 +71,37 @@ class EfficientNetFamily:
             source=checkpoint.path.name,
             name=partial(name_in_file, source.names),
         )
-        found = _Found(checkpoint=checkpoint, match=match, hints=hints, source=source)
+        if joined.head is not None:
+            module.classifier = joined.head  # type: ignore[assignment]
+        found = _Found(checkpoint=checkpoint, match=match, hints=hints, source=source, joined=joined)
         return BuiltModel(
             module=module,
             spec=_spec(found),
             axes=_axes(found.size),
             groups=_groups(source.plan, features=hints.features),
             exporter="torchscript",
+            settings=joined.settings,
         )
+
+
+def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
+    """The weights with their classifier, for the origins whose own classifier is one layer."""
+    tensors = matched_tensors(checkpoint, match)
+    own = _OWN_HEADS.get(match.origin)
+    if own is None:
+        return Joined(tensors=tensors)
+    return join_head(checkpoint, match, own, _width(tensors, match.origin), hints)
+
+
+def _width(tensors: Mapping[str, torch.Tensor], origin: str) -> int:
+    """Channels of the last convolution; 0 where there is none."""
+    last = {"timm": "conv_head.weight", "lukemelas": "_conv_head.weight"}.get(origin)
+    if last is None:
+        stages = [
+            int(key.split(".")[1]) for key in tensors if re.match(r"features\.\d{1,4}\.0\.weight$", key)
+        ]
+        last = f"features.{max(stages, default=0)}.0.weight"
+    return tensors[last].shape[0] if last in tensors else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +112,7 @@ class _Found:
     match: Match
     hints: Hints
     source: EfficientNetSource
+    joined: Joined
 
     @property
     def plan(self) -> EfficientNetPlan:
@@ -152,7 +181,7 @@ def _spec(found: _Found) -> ModelSpec:
         source=found.checkpoint.path.name,
         source_sha256=found.checkpoint.sha256,
         recognised=_recognised(found),
-        assumed=(*source.assumed, *assumed_preprocess, *assumed_classes),
+        assumed=(*source.assumed, *found.joined.assumed, *assumed_preprocess, *assumed_classes),
     )
 
 

@@ -12,7 +12,8 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.classifiers import class_names, first_match
+from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
+from deploykit_exporters.families.heads import Joined, join_head
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,6 +36,15 @@ _MAX_BATCH = 1024
 _MIN_PATCHES = 2
 # Attention grows with the fourth power of the side: four times the trained side is 256 times the work.
 _MAX_GROWTH = 4
+# What the origins call their classifiers, and the patch embedding, whose rows are the width.
+_OWN_HEADS = {"timm": "head", "torchvision": "heads.head", "transformers": "classifier"}
+_EMBEDDINGS = (
+    *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.projection.weight"),
+    *(
+        "vit.embeddings.patch_embeddings.projection.weight",
+        "deit.embeddings.patch_embeddings.projection.weight",
+    ),
+)
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
@@ -56,7 +66,7 @@ class ViTFamily:
 
         found = _find(checkpoint, match, hints)
         reference = ViT(
-            _network(found.arch, found.source, checkpoint.path.name),
+            _network(found, checkpoint.path.name),
             found.source.resampling,
             features=found.features,
             pooler=_pooler(found.source, found.features),
@@ -71,7 +81,7 @@ class ViTFamily:
             groups=_groups(features=found.features),
             exporter="torchscript",
             notes=_notes(found),
-            settings=found.source.settings,
+            settings=(*found.source.settings, *found.joined.settings),
             witness=_witness(found),
         )
 
@@ -89,14 +99,15 @@ class _Found:
     preprocess: Preprocess
     features: bool
     assumed: tuple[str, ...]
+    joined: Joined
 
 
 def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     from deploykit_exporters.dialects.vit import read_architecture
 
-    tensors = next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+    joined = _join(checkpoint, match, hints)
     try:
-        source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, tensors, hints)
+        source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {})
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
@@ -116,16 +127,30 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
         size=size,
         preprocess=preprocess,
         features=hints.features or arch.num_classes == 0,
-        assumed=assumed,
+        assumed=(*assumed, *joined.assumed),
+        joined=joined,
     )
 
 
-def _network(arch: ViTArchitecture, source: VitSource, name: str) -> nn.Module:
+def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
+    """The weights with their classifier, for the origins whose own classifier is one layer."""
+    tensors = matched_tensors(checkpoint, match)
+    own = _OWN_HEADS.get(match.dialect or match.origin)
+    if own is None:
+        return Joined(tensors=tensors)
+    width = next((tensors[key].shape[0] for key in _EMBEDDINGS if key in tensors), 0)
+    return join_head(checkpoint, match, own, width, hints)
+
+
+def _network(found: _Found, name: str) -> nn.Module:
     from deploykit_exporters.dialects.loading import load_strict
     from deploykit_exporters.nets.vit import build_network
 
-    net = build_network(arch)
+    source = found.source
+    net = build_network(found.arch)
     load_strict(net, source.tensors, source=name, name=source.name_in_file)
+    if found.joined.head is not None:
+        net.head = found.joined.head
     return net
 
 
@@ -141,7 +166,7 @@ def _pooler(source: VitSource, features: bool) -> nn.Module | None:
 
 
 def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = found.source.witness
+    ask = None if found.joined.found else found.source.witness
     return None if ask is None else partial(ask, found.size, features=found.features)
 
 

@@ -1,0 +1,244 @@
+"""Classifiers that training code put beside a network, or in the place of its own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.load import load_checkpoint
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+
+def vit(**settings: Any) -> nn.Module:
+    net: nn.Module = VisionTransformer(
+        img_size=32,
+        patch_size=16,
+        embed_dim=64,
+        depth=2,
+        num_heads=1,
+        num_classes=0,
+        **settings,
+    )
+    return net
+
+
+def torchvision_vit() -> Any:
+    net = torchvision.models.VisionTransformer(32, 16, 2, 1, 64, 96)
+    net.heads = nn.Identity()
+    return net
+
+
+def efficientnet() -> nn.Module:
+    net: nn.Module = timm.create_model("efficientnet_b0", num_classes=0)
+    return net
+
+
+def torchvision_efficientnet() -> Any:
+    net = torchvision.models.efficientnet_b0()
+    net.classifier = nn.Identity()
+    return net
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "vit": (vit, 64),
+    "vit of torchvision": (torchvision_vit, 64),
+    "efficientnet": (efficientnet, 1280),
+    "efficientnet of torchvision": (torchvision_efficientnet, 1280),
+}
+
+
+class Wrapper(nn.Module):
+    """A network and its classifier as training code puts them together."""
+
+    def __init__(self, network: nn.Module, head: nn.Module, name: str = "head") -> None:
+        super().__init__()
+        self.backbone = network
+        self.name = name
+        self.add_module(name, head)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.get_submodule(self.name)(self.backbone(images))  # type: ignore[no-any-return]
+
+
+def perturbed(model: nn.Module) -> nn.Module:
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.1 * torch.rand_like(tensor)).add_(0.02 * torch.rand_like(tensor))
+    return model.eval()
+
+
+def load(tmp_path: Path, saved: Any, **hints: Any) -> BuiltModel:
+    torch.save(saved, tmp_path / "trained.pth")
+    return load_checkpoint(tmp_path / "trained.pth", Hints(**hints)).built
+
+
+def weights(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+
+
+def assert_same(built: BuiltModel, model: nn.Module) -> None:
+    assert built.spec.task == "classify"
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = model(images)
+        for module in filter(None, (built.module, built.exportable)):
+            torch.testing.assert_close(module(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(("name", "prefix"), [("head", ""), ("fc", "model."), ("classifier", "model.")])
+def test_a_head_beside_the_backbone_is_its_classifier(
+    tmp_path: Path, kind: str, name: str, prefix: str
+) -> None:
+    network, width = NETWORKS[kind]
+    model = perturbed(Wrapper(network(), nn.Linear(width, 5), name))
+    built = load(tmp_path, {"state_dict": {**weights(model, prefix), "criterion.weight": torch.ones(5)}})
+    assert_same(built, model)
+    assert any(f"{prefix}{name}" in line for line in built.spec.assumed)
+
+
+HEADS: dict[str, tuple[Callable[[int], nn.Module], dict[str, str]]] = {
+    "dropout": (lambda width: nn.Sequential(nn.Dropout(0.3), nn.Linear(width, 5)), {}),
+    "without bias": (lambda width: nn.Linear(width, 5, bias=False), {}),
+    "norm": (lambda width: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 5)), {}),
+    "batch norm": (lambda width: nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, 5)), {}),
+    "gelu": (
+        lambda width: nn.Sequential(nn.Linear(width, 8), nn.GELU(), nn.Dropout(0.1), nn.Linear(8, 5)),
+        {"head_activation": "gelu"},
+    ),
+    "silu twice": (
+        lambda width: nn.Sequential(
+            nn.Linear(width, 8), nn.SiLU(), nn.Linear(8, 6), nn.SiLU(), nn.Linear(6, 5)
+        ),
+        {"head_activation": "silu"},
+    ),
+    "norm between": (
+        lambda width: nn.Sequential(
+            nn.Dropout(0.1), nn.Linear(width, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)
+        ),
+        {"head_activation": "relu"},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", HEADS)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_head_of_several_layers_is_read(tmp_path: Path, kind: str, form: str, beside: bool) -> None:
+    network, width = NETWORKS[kind]
+    head, hints = HEADS[form]
+    if form == "without bias" and not beside:
+        pytest.skip("a bias that is missing from the origin's own classifier was lost")
+    model: nn.Module
+    if beside:
+        model = Wrapper(network(), head(width))
+    else:
+        model = network()
+        name = {"vit": "head", "vit of torchvision": "heads"}.get(kind, "classifier")
+        setattr(model, name, head(width))
+    assert_same(load(tmp_path, weights(perturbed(model)), **hints), model)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_an_activation_that_the_file_does_not_tell_is_asked_for(tmp_path: Path, kind: str) -> None:
+    network, width = NETWORKS[kind]
+    model = Wrapper(network(), nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, 5)))
+    with pytest.raises(CheckpointError, match="activation") as caught:
+        load(tmp_path, weights(model))
+    assert "--head-activation" in str(caught.value.hint)
+    with pytest.raises(OptionError, match="gelu"):
+        load(tmp_path, weights(model), head_activation="swish")
+    assert load(tmp_path, weights(model), features=True).spec.task == "features"
+
+
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.GELU(approximate="tanh"), nn.Tanh()])
+def test_a_pickled_module_tells_its_activation_and_its_eps(tmp_path: Path, act: nn.Module) -> None:
+    head = nn.Sequential(nn.LayerNorm(64, eps=0.1), nn.Linear(64, 8), act, nn.Linear(8, 5))
+    model = perturbed(Wrapper(vit(), head))
+    assert_same(load(tmp_path, model), model)
+
+
+def test_a_pickled_activation_that_cannot_be_built_is_refused(tmp_path: Path) -> None:
+    model = Wrapper(vit(), nn.Sequential(nn.Linear(64, 8), nn.Hardswish(), nn.Linear(8, 5)))
+    with pytest.raises(CheckpointError, match="Hardswish"):
+        load(tmp_path, model)
+
+
+def test_one_of_several_heads_is_chosen_by_name(tmp_path: Path) -> None:
+    model = Wrapper(vit(), nn.Linear(64, 5))
+    other = nn.Linear(64, 3)
+    saved = perturbed(nn.ModuleDict(OrderedDict(backbone=model.backbone, head=model.head, colour=other)))
+    with pytest.raises(CheckpointError, match=r"head, colour") as caught:
+        load(tmp_path, weights(saved))
+    assert "--head" in str(caught.value.hint)
+    built = load(tmp_path, weights(saved), head="colour")
+    assert_same(built, Wrapper(model.backbone, other).eval())
+    assert [setting.name for setting in built.settings] == ["head"]
+    with pytest.raises(OptionError, match="size"):
+        load(tmp_path, weights(saved), head="size")
+
+
+def test_heads_in_a_dictionary_are_told_apart(tmp_path: Path) -> None:
+    model = perturbed(
+        nn.ModuleDict(
+            {"backbone": vit(), "heads": nn.ModuleDict({"a": nn.Linear(64, 5), "b": nn.Linear(64, 3)})}
+        )
+    )
+    with pytest.raises(CheckpointError, match=r"heads\.a, heads\.b"):
+        load(tmp_path, weights(model))
+    built = load(tmp_path, weights(model), head="heads.b")
+    assert built.spec.num_classes == 3
+
+
+def test_a_second_classifier_beside_a_whole_model_is_not_passed_over(tmp_path: Path) -> None:
+    model = perturbed(Wrapper(vit(), nn.Linear(64, 5)))
+    inner = nn.Linear(64, 7)
+    saved = {**weights(model), **weights(inner, "backbone.head.")}
+    with pytest.raises(CheckpointError, match=r"backbone\.head, head"):
+        load(tmp_path, saved)
+    assert load(tmp_path, saved, head="backbone.head").spec.num_classes == 7
+    assert_same(load(tmp_path, saved, head="head"), model)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_head_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+    network, width = NETWORKS[kind]
+    named = nn.Sequential(OrderedDict(first=nn.Linear(width, 8), last=nn.Linear(8, 5)))
+    for head in (named, nn.Linear(2 * width, 5)):
+        with pytest.raises(CheckpointError, match="looks like the classifier"):
+            load(tmp_path, weights(Wrapper(network(), head)))
+
+
+def test_what_is_beside_a_network_is_listed(tmp_path: Path) -> None:
+    saved = {**weights(vit(), "backbone."), "temperature.value": torch.ones(1), "criterion.w": torch.ones(3)}
+    built = load(tmp_path, saved)
+    assert {setting.name: setting.treatment for setting in built.settings} == {
+        "temperature": "unknown",
+        "criterion": "harmless",
+    }
+
+
+@pytest.mark.parametrize("name", ["head", "backbone.head"])
+def test_a_crossformer_with_a_head_of_its_training_code(golden: Path, tmp_path: Path, name: str) -> None:
+    plain = load_checkpoint(golden / "crossformer" / "crossformer.pth", Hints())
+    tensors = plain.checkpoint.tensors
+    moved = {
+        f"{name}.1.{key[5:]}" if key.startswith("head.") else f"backbone.{key}": tensor
+        for key, tensor in tensors.items()
+    }
+    built = load(tmp_path, moved)
+    assert built.spec.task == "classify"
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(built.module(images), plain.built.module(images))
