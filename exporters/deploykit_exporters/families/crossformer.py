@@ -61,7 +61,7 @@ class CrossFormerFamily:
             DependencyError: timm, which names the ImageNet classes, is not installed.
         """
         norm = matched_tensors(checkpoint, match).get("norm.weight")
-        joined = join_head(checkpoint, match, "head", 0 if norm is None else norm.shape[0], hints)
+        joined = join_head(checkpoint, match, "head", 0 if norm is None else next(iter(norm.shape), 0), hints)
         tensors = joined.tensors
         training = training_config(checkpoint, hints.config)
         plan = official.attention_plan(tensors, training)

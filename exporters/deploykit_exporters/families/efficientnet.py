@@ -101,7 +101,7 @@ def _width(tensors: Mapping[str, torch.Tensor], origin: str) -> int:
             int(key.split(".")[1]) for key in tensors if re.match(r"features\.\d{1,4}\.0\.weight$", key)
         ]
         last = f"features.{max(stages, default=0)}.0.weight"
-    return tensors[last].shape[0] if last in tensors else 0
+    return next(iter(tensors[last].shape), 0) if last in tensors else 0
 
 
 @dataclass(frozen=True, kw_only=True)

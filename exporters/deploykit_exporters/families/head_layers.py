@@ -33,8 +33,8 @@ class Layers:
 
     Attributes:
         path: The module that holds them, as the file names it.
-        layers: Position in the module -> weights by ``weight``, ``bias``, ...; a layer that is the module itself
-            has the position -1.
+        layers: Position in the module -> weights by ``weight``, ``bias``, ...; a layer that is
+            the module itself has the position -1.
     """
 
     path: str

@@ -138,7 +138,7 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
     own = _OWN_HEADS.get(match.dialect or match.origin)
     if own is None:
         return Joined(tensors=tensors)
-    width = next((tensors[key].shape[0] for key in _EMBEDDINGS if key in tensors), 0)
+    width = next((size for key in _EMBEDDINGS if key in tensors for size in tensors[key].shape[:1]), 0)
     return join_head(checkpoint, match, own, width, hints)
 
 
