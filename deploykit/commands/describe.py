@@ -49,15 +49,9 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
         f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
         f"{parity.reference} against {parity.engine}",
         *(parity.precision.split("; ") if parity.precision else ()),
-        *origin_lines(parity),
+        *((f"second witness: {parity.witness}",) if parity.witness else ()),
         *answer_lines(parity),
     ]
-
-
-def origin_lines(parity: ParityRecord) -> list[str]:
-    """What says that the checkpoint was read rightly: the origin's own library, and golden answers."""
-    golden = f"golden answers {parity.golden[:12]}: within {parity.golden_rel:.1e}" if parity.golden else ""
-    return [line for line in (parity.witness and f"second witness: {parity.witness}", golden) if line]
 
 
 def answer_lines(parity: ParityRecord) -> list[str]:

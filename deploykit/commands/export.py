@@ -56,9 +56,6 @@ __all__ = ["command"]
 @click.option("--runtime-thresholds", is_flag=True, help="Make conf and iou inputs of the graph.")
 @click.option("--masks", is_flag=True, help="Return segmentation masks at the size of the image.")
 @click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
-@click.option(
-    "--golden", type=existing_file, metavar="FILE.npz", help="Prove against `deploykit record`'s answers."
-)
 @click.option("--no-witness", is_flag=True, help="Do not compare with the training library's own model.")
 @click.option(
     "--exporter",

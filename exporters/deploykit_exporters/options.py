@@ -43,7 +43,6 @@ class ExportKeywords(TypedDict, total=False):
     head: str | None
     head_activation: str | None
     ignore: str | Iterable[str]
-    golden: str | Path | None
     witness: bool
     features: bool
     preprocess: bool
@@ -86,7 +85,6 @@ class ExportOptions:
         head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``,
             ``silu``, ``tanh``, ``none``, ...
         ignore: Settings, tensors and code of the checkpoint that do not matter: ``name`` or ``where:name``.
-        golden: Answers that ``deploykit.record`` took in the training process, to prove against.
         witness: Compare with the model that the origin's own library builds, where it is installed.
         features: Export the feature maps instead of the head.
         preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
@@ -116,7 +114,6 @@ class ExportOptions:
     head: str | None = None
     head_activation: str | None = None
     ignore: tuple[str, ...] = ()
-    golden: Path | None = None
     witness: bool = True
     features: bool = False
     preprocess: bool = False
@@ -157,7 +154,6 @@ class ExportOptions:
             "config": _as_config(self.config),
             "labels": _as_labels(self.labels),
             "ignore": as_words(self.ignore, "--ignore"),
-            "golden": as_path(self.golden, "--golden"),
             **self._each(_FLAGS, as_flag),
             **self._each(("top_k", "max_det"), as_count),
             **self._each(("conf", "iou"), as_number),

@@ -282,8 +282,6 @@ ParityRecord read_parity(Part part) {
   part.read("exact_pixels", parity.exact_pixels);
   part.read("precision", parity.precision);
   part.read("witness", parity.witness);
-  part.read("golden", parity.golden);
-  part.read("golden_rel", parity.golden_rel);
   return parity;
 }
 

@@ -204,9 +204,7 @@ class ParityRecord:
     ``exact_pixels`` the share of pre-processed values that are the host's own.
 
     ``precision`` says what the checkpoint was compared in where float32 could not tell; empty: float32.
-    ``witness`` is what the origin's own library said of our reading, or why it was not asked; ``golden`` the
-    SHA-256 of the answers from the training process that were compared, and ``golden_rel`` the largest
-    difference from them; both empty where there were none.
+    ``witness`` is what the origin's own library said of our reading, or why it was not asked.
     """
 
     max_abs: float
@@ -223,8 +221,6 @@ class ParityRecord:
     exact_pixels: float = 1.0
     precision: str = ""
     witness: str = ""
-    golden: str = ""
-    golden_rel: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

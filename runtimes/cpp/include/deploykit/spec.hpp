@@ -120,8 +120,6 @@ struct ParityRecord {
   double exact_pixels = 1;
   std::string precision;
   std::string witness;
-  std::string golden;
-  double golden_rel = 0;
 };
 
 struct DEPLOYKIT_API Spec {
