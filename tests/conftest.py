@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,10 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One process per core runs the suite.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a busy machine everything is slow: how fast examples are made and run is no verdict.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 TESTS = Path(__file__).parent
 

@@ -151,7 +151,7 @@ def of_another_architecture(_checkpoint: Path, target: Path) -> str:
     import torchvision
 
     torch.save(torchvision.models.resnet18().state_dict(), target)
-    return "conv1.weight"
+    return "this is a ResNet"
 
 
 def with_weights(change: Callable[[dict[str, torch.Tensor]], object], named: str) -> Damage:
