@@ -85,7 +85,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         name=_name,
         num_heads=width // 64 if width in (384, 768, 1024, 1536) else None,
         pool="token",
-        head_layers=head_layers(renamed, width),
+        head_layers=head_layers(renamed, width) if _HEAD in plain else _plain_head(renamed, width),
         input_size=dinov2_input_size(renamed),
         settings=(*settings, *heads),
         witness=_no_witness,
@@ -101,6 +101,12 @@ def add_class_position(renamed: dict[str, torch.Tensor]) -> None:
     if "cls_token" in renamed:
         renamed["cls_token"] = renamed["cls_token"] + renamed["pos_embed"][:, :1]
         renamed["pos_embed"] = renamed["pos_embed"][:, 1:]
+
+
+def _plain_head(tensors: Mapping[str, torch.Tensor], width: int) -> int:
+    """As ``head_layers``, for the ``head`` of the network itself, which is given the class token alone."""
+    weight = tensors.get("head.weight")
+    return 0 if weight is not None and weight.shape[1:] == (width,) else head_layers(tensors, width)
 
 
 def head_layers(tensors: Mapping[str, torch.Tensor], width: int) -> int:

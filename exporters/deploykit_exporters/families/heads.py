@@ -42,7 +42,13 @@ _NAMES = frozenset(
 # Parts of the training that no model has when it is used.
 _TRAINING = ("criterion", "loss", "metric", "accuracy", "dino_head", "ibot_head", "center", "queue")
 # What the origins themselves have beside or instead of a plain head.
-_OWN = ("head_dist.weight", "heads.pre_logits.weight", "cls_classifier.weight", "head.pre_logits.weight")
+_OWN = (
+    "head_dist.weight",
+    "heads.pre_logits.weight",
+    "cls_classifier.weight",
+    "linear_head.weight",
+    "head.pre_logits.weight",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

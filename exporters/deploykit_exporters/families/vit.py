@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.dialects.vit import Size, VitSource
+    from deploykit_exporters.families.settings import Setting
     from deploykit_exporters.nets.vit import ViTArchitecture
 
 __all__ = ["FAMILY", "ViTFamily"]
@@ -37,7 +39,13 @@ _MIN_PATCHES = 2
 # Attention grows with the fourth power of the side: four times the trained side is 256 times the work.
 _MAX_GROWTH = 4
 # What the origins call their classifiers, and the patch embedding, whose rows are the width.
-_OWN_HEADS = {"timm": "head", "torchvision": "heads.head", "transformers": "classifier"}
+_OWN_HEADS = {
+    "timm": "head",
+    "torchvision": "heads.head",
+    "transformers": "classifier",
+    "dinov2": "head",
+    "transformers_dinov2": "classifier",
+}
 _EMBEDDINGS = (
     *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.projection.weight"),
     *(
@@ -81,7 +89,7 @@ class ViTFamily:
             groups=_groups(features=found.features),
             exporter="torchscript",
             notes=_notes(found),
-            settings=(*found.source.settings, *found.joined.settings),
+            settings=_settings(found),
             witness=_witness(found),
         )
 
@@ -130,6 +138,17 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
         assumed=(*assumed, *joined.assumed),
         joined=joined,
     )
+
+
+def _settings(found: _Found) -> tuple[Setting, ...]:
+    """Those of the dialect, and the modules beside the network that it does not list itself."""
+    own = found.source.settings
+    beside = (
+        setting
+        for setting in found.joined.settings
+        if not any(fnmatchcase(f"{setting.name}.", known.name) for known in own if known.where == "weights")
+    )
+    return (*own, *beside)
 
 
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:

@@ -242,3 +242,45 @@ def test_a_crossformer_with_a_head_of_its_training_code(golden: Path, tmp_path: 
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         assert torch.equal(built.module(images), plain.built.module(images))
+
+
+def transformers_vit() -> nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 96}
+    return ViTModel(ViTConfig(image_size=32, patch_size=16, **sizes), add_pooling_layer=False)
+
+
+class OnClassToken(Wrapper):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        token = self.backbone(images).last_hidden_state[:, 0]
+        return self.get_submodule(self.name)(token)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("form", ["dropout", "gelu"])
+def test_a_head_on_the_class_token_of_transformers_is_read(tmp_path: Path, form: str) -> None:
+    head, hints = HEADS[form]
+    model = perturbed(OnClassToken(transformers_vit(), head(64)))
+    assert_same(load(tmp_path, weights(model, "model."), **hints), model)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_head_on_the_class_token_of_dinov2_is_read(tmp_path: Path, inside: bool) -> None:
+    network = vit(init_values=0.1)
+    model = perturbed(Wrapper(network, nn.Linear(64, 5)))
+    saved = weights(model)
+    # DINOv2's own code keeps a mask token of two axes, by which it is told from timm.
+    saved["backbone.mask_token"] = torch.zeros(1, 64)
+    if inside:
+        saved = {name.removeprefix("backbone."): tensor for name, tensor in saved.items()}
+    torch.save(saved, tmp_path / "trained.pth")
+    loaded = load_checkpoint(tmp_path / "trained.pth", Hints(imgsz=(32, 32)))
+    assert loaded.match.origin == "dinov2"
+    assert_same(loaded.built, model)
+
+
+def test_a_head_of_another_width_beside_dinov2_is_refused(tmp_path: Path) -> None:
+    saved = weights(Wrapper(vit(init_values=0.1), nn.Linear(128, 5)))
+    saved["backbone.mask_token"] = torch.zeros(1, 64)
+    with pytest.raises(CheckpointError, match="head looks like the classifier"):
+        load(tmp_path, saved)
