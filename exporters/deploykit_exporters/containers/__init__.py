@@ -5,6 +5,7 @@ torch_file.py        torch.save, zip and older form, through the pickle machine 
 unpickle.py          which cannot run code: what it names becomes one of the
 inert.py             stand-ins, but for the tensors and arrays of
 rebuild.py
+dangerous.py         what a file may not name, though nothing of it is run
 unwrap.py, names.py  where in the objects the weights are, and under which names
 safetensors_file.py, keras_h5.py, folder.py
 """
@@ -13,12 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint, Container
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
 __all__ = ["check_file", "read"]
 
 
-def read(path: Path, *, trust: bool, weights: str | None = None, ignore: tuple[str, ...] = ()) -> Checkpoint:  # noqa: ARG001
+def read(path: Path, *, trust: bool, weights: str | None = None, ignore: tuple[str, ...] = ()) -> Checkpoint:
     """Read any container; see ``deploykit_exporters.checkpoint.read_checkpoint``."""
     from deploykit_exporters.containers.folder import open_folder, sibling_folder
 
-    path = path.expanduser()
+    path, how = path.expanduser(), _How(trust=trust, choice=weights, ignore=ignore)
     try:
         if path.is_dir():
-            return _read_folder(path, open_folder(path), trust=trust)
+            return _read_folder(path, open_folder(path), how)
         if not path.is_file():
             raise _missing(path)
         folder = sibling_folder(path)
-        return _read_file(path, trust=trust) if folder is None else _read_folder(path, folder, trust=trust)
+        return _read_file(path, how) if folder is None else _read_folder(path, folder, how)
     except PermissionError as error:
         raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
 
@@ -66,13 +67,22 @@ def check_file(path: Path) -> None:
         raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
 
 
-def _read_file(path: Path, *, trust: bool) -> Checkpoint:
-    weights, container = _weights(path, trust=trust)
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """The arguments of ``read``, with ``choice`` for its ``weights``."""
+
+    trust: bool
+    choice: str | None
+    ignore: tuple[str, ...]
+
+
+def _read_file(path: Path, how: _How) -> Checkpoint:
+    weights, container = _weights(path, how)
     return _checkpoint(path, (path,), container, weights)
 
 
-def _read_folder(path: Path, folder: Folder, *, trust: bool) -> Checkpoint:
-    parts = [_weights(file, trust=trust) for file in folder.weights]
+def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
+    parts = [_weights(file, how) for file in folder.weights]
     first, container = parts[0]
     note = f"Read {len(parts)} shards." if len(parts) > 1 else f"Read {folder.weights[0].name}."
     weights = replace(
@@ -84,7 +94,8 @@ def _read_folder(path: Path, folder: Folder, *, trust: bool) -> Checkpoint:
     return _checkpoint(path, folder.weights, "huggingface" if "config" in folder.meta else container, weights)
 
 
-def _weights(path: Path, *, trust: bool) -> tuple[Weights, Container]:
+def _weights(path: Path, how: _How) -> tuple[Weights, Container]:
+    from deploykit_exporters.containers.dangerous import refuse_dangerous
     from deploykit_exporters.containers.sniff import sniff
     from deploykit_exporters.containers.unwrap import Weights, unwrap
 
@@ -93,20 +104,24 @@ def _weights(path: Path, *, trust: bool) -> tuple[Weights, Container]:
         from deploykit_exporters.containers.keras_h5 import read_keras
 
         keras = read_keras(path)
+        if how.choice is not None:
+            raise OptionError(f"--weights {how.choice}: a Keras file holds one set of weights.")
         return Weights(tensors=keras.tensors, meta=keras.meta), "keras-h5"
     if kind == "safetensors":
         from deploykit_exporters.containers.safetensors_file import read_safetensors
 
         tensors, text = read_safetensors(path)
-        weights = unwrap(tensors, name=path.name)
+        weights = unwrap(tensors, name=path.name, choice=how.choice)
         return Weights(tensors=weights.tensors, meta={"safetensors": text} if text else {}), "safetensors"
 
     from deploykit_exporters.containers.torch_file import read_legacy, read_trusted, read_zip
 
-    if trust:
-        return unwrap(read_trusted(path), name=path.name), "torch"
+    if how.trust:
+        return unwrap(read_trusted(path), name=path.name, choice=how.choice), "torch"
     pickle = read_zip(path) if kind == "torch-zip" else read_legacy(path)
-    return unwrap(pickle.value, name=path.name, inert=pickle.inert), "torch"
+    notes = refuse_dangerous(pickle.inert, how.ignore, name=path.name)
+    found = unwrap(pickle.value, name=path.name, inert=pickle.inert, choice=how.choice)
+    return replace(found, notes=(*found.notes, *notes)), "torch"
 
 
 def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights: Weights) -> Checkpoint:

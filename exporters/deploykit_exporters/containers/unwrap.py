@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError, UnsafeCheckpointError
 
 from deploykit_exporters.containers.inert import (
     InertObject,
@@ -49,6 +49,9 @@ _TRAINING_STATE = re.compile(r"optim|scheduler|scaler|^amp$|^loops$|^averaging_s
 _STATISTICS = re.compile(r"(running_mean|running_var|num_batches_tracked)$")
 _ADAPTER = re.compile(r"\.(lora_|hada_|adapter_)|lora_(A|B|up|down)\b")
 _MAX_NESTING = 4
+_CONFIGURATION = 1 << 20
+_FEWEST = 8
+"""Tensors of which a network has more; blocks and layers of one have fewer names in common with another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +76,21 @@ class _Found:
         """The same, found one level further down."""
         return replace(self, key=f"{key}.{self.key}" if self.key else key)
 
-    def noting(self, note: str) -> _Found:
-        return replace(self, notes=(*self.notes, note))
+    def noting(self, *notes: str) -> _Found:
+        return replace(self, notes=(*self.notes, *notes))
 
 
-def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = ()) -> Weights:
+def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = (), choice: str | None = None) -> Weights:
     """Find the weights to export: averaged (EMA) ones where both are there.
 
     Args:
         root: The object that the file holds.
         name: The file's name, for messages.
         inert: Globals of the file that were not run.
+        choice: The key of the weights to take: one of the file, or the start of names in one state dict.
 
     Raises:
+        OptionError: there are no weights under ``choice``.
         CheckpointError: there are no weights, or only a part of them (a shard, an adapter).
         UnsafeCheckpointError: there are none without running the file's code.
     """
@@ -93,6 +98,10 @@ def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = ()) -> Weights:
     found = finder.locate(root)
     if found is None:
         raise _nothing_found(root, name, inert)
+    if choice is not None:
+        found = _chosen(finder, root, found, choice, name)
+    else:
+        found = found.noting(*_twins(found.tensors))
     _refuse_partial(found.tensors, _entries(root), name)
     return Weights(
         tensors=found.tensors,
@@ -137,15 +146,28 @@ class _Finder:
         averaged = self._first(entries, _EMA_KEYS, nesting) or self._callback(entries, nesting)
         if raw is None or averaged is None:
             return raw or averaged
-        if "message_hub" in entries:
+        if _is_mmengine(entries):
             # mmengine's EMAHook swaps the two when it saves, so that 'state_dict' is the averaged one.
-            return raw.noting(f"mmengine keeps the EMA weights in {raw.key!r}: took those.")
+            return raw.noting(
+                f"mmengine keeps the EMA weights in {raw.key!r}: took those; "
+                f"--weights {averaged.key} takes the raw ones."
+            )
         return _prefer_averaged(averaged, raw)
 
     def _first(self, entries: Mapping[str, Any], keys: tuple[str, ...], nesting: int) -> _Found | None:
         for key in keys:
             if (found := self.locate(entries.get(key), nesting + 1)) is not None:
                 return found.under(key)
+        return None
+
+    def at(self, root: Any, key: str) -> _Found | None:
+        """The weights at a key that ``_Found.key`` has: ``state_dict``, ``callbacks.EMA.ema_weights``."""
+        entries = _entries(root) if isinstance(root, Mapping | InertObject) else {}
+        if key in entries:
+            return self.locate(entries[key], 1)
+        for name, value in entries.items():
+            if key.startswith(f"{name}."):
+                return self.at(value, key.removeprefix(f"{name}."))
         return None
 
     def _callback(self, entries: Mapping[str, Any], nesting: int) -> _Found | None:
@@ -177,6 +199,56 @@ class _Finder:
         )
 
 
+def _is_mmengine(entries: Mapping[str, Any]) -> bool:
+    """Whether mmengine's Runner saved the file: by its message hub, its version, its configuration, or the
+    counter in its averaged weights."""
+    meta = _entries(entries.get("meta"))
+    averaged = entries.get("ema_state_dict")
+    return (
+        "message_hub" in entries
+        or "mmengine_version" in meta
+        or "EMAHook" in str(meta.get("cfg", ""))[:_CONFIGURATION]
+        or (isinstance(averaged, Mapping) and "steps" in averaged)
+    )
+
+
+def _chosen(finder: _Finder, root: Any, found: _Found, choice: str, name: str) -> _Found:
+    """The weights under a key of the file, or those of a state dict whose names start with it.
+
+    Raises:
+        OptionError: there are none.
+    """
+    entries = _entries(root) if isinstance(root, Mapping | InertObject) else {}
+    if (at := finder.at(root, choice)) is not None:
+        return at.under(choice).noting(f"Took the weights under {choice!r}, as --weights says.")
+    start = f"{choice}."
+    tensors = {key: tensor for key, tensor in found.tensors.items() if key.startswith(start)}
+    if tensors:
+        return replace(found, tensors=tensors).noting(f"Took the weights under {start!r}, as --weights says.")
+    keys = [key for key, value in entries.items() if finder.locate(value, 1) is not None]
+    keys += dict.fromkeys(key.partition(".")[0] for key in found.tensors if "." in key)
+    raise OptionError(
+        f"--weights {choice}: {name} has no weights there.",
+        hint=f"It has weights under {', '.join(keys[:8])}." if keys else "Leave --weights out.",
+    )
+
+
+def _twins(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """That one state dict holds several networks of the same names and shapes, in a sentence."""
+    groups: dict[str, set[tuple[str, torch.Size]]] = {}
+    for key, tensor in tensors.items():
+        start, _, rest = key.partition(".")
+        groups.setdefault(start, set()).add((rest, tensor.shape))
+    for one, names in groups.items():
+        same = [other for other, theirs in groups.items() if theirs == names and len(names) > _FEWEST]
+        if len(same) > 1:
+            return (
+                f"{', '.join(map(repr, same))} are copies of one network; --weights {one} (or another of "
+                "them) says which to take, averaged ones are taken first.",
+            )
+    return ()
+
+
 def _bare(entries: Mapping[str, Any]) -> _Found:
     """Tensors beside each other: a state dict."""
     tensors = {name: value.detach() for name, value in entries.items() if isinstance(value, torch.Tensor)}
@@ -192,7 +264,10 @@ def _prefer_averaged(averaged: _Found, raw: _Found) -> _Found:
     )
     if misfit or not all(_STATISTICS.search(name) for name in missing):
         return raw.noting(f"Took {raw.key!r}: {averaged.key!r} does not hold the same tensors.")
-    taken = averaged.noting(f"Took the EMA weights ({averaged.key!r}); the file also holds {raw.key!r}.")
+    taken = averaged.noting(
+        f"Took the EMA weights ({averaged.key!r}); the file also holds {raw.key!r}: "
+        f"--weights {raw.key} takes those."
+    )
     if not missing:
         return taken
     tensors = {name: averaged.tensors.get(name, tensor) for name, tensor in raw.tensors.items()}

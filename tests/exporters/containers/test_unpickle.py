@@ -16,6 +16,7 @@ import operator
 import os
 import pathlib
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import torch
 from deploykit_exporters.checkpoint import read_checkpoint
 from deploykit_exporters.containers.inert import InertDict, InertList, InertObject, class_path, to_plain
 from deploykit_exporters.containers.unpickle import load_inert
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,8 +115,12 @@ def test_no_attack_runs_from_a_checkpoint(name: str, legacy: bool, canary: Path,
         path,
         _use_new_zipfile_serialization=not legacy,
     )
-    checkpoint = read_checkpoint(path)
+    with pytest.raises(UnsafeCheckpointError, match="Nothing was run") as refusal:
+        read_checkpoint(path)
+    ignored = tuple(re.findall(r"--ignore (\S+)", refusal.value.hint))
+    checkpoint = read_checkpoint(path, ignore=ignored)
     assert list(checkpoint.tensors) == ["layer.weight"]
+    assert f"Not run, as --ignore says: {', '.join(ignored)}." in checkpoint.notes
 
 
 @pytest.mark.parametrize("name", ATTACKS)

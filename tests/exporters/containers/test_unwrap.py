@@ -15,7 +15,7 @@ import timm
 import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.containers.inert import class_path, to_plain
-from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError, UnsafeCheckpointError
 from timm.utils import CheckpointSaver, ModelEmaV2
 from torch import nn
 
@@ -87,7 +87,9 @@ def test_ema_weights_are_preferred(raw: str, averaged: str, reading: Reading) ->
     checkpoint = reading({raw: weights(1.0, "module."), averaged: weights(2.0)})
     assert value_of(checkpoint) == 2.0
     assert checkpoint.weights_key == averaged
-    assert checkpoint.notes == (f"Took the EMA weights ('{averaged}'); the file also holds '{raw}'.",)
+    assert checkpoint.notes == (
+        f"Took the EMA weights ('{averaged}'); the file also holds '{raw}': --weights {raw} takes those.",
+    )
     assert checkpoint.meta == {}
 
 
@@ -117,6 +119,51 @@ def test_ema_of_something_else_is_left(change: str, reading: Reading) -> None:
     assert "does not hold the same tensors" in checkpoint.notes[0]
 
 
+MMENGINE = [
+    {"message_hub": {}},
+    {"meta": {"mmengine_version": "0.10.5"}},
+    {"meta": {"cfg": "custom_hooks = [dict(type='EMAHook')]"}},
+    {},
+]
+
+
+@pytest.mark.parametrize("beside", MMENGINE, ids=["hub", "version", "configuration", "counter alone"])
+def test_mmengine_is_known_by_any_of_its_marks(beside: dict[str, Any], reading: Reading) -> None:
+    raw = weights(1.0, "module.")
+    if not beside:
+        raw["steps"] = torch.tensor(5)
+    assert value_of(reading({"state_dict": weights(2.0), "ema_state_dict": raw, **beside})) == 2.0
+
+
+@pytest.mark.parametrize("choice", ["student", "teacher"])
+def test_weights_are_chosen_by_their_key(choice: str, tmp_path: Path) -> None:
+    path = tmp_path / "two.pth"
+    torch.save({"student": weights(1.0), "teacher": weights(2.0)}, path)
+    checkpoint = read_checkpoint(path, weights=choice)
+    assert (value_of(checkpoint), checkpoint.weights_key) == (
+        {"student": 1.0, "teacher": 2.0}[choice],
+        choice,
+    )
+    with pytest.raises(OptionError, match="has no weights there") as refusal:
+        read_checkpoint(path, weights="pupil")
+    assert "student, teacher" in refusal.value.hint
+
+
+@pytest.mark.parametrize("choice", ["student", "teacher"])
+def test_copies_inside_one_state_dict_are_told_and_chosen(choice: str, tmp_path: Path) -> None:
+    path = tmp_path / "two.pth"
+    names = [f"blocks.{index}.weight" for index in range(9)]
+    both = {
+        f"{who}.{name}": torch.full((2,), value)
+        for who, value in (("student", 1.0), ("teacher", 2.0))
+        for name in names
+    }
+    torch.save(both, path)
+    assert "'student', 'teacher' are copies of one network" in read_checkpoint(path).notes[-1]
+    checkpoint = read_checkpoint(path, weights=choice)
+    assert list(checkpoint.tensors) == [f"{choice}.{name}" for name in names]
+
+
 def test_mmengine_keeps_ema_weights_in_the_state_dict(reading: Reading) -> None:
     """mmengine/hooks/ema_hook.py swaps the two when it saves."""
     raw = {**weights(1.0, "module."), "steps": torch.tensor(5)}
@@ -124,7 +171,10 @@ def test_mmengine_keeps_ema_weights_in_the_state_dict(reading: Reading) -> None:
         {"state_dict": weights(2.0), "ema_state_dict": raw, "message_hub": {}, "meta": {"epoch": 1}}
     )
     assert value_of(checkpoint) == 2.0
-    assert checkpoint.notes == ("mmengine keeps the EMA weights in 'state_dict': took those.",)
+    assert checkpoint.notes == (
+        "mmengine keeps the EMA weights in 'state_dict': took those; "
+        "--weights ema_state_dict takes the raw ones.",
+    )
 
 
 def test_lightning(reading: Reading) -> None:
