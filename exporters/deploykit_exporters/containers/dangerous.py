@@ -15,6 +15,8 @@ _MODULES = (
         "posix",
         "nt",
         "subprocess",
+        "commands",
+        "popen2",
         "_posixsubprocess",
         "sys",
         "shutil",
