@@ -9,6 +9,7 @@ runs, the library's own classes only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -51,6 +52,8 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     if isinstance(found, str):
         return found
     image = photo()
+    # At the model's own size: with free sides a letterbox is as small as the image allows.
+    spec = replace(spec, input=replace(spec.input, dynamic={}))
     ours, _ = preprocess(image, spec)
     network = _compare_networks(built, spec, found, ours)
     if found.preprocess is None:

@@ -60,12 +60,15 @@ def test_other_fractions_are_refused() -> None:
         CentreSquare(math.pi / 4, "up")
 
 
-@given(length=st.tuples(SIDE, SIDE), window=st.tuples(SIDE, SIDE))
-def test_centred_is_torchvision_s(length, window) -> None:
+ROUNDINGS = {"even": round, "down": math.floor, "up": math.ceil}
+
+
+@given(length=st.tuples(SIDE, SIDE), window=st.tuples(SIDE, SIDE), half=st.sampled_from(list(ROUNDINGS)))
+def test_centred_is_torchvision_s_and_transformers(length, window, half) -> None:
     wanted = [
-        (inner - outer) // 2 if inner > outer else -round((outer - inner) / 2)
+        (inner - outer) // 2 if inner > outer else -ROUNDINGS[half]((outer - inner) / 2)
         for outer, inner in zip(length, window, strict=True)
     ]
-    assert centred(torch.tensor(length), torch.tensor(window), pads=True).tolist() == wanted
+    assert centred(torch.tensor(length), torch.tensor(window), half, pads=True).tolist() == wanted
     if all(inner <= outer for outer, inner in zip(length, window, strict=True)):
-        assert centred(torch.tensor(length), torch.tensor(window), pads=False).tolist() == wanted
+        assert centred(torch.tensor(length), torch.tensor(window), half, pads=False).tolist() == wanted
