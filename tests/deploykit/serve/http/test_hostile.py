@@ -145,8 +145,8 @@ def test_a_compressed_bomb_is_refused(client, encoding) -> None:
         ("br", b"abc", 415),
         ("gzip, gzip", b"abc", 415),
         ("gzip", b"abc", 400),
-        ("gzip", gzip.compress(b"{}")[:-6], 400),
-        ("gzip", gzip.compress(b"{}") + b"more", 400),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-6], 400),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", 400),
     ],
 )
 def test_compressions_that_are_none(client, encoding, body, status) -> None:
