@@ -218,9 +218,13 @@ def _choose(checkpoint: Checkpoint, search: _Search, native: str, hints: Hints) 
 
 
 def _not_readable(checkpoint: Checkpoint, path: str, width: int) -> CheckpointError:
+    inside = [key for key in checkpoint.tensors if f".{key}".find(f".{path}.") >= 0]
+    biases = [key.removesuffix("bias") for key in inside if key.endswith(".bias")]
+    lost = [f"{layer}weight" for layer in biases if f"{layer}weight" not in checkpoint.tensors]
+    missing = f" Missing beside a bias: {lost[0]}." if lost else ""
     return CheckpointError(
         f"{checkpoint.path.name}: {path} looks like the classifier, but is not one layer, or numbered linear "
-        f"layers and norms, that take the {width} features of the network.",
+        f"layers and norms, that take the {width} features of the network.{missing}",
         hint="Export the features with --features.",
     )
 
