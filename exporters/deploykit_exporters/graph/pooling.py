@@ -39,13 +39,7 @@ def pool_rows_first(model: onnx.ModelProto) -> bool:
     }
     if not pooled:
         return False
-    nodes = [
-        type(node).FromString(node.SerializeToString())
-        for old in values.nodes
-        for node in pooled.get(id(old), [old])
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    values.replace(pooled)
     return True
 
 

@@ -53,13 +53,7 @@ def convolve_before_upsampling(model: onnx.ModelProto) -> bool:
     parts = {id(conv): _summed(values, join, conv) for join in joins for conv in join.convolutions}
     if not parts:
         return False
-    nodes = [
-        type(node).FromString(node.SerializeToString())
-        for old in values.nodes
-        for node in parts.get(id(old), [old])
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    values.replace(parts)
     return True
 
 

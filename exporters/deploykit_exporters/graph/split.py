@@ -40,15 +40,8 @@ def split_convolutions(model: onnx.ModelProto) -> bool:
     if not chains:
         return False
     parts = {id(chain.split): _parts(values, chain) for chain in chains}
-    dropped = {id(node) for chain in chains for node in chain.nodes}
-    kept = [
-        type(node).FromString(node.SerializeToString())
-        for old in values.nodes
-        if id(old) not in dropped
-        for node in parts.get(id(old), [old])
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    dropped: dict[int, list[onnx.NodeProto]] = {id(node): [] for chain in chains for node in chain.nodes}
+    values.replace({**parts, **dropped})
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,20 @@ class Values:
     def is_weight(self, name: str) -> bool:
         """Whether a value is a float32 tensor of the file."""
         return name in self.weights and self.weights[name].data_type == _FLOAT
+
+    def replace(self, parts: Mapping[int, Sequence[onnx.NodeProto]]) -> None:
+        """Put other nodes, or none, in the place of some.
+
+        Args:
+            parts: What stands for a node of ``nodes``, by its ``id``; the others stay.
+        """
+        nodes = [
+            type(node).FromString(node.SerializeToString())
+            for old in self.nodes
+            for node in parts.get(id(old), [old])
+        ]
+        del self.proto.node[:]
+        self.proto.node.extend(nodes)
 
     def add_weight(self, values: np.ndarray, name: str) -> str:
         """Store a tensor, and return its name."""
