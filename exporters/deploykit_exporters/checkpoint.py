@@ -49,6 +49,8 @@ class Checkpoint:
             ``meta["preprocessor"]`` the parsed preprocessor_config.json, if present.
         module: A whole module that was pickled, as an inert tree (``InertObject``), or None.
         notes: What was found and decided, in sentences for the user.
+        not_executed: Functions of the standard library that the file would call, none of which can do harm
+            (``builtins.getattr``) and none of which was called.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Checkpoint:
     meta: Mapping[str, Any] = field(default_factory=dict)
     module: Any = None
     notes: tuple[str, ...] = ()
+    not_executed: tuple[str, ...] = ()
 
     def views(self) -> Iterator[StateView]:
         """The keys as they are, then without each wrapper prefix that most of them share.

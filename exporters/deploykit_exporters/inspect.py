@@ -16,6 +16,8 @@ from deploykit_exporters.load import load_checkpoint
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
 
+_NAMED = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointReport:
@@ -72,13 +74,19 @@ def inspect_checkpoint(
         flops=_module_flops(built),
         spec=built.spec,
         axes=built.axes,
-        notes=(*checkpoint.notes, *built.notes),
+        notes=(*checkpoint.notes, *built.notes, *_not_executed(checkpoint)),
         settings=built.settings,
     )
 
 
 def _entries(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(sorted(str(key) for key in checkpoint.meta))
+
+
+def _not_executed(checkpoint: Checkpoint) -> tuple[str, ...]:
+    names = checkpoint.not_executed
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (f"Named in the file and not executed: {', '.join(names[:_NAMED])}{more}.",) if names else ()
 
 
 def _module_flops(built: BuiltModel) -> int:

@@ -5,7 +5,8 @@ torch_file.py        torch.save, zip and older form, through the pickle machine 
 unpickle.py          which cannot run code: what it names becomes one of the
 inert.py             stand-ins, but for the tensors and arrays of
 rebuild.py
-dangerous.py         what a file may not name, though nothing of it is run
+dangerous.py         what a file may not name, though nothing of it is run, by the
+powers.py            of what it names
 unwrap.py, names.py  where in the objects the weights are, and under which names
 safetensors_file.py, keras_h5.py, folder.py
 """
@@ -95,7 +96,7 @@ def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
 
 
 def _weights(path: Path, how: _How) -> tuple[Weights, Container]:
-    from deploykit_exporters.containers.dangerous import refuse_dangerous
+    from deploykit_exporters.containers.dangerous import not_executed, refuse_dangerous
     from deploykit_exporters.containers.sniff import sniff
     from deploykit_exporters.containers.unwrap import Weights, unwrap
 
@@ -121,7 +122,7 @@ def _weights(path: Path, how: _How) -> tuple[Weights, Container]:
     pickle = read_zip(path) if kind == "torch-zip" else read_legacy(path)
     notes = refuse_dangerous(pickle.inert, how.ignore, name=path.name)
     found = unwrap(pickle.value, name=path.name, inert=pickle.inert, choice=how.choice)
-    return replace(found, notes=(*found.notes, *notes)), "torch"
+    return replace(found, notes=(*found.notes, *notes), not_executed=not_executed(pickle.inert)), "torch"
 
 
 def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights: Weights) -> Checkpoint:
@@ -136,6 +137,7 @@ def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights
         meta=weights.meta,
         module=weights.module,
         notes=weights.notes,
+        not_executed=weights.not_executed,
     )
 
 

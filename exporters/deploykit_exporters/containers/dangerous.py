@@ -7,89 +7,12 @@ from fnmatch import fnmatchcase
 
 from deploykit_runtimes.errors import UnsafeCheckpointError
 
-__all__ = ["refuse_dangerous"]
+from deploykit_exporters.containers.powers import canonical, power_of
 
-_MODULES = (
-    *(
-        "os",
-        "posix",
-        "nt",
-        "subprocess",
-        "commands",
-        "popen2",
-        "_posixsubprocess",
-        "sys",
-        "shutil",
-        "pty",
-        "ctypes",
-        "_ctypes",
-        "cffi",
-    ),
-    *("socket", "ssl", "http", "urllib.request", "requests", "ftplib", "smtplib", "telnetlib", "webbrowser"),
-    *(
-        "importlib",
-        "imp",
-        "runpy",
-        "pkgutil",
-        "code",
-        "codeop",
-        "timeit",
-        "cProfile",
-        "profile",
-        "pdb",
-        "bdb",
-    ),
-    *(
-        "pickle",
-        "_pickle",
-        "marshal",
-        "dill",
-        "cloudpickle",
-        "shelve",
-        "fileinput",
-        "platform.popen",
-        "io.open",
-        "_io.open",
-    ),
-    *(
-        "numpy.load",
-        "numpy.save",
-        "numpy.savez",
-        "numpy.savetxt",
-        "numpy.fromfile",
-        "numpy.loadtxt",
-        "numpy.memmap",
-    ),
-    *(
-        "torch.load",
-        "torch.save",
-        "torch.hub",
-        "torch.jit",
-        "torch.serialization",
-        "torch.utils.cpp_extension",
-    ),
-    *("pip", "ensurepip", "venv", "setuptools", "distutils", "antigravity"),
-)
-# The other built-in functions only look, or make plain values: mmengine's history buffers use getattr.
-_BUILT_IN = frozenset(
-    f"{module}.{name}"
-    for module in ("builtins", "__builtin__")
-    for name in (
-        *(
-            "eval",
-            "exec",
-            "execfile",
-            "compile",
-            "open",
-            "file",
-            "__import__",
-            "reload",
-            "input",
-            "breakpoint",
-        ),
-        *("setattr", "delattr", "globals", "locals", "vars", "apply"),
-    )
-)
+__all__ = ["not_executed", "refuse_dangerous"]
+
+_LISTED = 5
+_HINTED = 20
 
 
 def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str) -> tuple[str, ...]:
@@ -97,7 +20,8 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
 
     Args:
         inert: Globals of the file, as ``module.qualname``, none of which was run.
-        ignore: Those in spite of which it is read, or patterns of them.
+        ignore: Those in spite of which it is read, or patterns of them: as the file names them
+            (``posix.system``) or as users do (``os.system``).
         name: The file's name.
 
     Returns:
@@ -106,20 +30,35 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
     Raises:
         UnsafeCheckpointError: it names such code.
     """
-    found = [path for path in inert if _is_dangerous(path)]
-    left = [path for path in found if not any(fnmatchcase(path, pattern) for pattern in ignore)]
+    found = [path for path in _functions(inert) if power_of(path) == "harm"]
+    left = [path for path in found if not _is_ignored(path, ignore)]
     if left:
-        listed = ", ".join(left[:5]) + (" and others" if len(left) > 5 else "")
+        listed = ", ".join(map(_described, left[:_LISTED])) + (" and others" if len(left) > _LISTED else "")
         raise UnsafeCheckpointError(
             f"{name} holds objects whose loading would run {listed}. Nothing was run; no honest checkpoint "
             "needs that.",
             hint="Do not load the file by other means. To read its weights all the same, without running "
-            f"anything: {' '.join(f'--ignore {path}' for path in left[:5])}",
+            f"anything: {' '.join(f'--ignore {path}' for path in left[:_HINTED])}",
         )
     return (f"Not run, as --ignore says: {', '.join(found)}.",) if found else ()
 
 
-def _is_dangerous(path: str) -> bool:
-    if path.startswith("pathlib.") and path.count(".") > 1:  # what a path does, not the path
-        return True
-    return path in _BUILT_IN or any(f"{path}.".startswith(f"{module}.") for module in _MODULES)
+def not_executed(inert: Iterable[str]) -> tuple[str, ...]:
+    """What of the standard library the file would run, though it could do no harm, by its usual names."""
+    found = (canonical(path) for path in _functions(inert) if power_of(path) == "compute")
+    return tuple(dict.fromkeys(found))
+
+
+def _functions(inert: Iterable[str]) -> list[str]:
+    """Without the calls of what a named function gave: the function is named already."""
+    return list(dict.fromkeys(path.removesuffix(".__call__") for path in inert))
+
+
+def _is_ignored(path: str, ignore: tuple[str, ...]) -> bool:
+    known = canonical(path)
+    return any(fnmatchcase(path, one) or fnmatchcase(known, canonical(one)) for one in ignore)
+
+
+def _described(path: str) -> str:
+    known = canonical(path)
+    return path if known == path else f"{path} ({known})"

@@ -15,6 +15,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
@@ -31,6 +32,10 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 # Weights hardly compress; an archive that claims more than this was made to fill the memory.
 _MAX_EXPANSION = 20
+# A pickle is read twice where it holds containers of unknown classes; honest storages hold no others.
+_MAX_READINGS = 4
+_MAX_NESTED = 3
+_LOAD = "torch.storage._load_from_bytes"
 # What a malformed file can provoke in the standard library and in torch.
 MALFORMED = (
     UnpicklingError,
@@ -121,7 +126,8 @@ class _Archive:
             raise UnpicklingError("the archive has no data.pkl")
         self.swap = self._optional("byteorder", sys.byteorder.encode()) != sys.byteorder.encode()
         content = self._bytes(self.archive.getinfo(f"{self.root}data.pkl"))
-        return load_inert(io.BytesIO(content), self.storage)
+        nested = _Nested(len(content))
+        return nested.load(io.BytesIO(content), self.storage)
 
     def storage(self, pid: Any) -> Storage:
         kind, storage_type, key, _location, numel = pid
@@ -175,27 +181,29 @@ class _Archive:
 class _Legacy:
     """A file of the older form: magic number, version, system, object, storage keys, storages."""
 
-    def __init__(self, data: torch.UntypedStorage) -> None:
+    def __init__(self, data: torch.UntypedStorage, nested: _Nested | None = None) -> None:
         self.data = data
+        self.nested = nested or _Nested(data.nbytes())
         self.claimed = 0
         self.storages: dict[str, torch.UntypedStorage] = {}
         self.item_sizes: dict[str, int] = {}
 
     def load(self, file: BinaryIO) -> Pickle:
-        first = load_inert(file, rebuilders=_WITH_NESTED)
+        first = self.nested.load(file)
         if first.value != LEGACY_MAGIC:
             return first
-        load_inert(file)
-        system = load_inert(file).value
+        self.nested.load(file)
+        system = self.nested.load(file).value
         if isinstance(system, dict) and not system.get("little_endian", True):
             raise UnpicklingError("it was written on a big-endian machine")
-        pickle = load_inert(file, self.storage)
-        keys = [str(key) for key in load_inert(file).value]
+        pickle = self.nested.load(file, self.storage)
+        last = self.nested.load(file)  # torch would run all five, so what any of them names counts
+        keys = [str(key) for key in last.value]
         for key in keys:
             self._fill(file, key)
         if len(set(keys)) < len(self.storages):
             raise UnpicklingError("some storages are missing")
-        return pickle
+        return Pickle(value=pickle.value, inert=last.inert)
 
     def storage(self, pid: Any) -> Any:
         if pid[0] == "module":  # a class with its source code, which is of no use here
@@ -236,18 +244,39 @@ def _nbytes(kind: Any, storage_type: Any, numel: Any) -> int:
     return numel * storage_type.dtype.itemsize
 
 
-def _nested(content: Any) -> Any:
-    """A storage inside a plain pickle, which is there as the content of a file of its own."""
-    if not isinstance(content, bytes):
-        raise UnpicklingError("a storage has no content")
-    return _Legacy(_storage_of(content)).load(io.BytesIO(content)).value
+class _Nested:
+    """The pickles of one file: those of the file itself, and storages that lie in them as the content of
+    files of their own (``torch.storage._load_from_bytes``). What any of them names counts for all.
+
+    Args:
+        size: Bytes that the pickles can hold, those inside others included.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.left = _MAX_READINGS * size
+        self.depth = 0
+        self.inert: set[str] = set()
+        self.rebuilders = {**REBUILDERS, _LOAD: Rebuilder(_LOAD, self._content)}
+
+    def load(self, file: BinaryIO, storage: Callable[[Any], Any] | None = None) -> Pickle:
+        pickle = load_inert(file, storage, rebuilders=self.rebuilders)
+        self.inert.update(pickle.inert)
+        return Pickle(value=pickle.value, inert=tuple(sorted(self.inert)))
+
+    def _content(self, content: Any) -> Any:
+        if not isinstance(content, bytes | bytearray):
+            raise UnpicklingError("a storage has no content")
+        self.left -= len(content)
+        if self.left < 0 or self.depth == _MAX_NESTED:
+            raise UnpicklingError("it has storages inside storages without end")
+        self.depth += 1
+        try:
+            return _Legacy(_storage_of(content), self).load(io.BytesIO(content)).value
+        finally:
+            self.depth -= 1
 
 
-_NESTED = "torch.storage._load_from_bytes"
-_WITH_NESTED = {**REBUILDERS, _NESTED: Rebuilder(_NESTED, _nested)}
-
-
-def _storage_of(content: bytes) -> torch.UntypedStorage:
+def _storage_of(content: bytes | bytearray) -> torch.UntypedStorage:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8).untyped_storage()
 
 

@@ -63,6 +63,7 @@ class Weights:
     meta: dict[str, Any] = field(default_factory=dict)
     module: Any = None
     notes: tuple[str, ...] = ()
+    not_executed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

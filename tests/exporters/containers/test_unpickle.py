@@ -115,9 +115,6 @@ def test_no_attack_runs_from_a_checkpoint(name: str, legacy: bool, canary: Path,
         path,
         _use_new_zipfile_serialization=not legacy,
     )
-    if name == "torch storage":  # whose bytes are not even looked at
-        assert list(read_checkpoint(path).tensors) == ["layer.weight"]
-        return
     with pytest.raises(UnsafeCheckpointError, match="Nothing was run") as refusal:
         read_checkpoint(path)
     ignored = tuple(re.findall(r"--ignore (\S+)", refusal.value.hint))
