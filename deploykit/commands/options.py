@@ -141,7 +141,11 @@ def checkpoint_options(command: _F) -> _F:
             metavar="FILE|JSON",
             help="Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
         ),
-        click.option("--weights", metavar="KEY", help="Which weights, where the file holds several sets."),
+        click.option(
+            "--weights",
+            metavar="KEY",
+            help="Which weights, where the file holds several sets or networks: ema, state_dict.teacher.",
+        ),
         click.option("--head", metavar="NAME", help="Which head, where the model has several."),
         click.option(
             "--head-activation",

@@ -51,6 +51,11 @@ class Checkpoint:
         notes: What was found and decided, in sentences for the user.
         not_executed: Functions of the standard library that the file would call, none of which can do harm
             (``builtins.getattr``) and none of which was called.
+        sets: Every set of weights of the file by its key, the one that was taken included.
+        part: Which part of ``tensors`` the user asked for, as the start of their names (``student``); empty
+            for all.
+        network: Under which prefix of ``tensors`` the network is (``student.``), where they hold several;
+            None where it is to be found by ``views``.
     """
 
     path: Path
@@ -62,6 +67,9 @@ class Checkpoint:
     module: Any = None
     notes: tuple[str, ...] = ()
     not_executed: tuple[str, ...] = ()
+    sets: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    part: str = ""
+    network: str | None = None
 
     def views(self) -> Iterator[StateView]:
         """The keys as they are, then without each wrapper prefix that most of them share.
@@ -70,8 +78,16 @@ class Checkpoint:
         ``teacher.``, ``classifier.`` and combinations that occur; keys outside the prefix (for
         instance ``criterion.*`` of a Lightning file) are left out of that view.
         """
-        from deploykit_exporters.containers.unwrap import prefix_views
+        from deploykit_exporters.containers.names import prefix_views
 
+        if self.network is not None:
+            inside = {
+                name.removeprefix(self.network): tensor
+                for name, tensor in self.tensors.items()
+                if name.startswith(self.network)
+            }
+            yield StateView(prefix=self.network, tensors=inside)
+            return
         yield from prefix_views(self.tensors)
 
 
@@ -84,7 +100,8 @@ def read_checkpoint(
         path: A .pth/.pt/.ckpt/.bin/.safetensors/.h5 file or a Hugging Face folder.
         trust: Allow unpickling of classes that are not on the allow-list, which can execute
             code from the file. Only for files whose author is trusted.
-        weights: The key of the weights to take, where the file holds several; None: EMA weights first.
+        weights: The key of the weights to take, where the file holds several; None: EMA weights first. What
+            is no key of the file may be the start of names, and is left in ``Checkpoint.part``.
         ignore: Dangerous calls of the file (``os.system``) in spite of which it is read; none is made.
 
     Raises:

@@ -9,6 +9,7 @@ from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.download import fetch, is_model_name
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
+from deploykit_exporters.families.networks import settle
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint"]
 
@@ -38,5 +39,6 @@ def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) ->
         checkpoint = fetch(name)
     else:
         checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
+    checkpoint = settle(checkpoint)
     family, match = recognise(checkpoint, hints)
     return LoadedCheckpoint(checkpoint=checkpoint, match=match, built=family.build(checkpoint, match, hints))

@@ -79,7 +79,8 @@ class ExportOptions:
             network alone the yaml of the network, or the name of one that comes with ultralytics.
         labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
             ``names`` (``labels.py`` lists every form); or the names themselves.
-        weights: Which of several sets of weights in the file, by its key: ``ema``, ``teacher``.
+        weights: Which of several sets of weights in the file, by its key (``ema``), or which of several
+            networks in one state dict, by the start of their names (``teacher``, ``state_dict.teacher``).
         head: Which of several heads, by the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or
             ``one-to-many``.
         head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``,

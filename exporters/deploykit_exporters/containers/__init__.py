@@ -7,7 +7,12 @@ inert.py             stand-ins, but for the tensors and arrays of
 rebuild.py
 dangerous.py         what a file may not name, though nothing of it is run, by the
 powers.py            of what it names
-unwrap.py, names.py  where in the objects the weights are, and under which names
+finder.py            where in the objects the weights are, as
+found.py             and which of them are meant:
+averages.py          the averaged ones, by the training codes that write them,
+flattened.py         or beside the others in one state dict
+partial.py           what is only a part of a model's weights
+unwrap.py, names.py  the whole, and the names of weights
 safetensors_file.py, keras_h5.py, folder.py
 """
 
@@ -91,6 +96,7 @@ def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
         tensors={name: tensor for part, _ in parts for name, tensor in part.tensors.items()},
         meta={**first.meta, **folder.meta},
         notes=(note, *first.notes),
+        sets=first.sets if len(parts) == 1 else {},
     )
     return _checkpoint(path, folder.weights, "huggingface" if "config" in folder.meta else container, weights)
 
@@ -113,7 +119,7 @@ def _weights(path: Path, how: _How) -> tuple[Weights, Container]:
 
         tensors, text = read_safetensors(path)
         weights = unwrap(tensors, name=path.name, choice=how.choice)
-        return Weights(tensors=weights.tensors, meta={"safetensors": text} if text else {}), "safetensors"
+        return replace(weights, meta={"safetensors": text} if text else {}), "safetensors"
 
     from deploykit_exporters.containers.torch_file import read_legacy, read_trusted, read_zip
 
@@ -138,6 +144,8 @@ def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights
         module=weights.module,
         notes=weights.notes,
         not_executed=weights.not_executed,
+        sets=weights.sets,
+        part=weights.part,
     )
 
 

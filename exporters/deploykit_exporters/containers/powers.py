@@ -102,7 +102,12 @@ _HARMFUL = (
     ),
     *("torch.multiprocessing.spawn", "torch.serialization", "torch.testing", "torch.utils._config_module"),
     *("torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension"),
-    *("torch.utils.data.datapipes", "torch.utils.model_zoo"),
+    *(
+        "torch.utils.data.datapipes",
+        "torch.utils.model_zoo",
+        "ultralytics.utils.downloads",
+        "ultralytics.utils.patches",
+    ),
 )
 # Of these only classes are data; these two call what they are given.
 _CALLING = ("builtins.map", "builtins.filter")

@@ -1,0 +1,72 @@
+"""Weights that were found in a file, with where they were and what must be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+__all__ = ["STATISTICS", "Found", "Tensors", "copies", "covers", "entries_of", "equal"]
+
+Tensors = Mapping[str, torch.Tensor]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights in a file.
+
+    Attributes:
+        tensors: The weights by their cleaned names.
+        key: Where they are, dotted: ``state_dict``, ``callbacks.EMA.ema_weights``; empty at the top.
+        module: The pickled module that they are of, or None.
+        notes: What was decided, in sentences.
+        question: What nobody but the user can tell: why these may not be the ones that are meant; empty where
+            they are.
+        others: Weights of the same network that are kept in another form than a dictionary, by their keys.
+    """
+
+    tensors: Tensors
+    key: str = ""
+    module: Any = None
+    notes: tuple[str, ...] = ()
+    question: str = ""
+    others: Mapping[str, Tensors] = field(default_factory=dict)
+
+    def under(self, key: str) -> Found:
+        """The same, found one level further down."""
+        return replace(
+            self,
+            key=f"{key}.{self.key}" if self.key else key,
+            others={f"{key}.{name}": tensors for name, tensors in self.others.items()},
+        )
+
+    def noting(self, *notes: str) -> Found:
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def entries_of(value: Any) -> dict[str, Any]:
+    """The entries of a dictionary, or the attributes of an inert object that is none."""
+    source = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    return {key: entry for key, entry in source.items() if isinstance(key, str)}
+
+
+def copies(one: Tensors, other: Tensors) -> bool:
+    """Whether both are weights of the same network: the same names and shapes, but for the statistics of
+    BatchNorm, which not everyone averages."""
+    return covers(one, other) and covers(other, one)
+
+
+def covers(one: Tensors, other: Tensors) -> bool:
+    """Whether one has all weights of the other, but for the statistics of BatchNorm."""
+    return all(
+        one[name].shape == tensor.shape if name in one else name.endswith(STATISTICS)
+        for name, tensor in other.items()
+    )
+
+
+def equal(one: Tensors, other: Tensors) -> bool:
+    """Whether both have the same names and values."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,92 @@
+"""Averaged copies in the same state dict as the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_runtimes.errors import CheckpointError
+from torch import nn
+
+Reading = Callable[..., Checkpoint]
+
+
+def network(value: float) -> nn.Module:
+    net = nn.Module()
+    net.conv, net.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(value)
+    return net
+
+
+def mmcv(plain: float = 2.0, buffers: float = 1.0) -> dict[str, torch.Tensor]:
+    """A model as mmcv 1's EMAHook leaves it: a buffer at the top for each parameter."""
+    net = network(plain)
+    for name, parameter in network(buffers).named_parameters():
+        net.register_buffer(f"ema_{name.replace('.', '_')}", parameter.detach())
+    return net.state_dict()
+
+
+def lit_ema(raw: float = 1.0, average: float = 2.0) -> dict[str, torch.Tensor]:
+    whole = nn.Module()
+    whole.model, whole.model_ema = network(raw), nn.Module()
+    whole.model_ema.register_buffer("decay", torch.tensor(0.99))
+    whole.model_ema.register_buffer("num_updates", torch.tensor(3))
+    for name, parameter in network(average).named_parameters():
+        whole.model_ema.register_buffer(name.replace(".", ""), parameter.detach())
+    return whole.state_dict()
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Reading:
+    def read(file: Any, choice: str | None = None) -> Checkpoint:
+        path = tmp_path / "model.pth"
+        torch.save(file, path)
+        return read_checkpoint(path, weights=choice)
+
+    return read
+
+
+@pytest.mark.parametrize("wrapped", [True, False], ids=["file", "bare"])
+def test_mmcv_keeps_the_average_under_the_plain_names(wrapped: bool, reading: Reading) -> None:
+    file = {"state_dict": mmcv(), "meta": {"mmcv_version": "1.7.0"}} if wrapped else mmcv()
+    checkpoint = reading(file)
+    assert checkpoint.tensors.keys() == network(0).state_dict().keys()
+    assert checkpoint.tensors["conv.bias"][0] == 2.0
+    assert "--weights ema_ takes the 4 tensors ema_*" in checkpoint.notes[0]
+    for choice in ("ema_", *(["state_dict.ema_"] if wrapped else [])):
+        other = reading(file, choice)
+        assert other.tensors.keys() == checkpoint.tensors.keys()
+        assert other.tensors["conv.bias"][0] == 1.0
+
+
+def test_equal_copies_of_mmcv_are_not_told(reading: Reading) -> None:
+    assert reading(mmcv(1.0, 1.0)).notes == ()
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["runner = dict(type='IterBasedRunner')", "checkpoint_config = dict(by_epoch=False, interval=9)"],
+)
+def test_mmcv_by_iterations_is_asked_about(config: str, reading: Reading) -> None:
+    file = {"state_dict": mmcv(), "meta": {"mmcv_version": "1.7.0", "config": config}}
+    with pytest.raises(CheckpointError, match="by iterations") as question:
+        reading(file)
+    assert "--weights state_dict or --weights ema_" in question.value.hint
+    assert reading(file, "state_dict").tensors["conv.bias"][0] == 2.0
+    assert reading(file, "ema_").tensors["conv.bias"][0] == 1.0
+
+
+def test_lit_ema(reading: Reading) -> None:
+    checkpoint = reading({"state_dict": lit_ema()})
+    expected = {f"model.{name}" for name in network(0).state_dict()}
+    assert checkpoint.tensors.keys() == expected
+    assert checkpoint.tensors["model.conv.bias"][0] == 2.0
+    assert checkpoint.notes == ("Took the EMA weights ('model_ema'); --weights model takes the raw ones.",)
+    assert reading({"state_dict": lit_ema()}, "model").tensors["model.conv.bias"][0] == 1.0
+    assert reading({"state_dict": lit_ema()}, "model_ema").tensors["model.conv.bias"][0] == 2.0
