@@ -11,6 +11,7 @@ import torch
 from deploykit_exporters.containers.averages import (
     AVERAGED,
     averaged_copy,
+    is_averaged,
     listed,
     prefer,
     swapped_by_lightning,
@@ -131,7 +132,7 @@ class Finder:
         """The weights of every entry, by their full keys."""
         found = {}
         for key, value in entries.items():
-            skipped = TRAINING_STATE.search(key) or key == "callbacks"
+            skipped = TRAINING_STATE.search(key) or key in ("callbacks", "message_hub")
             if not skipped and (one := self.locate(value, nesting + 1)) is not None:
                 found[one.under(key).key] = one.under(key)
         return found
@@ -182,7 +183,8 @@ def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
     notes = []
     for key, found in beside.items():
         if copies(found.tensors, taken.tensors):
-            notes.append(f"{key!r} holds other weights of the same network: --weights {key} takes those.")
+            kind = "averaged" if is_averaged(key) else "other"
+            notes.append(f"{key!r} holds {kind} weights of the same network: --weights {key} takes those.")
     others = [key for key, found in beside.items() if not copies(found.tensors, taken.tensors)]
     if others:
         notes.append(f"Left out: the tensors under {', '.join(map(repr, others[:5]))}.")

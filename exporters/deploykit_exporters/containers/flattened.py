@@ -1,7 +1,9 @@
 """Averaged copies that lie in the same state dict as the weights, under names without dots.
 
-mmcv 1   runner/hooks/ema.py (EMAHook) keeps a buffer ``ema_a_b`` beside each parameter ``a.b`` and swaps them
-         after each epoch, before the file is written; a runner by iterations never swaps.
+mmcv 1   runner/hooks/ema.py (EMAHook) keeps a buffer ``ema_a_b`` beside each parameter ``a.b``, and swaps the
+         two when an epoch ends. What is saved after that has the average under the plain names: where the
+         hook has a higher priority than the CheckpointHook (NORMAL, 50), as its documentation asks for.
+         IterBasedRunner never ends an epoch.
 LitEma   ldm/modules/ema.py of latent-diffusion keeps a buffer ``model_ema.ab`` for each ``model.a.b``, beside
          ``model_ema.decay`` and ``model_ema.num_updates``, and does not swap.
 """
@@ -19,7 +21,9 @@ __all__ = ["mmcv_question", "with_copies"]
 
 _CONFIGURATION = 1 << 20
 _MMCV = "ema_"
-_BY_ITERATIONS = re.compile(r"IterBasedRunner|by_epoch\s*=\s*False")
+_BY_ITERATIONS = re.compile(r"IterBasedRunner|checkpoint_config\s*=\s*dict\([^)]*by_epoch\s*=\s*False")
+_HOOK = re.compile(r"type\s*=\s*['\"]\w*EMA\w*Hook['\"][^)]*")
+_EARLIER = re.compile(r"priority\s*=\s*(['\"](HIGHEST|VERY_HIGH|HIGH|ABOVE_NORMAL)['\"]|[1-4]?\d\b)")
 _COUNTER = ".num_updates"
 
 
@@ -47,7 +51,7 @@ def _mmcv(found: Found, tensors: Tensors) -> Found:
         return found
     return replace(
         found.noting(
-            "mmcv keeps the EMA weights under the plain names once an epoch has ended: took those; "
+            "mmcv's EMAHook puts the averaged weights under the plain names when an epoch ends: took those; "
             f"--weights {_MMCV} takes the {len(kept)} tensors {_MMCV}*."
         ),
         others={_MMCV: swapped},
@@ -73,11 +77,17 @@ def _lit_ema(found: Found, wrapper: str) -> Found:
 
 
 def mmcv_question(found: Found, entries: Mapping[str, Any]) -> str:
-    """Why it is not known which weights are averaged, where mmcv 1 trained by iterations; else empty."""
+    """Why it is not known which weights of mmcv 1 are averaged; empty where its configuration tells, or the
+    file has none."""
     config = str(entries_of(entries.get("meta")).get("config", ""))[:_CONFIGURATION]
-    if not any(key.rpartition(".")[2] == _MMCV for key in found.others) or not _BY_ITERATIONS.search(config):
+    hooks = _HOOK.findall(config)
+    late = bool(hooks) and not any(map(_EARLIER.search, hooks))
+    if not any(key.rpartition(".")[2] == _MMCV for key in found.others):
         return ""
+    if not late and not _BY_ITERATIONS.search(config):
+        return ""
+    reason = "its EMAHook runs after the CheckpointHook" if late else "it was saved by iterations"
     return (
-        f"It holds tensors {_MMCV}* of mmcv's EMAHook, and was trained or saved by iterations: mmcv swaps "
-        "the averaged and the raw weights after epochs only."
+        f"mmcv's EMAHook swaps the plain tensors and {_MMCV}* when an epoch ends, and {reason}: the plain "
+        "ones may be the raw weights."
     )

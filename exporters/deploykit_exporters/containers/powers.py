@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import functools
+import glob
 import importlib
+import io
+import logging
 import marshal
+import multiprocessing
+import operator
 import os
+import pathlib
 import pickle
+import platform
+import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import tempfile
+import threading
+import types
+import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -142,8 +157,14 @@ _FORMER = (
 # Modules that other modules import, and so hold: ``torch.os.system``.
 _IMPORTED = {
     module.__name__: module
-    for module in (builtins, ctypes, importlib, marshal, os, pickle, shutil, socket, subprocess, sys)
+    for module in (
+        *(builtins, ctypes, functools, glob, importlib, io, logging, marshal, multiprocessing, operator, os),
+        *(pathlib, pickle, platform, runpy, shutil, signal, socket, subprocess, sys, tarfile, tempfile),
+        *(threading, types, zipfile),
+    )
 }
+# A module as an object leads to all that it has.
+_DOORS = "builtins ctypes importlib marshal multiprocessing os pickle runpy shutil socket subprocess sys"
 
 
 def canonical(path: str) -> str:
@@ -167,11 +188,14 @@ def canonical(path: str) -> str:
 
 
 def _within(path: str) -> str:
-    """The part that names what a module holds of another one."""
+    """The part that names another module which a module holds, or something of it."""
     parts = path.split(".")
-    for index in range(1, len(parts) - 1):
-        module = _IMPORTED.get("os" if parts[index] in ("posix", "nt") else parts[index])
-        if module is not None and hasattr(module, parts[index + 1]):
+    for index in range(1, len(parts)):
+        name = "os" if parts[index] in ("posix", "nt") else parts[index]
+        if index + 1 == len(parts) and name in _DOORS.split():
+            return name
+        module = _IMPORTED.get(name)
+        if module is not None and index + 1 < len(parts) and hasattr(module, parts[index + 1]):
             return ".".join(parts[index:])
     return path
 
@@ -185,6 +209,8 @@ def power_of(path: str) -> Power:
     """
     path = canonical(path)
     module = path.partition(".")[0]
+    if path in _DOORS.split():
+        return "harm"
     if any(part in _WAYS_OUT.split() for part in path.split(".")) or _is_under(path, _HARMFUL):
         return "harm"
     if path.startswith("pathlib.") and path.count(".") > 1:  # what a path does, not the path

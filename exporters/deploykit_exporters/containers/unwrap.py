@@ -78,7 +78,9 @@ def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
     """
     question = found.question or mmcv_question(found, entries)
     if question:
-        keys = ("state_dict", "ema_state_dict") if found.question else (found.key or "state_dict", "ema_")
+        keys = (found.key or ".", next(iter(found.others), ""))
+        if found.question:
+            keys = (found.key, f"{found.key.removesuffix('state_dict')}ema_state_dict")
         raise CheckpointError(
             f"{name}: it is not known which of its weights are meant. {question}",
             hint=f"Say which: --weights {keys[0]} or --weights {keys[1]}",
@@ -91,8 +93,9 @@ def _chosen(finder: Finder, root: Any, found: Found, choice: str) -> tuple[Found
     for key, tensors in found.others.items():
         if choice == key or key.endswith(f".{choice}"):
             return replace(found, tensors=tensors, notes=(whole,)), ""
-    if (at := finder.at(root, choice)) is not None:
-        return replace(_completed(at, found), notes=(whole,), question=""), ""
+    for key in (choice, *(f"{start}.{choice}" for start in _starts(found.key))):
+        if (at := finder.at(root, key)) is not None:
+            return replace(_completed(at, found), notes=(whole,), question=""), ""
     keys = choice.split(".")
     if any(name.startswith(f"{choice}.") for name in found.tensors):
         return replace(found, notes=(), question=""), choice
@@ -102,6 +105,12 @@ def _chosen(finder: Finder, root: Any, found: Found, choice: str) -> tuple[Found
         if inside is not None and any(name.startswith(f"{rest}.") for name in inside.tensors):
             return replace(inside, notes=(), question=""), rest
     return replace(found, notes=(), question=""), choice
+
+
+def _starts(key: str) -> list[str]:
+    """The keys around one, innermost first: what is said of weights names others beside them."""
+    keys = key.split(".")
+    return [".".join(keys[:length]) for length in range(len(keys) - 1, 0, -1)]
 
 
 def _completed(chosen: Found, found: Found) -> Found:

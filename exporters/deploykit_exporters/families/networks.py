@@ -26,6 +26,9 @@ __all__ = ["Network", "networks", "settle"]
 _CERTAIN = 0.9
 """A weaker claim is made on names that parts of other networks have too."""
 _SHARE = 0.2
+# A network lies inside of a few others, and few lie in one file: more come of a file that was made so.
+_MAX_DEPTH = 8
+_MAX_NETWORKS = 64
 _TOP = "."
 _TRAINING = ("criterion", "loss", "losses", "metric", "metrics", "perceptual", "lpips", "discriminator")
 _LISTED = 8
@@ -128,10 +131,12 @@ def _parts(checkpoint: Checkpoint) -> dict[str, Checkpoint]:
     """Every part under a common start of names, the whole first, outer ones before those inside them."""
     groups: dict[str, dict[str, torch.Tensor]] = {"": dict(checkpoint.tensors)}
     for name, tensor in checkpoint.tensors.items():
-        position = name.find(".")
-        while position > 0:
-            groups.setdefault(name[: position + 1], {})[name[position + 1 :]] = tensor
-            position = name.find(".", position + 1)
+        position = 0
+        for _ in range(_MAX_DEPTH):
+            position = name.find(".", position) + 1
+            if not position:
+                break
+            groups.setdefault(name[:position], {})[name[position:]] = tensor
     return {
         prefix: _Alone(
             path=checkpoint.path,
@@ -162,7 +167,7 @@ def _chains(claimed: Mapping[str, Checkpoint], *, nested: bool) -> list[list[str
     """The claimed starts of each network, outer to inner: one that is claimed only for what it wraps is the
     same network."""
     chains: list[list[str]] = []
-    for prefix in claimed:
+    for prefix in list(claimed)[:_MAX_NETWORKS]:
         around = [chain for chain in chains if prefix.startswith(chain[-1])]
         if not around:
             chains.append([prefix])

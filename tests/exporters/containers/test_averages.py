@@ -214,6 +214,16 @@ def test_without_a_mark_of_the_writer_it_is_asked(beside: dict[str, Any], readin
     assert value_of(reading(file, "ema_state_dict")) == 2.0
 
 
+def test_keys_of_notes_and_questions_are_those_to_type(reading: Reading) -> None:
+    """Where the dictionary that holds both lies deeper."""
+    pair = {"model": weights(RAW), "ema": weights(AVERAGE)}
+    assert value_of(reading({"checkpoint": pair}, "model")) == RAW
+    assert value_of(reading({"checkpoint": pair}, "checkpoint.model")) == RAW
+    with pytest.raises(CheckpointError) as question:
+        reading({"best": {"state_dict": weights(1.0), "ema_state_dict": weights(2.0)}})
+    assert "--weights best.state_dict or --weights best.ema_state_dict" in question.value.hint
+
+
 def test_equal_weights_are_not_asked_about(reading: Reading) -> None:
     checkpoint = reading({"state_dict": weights(1.0), "ema_state_dict": weights(1.0)})
     assert value_of(checkpoint) == 1.0
@@ -253,7 +263,9 @@ def test_weights_of_lightnings_callbacks_are_told(reading: Reading) -> None:
     checkpoint = reading({"state_dict": weights(1.0), "callbacks": callbacks})
     assert value_of(checkpoint) == 1.0
     key = f"callbacks.{name}.average_model_state"
-    assert f"--weights {key} takes those." in checkpoint.notes[0]
+    assert checkpoint.notes == (
+        f"{key!r} holds averaged weights of the same network: --weights {key} takes those.",
+    )
     assert value_of(reading({"state_dict": weights(1.0), "callbacks": callbacks}, key)) == 2.0
 
 

@@ -69,17 +69,40 @@ def test_equal_copies_of_mmcv_are_not_told(reading: Reading) -> None:
     assert reading(mmcv(1.0, 1.0)).notes == ()
 
 
+EMA = "custom_hooks = [dict(type='{}', momentum=0.1{})]"
+
+
 @pytest.mark.parametrize(
     "config",
-    ["runner = dict(type='IterBasedRunner')", "checkpoint_config = dict(by_epoch=False, interval=9)"],
+    [
+        "runner = dict(type='IterBasedRunner')",
+        "checkpoint_config = dict(interval=9, by_epoch=False)",
+        EMA.format("EMAHook", ""),
+        EMA.format("ExpMomentumEMAHook", ", priority='NORMAL'"),
+        EMA.format("EMAHook", ", priority=50"),
+    ],
 )
-def test_mmcv_by_iterations_is_asked_about(config: str, reading: Reading) -> None:
+def test_mmcv_that_saved_before_the_swap_is_asked_about(config: str, reading: Reading) -> None:
     file = {"state_dict": mmcv(), "meta": {"mmcv_version": "1.7.0", "config": config}}
-    with pytest.raises(CheckpointError, match="by iterations") as question:
+    with pytest.raises(CheckpointError, match="may be the raw weights") as question:
         reading(file)
-    assert "--weights state_dict or --weights ema_" in question.value.hint
+    assert "--weights state_dict or --weights state_dict.ema_" in question.value.hint
     assert reading(file, "state_dict").tensors["conv.bias"][0] == 2.0
     assert reading(file, "ema_").tensors["conv.bias"][0] == 1.0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "lr_config = dict(by_epoch=False)",
+        EMA.format("EMAHook", ", priority='ABOVE_NORMAL'"),
+        EMA.format("ExpMomentumEMAHook", ", priority=49"),
+    ],
+)
+def test_mmcv_that_saved_after_the_swap_is_told(config: str, reading: Reading) -> None:
+    checkpoint = reading({"state_dict": mmcv(), "meta": {"mmcv_version": "1.7.0", "config": config}})
+    assert checkpoint.tensors["conv.bias"][0] == 2.0
+    assert "puts the averaged weights under the plain names" in checkpoint.notes[0]
 
 
 def test_lit_ema(reading: Reading) -> None:

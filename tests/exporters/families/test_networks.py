@@ -283,3 +283,15 @@ def test_one_network_is_one(name: str, wrapper: str) -> None:
 @cache
 def _honest(name: str) -> dict[str, torch.Tensor]:
     return HONEST[name]().state_dict()
+
+
+def test_names_that_were_made_to_take_time_do_not() -> None:
+    """Names of many parts, networks inside networks, and thousands of them."""
+    one = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in weights("ViT", 0).items()}
+    deep = {f"{'a.' * 50_000}{name}": tensor for name, tensor in one.items()}
+    nested = {f"{'teacher.' * depth}{name}": tensor for depth in range(30) for name, tensor in one.items()}
+    many = {f"m{index}.{name}": tensor for index in range(1_000) for name, tensor in one.items()}
+    assert networks(reading(deep)) == ()
+    assert len(networks(reading(nested))) < 20
+    with pytest.raises(CheckpointError, match=r"holds 64 copies|are equal networks"):
+        settle(reading({**many, "m0.cls_token": torch.ones(1, 1, 32)}))
