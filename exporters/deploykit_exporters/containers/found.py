@@ -68,5 +68,7 @@ def covers(one: Tensors, other: Tensors) -> bool:
 
 
 def equal(one: Tensors, other: Tensors) -> bool:
-    """Whether both have the same names and values."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    """Whether both have the same names, types and values."""
+    return one.keys() == other.keys() and all(
+        tensor.dtype == other[name].dtype and torch.equal(tensor, other[name]) for name, tensor in one.items()
+    )

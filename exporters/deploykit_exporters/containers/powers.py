@@ -44,7 +44,15 @@ _DATA = (
     *("contextlib.nullcontext", "copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"),
     *("decimal.*", "enum.*", "fractions.Fraction", "functools.partial", "functools.partialmethod"),
     *("http.HTTPStatus", "inspect.Parameter", "inspect.Signature", "inspect._ParameterKind"),
-    *("io.BytesIO", "io.StringIO", "ipaddress.IPv*", "logging.Logger", "logging.getLogger", "numbers.*"),
+    *(
+        "io.BytesIO",
+        "io.StringIO",
+        "ipaddress.IPv*",
+        "logging.Logger",
+        "logging.getLogger",
+        "multiprocessing.context.*Context",
+        "numbers.*",
+    ),
     *("optparse.Values", "os.PathLike", "os.stat_result", "os.terminal_size", "platform.uname_result"),
     *("pathlib.Path", "pathlib.*Path", "random.Random", "re.RegexFlag", "re.Pattern", "re.compile"),
     *(

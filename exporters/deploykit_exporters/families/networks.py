@@ -71,6 +71,9 @@ def settle(checkpoint: Checkpoint) -> Checkpoint:
     found = networks(checkpoint)
     if checkpoint.part:
         inside = _asked(found, checkpoint.part)
+        if not found and (part := _parts(checkpoint).get(f"{checkpoint.part}.")) is not None:
+            # Whoever reads it, or says what it is, sees this part alone.
+            return replace(checkpoint, tensors=part.tensors, module=part.module, part="")
         if not inside:
             raise _no_such_network(checkpoint, found)
         if len(inside) > 1:

@@ -75,11 +75,12 @@ class ByHand:
         Pickler(file, protocol).dump(obj)
 
 
-def write(path: Path, value: Any, *, legacy: bool = False) -> Path:
+def write(path: Path, value: Any, *, legacy: bool = False, protocol: int = 2) -> Path:
     torch.save(
         {"extra": value, "state_dict": WEIGHTS},
         path,
         pickle_module=ByHand,
+        pickle_protocol=protocol,
         _use_new_zipfile_serialization=not legacy,
     )
     return path
@@ -118,11 +119,12 @@ HARMFUL: dict[str, Callable[[str], Any]] = {
 Call.__call__ = lambda self: None  # type: ignore[attr-defined]  # pickle only takes what can be called
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("kind", HARMFUL)
-def test_harmful_calls_are_refused_by_name(kind: str, legacy: bool, tmp_path: Path) -> None:
+def test_harmful_calls_are_refused_by_name(kind: str, legacy: bool, protocol: int, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    path = write(tmp_path / "file.pth", HARMFUL[kind](f"touch {canary}"), legacy=legacy)
+    path = write(tmp_path / "file.pth", HARMFUL[kind](f"touch {canary}"), legacy=legacy, protocol=protocol)
     message = says(path)
     assert "Nothing was run" in message
     tokens = message.partition("without running anything: ")[2].replace("--ignore ", "").split()

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import io
+import multiprocessing
 import os
 import pathlib
 import pickle
@@ -121,6 +122,7 @@ PLAIN = [
     decimal.Decimal("1.5"),
     functools.partial(dict, a=1),
     io.BytesIO(b"a"),
+    multiprocessing.get_context("spawn"),
     os.stat_result(range(10)),
     pathlib.Path("a"),
     re.compile("a"),

@@ -41,6 +41,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "transformers": transformers_vit,
     "YOLO": lambda: DetectionModel("yolov8n.yaml", nc=2, verbose=False),
 }
+FOREIGN = {"ResNet": lambda: torchvision.models.resnet18(num_classes=3)}
 TOLD = [
     # the averaged one last
     *(("student", "teacher"), ("model", "ema_model"), ("online_model", "ema_model"), ("net", "net_ema")),
@@ -67,7 +68,7 @@ def pairs(names: list[tuple[str, str]]) -> list[Any]:
 @cache
 def weights(architecture: str, seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    tensors = ARCHITECTURES[architecture]().state_dict()
+    tensors = (ARCHITECTURES | FOREIGN)[architecture]().state_dict()
     return {name: tensor + seed if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
@@ -225,6 +226,12 @@ def test_networks_of_a_pickled_module(architecture: str, names: tuple[str, str],
     else:
         with pytest.raises(CheckpointError, match="2 copies of one network"):
             load_checkpoint(path, Hints())
+
+
+def test_a_part_that_no_family_knows_is_named(tmp_path: Path) -> None:
+    both = twins("ResNet", ("student", "teacher"), "")
+    with pytest.raises(CheckpointError, match="this is a ResNet"):
+        load_checkpoint(write(tmp_path, both), Hints(weights="student"))
 
 
 @pytest.mark.parametrize(
