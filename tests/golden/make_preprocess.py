@@ -59,8 +59,8 @@ def photos() -> dict[str, np.ndarray]:
     }
 
 
-def timm(**options: object) -> Callable[[np.ndarray], np.ndarray]:
-    transform = create_transform((3, 64, 64), **options)
+def timm(size: tuple[int, int] = (64, 64), **options: object) -> Callable[[np.ndarray], np.ndarray]:
+    transform = create_transform((3, *size), **options)
     return lambda pixels: transform(Image.fromarray(pixels)).numpy()
 
 
@@ -111,6 +111,13 @@ def cases() -> list[Case]:
                 how=Preprocess(**short, interpolation="bicubic"),
                 size=(64, 64),
                 pipeline=timm(interpolation="bicubic", crop_pct=0.875),
+            ),
+            Case(
+                name=f"timm_cover_{image}",
+                image=image,
+                how=Preprocess(**short | {"resize": "cover", "resize_to": (54, 91), "crop": (48, 80)}),
+                size=(48, 80),
+                pipeline=timm((48, 80), interpolation="bilinear", crop_pct=0.875),
             ),
             Case(
                 name=f"ultralytics_{image}",

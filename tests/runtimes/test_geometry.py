@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError
@@ -7,6 +9,7 @@ from deploykit_runtimes.geometry import plan_geometry
 from deploykit_runtimes.spec import AxisRange, CropOffset, InputSpec, Preprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 SIDES = st.integers(1, 4000)
 FREE = {
@@ -78,6 +81,27 @@ def test_short_edge_is_that_of_torchvision(height, width, edge) -> None:
     wanted = _compute_resized_output_size((height, width), [edge])
     assert found.resized == tuple(max(1, side) for side in wanted)
     assert found.input_size == (640, 640)
+
+
+@settings(max_examples=300, deadline=None)
+@given(height=SIDES, width=SIDES, high=st.integers(1, 700), wide=st.integers(1, 700))
+def test_covering_is_that_of_timm(height, width, high, wide) -> None:
+    from timm.data.transforms import ResizeKeepRatio
+
+    how = Preprocess(resize="cover", resize_to=(high, wide), crop=(640, 640))
+    found = plan_geometry((height, width), how, FIXED).resized
+    wanted = ResizeKeepRatio.get_params(Image.new("L", (width, height)), (high, wide), 0.0)
+    exact = Fraction(max(height * wide, width * high), height if height * wide <= width * high else width)
+    # Half-way between two sizes timm goes by an error of float64; here halves go to even.
+    slack = int(exact.denominator == 2)
+    assert all(abs(ours - max(1, theirs)) <= slack for ours, theirs in zip(found, wanted, strict=True))
+
+
+def test_halves_of_a_covering_size_go_to_even_and_another_size_keeps_the_share() -> None:
+    how = Preprocess(resize="cover", resize_to=(73, 146), crop=(64, 128))
+    tensor = InputSpec(height=64, width=128, dynamic=FREE)
+    assert plan_geometry((2, 5), how, tensor).resized == (73, 182)
+    assert plan_geometry((100, 100), how, tensor, imgsz=(128, 64)).resized == (146, 146)
 
 
 def test_long_edge_and_rounding() -> None:

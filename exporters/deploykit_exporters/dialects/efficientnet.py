@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
 
+from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.nets.efficientnet import (
     Activation,
     BlockKind,
@@ -20,6 +21,9 @@ from deploykit_exporters.nets.efficientnet import (
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+    from deploykit_exporters.families.base import Witness
 
 __all__ = ["STRIDES", "EfficientNetSource", "Size", "generation", "is_fused", "read_plan", "split_stages"]
 
@@ -55,6 +59,10 @@ class EfficientNetSource:
         classes: Class names of the file.
         sigmoid: The file says that its classes are scored independently.
         assumed: What could not be read, in sentences.
+        settings: What became of the settings and unused tensors of the file.
+        witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
+            ``BuiltModel.witness``.
+        confirm: Compares the network that is built with what the file says it is; raises where they differ.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -67,6 +75,9 @@ class EfficientNetSource:
     classes: tuple[str, ...] = ()
     sigmoid: bool = False
     assumed: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    witness: Callable[..., Witness | str] | None = None
+    confirm: Callable[[nn.Module], None] | None = None
 
 
 def read_plan(

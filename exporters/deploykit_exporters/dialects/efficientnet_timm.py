@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
@@ -12,14 +13,18 @@ from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, generation, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size, parse_compound
+from deploykit_exporters.dialects.efficientnet_timm_named import compare, constructor, find_template, unseen
 from deploykit_exporters.dialects.imagenet import timm_preprocess
-from deploykit_exporters.dialects.timm_config import attributes, hub_config
+from deploykit_exporters.dialects.timm_config import TimmFile, read_file
+from deploykit_exporters.dialects.timm_template import other_weights
+from deploykit_exporters.dialects.timm_witness import timm_witness
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.families.base import Hints
+    from deploykit_exporters.families.base import Hints, Witness
     from deploykit_exporters.nets.efficientnet import EfficientNetPlan
 
 __all__ = ["matches", "read"]
@@ -27,8 +32,6 @@ __all__ = ["matches", "read"]
 _NAME = re.compile(
     r"(tf_)?efficientnet(v2)?_(b\d|l2|lite\d|e[sml]|rw_[tsm]|xl|s|m|l)(_pruned)?(?![a-z0-9])(\.\w+)?"
 )
-# Its strides are in filters without weights, so that its keys and shapes are those of efficientnet_b0.
-_REFUSED = "efficientnet_blur"
 _TENSORFLOW_PRUNED = {"efficientnet_b1_pruned", "efficientnet_b2_pruned", "efficientnet_b3_pruned"}
 
 
@@ -40,14 +43,16 @@ class _Told:
         name: ``tf_efficientnet_b0``, or with timm's tag ``tf_efficientnet_b0.ns_jft_in1k``; empty when
             nothing tells it.
         source: ``--variant``, ``the checkpoint``, ``the file name``.
-        args: Training arguments.
-        hub: ``pretrained_cfg`` that came with the weights.
+        model: timm's own model of that name, without weights; None where timm has none.
+        arguments: Those that its constructor was given.
+        other: What the weights have otherwise.
     """
 
     name: str
     source: str
-    args: Mapping[str, Any]
-    hub: Mapping[str, Any]
+    model: Any = None
+    arguments: Mapping[str, Any]
+    other: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -72,12 +77,15 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
     """timm's keys are the net's own; what they do not tell is asked of the file's other entries."""
-    told = _told(checkpoint, hints)
-    plan = read_plan(tensors, padding="symmetric", eps=1e-5)
-    if told.tensorflow:
-        plan = replace(plan, padding="same", eps=1e-3)
+    file = read_file(checkpoint, hints)
+    told = _told(checkpoint, file, tensors, hints)
+    plan = _plan(tensors, told)
     compound = compound_name(plan)
-    fits = bool(told.name) and (parse_compound(told.name) == compound or "_pruned" in told.name)
+    fits = bool(told.name) and (
+        parse_compound(told.name) == compound
+        or "_pruned" in told.name
+        or (told.model is not None and not told.other)
+    )
     name = told.architecture if fits else _name(compound, tensorflow=told.tensorflow)
     config = _config(told.name if fits else name, checkpoint.path.name)
     side = native_size(compound)
@@ -86,42 +94,166 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         names={key: key for key in tensors},
         plan=plan,
         variant=name,
-        image_size=_size(told.args, told.hub, config) or (side, side),
-        preprocess=lambda size: timm_preprocess(size, hints.config or {}, told.args, told.hub, config),
-        preprocess_from=_preprocess_from(told, name if fits else ""),
-        classes=_class_names(told.hub, plan),
-        assumed=() if told.name else (_guess(name),),
+        image_size=_size(file.size) or _size(config.get("input_size")) or (side, side),
+        preprocess=lambda size: timm_preprocess(
+            size,
+            hints.config or {},
+            file.args,
+            file.pretrained,
+            *(() if file.published else (config,)),
+        ),
+        preprocess_from=file.preprocess_from
+        or (f"timm's configuration of {name}, named by {told.source}" if name and fits else ""),
+        classes=file.class_names,
+        assumed=_assumed(told, name),
+        settings=file.account(plan.channels, named=told.model is not None),
+        witness=partial(_witness, told, file, tensors, hints),
+        confirm=None if told.model is None or told.other else partial(_confirm, told),
     )
 
 
-def _told(checkpoint: Checkpoint, hints: Hints) -> _Told:
-    args, hub = attributes(checkpoint.meta.get("args")), hub_config(checkpoint.meta)
-    # timm writes arguments that were not given as None or an empty string.
-    args = {key: value for key, value in args.items() if value not in (None, "")}
-    tag = f".{hub['tag']}" if hub.get("tag") else ""
+def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
+    """The structure from the shapes, and what they do not tell from the named model."""
+    if told.model is not None and not told.other:
+        padding, eps, activation = unseen(told.model)
+        return read_plan(tensors, padding=padding, eps=eps, activation=activation)
+    plan = read_plan(tensors, padding="symmetric", eps=1e-5)
+    return replace(plan, padding="same", eps=1e-3) if told.tensorflow else plan
+
+
+def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Tensor], hints: Hints) -> _Told:
+    """The model that the file or the user names, as timm builds it.
+
+    Raises:
+        CheckpointError: it is no EfficientNet that deploykit builds, or the weights are not those of the
+            model with the arguments that the file tells.
+    """
+    name, source = _claimed(checkpoint, file, hints)
+    arguments = file.arguments(constructor())
+    if not name:
+        file.refuse_unnamed(arguments, "efficientnet_b0")
+    timm = require("timm", extra="export", purpose="build an EfficientNet")
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        return _Told(name=name, source=source, arguments=arguments)
+    stem, last = tensors.get("conv_stem.weight"), tensors.get("classifier.weight")
+    given = {
+        **arguments,
+        "num_classes": 0 if last is None else int(last.shape[0]),
+        **({} if stem is None or stem.ndim != 4 else {"in_chans": int(stem.shape[1])}),
+    }
+    model = find_template(architecture, given, where=file.where)
+    other = tuple(other_weights(model, _counted(tensors), except_for=("classifier.",)))
+    if other and any(place.honours for place in file.constructor):
+        raise CheckpointError(
+            f"The weights are not those of timm's {architecture} with what {file.where} says: {other[0]}"
+            f"{f' and {len(other) - 1} more' if len(other) > 1 else ''}.",
+            hint=f"Leave out what does not belong to these weights: --ignore {file.where}:NAME",
+        )
+    return _Told(name=name, source=source, model=model, arguments=given, other=other)
+
+
+def _counted(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The weights with a counter for each norm: files may leave those out."""
+    counters = {
+        f"{key.removesuffix('running_mean')}num_batches_tracked": tensors[key].new_zeros(())
+        for key in tensors
+        if key.endswith("running_mean")
+    }
+    return {**counters, **tensors}
+
+
+def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
+    """timm's name of the model, with its tag where it has one, and who says so; empty where nobody does.
+
+    Raises:
+        OptionError: --variant is no EfficientNet of timm.
+    """
+    timm = require("timm", extra="export", purpose="know an EfficientNet by its name")
+    tags = [place.get("tag") for place in (file.pretrained, file.hub)]
+    published = file.hub.get("architecture") or file.pretrained.get("architecture") or ""
+    tag = next((f".{tag}" for tag in tags if tag and "." not in str(published)), "")
     claims = (
         (hints.variant, "--variant"),
-        (checkpoint.meta.get("arch"), "the checkpoint"),
-        (f"{hub.get('architecture', '')}{tag}", "the checkpoint"),
-        (args.get("model"), "the checkpoint"),
+        (file.arch, "the checkpoint"),
+        (f"{published}{tag}", "the checkpoint"),
+        (file.args.get("model"), "the checkpoint"),
         (checkpoint.path.name.rpartition(".")[0], "the file name"),
     )
     for claim, source in claims:
-        if not isinstance(claim, str):
+        if not isinstance(claim, str) or not claim:
             continue
-        if claim.startswith(_REFUSED):
-            raise CheckpointError(
-                f"{checkpoint.path.name} is an {claim}: EfficientNets with blur pooling are not supported."
-            )
+        name = claim.partition(".")[0]
+        ours = timm.models.is_model_in_modules(name, ["efficientnet"])
+        # A file can be called anything; whoever else names a model means that one, whatever it is.
+        if ours if source == "--variant" else timm.is_model(name) and source != "the file name":
+            return claim, source
         match = _NAME.search(claim)
         if match is not None:
-            return _Told(name=match[0], source=source, args=args, hub=hub)
+            return match[0], source
         if source == "--variant":
             raise OptionError(
                 f"--variant {claim} is no EfficientNet of timm.",
                 hint="Write it as timm does: efficientnet_b0, tf_efficientnet_b0, tf_efficientnetv2_s.in21k.",
             )
-    return _Told(name="", source="", args=args, hub=hub)
+    return "", ""
+
+
+def _assumed(told: _Told, name: str) -> tuple[str, ...]:
+    if not told.name:
+        return (_guess(name),)
+    if not told.other:
+        return ()
+    more = f" and {len(told.other) - 1} more" if len(told.other) > 1 else ""
+    style = (
+        "TensorFlow's padding, BatchNorm eps 1e-3"
+        if told.tensorflow
+        else "symmetric padding, BatchNorm eps 1e-5"
+    )
+    return (
+        f"The weights are not those of timm's {told.architecture}, named by {told.source} ({told.other[0]}"
+        f"{more}); what they do not tell is as in timm's plain ones: {style}.",
+    )
+
+
+def _confirm(told: _Told, net: nn.Module) -> None:
+    """Compare what was built with timm's own model.
+
+    Raises:
+        CheckpointError: they differ where an answer could.
+    """
+    found = compare(told.model, net)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise CheckpointError(
+            f"deploykit would build another model than timm's {told.architecture}, named by {told.source}: "
+            f"{found[0]}{more}.",
+            hint="What the file says there is not supported.",
+        )
+
+
+def _witness(
+    told: _Told,
+    file: TimmFile,
+    tensors: Mapping[str, torch.Tensor],
+    hints: Hints,
+    size: Size,
+    *,
+    features: bool,
+) -> Witness | str:
+    if told.model is None:
+        return "none: the file does not say which model of timm it is"
+    if told.other:
+        return f"none: the weights are not those of timm's {told.architecture}"
+    return timm_witness(
+        told.architecture,
+        told.arguments,
+        tensors,
+        file=file,
+        hints=hints,
+        size=size,
+        features=features,
+    )
 
 
 def _name(compound: str, *, tensorflow: bool) -> str:
@@ -152,28 +284,9 @@ def _config(name: str, file_name: str) -> dict[str, Any]:
     return dict(config.to_dict()) if config is not None else {}
 
 
-def _preprocess_from(told: _Told, name: str) -> str:
-    if told.hub:
-        return "timm's pretrained_cfg in the checkpoint"
-    if {"mean", "std"} <= told.args.keys():
-        return "the training arguments"
-    return f"timm's configuration of {name}, named by {told.source}" if name else ""
-
-
-def _size(*sources: Mapping[str, Any]) -> Size | None:
-    """(height, width) of the first source that tells one: an int, [h, w] or [channels, h, w]."""
-    for source in sources:
-        value = source.get("input_size") or source.get("img_size")
-        sides = (value, value) if isinstance(value, int) else tuple(value or ())
-        if len(sides) in (2, 3) and all(isinstance(side, int) and side > 0 for side in sides):
-            return sides[-2], sides[-1]
+def _size(value: Any) -> Size | None:
+    """(height, width) of an int, [h, w] or [channels, h, w]; None for anything else."""
+    sides = (value, value) if isinstance(value, int) else tuple(value or ())
+    if len(sides) in (2, 3) and all(isinstance(side, int) and side > 0 for side in sides):
+        return sides[-2], sides[-1]
     return None
-
-
-def _class_names(hub: Mapping[str, Any], plan: EfficientNetPlan) -> tuple[str, ...]:
-    names = hub.get("label_names")
-    if not isinstance(names, list | tuple) or len(names) != plan.classes:
-        return ()
-    words = hub.get("label_descriptions")
-    described = words if isinstance(words, Mapping) else {}
-    return tuple(str(described.get(name, name)) for name in names)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from functools import cache
-from typing import Any, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
@@ -66,15 +65,24 @@ def crop_preprocess(
 ) -> Preprocess:
     """The usual evaluation: resize the short edge, then crop the centre to ``size`` (h, w).
 
-    The short edge becomes ``resize`` pixels, or ``floor(side / crop_pct)`` of the larger side of
-    ``size`` (timm), so that the crop never reaches past the image. ``mean`` and ``std`` are for pixels
-    divided by 255.
+    The short edge becomes ``resize`` pixels, or ``floor(side / crop_pct)`` (timm); where the two sides of
+    ``size`` differ, timm scales the image until it covers both of them so. ``mean`` and ``std`` are for
+    pixels divided by 255.
     """
-    if resize is None:
-        resize = math.floor(max(size) / (crop_pct or 1.0))
+    scaled = tuple(math.floor(side / (crop_pct or 1.0)) for side in size)
+    if resize is None and scaled[0] != scaled[1]:
+        return Preprocess(
+            resize="cover",
+            resize_to=scaled,
+            crop=size,
+            interpolation=interpolation,
+            resampler=resampler,
+            mean=mean,
+            std=std,
+        )
     return Preprocess(
         resize="short",
-        resize_to=(resize,),
+        resize_to=(scaled[0] if resize is None else resize,),
         crop=size,
         interpolation=interpolation,
         resampler=resampler,
@@ -102,21 +110,27 @@ def stretch_preprocess(
     )
 
 
-def timm_preprocess(size: tuple[int, int], *sources: Mapping[str, Any]) -> Preprocess:
+class _Source(Protocol):
+    """Settings by name: a mapping, or ``Settings``."""
+
+    def get(self, name: str, /) -> Any: ...
+
+
+def timm_preprocess(size: tuple[int, int], *sources: _Source) -> Preprocess:
     """timm's evaluation pre-processing, each of its settings from the first source that has it.
 
     Args:
         size: (height, width) of the network's input.
-        sources: Training arguments, a ``pretrained_cfg``, then defaults; a setting that is missing
-            or None is looked up in the next one. timm's own last resort is ``crop_pct`` 0.875,
-            bicubic and ImageNet's mean and std (``timm.data.resolve_data_config``).
+        sources: Training arguments, a ``pretrained_cfg``, then defaults; a setting that is missing, None or
+            empty (timm's scripts write ``''`` for what was not given) is looked up in the next one. timm's
+            own last resort is ``crop_pct`` 0.875, bicubic and ImageNet's mean and std
+            (``timm.data.resolve_data_config``).
 
     Raises:
         CheckpointError: a setting has a value that timm does not know.
     """
     found = {
-        key: next((source[key] for source in sources if source.get(key) is not None), None)
-        for key in _TIMM_KEYS
+        key: next((value for source in sources if (value := source.get(key))), None) for key in _TIMM_KEYS
     }
     crop_pct = float(found["crop_pct"] or 0.875)
     interpolation = _interpolation(found["interpolation"])

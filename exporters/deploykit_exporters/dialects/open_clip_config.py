@@ -207,7 +207,9 @@ def _preprocess(
             mean=mean,
             std=std,
         )
-    return crop_preprocess(size, resize=max(size), interpolation=interpolation, mean=mean, std=std)
+    if size[0] != size[1]:
+        interpolation = "bicubic"  # Whatever preprocess_cfg says.
+    return crop_preprocess(size, crop_pct=1.0, interpolation=interpolation, mean=mean, std=std)
 
 
 def _three(values: Any) -> tuple[float, ...]:

@@ -2,10 +2,237 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["attributes", "hub_config"]
+from deploykit_runtimes.errors import CheckpointError
+
+from deploykit_exporters.families.settings import Setting, Settings
+
+if TYPE_CHECKING:
+    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.families.base import Hints
+
+__all__ = ["TimmFile", "attributes", "read_file"]
+
+_TRAINING = (
+    *("data", "data_*", "dataset*", "train_*", "val_*", "*_split", "batch_size", "validation_batch_size"),
+    *("opt*", "lr*", "min_lr", "blr", "momentum", "weight_decay*", "clip_*", "layer_decay*", "sched*"),
+    *("warmup*", "decay_*", "cooldown_epochs", "patience_epochs", "epochs", "epoch_repeats", "start_epoch"),
+    *("grad_*", "accum_iter", "synchronize_step", "amp*", "device*", "gpu", "local_rank", "rank"),
+    *("world_size", "dist_*", "distributed", "no_ddp_bb", "torchscript", "torchcompile*", "fuser"),
+    *("channels_last", "fast_norm", "seed", "workers", "num_workers", "worker_seeding", "pin_mem"),
+    *("no_prefetcher", "use_multi_epochs_loader", "sync_bn", "split_bn", "bn_momentum", "model_dtype"),
+    *("kd_*", "teacher_*", "distillation_*"),
+)
+_AUGMENTATION = (
+    *("aug_*", "no_aug", "scale", "ratio", "hflip", "vflip", "color_jitter*", "gaussian_blur_prob"),
+    *("grayscale_prob", "aa", "reprob", "remode", "recount", "resplit", "mixup*", "cutmix*", "smoothing"),
+    *("tta", "repeated_aug", "ThreeAugment", "src"),
+)
+_FILES = (
+    *("output*", "experiment", "log_*", "wandb*", "recovery_interval", "checkpoint_hist", "save_*"),
+    *("resume", "no_resume_opt", "initial_checkpoint", "pretrained*", "finetune", "load_*", "hub*"),
+    *("eval", "eval_metric", "config", "class_map", "input_key", "target_key"),
+)
+_ARGUMENTS = {
+    "of the training": _TRAINING,
+    "augmentation": _AUGMENTATION,
+    "files and records of the training": _FILES,
+    "losses are not part of the network": ("jsd_loss", "bce_*", "loss*"),
+    "nothing is dropped in evaluation": ("drop*", "attn_drop*"),
+    "which of the weights is a question of its own: --weights": ("model_ema*",),
+    "the weights tell": ("num_classes", "nb_classes", "in_chans"),
+    "initial values": ("head_init_*",),
+}
+_PUBLISHED = {
+    "where it was published": ("url", "file", "hf_hub_*", "source", "state_dict", "custom_load", "tag"),
+    "words about it": ("license", "origin_url", "paper_*", "notes", "model_name", "description"),
+    "the weights tell": ("num_classes", "num_features", "first_conv", "classifier", "pool_size"),
+    "of evaluations at a larger size": ("test_input_size", "test_crop_pct", "min_input_size"),
+    "deploykit says which sizes there are": ("fixed_input_size",),
+}
+_CONSTRUCTOR = {
+    "the weights are those of this file": ("pretrained", "checkpoint_path", "cache_dir"),
+    "nothing is dropped in evaluation": ("drop*", "*_drop", "*_drop_rate"),
+    "initial values": ("weight_init", "fix_init"),
+    "deploykit says which sizes there are": ("dynamic_img_size", "strict_img_size"),
+    "of the training": ("bn_momentum", "grad_checkpointing", "scriptable", "exportable", "no_jit"),
+    "the weights tell": ("num_classes", "in_chans"),
+}
+_PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+_PLAIN = (bool, int, float, str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmFile:
+    """What a file says about its model, each place of it apart.
+
+    Attributes:
+        file: Its name, for errors.
+        arch: The file's ``arch``, or empty.
+        args: Arguments of the training script.
+        hub: config.json of a published model, without what is in ``pretrained``.
+        pretrained: Its ``pretrained_cfg``.
+        constructor: Arguments of the model's constructor: ``model_kwargs`` of the training script,
+            ``model_args`` of a published model.
+    """
+
+    file: str
+    arch: str
+    args: Settings
+    hub: Settings
+    pretrained: Settings
+    constructor: tuple[Settings, ...]
+
+    def arguments(self, known: Iterable[str]) -> dict[str, Any]:
+        """The arguments of the model's constructor that can change an answer.
+
+        Args:
+            known: The names that the constructor has.
+
+        Raises:
+            CheckpointError: an argument has a value that is no number, text or list of them.
+        """
+        found: dict[str, Any] = {}
+        names = set(known)
+        for place in self.constructor:
+            for why, patterns in _CONSTRUCTOR.items():
+                place.harmless(why, *patterns)
+            for name in place.open():
+                value = place.get(name) if name in names else None
+                if value is not None:
+                    found[name] = _plain(place, name, value)
+        if self.pool:
+            found.setdefault("global_pool", self.pool)
+        if "bn_eps" in names and self.args.get("bn_eps"):
+            found.setdefault("bn_eps", float(self.args.get("bn_eps")))
+        return found
+
+    @property
+    def where(self) -> str:
+        """What holds arguments of the constructor that the model is built by, for errors."""
+        return " and ".join(place.where for place in self.constructor if place.honours) or "the file"
+
+    def refuse_unnamed(self, arguments: Mapping[str, Any], example: str) -> None:
+        """Refuse arguments of a constructor that nobody names.
+
+        Args:
+            example: Some architecture of the family.
+
+        Raises:
+            CheckpointError: there are some, beside the pooling.
+        """
+        left = [f"{key} = {value!r}" for key, value in arguments.items() if key != "global_pool"]
+        if left:
+            raise CheckpointError(
+                f"{self.where} says {', '.join(left)}, and nothing says of which architecture of timm.",
+                hint=f"Name it: --variant {example}",
+            )
+
+    @property
+    def pool(self) -> Any:
+        """How the model pools, in timm's words; None where nothing beside its constructor tells it."""
+        told = (
+            self.args.get("gp"),
+            _pool_of_mae(self.args.get("global_pool")),
+            # What a published model was saved with; timm itself reads it in model_args only.
+            self.hub.get("global_pool"),
+        )
+        return next((pool for pool in told if pool), None)
+
+    @property
+    def size(self) -> Any:
+        """Of the images, in any of timm's forms; None where nothing tells it."""
+        told = [place.get("img_size") for place in self.constructor]
+        told += [
+            place.get(name) for place in (self.args, self.pretrained) for name in ("input_size", "img_size")
+        ]
+        return next((size for size in told if size), None)
+
+    @property
+    def published(self) -> bool:
+        """Whether it has the pre-processing of a published model: timm evaluates it with that alone."""
+        return any(self.pretrained.get(name) for name in _PREPROCESS)
+
+    @property
+    def preprocess_from(self) -> str:
+        """Where the file tells the pre-processing; empty where it does not."""
+        if self.published:
+            return "timm's pretrained_cfg in the checkpoint"
+        if any(self.args.get(name) for name in _PREPROCESS):
+            return "the training arguments"
+        return ""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``label_names`` of a published model, in words where it has ``label_descriptions``."""
+        labels: Any = next(
+            (place.get(name) for place in (self.hub, self.pretrained) for name in _LABELS if place.get(name)),
+            (),
+        )
+        if isinstance(labels, Mapping):
+            if not all(str(key).isdecimal() for key in labels):
+                raise CheckpointError(
+                    f"{self.file}: label_names are a list or numbered from 0, found the key "
+                    f"{next(key for key in labels if not str(key).isdecimal())!r:.60}."
+                )
+            labels = [labels[key] for key in sorted(labels, key=int)]
+        words = attributes(
+            self.hub.get("label_descriptions") or self.pretrained.get("label_descriptions") or {}
+        )
+        return tuple(str(words.get(label, label)) for label in labels)
+
+    def account(self, channels: int, *, named: bool) -> tuple[Setting, ...]:
+        """What became of every setting.
+
+        Args:
+            channels: Of the network's input.
+            named: The architecture was built by its name.
+
+        Raises:
+            CheckpointError: an argument of the constructor is left over, or images were read in another mode.
+        """
+        self.args.expect("input_img_mode", "RGB" if channels == 3 else "L")
+        self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *_PREPROCESS)
+        if named:
+            self.args.honoured("model")
+            self.pretrained.honoured("architecture")
+        self.hub.honoured("architecture", "model_args", "pretrained_cfg", "global_pool", *_LABELS)
+        self.hub.honoured("label_descriptions")
+        self.pretrained.honoured("input_size", "tag", *_PREPROCESS)
+        for place, groups in ((self.args, _ARGUMENTS), (self.hub, _PUBLISHED), (self.pretrained, _PUBLISHED)):
+            for why, patterns in groups.items():
+                place.harmless(why, *patterns)
+        told = [place.account(strict=False) for place in (self.args, self.hub, self.pretrained)]
+        return tuple(
+            setting
+            for settings in (*told, *(place.account(strict=True) for place in self.constructor))
+            for setting in settings
+        )
+
+
+_LABELS = ("label_names", "labels")
+
+
+def read_file(checkpoint: Checkpoint, hints: Hints) -> TimmFile:
+    """Take apart what a checkpoint says."""
+    meta = checkpoint.meta
+    args = attributes(meta.get("args"))
+    hub, pretrained = _published(meta)
+    arch = meta.get("arch")
+    return TimmFile(
+        file=checkpoint.path.name,
+        arch=arch if isinstance(arch, str) and not _ignored("arch", hints) else "",
+        args=Settings("args", args, hints.ignore),
+        hub=Settings("config.json", hub, hints.ignore),
+        pretrained=Settings("pretrained_cfg", pretrained, hints.ignore),
+        constructor=(
+            Settings("model_kwargs", attributes(args.get("model_kwargs")), hints.ignore),
+            Settings("model_args", attributes(hub.get("model_args")), hints.ignore),
+        ),
+    )
 
 
 def attributes(value: Any) -> Mapping[str, Any]:
@@ -13,11 +240,45 @@ def attributes(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
 
 
-def hub_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """timm's ``pretrained_cfg`` as it was fetched by name, or from a Hugging Face folder of timm."""
+def _ignored(name: str, hints: Hints) -> bool:
+    return Settings("checkpoint", {name: True}, hints.ignore).get(name) is None
+
+
+def _published(meta: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """config.json and ``pretrained_cfg`` of a model that was fetched by name or lies in a folder.
+
+    Older files have all in one.
+    """
     if "timm_config" in meta:
-        return attributes(meta["timm_config"])
+        return {}, attributes(meta["timm_config"])
     config = meta.get("config")
     if not isinstance(config, Mapping) or "architecture" not in config:
-        return {}
-    return {**config, **attributes(config.get("pretrained_cfg"))}
+        return {}, {}
+    if "pretrained_cfg" in config:
+        return config, attributes(config["pretrained_cfg"])
+    own = {"architecture", "num_features", "global_pool", "model_args", *_LABELS, "label_descriptions"}
+    return (
+        {name: value for name, value in config.items() if name in own},
+        {name: value for name, value in config.items() if name not in own},
+    )
+
+
+def _pool_of_mae(value: Any) -> Any:
+    """``args.global_pool`` of MAE's fine-tuning says whether to average."""
+    return {True: "avg", False: "token"}[value] if isinstance(value, bool) else value
+
+
+def _plain(place: Settings, name: str, value: Any) -> Any:
+    """A value that timm's constructors can be given.
+
+    Raises:
+        CheckpointError: it is an object of the training program, which is not read.
+    """
+    values = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, _PLAIN) for one in values):
+        raise CheckpointError(
+            f"{place.where} says {name} = an object ({type(value).__name__}), which changes the answers; "
+            "deploykit reads numbers and words there.",
+            hint=f"If it does not matter to this model, say so: --ignore {place.where}:{name}",
+        )
+    return tuple(values) if isinstance(value, list) else value

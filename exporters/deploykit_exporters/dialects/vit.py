@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, Preprocess
 
 from deploykit_exporters.families.settings import Setting
@@ -18,6 +18,7 @@ from deploykit_exporters.nets.vit_positions import Resampling
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from deploykit_exporters.families.base import Witness
 
@@ -78,6 +79,8 @@ class VitSource:
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
             ``BuiltModel.witness``.
         settings: What became of the settings and unused tensors of the file.
+        square: The origin's images are always square.
+        confirm: Compares the network that is built with what the file says it is; raises where they differ.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -102,6 +105,8 @@ class VitSource:
     scores: Activation | None = None
     settings: tuple[Setting, ...] = ()
     witness: Callable[..., Witness | str] | None = None
+    square: bool = False
+    confirm: Callable[[nn.Module], None] | None = None
 
     def name_in_file(self, key: str) -> str:
         """What the file calls a weight, or would call it by its neighbours' names."""
@@ -176,7 +181,7 @@ def size_name(arch: ViTArchitecture) -> str | None:
 
 
 def read_architecture(
-    source: VitSource, config: Mapping[str, Any]
+    source: VitSource, config: Mapping[str, Any], imgsz: Size | None = None
 ) -> tuple[ViTArchitecture, tuple[str, ...]]:
     """The architecture, and sentences on what had to be assumed.
 
@@ -184,6 +189,8 @@ def read_architecture(
         source: What the dialect found.
         config: The user's settings, which override: ``num_heads``, ``img_size``, ``global_pool``,
             ``eps``, ``activation``.
+        imgsz: (height, width) that the user wants, which is the trained size where the positions fit it
+            exactly and the file does not tell another.
 
     Raises:
         CheckpointError: a weight that every ViT has is missing, or a size cannot be known.
@@ -199,7 +206,7 @@ def read_architecture(
     class_token = "cls_token" in tensors
     prefix = int(class_token) + int(distilled) + registers
     image = as_size(config.get("img_size")) or source.image_size
-    grid, with_prefix = _grid(tensors["pos_embed"].shape[1], prefix, image, patch)
+    grid, with_prefix = _grid(tensors["pos_embed"].shape[1], prefix, (image, imgsz), patch)
     num_heads, assumed = _num_heads(source, config, embed_dim, depth)
     if prefix and not with_prefix and not registers and image is None:
         assumed.append(
@@ -237,7 +244,8 @@ def read_architecture(
         head_layers=source.head_layers,
         query_pool=_query_pool(source),
     )
-    return arch, (*assumed, *source.assumed)
+    square = [] if source.square else _assumed_grid(grid, patch, image, imgsz)
+    return arch, (*assumed, *source.assumed, *square)
 
 
 def _has(tensors: Mapping[str, torch.Tensor], layer: str) -> bool:
@@ -280,13 +288,15 @@ def _depth(tensors: Mapping[str, torch.Tensor]) -> int:
 _BLOCK = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
 
 
-def _grid(positions: int, prefix: int, image: Size | None, patch: Size) -> tuple[Size, bool]:
-    """(rows, columns) of the trained grid, and whether the prefix tokens have positions too."""
-    # With registers the usual form gives them no position; a lone class token usually has one.
-    for with_prefix in (True, False) if prefix < 2 else (False, True):
-        count = positions - (prefix if with_prefix else 0)
-        if image is not None and (image[0] // patch[0]) * (image[1] // patch[1]) == count:
-            return (image[0] // patch[0], image[1] // patch[1]), with_prefix
+def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: Size) -> tuple[Size, bool]:
+    """(rows, columns) of the trained grid, and whether the prefix tokens have positions too: of the first
+    size of images that the positions fit exactly, or else of a square."""
+    for image in images:
+        # With registers the usual form gives them no position; a lone class token usually has one.
+        for with_prefix in (True, False) if prefix < 2 else (False, True):
+            count = positions - (prefix if with_prefix else 0)
+            if image is not None and (image[0] // patch[0]) * (image[1] // patch[1]) == count:
+                return (image[0] // patch[0], image[1] // patch[1]), with_prefix
     for with_prefix in (True, False) if prefix < 2 else (False, True):
         count = positions - (prefix if with_prefix else 0)
         side = math.isqrt(max(count, 0) * patch[0] * patch[1])
@@ -299,6 +309,19 @@ def _grid(positions: int, prefix: int, image: Size | None, patch: Size) -> tuple
         + (": is the class token missing?" if not prefix else "."),
         hint='Give the size that the model was trained at with --config: {"img_size": [height, width]}.',
     )
+
+
+def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None) -> list[str]:
+    """What nobody tells about the size of the training's images."""
+    if told is not None and (told[0] // patch[0], told[1] // patch[1]) == grid:
+        return []
+    height, width = grid[0] * patch[0], grid[1] * patch[1]
+    if imgsz is not None and (imgsz[0] // patch[0], imgsz[1] // patch[1]) == grid:
+        return []
+    return [
+        f"The positions are those of {height}x{width} images, as a square has them: the file does not tell. "
+        'For others of as many patches: --config {"img_size": [height, width]}.'
+    ]
 
 
 def _num_heads(
@@ -334,8 +357,13 @@ def _mlp(tensors: Mapping[str, torch.Tensor]) -> tuple[int, bool]:
 
 
 def _pool(source: VitSource, config: Mapping[str, Any], class_token: bool) -> Pool:
-    if config.get("global_pool"):
-        return cast("Pool", str(config["global_pool"]))
+    asked = config.get("global_pool")
+    if asked and asked not in get_args(Pool):
+        raise OptionError(
+            f"--config says global_pool = {asked!r}; wanted is one of {', '.join(get_args(Pool))}."
+        )
+    if asked:
+        return cast("Pool", asked)
     if not source.tensors.keys().isdisjoint(("attn_pool.latent", "attn_pool.query")):
         return "map"
     if source.pool is not None and not (source.pool == "token" and not class_token):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects.imagenet import (
     IMAGENET_MEAN,
@@ -16,23 +16,25 @@ from deploykit_exporters.dialects.imagenet import (
     INCEPTION_STD,
     timm_preprocess,
 )
-from deploykit_exporters.dialects.timm_config import attributes, hub_config
+from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
+from deploykit_exporters.dialects.timm_template import activation_of
+from deploykit_exporters.dialects.timm_witness import timm_witness
+from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
 from deploykit_exporters.dialects.vit_projection import projected
+from deploykit_exporters.dialects.vit_timm_named import SAY, NamedModel, channels_of, confirm, find_named
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
 
 if TYPE_CHECKING:
     import torch
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.families.base import Hints
+    from deploykit_exporters.families.base import Hints, Witness
 
 __all__ = ["matches", "read"]
 
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
-_ACTIVATIONS = {"QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh", "GELU": "gelu", "SiLU": "silu"}
-# Used while pre-training only.
-_UNUSED = {"mask_token"}
+_UNUSED = {"used while pre-training only": ("mask_token",)}
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -42,114 +44,103 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
     """Take the weights as they are, and what timm's training or hub file says about them."""
-    used = {key: tensor for key, tensor in tensors.items() if key not in _UNUSED}
-    used = rename(used, {}, block="blocks.", blocks=_BLOCKS)
+    kept, unused = take_unused(tensors, _UNUSED)
+    used = rename(kept, {}, block="blocks.", blocks=_BLOCKS)
+    file = read_file(checkpoint, hints)
+    named = find_named(checkpoint, file, used, hints)
     config = hints.config or {}
-    args, hub = attributes(checkpoint.meta.get("args")), hub_config(checkpoint.meta)
-    name, named_by = _architecture(checkpoint, args, hub, hints)
-    template = _template(name, used, asked=named_by == "--variant")
-    if template is None:
-        name = ""
-    block = template.blocks[0] if template is not None else None
-    told = [source for source in (args, hub, attributes(getattr(template, "pretrained_cfg", None))) if source]
+    usual = attributes(getattr(named.model, "pretrained_cfg", None)) if named else {}
+    rest = () if file.published else (usual, _defaults(used))
     source = VitSource(
         tensors=used,
         original=tensors,
         resampling=TIMM_RESAMPLING,
-        preprocess=lambda size: timm_preprocess(size, config, *told, _defaults(used)),
-        preprocess_from=_origin_of_preprocess(args, hub, name, named_by),
+        preprocess=lambda size: timm_preprocess(size, config, file.args, file.pretrained, *rest),
+        preprocess_from=file.preprocess_from
+        or (f"timm's configuration of {named.name}, named by {named.told_by}" if named else ""),
         name=_name,
-        num_heads=None if block is None else int(block.attn.num_heads),
-        image_size=_image_size(args, hub, attributes(getattr(template, "pretrained_cfg", None))),
-        pool=_pool(args, hub, template),
-        eps=_eps(used) if block is None else float(block.norm1.eps),
-        activation="gelu" if block is None else _ACTIVATIONS.get(type(block.mlp.act).__name__, "gelu"),
-        variant=name,
-        classes=_class_names(hub),
+        image_size=as_size(file.size or usual.get("input_size") or None),
+        classes=file.class_names,
+        settings=(*unused, *file.account(channels_of(used), named=named is not None)),
     )
-    return projected(source, hints)
+    source = _as_named(source, named) if named else _unnamed(source, file, config)
+    return projected(replace(source, witness=partial(_witness, named, file, used, hints)), hints)
 
 
-def _architecture(
-    checkpoint: Checkpoint, args: Mapping[str, Any], hub: Mapping[str, Any], hints: Hints
-) -> tuple[str, str]:
-    """timm's name of the model, and who says so; empty where nobody does."""
-    stem = re.split(r"[-.]", checkpoint.path.name)[0]
-    claims = (
-        (hints.variant, "--variant"),
-        (checkpoint.meta.get("arch"), "the checkpoint"),
-        (hub.get("architecture"), "the checkpoint"),
-        (args.get("model"), "the checkpoint"),
-        (stem, "the file name"),
+def _as_named(source: VitSource, named: NamedModel) -> VitSource:
+    block = named.model.blocks[0]
+    return replace(
+        source,
+        num_heads=named.heads,
+        pool=_known(named.model.global_pool),
+        eps=float(block.norm1.eps),
+        activation=activation_of(block.mlp.act),
+        variant=named.name,
+        assumed=named.assumed,
+        confirm=partial(confirm, named),
     )
-    timm = require("timm", extra="export", purpose="build a ViT")
-    for claim, source in claims:
-        name = str(claim).partition(".")[0] if claim else ""
-        if name and timm.is_model(name):
-            return name, source
-    return "", ""
 
 
-def _template(name: str, tensors: Mapping[str, torch.Tensor], *, asked: bool) -> Any:
-    """The named model without weights, or None where there is none of the weights' width and depth.
+def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> VitSource:
+    """What timm's plain models are like, said as the assumption it is."""
+    used, told = source.tensors, file.pool
+    eps = 1e-5 if "norm_pre.weight" in used else 1e-6  # The CLIPs are known by the norm before their blocks.
+    averaged = "fc_norm.weight" in used or "cls_token" not in used
+    pool = told or ("map" if "attn_pool.latent" in used else "avg" if averaged else "token")
+    words = {
+        "activation": "activation GELU",
+        "eps": f"norms with eps {eps:g}",
+        "global_pool": {"token": "the class token pooled", "avg": "average pooling"}.get(pool, ""),
+    }
+    if told or pool == "map":
+        del words["global_pool"]
+    assumed = ", ".join(text for key, text in words.items() if config.get(key) is None)
+    return replace(
+        source,
+        eps=eps,
+        activation="gelu",
+        pool=_known(pool),
+        assumed=(f"Not told by the file, and assumed: {assumed}. {SAY}",) if assumed else (),
+    )
+
+
+def _known(pool: Any) -> Pool:
+    """A way of pooling that deploykit knows.
 
     Raises:
-        CheckpointError: the user asked for the name, and the weights have another width or depth.
+        CheckpointError: it knows no such way.
     """
-    import torch
-
-    if not name:
-        return None
-    timm = require("timm", extra="export", purpose="build a ViT")
-    with torch.device("meta"):
-        model = timm.create_model(name, pretrained=False)
-    kind = require("timm.models.vision_transformer", extra="export").VisionTransformer
-    found = (
-        tensors["patch_embed.proj.weight"].shape[0],
-        len({key.split(".")[1] for key in _blocks(tensors)}),
-    )
-    wanted = (model.embed_dim, len(model.blocks)) if isinstance(model, kind) else None
-    if wanted == found:
-        return model
-    if asked:
-        described = (
-            "is no plain ViT" if wanted is None else f"has {wanted[0]} channels and {wanted[1]} blocks"
-        )
+    if pool not in get_args(Pool):
         raise CheckpointError(
-            f"--variant {name} {described}; the weights have {found[0]} channels and {found[1]} blocks.",
-            hint="Leave --variant out: the sizes are read from the weights.",
+            f"The model pools its tokens with timm's global_pool = {pool!r}; deploykit reads "
+            f"{', '.join(get_args(Pool))}.",
+            hint="For the tokens alone, export them: --features",
         )
-    return None
+    return cast("Pool", pool)
 
 
-def _blocks(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    return [key for key in tensors if key.startswith("blocks.")]
-
-
-def _eps(tensors: Mapping[str, torch.Tensor]) -> float:
-    """Of timm's ViTs; the CLIPs among them, known by the norm before their blocks, have another."""
-    return 1e-5 if "norm_pre.weight" in tensors else 1e-6
-
-
-def _image_size(*sources: Mapping[str, Any]) -> Size | None:
-    for source in sources:
-        for key in ("input_size", "img_size"):
-            if source.get(key):
-                return as_size(source[key])
-    return None
-
-
-def _pool(args: Mapping[str, Any], hub: Mapping[str, Any], template: Any) -> Pool | None:
-    named = args.get("gp") or hub.get("global_pool") or getattr(template, "global_pool", None)
-    return cast("Pool", named) if named in {"token", "avg", "map"} else None
-
-
-def _origin_of_preprocess(args: Mapping[str, Any], hub: Mapping[str, Any], name: str, named_by: str) -> str:
-    if hub:
-        return "timm's pretrained_cfg in the checkpoint"
-    if any(args.get(key) is not None for key in ("mean", "std", "crop_pct", "interpolation")):
-        return "the training arguments"
-    return f"timm's configuration of {name}, named by {named_by}" if name else ""
+def _witness(
+    named: NamedModel | None,
+    file: TimmFile,
+    tensors: Mapping[str, torch.Tensor],
+    hints: Hints,
+    size: Size,
+    *,
+    features: bool,
+) -> Witness | str:
+    if named is None:
+        return "none: the file does not say which model of timm it is"
+    if named.other:
+        return f"none: the weights are not those of timm's {named.name}"
+    return timm_witness(
+        named.name,
+        named.arguments,
+        tensors,
+        file=file,
+        hints=hints,
+        size=size,
+        features=features,
+    )
 
 
 def _defaults(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -158,15 +149,6 @@ def _defaults(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     deit = "dist_token" in tensors or "blocks.0.ls1.gamma" in tensors
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if deit else (INCEPTION_MEAN, INCEPTION_STD)
     return {"mean": mean, "std": std, "interpolation": "bicubic", "crop_pct": 0.9}
-
-
-def _class_names(hub: Mapping[str, Any]) -> tuple[str, ...]:
-    """``label_names`` of a hub file, in words where it has ``label_descriptions``."""
-    labels = hub.get("label_names")
-    if isinstance(labels, Mapping):
-        labels = [labels[key] for key in sorted(labels, key=int)]
-    words = attributes(hub.get("label_descriptions"))
-    return tuple(str(words.get(label, label)) for label in labels or ())
 
 
 def _name(arch: ViTArchitecture, size: Size) -> str:

@@ -70,6 +70,7 @@ def read(_: Checkpoint, tensors: Mapping[str, torch.Tensor], __: Hints) -> VitSo
         resampling=Resampling(antialias=False, align_corners=True),
         preprocess=preprocess,
         name=_name,
+        square=True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
 from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
 from deploykit_exporters.families.heads import Joined, join_head
 
@@ -65,6 +65,8 @@ class EfficientNetFamily:
             )
         with torch.device("meta"):
             module = EfficientNet(source.plan, features=hints.features)
+        if source.confirm is not None:
+            source.confirm(module)
         load_strict(
             module,
             _needed(source, features=hints.features),
@@ -80,7 +82,8 @@ class EfficientNetFamily:
             axes=_axes(found.size),
             groups=_groups(source.plan, features=hints.features),
             exporter="torchscript",
-            settings=joined.settings,
+            settings=(*source.settings, *joined.settings),
+            witness=_witness(found),
         )
 
 
@@ -142,6 +145,11 @@ def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
 def _needed(source: EfficientNetSource, *, features: bool) -> dict[str, torch.Tensor]:
     head = _HEAD if features else ()
     return {key: tensor for key, tensor in source.tensors.items() if not key.startswith(head)}
+
+
+def _witness(found: _Found) -> Callable[[], Witness | str] | None:
+    ask = None if found.joined.found else found.source.witness
+    return None if ask is None else partial(ask, found.size, features=found.hints.features)
 
 
 def _axes(size: Size) -> dict[str, AxisRange]:

@@ -71,6 +71,18 @@ class Settings:
         value = self._values[name]
         return default if value is None else value
 
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    @property
+    def honours(self) -> bool:
+        """Whether the model is built by any of them."""
+        return any(treatment == "honoured" for treatment, _ in self._found.values())
+
+    def open(self) -> tuple[str, ...]:
+        """The names of the settings that nobody has read or named so far."""
+        return tuple(name for name in self._values if name not in self._found and not self._is_ignored(name))
+
     def honoured(self, *names: str) -> None:
         """Say that settings which were read elsewhere are honoured."""
         for name in names:

@@ -53,6 +53,13 @@ _EMBEDDINGS = (
         "deit.embeddings.patch_embeddings.projection.weight",
     ),
 )
+_POOLS = {
+    "token": "class token",
+    "avg": "average pooling",
+    "max": "largest value of the patches",
+    "avgmax": "mean of average and largest value",
+    "map": "attention pooling",
+}
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
@@ -116,7 +123,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     joined = _join(checkpoint, match, hints)
     try:
         source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)
-        arch, assumed = read_architecture(source, hints.config or {})
+        arch, assumed = read_architecture(source, hints.config or {}, hints.imgsz)
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -167,6 +174,8 @@ def _network(found: _Found, name: str) -> nn.Module:
 
     source = found.source
     net = build_network(found.arch)
+    if source.confirm is not None:
+        source.confirm(net)
     load_strict(net, source.tensors, source=name, name=source.name_in_file)
     if found.joined.head is not None:
         net.head = found.joined.head
@@ -308,7 +317,8 @@ def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def _describe(how: Preprocess) -> str:
     sides = "x".join(map(str, how.resize_to))
-    resize = {"short": f"short edge to {sides}", "stretch": f"resize to {sides}"}.get(how.resize, how.resize)
+    resize = {"short": "short edge to", "stretch": "resize to", "cover": "scale to cover"}.get(how.resize)
+    resize = f"{resize} {sides}" if resize else how.resize
     crop = f", centre crop {how.crop[0]}x{how.crop[1]}" if how.crop else ""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
     return f"{resize} ({how.interpolation}){crop}, mean {mean}, std {std}"
@@ -322,7 +332,7 @@ def _recognised(found: _Found) -> tuple[str, ...]:
         f"{arch.num_heads} heads",
         f"{arch.patch[0]}x{arch.patch[1]} patches",
         f"trained at {arch.image_size[0]}x{arch.image_size[1]}",
-        {"token": "class token", "avg": "average pooling", "map": "attention pooling"}[arch.pool],
+        _POOLS[arch.pool],
         *(["distillation token"] if arch.distilled else []),
         *([f"{arch.registers} register tokens"] if arch.registers else []),
         *(["layer scale"] if arch.layer_scale else []),

@@ -18,7 +18,7 @@ from deploykit_exporters.graph.opencv import OPENCV, resize_opencv
 from deploykit_exporters.graph.operators import crop, divide, pad, reshape
 from deploykit_exporters.graph.pillow import PILLOW, resize_pillow
 from deploykit_exporters.graph.resize import Part
-from deploykit_exporters.graph.sizes import MAX_SIDE, CentreSquare, Fit, centred, longer, shorter
+from deploykit_exporters.graph.sizes import MAX_SIDE, CentreSquare, Fit, centred, cover, longer, shorter
 
 __all__ = ["MAX_SIDE", "InGraphPreprocess", "Placement", "preprocess_module"]
 
@@ -164,6 +164,8 @@ class InGraphPreprocess(nn.Module):
             return size
         if how.resize == "stretch":
             return torch.tensor([how.resize_to[0], how.resize_to[-1]])
+        if how.resize == "cover":
+            return cover(size, (how.resize_to[0], how.resize_to[-1]))
         reference = shorter(size) if how.resize == "short" else longer(size)
         scaled = size * how.resize_to[0]
         if how.rounding == "round":
@@ -187,7 +189,7 @@ class InGraphPreprocess(nn.Module):
             return True
         if how.crop is None:
             return False
-        if how.resize == "stretch":
+        if how.resize in {"stretch", "cover"}:
             return how.resize_to[0] < how.crop[0] or how.resize_to[-1] < how.crop[1]
         return how.resize != "short" or how.resize_to[0] < max(how.crop)
 

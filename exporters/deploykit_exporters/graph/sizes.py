@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deploykit_exporters.graph.operators import divide
 
-__all__ = ["MAX_SIDE", "CentreSquare", "Fit", "centred", "longer", "shorter"]
+__all__ = ["MAX_SIDE", "CentreSquare", "Fit", "centred", "cover", "longer", "shorter"]
 
 MAX_SIDE = 1 << 14
 """Sides of images below which every size is exactly the host's."""
@@ -51,6 +51,25 @@ def centred(length: Tensor, window: Tensor, half_goes: CropOffset, *, pads: bool
         odd = excess - 2 * half
         cropped = -(half + (odd if half_goes == "up" else odd * (half - 2 * divide(half, 2))))
     return cropped + divide(torch.maximum(window - length, _ZERO), 2) if pads else cropped
+
+
+def cover(size: Tensor, target: tuple[int, int]) -> Tensor:
+    """Height and width of an image that is scaled until it covers a target: one side is the target's, the
+    other rounded half to even.
+
+    Args:
+        size: Of the image; int64 [2].
+        target: Height and width.
+    """
+    vertical = target[1] * size[0] <= target[0] * size[1]
+    goal = torch.where(vertical, target[0], target[1])
+    edge, other = torch.where(vertical, size[0], size[1]), torch.where(vertical, size[1], size[0])
+    number, whole = 2 * goal * other + edge, 2 * edge
+    quotient = divide(number, whole)
+    half = number == quotient * whole
+    odd = quotient - 2 * divide(quotient, 2)
+    rounded = torch.maximum(quotient - half.to(torch.int64) * odd, _ONE)
+    return torch.where(vertical, torch.stack([goal, rounded]), torch.stack([rounded, goal]))
 
 
 class Fit:

@@ -16,13 +16,30 @@ from torch import nn
 
 from deploykit_exporters.nets.same_padding import SameConv2d
 
-__all__ = ["Activation", "BlockKind", "BlockPlan", "EfficientNet", "EfficientNetPlan", "Padding"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "BlockKind",
+    "BlockPlan",
+    "EfficientNet",
+    "EfficientNetPlan",
+    "Inverted",
+    "Padding",
+]
 
-Activation = Literal["silu", "relu6", "relu"]
+Activation = Literal["silu", "relu6", "relu", "gelu", "hard_swish", "leaky_relu", "mish"]
 Padding = Literal["same", "symmetric"]
 BlockKind = Literal["inverted", "separable", "edge", "plain"]
 
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "relu6": nn.ReLU6, "relu": nn.ReLU}
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "relu6": nn.ReLU6,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "hard_swish": nn.Hardswish,
+    "leaky_relu": nn.LeakyReLU,
+    "mish": nn.Mish,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +105,7 @@ class EfficientNet(nn.Module):
             self.conv_head = nn.Conv2d(plan.stages[-1][-1].outputs, plan.head, 1, bias=False)
             self.bn2 = _norm(plan, plan.head)
             self.classifier = nn.Linear(plan.head, plan.classes)
-        self.act = _ACTIVATIONS[plan.activation]()
+        self.act = ACTIVATIONS[plan.activation]()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         x = self.act(self.bn1(self.conv_stem(images)))
@@ -122,7 +139,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, reduced: int, activation: Activation) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, reduced, 1)
-        self.act1 = _ACTIVATIONS[activation]()
+        self.act1 = ACTIVATIONS[activation]()
         self.conv_expand = nn.Conv2d(reduced, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,7 +153,7 @@ class _Block(nn.Module):
     def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
         super().__init__()
         self.residual = block.residual
-        self.act = _ACTIVATIONS[plan.activation]()
+        self.act = ACTIVATIONS[plan.activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.transform(x)

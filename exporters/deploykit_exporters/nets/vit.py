@@ -20,7 +20,7 @@ from deploykit_exporters.nets.vit_positions import Resampling, resample_grid
 
 __all__ = ["TIMM_RESAMPLING", "ViT", "ViTArchitecture", "build_network", "position_grid", "prefix_tokens"]
 
-Pool = Literal["token", "avg", "map"]
+Pool = Literal["token", "avg", "max", "avgmax", "map"]
 
 TIMM_RESAMPLING = Resampling(antialias=True)
 
@@ -31,7 +31,8 @@ class ViTArchitecture:
 
     Attributes:
         grid: Patches (rows, columns) that the position embeddings were trained for.
-        pool: ``token``: the class token; ``avg``: the mean over the patches; ``map``: attention pooling.
+        pool: ``token``: the class token; ``avg``, ``max``, ``avgmax``: over the patches, the last half of the
+            sum of both; ``map``: attention pooling.
         prefix_positions: Whether class and register tokens have position embeddings.
         num_classes: Outputs of the head, 0 for none.
         head_hidden: Width of a tanh layer before the head's last one, 0 for none.

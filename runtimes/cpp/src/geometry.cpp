@@ -61,6 +61,30 @@ std::int64_t scaled_edge(const Preprocess& how, Pair imgsz) {
   return whole(real(how.resize_to[0] * low) / real(std::min(how.crop->height, how.crop->width)));
 }
 
+// Half to even, of numbers that are not negative.
+std::int64_t rounded_quotient(std::int64_t number, std::int64_t divisor) {
+  const std::int64_t quotient = (2 * number + divisor) / (2 * divisor);
+  const bool half = (2 * number + divisor) % (2 * divisor) == 0;
+  return std::max<std::int64_t>(1, half && quotient % 2 == 1 ? quotient - 1 : quotient);
+}
+
+// Scaled until it covers the target; in whole numbers, as the Python runtime and graphs do it.
+Pair covering(Pair size, Pair target) {
+  if (size[0] * target[1] <= size[1] * target[0]) {
+    return {target[0], rounded_quotient(size[1] * target[0], size[0])};
+  }
+  return {rounded_quotient(size[0] * target[1], size[1]), target[1]};
+}
+
+Pair cover(Pair size, const Preprocess& how, const std::optional<Size>& imgsz) {
+  Pair target{how.resize_to.front(), how.resize_to.back()};
+  if (imgsz) {
+    const Pair own = how.crop ? Pair{how.crop->height, how.crop->width} : target;
+    target = {target[0] * imgsz->height / own[0], target[1] * imgsz->width / own[1]};
+  }
+  return covering(size, target);
+}
+
 Pair resized_size(Pair size, const Preprocess& how, const std::optional<Size>& imgsz) {
   if (how.resize == Resize::none) return size;
   if (how.resize_to.empty()) {
@@ -70,6 +94,7 @@ Pair resized_size(Pair size, const Preprocess& how, const std::optional<Size>& i
     if (imgsz) return {imgsz->height, imgsz->width};
     return {how.resize_to.front(), how.resize_to.back()};
   }
+  if (how.resize == Resize::cover) return cover(size, how, imgsz);
   const std::int64_t edge = imgsz ? scaled_edge(how, {imgsz->height, imgsz->width}) : how.resize_to[0];
   const bool by_height = how.resize == Resize::short_edge ? size[0] <= size[1] : size[0] >= size[1];
   const double half = how.rounding == Rounding::round ? 0.5 : 0.0;

@@ -211,6 +211,7 @@ Preprocess read_preprocess(Part part) {
                {"stretch", Resize::stretch},
                {"short", Resize::short_edge},
                {"long", Resize::long_edge},
+               {"cover", Resize::cover},
                {"letterbox", Resize::letterbox}});
   part.read("resize_to", how.resize_to);
   part.choose("rounding", how.rounding, {{"floor", Rounding::floor}, {"round", Rounding::round}});

@@ -34,7 +34,7 @@ _AXES = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
 
 Task = Literal["classify", "detect", "segment", "pose", "obb", "features"]
 Color = Literal["rgb", "bgr"]
-ResizeMode = Literal["none", "stretch", "short", "long", "letterbox"]
+ResizeMode = Literal["none", "stretch", "short", "long", "cover", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "area"]
 Resampler = Literal["pillow", "opencv"]
 Rounding = Literal["floor", "round"]
@@ -116,9 +116,11 @@ class Preprocess:
        EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing). Half a
        pixel of its offset goes by ``pre_crop_offset``.
     2. ``resize``: ``stretch`` to ``resize_to`` (h, w); ``short`` / ``long``: that edge becomes
-       ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``letterbox``:
-       the image is scaled to fit ``resize_to`` (h, w) and padded with ``pad_value``. ``anchor``
-       ``center`` rounds the scaled sides (Ultralytics, YOLOv5), ``top_left`` floors them (YOLOX).
+       ``resize_to[0]``, aspect ratio kept, the other edge rounded by ``rounding``; ``cover``: the image
+       is scaled, aspect ratio kept, until it covers ``resize_to`` (h, w): one side becomes that, the other
+       is rounded half to even (timm's sizes that are not square); ``letterbox``: the image is scaled to
+       fit ``resize_to`` (h, w) and padded with ``pad_value``. ``anchor`` ``center`` rounds the scaled
+       sides (Ultralytics, YOLOv5), ``top_left`` floors them (YOLOX).
     3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller. Half a pixel of
        its offset goes by ``crop_offset``.
     4. channels into ``color`` order; ``(pixel * scale - mean) / std`` in float32, with ``mean`` and

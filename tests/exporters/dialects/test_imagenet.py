@@ -92,9 +92,9 @@ def test_unknown_settings_are_refused(settings: dict[str, Any], message: str) ->
         timm_preprocess((224, 224), settings)
 
 
-def test_the_crop_of_a_rectangle_fits_into_the_resized_image() -> None:
+def test_an_image_is_scaled_until_it_covers_a_rectangle() -> None:
     how = crop_preprocess((96, 160), crop_pct=0.8)
-    assert (how.resize_to, how.crop) == ((200,), (96, 160))
+    assert (how.resize, how.resize_to, how.crop) == ("cover", (120, 200), (96, 160))
     assert stretch_preprocess((96, 160)) == replace(
         how, resize="stretch", resize_to=(96, 160), crop=None, interpolation="bilinear"
     )

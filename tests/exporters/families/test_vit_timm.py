@@ -165,7 +165,8 @@ def test_checkpoint_saver_file(tmp_path: Path) -> None:
     how = built.spec.preprocess
     assert (how.mean, how.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
     assert (how.resize_to, how.crop, how.interpolation) == ((80,), (64, 64), "bicubic")
-    assert built.spec.assumed == ()
+    assert "(48 channels instead of 192, 2 blocks instead of 12)" in built.spec.assumed[0]
+    assert "attention heads, activation, eps, pooling) is taken from it" in built.spec.assumed[0]
     assert built.spec.recognised[1] == "Pre-processing is from the training arguments."
 
 
@@ -275,14 +276,19 @@ def test_what_was_assumed_is_said() -> None:
     assert spec.assumed == (
         "1 attention heads (48 channels each): the weights do not tell; "
         'override with --config {"num_heads": N}.',
+        "Not told by the file, and assumed: activation GELU, norms with eps 1e-06, the class token pooled. "
+        "Name the architecture with --variant, or give what it does not say with --config.",
+        "The positions are those of 64x64 images, as a square has them: the file does not tell. For others "
+        'of as many patches: --config {"img_size": [height, width]}.',
         "Pre-processing is the usual one of timm: short edge to 71 (bicubic), centre crop 64x64, "
         "mean 0.5 0.5 0.5, std 0.5 0.5 0.5.",
     )
 
 
 def test_config_overrides_preprocessing() -> None:
-    config = {"num_heads": 3, "mean": [0.1, 0.2, 0.3], "crop_pct": 1.0, "interpolation": "bilinear"}
-    spec = build(as_checkpoint(tiny()), config=config).spec
+    config = {"mean": [0.1, 0.2, 0.3], "crop_pct": 1.0, "interpolation": "bilinear"}
+    told = {"num_heads": 3, "img_size": 64, "activation": "gelu", "eps": 1e-6, "global_pool": "token"}
+    spec = build(as_checkpoint(tiny()), config=config | told).spec
     assert (spec.preprocess.resize_to, spec.preprocess.interpolation) == ((64,), "bilinear")
     assert (spec.preprocess.mean, spec.preprocess.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
     assert spec.assumed == ()
@@ -386,7 +392,7 @@ def test_the_projection_of_a_clip_is_an_embedding_and_not_a_classifier() -> None
     model = clip_of_timm()
     built = build(as_checkpoint(model), config={"num_heads": 3, "eps": 1e-5})
     assert (built.spec.task, built.spec.output.names) == ("features", ("features", "pooled"))
-    assert "its 24 values are the embedding of an image" in built.spec.assumed[0]
+    assert any("its 24 values are the embedding of an image" in line for line in built.spec.assumed)
     for height, width in ((64, 64), (96, 32)):
         images = torch.randn(2, 3, height, width)
         with torch.inference_mode():

@@ -39,6 +39,9 @@ KINDS = {
         resampler="opencv",
         **IMAGENET,
     ),
+    "cover": Preprocess(
+        resize="cover", resize_to=(146, 91), crop=(128, 80), interpolation="bicubic", **IMAGENET
+    ),
     "tensorflow": Preprocess(
         pre_crop=224 / 256, resize="stretch", resize_to=(224, 224), interpolation="bicubic", **IMAGENET
     ),

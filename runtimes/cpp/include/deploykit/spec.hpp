@@ -13,7 +13,7 @@ namespace deploykit {
 
 enum class Task { classify, detect, segment, pose, obb, features };
 enum class ColorOrder { rgb, bgr };
-enum class Resize { none, stretch, short_edge, long_edge, letterbox };
+enum class Resize { none, stretch, short_edge, long_edge, cover, letterbox };
 enum class Interpolation { nearest, bilinear, bicubic, lanczos, box, area };
 enum class Resampler { pillow, opencv };
 enum class Rounding { floor, round };

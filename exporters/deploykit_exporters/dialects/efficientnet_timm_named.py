@@ -1,0 +1,142 @@
+"""timm's own EfficientNet of a name: what its weights do not tell, and a comparison with what is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.optional import require
+
+from deploykit_exporters.dialects.timm_template import activation_of, build_template
+from deploykit_exporters.nets.efficientnet import ACTIVATIONS, Activation, Inverted, Padding
+from deploykit_exporters.nets.same_padding import SameConv2d
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["compare", "constructor", "find_template", "unseen"]
+
+# What the generators of timm's EfficientNets take beside the arguments of the class.
+_GENERATOR = (
+    *("channel_multiplier", "depth_multiplier", "channel_divisor", "group_size", "bn_eps"),
+    *("pretrained_cfg", "pretrained_cfg_overlay"),
+)
+_CONVOLUTION = ("kernel_size", "stride", "dilation", "groups", "in_channels", "out_channels")
+_AVERAGE = {"avg", "fast", "fastavg"}
+# Layers that hold no numbers of their own, or that are compared through what they hold.
+_PARTS = {
+    *("EfficientNet", "Sequential", "InvertedResidual", "DepthwiseSeparableConv", "EdgeResidual"),
+    *("ConvBnAct", "SqueezeExcite", "Conv2d", "Conv2dSame", "BatchNormAct2d", "Linear", "Identity"),
+    *("SelectAdaptivePool2d", "AdaptiveAvgPool2d", "FastAdaptiveAvgPool", "Flatten", "Sigmoid", "DropPath"),
+}
+
+
+def constructor() -> tuple[str, ...]:
+    """The arguments of timm's EfficientNets."""
+    kind = require("timm.models.efficientnet", extra="export").EfficientNet
+    return (*signature(kind.__init__).parameters, *_GENERATOR)
+
+
+def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any:
+    """timm's model of a name, which has to be an EfficientNet.
+
+    Args:
+        name: Of an architecture that timm has.
+        arguments: Of its constructor.
+        where: What holds the arguments, for errors.
+
+    Raises:
+        CheckpointError: it is another network, or one with layers that deploykit does not build.
+    """
+    model = build_template(name, arguments, where=where)
+    for path, module in model.named_modules():
+        kind = type(module).__name__
+        if kind not in _PARTS and not path.rpartition(".")[2].startswith("act"):
+            raise CheckpointError(
+                f"timm's {name} has {f'{path} of the kind ' if path else 'the class '}{kind}, which "
+                "deploykit does not read.",
+                hint="If the weights are of another architecture, name it: --variant efficientnet_b0",
+            )
+    return model
+
+
+def unseen(template: Any) -> tuple[Padding, float, Activation]:
+    """What the weights do not tell: padding, eps of the norms, activation.
+
+    Raises:
+        CheckpointError: an activation that deploykit does not build.
+    """
+    same = any(type(module).__name__ == "Conv2dSame" for module in template.modules())
+    found = activation_of(template.bn1.act)
+    if found not in ACTIVATIONS:
+        raise CheckpointError(
+            f"The model has the activation {found}; deploykit builds EfficientNets with "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    return ("same" if same else "symmetric"), float(template.bn1.eps), found
+
+
+def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
+    """How a network differs from timm's model where an answer could.
+
+    Args:
+        template: timm's model.
+        net: ``nets.efficientnet.EfficientNet``, whose layers have the same names.
+
+    Returns:
+        Parts of sentences: ``bn1.eps is 0.001 there, 1e-05 here``.
+    """
+    ours = dict(net.named_modules())
+    activation = activation_of(template.bn1.act)
+    found: list[str] = []
+    for path, module in template.named_modules():
+        our = ours.get(path)
+        kind = type(module).__name__
+        told: Iterator[tuple[str, Any, Any]]
+        if our is None:
+            continue  # Of the classifier or without weights: those that matter are read with their owner.
+        if kind in {"Conv2d", "Conv2dSame"}:
+            told = _convolutions(module, our)
+        elif kind == "BatchNormAct2d":
+            told = _norms(module, our, activation, acts=_acts(path, ours))
+        elif kind == "SqueezeExcite":
+            told = iter(
+                [
+                    ("act1", activation_of(module.act1), activation),
+                    ("gate", type(module.gate).__name__, "Sigmoid"),
+                ]
+            )
+        elif hasattr(module, "has_skip"):
+            told = iter([("has_skip", module.has_skip, our.residual)])
+        else:
+            continue
+        found.extend(
+            f"{path}.{name} is {there} there, {here} here" for name, there, here in told if there != here
+        )
+    pool = template.global_pool.pool_type
+    if pool not in _AVERAGE and "classifier" in ours:
+        found.append(f"global_pool is {pool} there, avg here")
+    return tuple(found)
+
+
+def _convolutions(module: nn.Module, our: Any) -> Iterator[tuple[str, Any, Any]]:
+    theirs: Any = module
+    for name in _CONVOLUTION:
+        yield name, getattr(theirs, name), getattr(our, name)
+    same, built = type(module).__name__ == "Conv2dSame", isinstance(our, SameConv2d)
+    yield "padding", "SAME" if same else theirs.padding, "SAME" if built else our.padding
+
+
+def _norms(module: nn.Module, our: Any, activation: str, *, acts: bool) -> Iterator[tuple[str, Any, Any]]:
+    theirs: Any = module
+    yield "eps", theirs.eps, our.eps
+    plain = type(theirs.act).__name__ == "Identity"
+    yield "act", None if plain else activation_of(theirs.act), activation if acts else None
+
+
+def _acts(path: str, ours: Mapping[str, nn.Module]) -> bool:
+    """Whether the activation follows this norm in ``nets.efficientnet``."""
+    owner, _, name = path.rpartition(".")
+    return name == "bn1" or (name == "bn2" and (not owner or isinstance(ours[owner], Inverted)))

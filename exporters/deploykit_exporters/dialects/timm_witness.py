@@ -1,0 +1,106 @@
+"""timm's own model and transform, as a second reading of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from torch import nn
+
+from deploykit_exporters.families.base import Witness
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deploykit_exporters.dialects.timm_config import TimmFile
+    from deploykit_exporters.families.base import Hints
+
+__all__ = ["timm_witness"]
+
+_PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+
+
+class _Tokens(nn.Module):
+    """A ViT of timm that gives its tokens and the pooled vector."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.model.forward_features(images)
+        return tokens, self.model.forward_head(tokens, pre_logits=True)
+
+
+class _Maps(nn.Module):
+    """A convolutional network of timm that gives its map of each resolution."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.model(images))
+
+
+def timm_witness(
+    name: str,
+    arguments: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    file: TimmFile,
+    hints: Hints,
+    size: tuple[int, int],
+    features: bool,
+) -> Witness:
+    """Build timm's model of a name by its own constructor, the weights loaded strictly.
+
+    Args:
+        name: Of an architecture that timm has.
+        arguments: Of its constructor.
+        tensors: The weights under timm's names; timm resizes positions that are for another size.
+        file: What the file tells about pre-processing.
+        size: (height, width) of the network's input.
+        features: The built model gives features.
+    """
+    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    positions = "pos_embed" in state
+    extra: dict[str, Any] = {"img_size": size} if positions else {"features_only": True} if features else {}
+    model: Any = timm.create_model(name, pretrained=False, **{**arguments, **extra})
+    if positions:
+        state = timm.models.vision_transformer.checkpoint_filter_fn(state, model)
+    wanted = model.state_dict()
+    # Counters of the training may be left out; maps are those of a network without its head.
+    kept = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    kept.update({key: value for key, value in state.items() if key in wanted or positions or not features})
+    model.load_state_dict(kept, strict=True)
+    model.eval()
+    module = model if not features else _Tokens(model) if positions else _Maps(model)
+    return Witness(
+        library=f"timm {timm.__version__}",
+        module=module.eval(),
+        preprocess=_transform(model, file, hints, size),
+    )
+
+
+def _transform(
+    model: Any, file: TimmFile, hints: Hints, size: tuple[int, int]
+) -> Callable[[np.ndarray], torch.Tensor]:
+    """timm's transform for evaluation, with what the user and the file say over the model's own."""
+    from PIL import Image
+
+    said: dict[str, Any] = {"input_size": (model.in_chans, *size)}
+    for name in _PREPROCESS:
+        said[name] = (hints.config or {}).get(name) or file.args.get(name) or None
+    own = (
+        {name: file.pretrained.get(name) for name in _PREPROCESS} if file.published else model.pretrained_cfg
+    )
+    process = timm.data.create_transform(**timm.data.resolve_data_config(said, pretrained_cfg=own))
+
+    def prepare(image: np.ndarray) -> torch.Tensor:
+        pixels: torch.Tensor = process(Image.fromarray(image))
+        return pixels
+
+    return prepare
