@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.spec import ModelSpec
 
     from deploykit import serve
-    from deploykit.api import bench, export, inspect, verify
+    from deploykit.api import bench, export, inspect, record, verify
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
 
@@ -58,6 +58,7 @@ _LAZY = {
     "export": "deploykit.api",
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
+    "record": "deploykit.api",
     "verify": "deploykit.api",
 }
 
@@ -83,6 +84,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "record",
     "serve",
     "verify",
 ]

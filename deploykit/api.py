@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
 
-__all__ = ["bench", "export", "inspect", "verify"]
+__all__ = ["bench", "export", "inspect", "record", "verify"]
 
 
 def export(
@@ -108,6 +108,50 @@ def verify(
         tolerance=tolerance,
         report=report,
     )
+
+
+def record(
+    model: Any,
+    file: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    transform: Callable[[Any], Any] | None = None,
+    images: Any = (),
+    labels: Sequence[str] | Mapping[int, str] | None = None,
+    forward: Callable[[Any, Any], Any] | None = None,
+) -> Path:
+    """Write down what a model answers, in the process that trained it, for ``export(golden=file)``.
+
+        deploykit.record(model, "golden.npz", transform=eval_transform, labels=class_names)
+
+    ``deploykit record --print`` prints the file that does it, for processes without deploykit.
+
+    Args:
+        model: What was trained, with the weights that its checkpoint has. It runs in eval mode and
+            float32, and is left as it was.
+        file: The .npz file to write.
+        size: (height, width) of the model's input in pixels, or its side; None: what ``transform`` makes.
+        transform: The transform of the evaluation, from a Pillow image to the tensor [C, H, W].
+        images: Pictures of your own for ``transform``, or float tensors [N, C, H, W] for the model.
+        labels: The names of the classes, in the order of the outputs.
+        forward: ``forward(model, images)`` where ``model(images)`` does not give what is to be exported.
+
+    Raises:
+        OptionError: something is missing, random, or not of these forms.
+        DependencyError: torch is not installed.
+    """
+    from deploykit_runtimes.errors import OptionError
+
+    from deploykit.recording import load
+
+    module = load()
+    try:
+        written: Path = module.record(
+            model, file, size=size, transform=transform, images=images, labels=labels, forward=forward
+        )
+    except module.RecordError as error:
+        raise OptionError(str(error)) from error
+    return written
 
 
 def inspect(

@@ -39,7 +39,7 @@ def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
 
 
 def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
-    """The proof in three lines; one line when there is none."""
+    """The proof in a few lines; one line when there is none."""
     if parity is None:
         return ["none: the file carries no record of a comparison with its checkpoint"]
     agreement = f", top-1 agreement {parity.top1:.1%}" if task == "classify" else ""
@@ -50,8 +50,17 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
         f"{parity.reference} against {parity.engine}",
         *(parity.precision.split("; ") if parity.precision else ()),
         *((f"second witness: {parity.witness}",) if parity.witness else ()),
+        *golden_lines(parity),
         *answer_lines(parity),
     ]
+
+
+def golden_lines(parity: ParityRecord) -> list[str]:
+    """What the answers of the training process said, or that there were none."""
+    if not parity.golden:
+        return ["golden answers of the training process: none (see deploykit record)"]
+    whose, _, compared = parity.golden_said.partition(": ")
+    return [f"golden answers {parity.golden[:12]} of {whose}", compared]
 
 
 def answer_lines(parity: ParityRecord) -> list[str]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.options import AXES, DynamicCommand, axes, checkpoint_options, common, existing_file
+from deploykit.commands.options import (
+    AXES,
+    DynamicCommand,
+    axes,
+    checkpoint_options,
+    common,
+    existing_file,
+    golden_option,
+)
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, good, pairs, seconds, size, strong
 
@@ -56,6 +64,7 @@ __all__ = ["command"]
 @click.option("--runtime-thresholds", is_flag=True, help="Make conf and iou inputs of the graph.")
 @click.option("--masks", is_flag=True, help="Return segmentation masks at the size of the image.")
 @click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
+@golden_option
 @click.option("--no-witness", is_flag=True, help="Do not compare with the training library's own model.")
 @click.option(
     "--exporter",

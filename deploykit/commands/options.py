@@ -20,6 +20,7 @@ __all__ = [
     "engine_options",
     "existing_file",
     "existing_path",
+    "golden_option",
     "gpu_option",
     "image_size",
     "positive_numbers",
@@ -165,6 +166,16 @@ def checkpoint_options(command: _F) -> _F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def golden_option(command: _F) -> _F:
+    """``--golden FILE``."""
+    return click.option(
+        "--golden",
+        type=existing_file,
+        metavar="FILE",
+        help="Prove against what the model answered where it was trained: deploykit.record(model, FILE).",
+    )(command)
 
 
 def short_runtimes(command: _F) -> _F:

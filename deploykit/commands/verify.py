@@ -13,6 +13,7 @@ from deploykit.commands.options import (
     common,
     engine_options,
     existing_path,
+    golden_option,
     runtime_option,
     strict_option,
     threads_option,
@@ -37,6 +38,7 @@ __all__ = ["command"]
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1, min_open=True), help="Allowed share of an output's scale."
 )
+@golden_option
 @checkpoint_options
 @common
 def command(

@@ -18,6 +18,8 @@ from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
 from deploykit_exporters.finish import Finish, finished_spec, host_output, network_axes
+from deploykit_exporters.golden.file import read_golden
+from deploykit_exporters.golden.prove import GoldenProof, with_labels
 from deploykit_exporters.graph.facts import GraphFacts, graph_facts
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
@@ -85,7 +87,8 @@ def export(
         report: Called with a sentence as each stage starts.
 
     Raises:
-        ParityError: the ONNX file differs from the checkpoint beyond tolerance; nothing is written.
+        ParityError: the ONNX file differs from the checkpoint beyond tolerance, or the checkpoint from the
+            golden answers; nothing is written.
         CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
     """
     options = options or ExportOptions()
@@ -93,12 +96,17 @@ def export(
     output = output_path(checkpoint, options)
     clock = _Clock(report or (lambda _: None))
     with clock.stage("read", "Reading the checkpoint"):
-        loaded = load_checkpoint(checkpoint, hints_of(options), trust=options.trust)
+        golden = None if options.golden is None else read_golden(options.golden)
+        loaded = with_labels(load_checkpoint(checkpoint, hints_of(options), trust=options.trust), golden)
         built = loaded.built
         exporter = options.exporter or built.exporter
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
         spec = _final_spec(loaded, options, exporter, opset)
         finished = finished_spec(spec, options)
+    answers = None if golden is None else GoldenProof(golden, loaded, spec)
+    if answers is not None:
+        with clock.stage("golden", "Comparing with the answers of the training process"):
+            answers.check_reading()
     with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
         raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
     model, notes = raw, list(loaded.checkpoint.notes) + list(built.notes)
@@ -110,6 +118,7 @@ def export(
         with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
             record, model, note = _first_proven(core, output, [model, raw], spec, built)
             record = replace(record, witness=_witness(built, spec, options, clock))
+            record = record if answers is None else _golden(record, answers, core)
             proven = replace(spec, parity=record)
             save_model(model, core, final=output, spec=proven)
         if finished != spec:
@@ -131,6 +140,11 @@ def _witness(built: BuiltModel, spec: ModelSpec, options: ExportOptions, clock: 
         return "none: left out by --no-witness"
     with clock.stage("witness", "Comparing with the training library's own model"):
         return ask_witness(built, spec)
+
+
+def _golden(record: ParityRecord, answers: GoldenProof, file: Path) -> ParityRecord:
+    with open_ort(file) as candidate:
+        return answers.on_record(record, candidate)
 
 
 def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:

@@ -44,6 +44,7 @@ class ExportKeywords(TypedDict, total=False):
     head_activation: str | None
     ignore: str | Iterable[str]
     witness: bool
+    golden: str | Path | None
     features: bool
     preprocess: bool
     postprocess: bool
@@ -87,6 +88,7 @@ class ExportOptions:
             ``silu``, ``tanh``, ``none``, ...
         ignore: Settings, tensors and code of the checkpoint that do not matter: ``name`` or ``where:name``.
         witness: Compare with the model that the origin's own library builds, where it is installed.
+        golden: Answers that ``deploykit.record`` took where the model was trained, to prove against.
         features: Export the feature maps instead of the head.
         preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
             [N, H, W, 3] of any height and width.
@@ -116,6 +118,7 @@ class ExportOptions:
     head_activation: str | None = None
     ignore: tuple[str, ...] = ()
     witness: bool = True
+    golden: Path | None = None
     features: bool = False
     preprocess: bool = False
     postprocess: bool = False
@@ -155,6 +158,7 @@ class ExportOptions:
             "config": _as_config(self.config),
             "labels": _as_labels(self.labels),
             "ignore": as_words(self.ignore, "--ignore"),
+            "golden": as_path(self.golden, "--golden"),
             **self._each(_FLAGS, as_flag),
             **self._each(("top_k", "max_det"), as_count),
             **self._each(("conf", "iou"), as_number),

@@ -198,15 +198,15 @@ def compare(expected: np.ndarray, found: np.ndarray, group: OutputGroup) -> Diff
     if group.axis is not None:
         index = (slice(None),) * group.axis + (slice(group.start, group.stop),)
         expected, found = expected[index], found[index]
-    difference = _difference(expected, found, group.floor)
+    own = difference(expected, found, group.floor)
     if group.kind == "scores" and expected.shape[group.axis or 1] > 1:
         axis = group.axis or 1
         agree = expected.argmax(axis) == found.argmax(axis)
-        return Difference(max_abs=difference.max_abs, max_rel=difference.max_rel, top1=float(agree.mean()))
-    return difference
+        return Difference(max_abs=own.max_abs, max_rel=own.max_rel, top1=float(agree.mean()))
+    return own
 
 
-def _difference(expected: np.ndarray, found: np.ndarray, floor: float = 0.0) -> Difference:
+def difference(expected: np.ndarray, found: np.ndarray, floor: float = 0.0) -> Difference:
     if expected.size == 0:
         return Difference()
     with np.errstate(invalid="ignore"):
@@ -231,11 +231,11 @@ def _compare_detections(expected: np.ndarray, found: np.ndarray) -> Difference:
     for want, have in zip(expected, found, strict=True):
         rows = want[want[:, 4] > want[:, 4].min() + _CUT_MARGIN]
         if not len(rows):
-            worst = _worse(worst, _difference(np.sort(want[:, 4]), np.sort(have[:, 4]), _SCORE_FLOOR))
+            worst = _worse(worst, difference(np.sort(want[:, 4]), np.sort(have[:, 4]), _SCORE_FLOOR))
             continue
         matched = have[_match_rows(rows, have)]
         for start, stop, floor in ((0, 4, 0.0), (4, 5, _SCORE_FLOOR), (6, None, 0.0)):
-            worst = _worse(worst, _difference(rows[:, start:stop], matched[:, start:stop], floor))
+            worst = _worse(worst, difference(rows[:, start:stop], matched[:, start:stop], floor))
         worst = _worse(worst, Difference(top1=float((rows[:, 5] == matched[:, 5]).mean())))
         if (rows[:, 5] != matched[:, 5]).any():
             return Difference(max_abs=float("inf"), max_rel=float("inf"), top1=worst.top1)

@@ -10,6 +10,7 @@ from deploykit_runtimes.files import check_target
 
 from deploykit_exporters.containers import check_file
 from deploykit_exporters.download import LIBRARIES, is_model_name
+from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 
 __all__ = ["check_source", "output_path", "precheck"]
@@ -31,6 +32,8 @@ def precheck(checkpoint: object, options: ExportOptions, *, writes: bool = True)
     """
     check_source(checkpoint)
     hints_of(options)
+    if options.golden is not None:
+        read_golden(options.golden)
     if writes:
         output_path(str(checkpoint), options)
 

@@ -19,7 +19,9 @@ from deploykit_exporters.answers import SCORE_LIMIT, answer_photos, prove_answer
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.finish import host_spec
-from deploykit_exporters.load import load_checkpoint
+from deploykit_exporters.golden.file import Golden, read_golden
+from deploykit_exporters.golden.prove import GoldenProof
+from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.proof.float64 import Float64Reference
@@ -89,10 +91,11 @@ def verify(
     """
     paths = tuple(list_images(images))
     say = report or (lambda _: None)
+    options = options or ExportOptions()
+    golden = None if options.golden is None else read_golden(options.golden)
     say("Opening the model")
     with open_runner(model, runtime=runtime, options=engine) as candidate:
         spec = candidate.spec
-        options = options or ExportOptions()
         size = (spec.tensor.height, spec.tensor.width)
         hints = hints_of(replace(options, features=options.features or spec.task == "features"))
         say("Reading the checkpoint")
@@ -106,6 +109,9 @@ def verify(
             else:
                 say(f"Comparing {len(paths)} images and {len(proof_cases(spec))} inputs of our own")
                 record = _compare_tensors(loaded.built, candidate, paths, tolerance or FP32_TOLERANCE)
+            if golden is not None:
+                say("Comparing with the answers of the training process")
+                record = _compare_golden(golden, loaded, candidate, record)
     return VerifyResult(
         checkpoint=str(checkpoint), model=Path(model), parity=record, images=paths, task=spec.task
     )
@@ -125,6 +131,16 @@ def _compare_tensors(
             tolerance=tolerance,
             exact=Float64Reference(built.module, spec.output.names),
         )
+
+
+def _compare_golden(
+    golden: Golden, loaded: LoadedCheckpoint, candidate: Runner, record: ParityRecord
+) -> ParityRecord:
+    """Of a file with processing inside, the checkpoint and what the file says of its pre-processing."""
+    built, spec = loaded.built.spec, candidate.spec
+    inside = spec.preprocess.included or spec.is_finished
+    core = replace(built, input=spec.tensor, preprocess=spec.preprocess, classes=spec.classes)
+    return GoldenProof(golden, loaded, core).on_record(record, None if inside else candidate)
 
 
 def _compare_whole(

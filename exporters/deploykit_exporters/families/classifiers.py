@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["class_names", "first_match", "matched_tensors"]
+__all__ = ["ASSUMED_IMAGENET", "class_names", "first_match", "matched_tensors"]
+
+ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
 
 
 def first_match(
@@ -60,5 +62,5 @@ def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple
     if len(found) == count:
         return found, ()
     if count == 1000:
-        return imagenet_class_names(), ("The 1000 classes are those of ImageNet-1k.",)
+        return imagenet_class_names(), (ASSUMED_IMAGENET,)
     return (), ()

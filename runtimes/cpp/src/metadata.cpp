@@ -283,6 +283,8 @@ ParityRecord read_parity(Part part) {
   part.read("exact_pixels", parity.exact_pixels);
   part.read("precision", parity.precision);
   part.read("witness", parity.witness);
+  part.read("golden", parity.golden);
+  part.read("golden_said", parity.golden_said);
   return parity;
 }
 

@@ -207,6 +207,8 @@ class ParityRecord:
 
     ``precision`` says what the checkpoint was compared in where float32 could not tell; empty: float32.
     ``witness`` is what the origin's own library said of our reading, or why it was not asked.
+    ``golden`` is the SHA-256 of the answers from the training process that were compared, empty where there
+    were none, and ``golden_said`` what was compared and how close it was.
     """
 
     max_abs: float
@@ -223,6 +225,8 @@ class ParityRecord:
     exact_pixels: float = 1.0
     precision: str = ""
     witness: str = ""
+    golden: str = ""
+    golden_said: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,6 +120,8 @@ struct ParityRecord {
   double exact_pixels = 1;
   std::string precision;
   std::string witness;
+  std::string golden;
+  std::string golden_said;
 };
 
 struct DEPLOYKIT_API Spec {

@@ -1,0 +1,8 @@
+"""Golden answers: what a model answered in the process that trained it, against what deploykit makes of it.
+
+file.py      reading what ``deploykit.record`` wrote, without trust in it
+prove.py     the comparison: pre-processing, network, head
+pixels.py    the pre-processing, and what is wrong with it
+network.py   why a network differs: other weights, channels, eps, activations, heads
+head.py      why only its head does: classes in another order, an activation, other names
+"""

@@ -1,0 +1,296 @@
+"""The comparison with golden answers: first the pre-processing, then the network, then its head.
+
+The recorded tensors go through our network, so that a difference in the pre-processing is not blamed on it,
+and the input of the last layer was recorded too, which tells a head from what is before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from deploykit_runtimes.errors import OptionError, ParityError
+from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.spec import ModelSpec, ParityRecord
+
+from deploykit_exporters import record
+from deploykit_exporters.families.base import OutputGroup
+from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.golden.compare import distance, infer, pair_outputs, recorded_images
+from deploykit_exporters.golden.file import Golden, GoldenCase
+from deploykit_exporters.golden.head import (
+    check_labels,
+    check_shapes,
+    explain_head,
+    through_activation,
+)
+from deploykit_exporters.golden.network import explain_network
+from deploykit_exporters.golden.pixels import compare_pixels
+from deploykit_exporters.load import LoadedCheckpoint
+from deploykit_exporters.parity import FP32_TOLERANCE, compare
+from deploykit_exporters.proof.float64 import LOOSEST, MULTIPLE, Float64Reference, Outputs
+
+__all__ = ["GoldenProof", "with_labels"]
+
+
+_ROUNDING = 2e-6
+"""Share of the scale below which two float32 networks are the same whatever they are."""
+
+_UNEXPLAINED = 16.0
+"""Differences of so many times float32's own distance from float64 have another cause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """How far a case is off, as a share of the scale; None where float32 cannot tell."""
+
+    off: float | None
+    passed: bool
+
+
+class GoldenProof:
+    """Golden answers and the checkpoint that they should be of.
+
+    Args:
+        golden: The answers.
+        loaded: The checkpoint.
+        spec: The contract of the network: its pre-processing, its outputs, the names of its classes.
+    """
+
+    def __init__(self, golden: Golden, loaded: LoadedCheckpoint, spec: ModelSpec) -> None:
+        self.golden, self.loaded, self.spec = golden, loaded, spec
+        self.groups = loaded.built.groups
+        self.name = golden.path.name
+
+    @cached_property
+    def cases(self) -> tuple[tuple[GoldenCase, np.ndarray], ...]:
+        """Each case with its images, float32 [N, C, H, W].
+
+        Raises:
+            OptionError: the images are not those that were recorded.
+        """
+        return tuple((case, recorded_images(case, self.name)) for case in self.golden.cases)
+
+    @cached_property
+    def reference(self) -> Float64Reference:
+        return Float64Reference(self.loaded.built.module, self.spec.output.names)
+
+    def on_record(self, record: ParityRecord, candidate: Runner | None = None) -> ParityRecord:
+        """Compare, and write down that it was done.
+
+        Args:
+            record: The record of the proof.
+            candidate: The model file in an engine; None where it takes no tensors.
+
+        Raises:
+            ParityError, OptionError: see ``check_reading`` and ``check_file``.
+        """
+        said = [self.check_reading()]
+        if candidate is not None:
+            said.append(self.check_file(candidate, tolerance=record.tolerance))
+        return replace(record, golden=self.golden.sha256, golden_said=", ".join(said))
+
+    def check_reading(self) -> str:
+        """Compare with the checkpoint in torch.
+
+        Returns:
+            What was compared and how close it was, in words.
+
+        Raises:
+            ParityError: they differ; it says where first, and why where that could be found out.
+            OptionError: the answers are of images that the network does not take.
+        """
+        return self._reading
+
+    @cached_property
+    def _reading(self) -> str:
+        pixels = compare_pixels(self.golden, self.cases, self.spec, self.loaded.built.axes)
+        self._check_sizes()
+        check_shapes(self.golden, self.spec, self._ours[0])
+        network = self._check_network()
+        names = check_labels(self.golden, self.spec)
+        return f"{self._whose}: {network}, {pixels}, {names}"
+
+    def check_file(self, candidate: Runner, *, tolerance: float = FP32_TOLERANCE) -> str:
+        """Compare with the model file in an engine, on the images whose size it takes.
+
+        Raises:
+            ParityError: they differ.
+        """
+        offs: list[float] = []
+        for (case, images), ours in zip(self.cases, self._ours, strict=True):
+            found = infer(candidate, images)
+            if found is None:
+                continue
+            verdict = self._judge(case, images, ours, found, tolerance)
+            if not verdict.passed:
+                raise ParityError(
+                    f"The model file differs from the golden answers of {self.name} on {case.name}, by "
+                    f"{verdict.off:.2e} of the scale of its outputs; allowed is {tolerance:.0e}.",
+                    hint="The file does not give the answers of the training process: do not deploy it.",
+                )
+            offs += [] if verdict.off is None else [verdict.off]
+        return f"the file within {max(offs):.1e}" if offs else "the file takes another size"
+
+    @property
+    def _whose(self) -> str:
+        of = ("torch", "timm", "torchvision", "transformers", "ultralytics")
+        versions = self.golden.versions
+        return f"{self.golden.model} ({', '.join(f'{one} {versions[one]}' for one in of if one in versions)})"
+
+    @cached_property
+    def _ours(self) -> tuple[Outputs, ...]:
+        return tuple(next(self.reference.float32(images)) for _, images in self.cases)
+
+    def _check_sizes(self) -> None:
+        """The network must take the recorded images."""
+        built, image = self.loaded.built, self.spec.input
+        for case in self.golden.cases:
+            _, channels, *sides = case.shape
+            own = (image.height, image.width)
+            axes = zip(("height", "width"), sides, own, strict=True)
+            free = all(side == size or side in built.axes.get(axis, ()) for axis, side, size in axes)
+            if channels != image.channels or not free:
+                size = ",".join(map(str, sides))
+                raise OptionError(
+                    f"--golden {self.name} was recorded on images of {channels}x{sides[0]}x{sides[1]}, the "
+                    f"network takes {image.channels}x{own[0]}x{own[1]}.",
+                    hint=f"Export with --imgsz {size}, or record with size=({own[0]}, {own[1]}).",
+                )
+
+    def _check_network(self) -> str:
+        offs: dict[int, float] = {}
+        for n, ((case, images), ours) in enumerate(zip(self.cases, self._ours, strict=True)):
+            verdict = self._judge(case, images, ours, ours, FP32_TOLERANCE)
+            if not verdict.passed:
+                raise self._differs(case, images, ours)
+            if verdict.off is not None:
+                offs[n] = verdict.off
+        if not offs:
+            raise ParityError(
+                f"Nothing can be proven with {self.name}: on all of its images, float32 itself is further "
+                f"than {LOOSEST / MULTIPLE:.0e} from float64.",
+                hint="The network's activations explode: check the training, or record an earlier state.",
+            )
+        worst = max(offs, key=lambda n: offs[n])
+        self._look_closer(worst, offs[worst])
+        count = sum(self.golden.cases[n].shape[0] for n in offs)
+        left = len(self.cases) - len(offs)
+        unclear = f" ({left} batches left out, on which float32 cannot tell)" if left else ""
+        return f"network within {offs[worst]:.1e} on {count} images{unclear}"
+
+    def _look_closer(self, n: int, off: float) -> None:
+        """A difference within the tolerance that rounding does not explain, but a setting does, is one.
+
+        Raises:
+            ParityError: there is such a setting.
+        """
+        if off <= _ROUNDING:
+            return
+        (case, images), ours = self.cases[n], self._ours[n]
+        spread = max(self._spread(self._offs(case, ours), images).values())
+        if off <= _UNEXPLAINED * spread:
+            return
+        limit = max(MULTIPLE * spread, off / _UNEXPLAINED)
+        why = explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case), limit=limit)
+        if why:
+            raise ParityError(
+                f"{self.name} and deploykit differ in the network, by {off:.1e} of the scale: little, but "
+                f"more than float32's own {spread:.0e}.",
+                hint=why,
+            )
+
+    def _judge(
+        self, case: GoldenCase, images: np.ndarray, ours: Outputs, found: Outputs, tolerance: float
+    ) -> _Verdict:
+        """Hold what a float32 network found against the golden answers; where they are apart by more than
+        the tolerance, float32's own distance from float64 says what may be asked.
+
+        Args:
+            ours: The outputs of our network in torch, for the scale.
+            found: Those of what is judged: the same, or of a file.
+        """
+        offs = self._offs(case, found)
+        off = max(offs.values())
+        if off <= tolerance:
+            return _Verdict(off=off, passed=True)
+        spread = self._spread(offs, images)
+        if not MULTIPLE * max(spread.values()) <= LOOSEST:
+            return _Verdict(off=None, passed=True)
+        # Two float32 networks are apart by up to the sum of their distances from float64.
+        offs = self._offs(case, self.reference.exact(images) if found is ours else found)
+        passed = all(value <= max(tolerance, 2 * MULTIPLE * spread[group]) for group, value in offs.items())
+        return _Verdict(off=max(offs.values()), passed=passed)
+
+    def _spread(self, groups: Iterable[OutputGroup], images: np.ndarray) -> dict[OutputGroup, float]:
+        """How far float32 itself is from float64 in each output group, as a share of its scale."""
+        exact = self.reference.exact(images)
+        spread = dict.fromkeys(groups, 0.0)
+        for each in self.reference.float32(images):
+            for group, own in spread.items():
+                spread[group] = max(own, compare(exact[group.output], each[group.output], group).max_rel)
+        return spread
+
+    def _off_of(self, case: GoldenCase) -> Callable[[Outputs], float]:
+        return lambda found: max(self._offs(case, found).values())
+
+    def _offs(self, case: GoldenCase, found: Outputs) -> dict[OutputGroup, float]:
+        """Distance of each output group from the golden answers, as a share of its scale."""
+        pairs = pair_outputs(case, found)
+        found = through_activation(pairs, found, self.spec)
+        return {
+            group: distance(pairs[group.output], found[group.output], group)
+            for group in self.groups
+            if group.output in pairs
+        }
+
+    def _differs(self, case: GoldenCase, images: np.ndarray, ours: Outputs) -> ParityError:
+        """Where and, as far as it can be found out, why."""
+        offs = self._offs(case, ours)
+        group = max(offs, key=lambda one: offs[one])
+        features = self._features(case, images)
+        pairs = pair_outputs(case, ours)
+        first = next(iter(pairs))
+        same = features is not None and features <= FP32_TOLERANCE
+        why = ""
+        if self.spec.task == "classify" and (same or features is None):
+            why = explain_head(pairs[first], ours[first], self.spec)
+        where = "head" if same or why else "network"
+        why = why or explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case))
+        exact = f" (what goes into it agrees to {features:.0e})" if same else ""
+        return ParityError(
+            f"{self.name} and deploykit differ in the {where}{exact}: {group.output} is off by "
+            f"{offs[group]:.2e} of its scale on {case.name}; allowed is {FP32_TOLERANCE:.0e}.",
+            hint=why
+            or "The checkpoint is read differently from how it was trained: give what it does not say with "
+            "--variant or --config, and --weights for which weights. The answers were recorded from "
+            f"{self._whose}.",
+        )
+
+    def _features(self, case: GoldenCase, images: np.ndarray) -> float | None:
+        """Distance of the input of the last layer; None where there is no such layer on both sides."""
+        module = self.loaded.built.module
+        with torch.no_grad(), record.watch_last_layer(module) as find:
+            found = module(torch.from_numpy(images))
+            last = find(found) if isinstance(found, torch.Tensor) else None
+        if last is None or case.last is None or tuple(last[1].shape) != case.last.shape:
+            return None
+        return distance(case.last, last[1].numpy(), OutputGroup(output=""))
+
+
+def with_labels(loaded: LoadedCheckpoint, golden: Golden | None) -> LoadedCheckpoint:
+    """The names of the classes from the training process, where the checkpoint and the user give none."""
+    spec = loaded.built.spec
+    guessed = [line for line in spec.assumed if line == ASSUMED_IMAGENET]
+    if golden is None or (spec.classes and not guessed) or len(golden.labels) != spec.num_classes:
+        return loaded
+    named = replace(
+        spec,
+        classes=golden.labels,
+        recognised=(*spec.recognised, f"Class names are from {golden.path.name}."),
+        assumed=tuple(line for line in spec.assumed if line not in guessed),
+    )
+    return replace(loaded, built=replace(loaded.built, spec=named))

@@ -1,0 +1,399 @@
+"""Record what a model answers in the process that trained it: golden answers for an export to prove against.
+
+    from record import record  # the file that `deploykit record --print` prints; also deploykit.record
+
+    record(model, "golden.npz", transform=eval_transform, labels=class_names)
+
+Then: ``deploykit export CKPT --golden golden.npz``. This file stands alone: it needs numpy and torch, and
+Pillow where a transform or pictures are given. What it writes holds arrays and JSON, nothing pickled.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["FORMAT", "RecordError", "make_images", "places", "record", "synthetic_photo", "watch_last_layer"]
+
+FORMAT = 1
+"""Version of the file, and of the recipes for the images that it does not hold."""
+
+_MOST_OUTPUTS = 8
+_FIRST_VALUES, _OTHER_VALUES = (1 << 16, 1 << 13), (1 << 13, 1 << 11)
+"""Of an output with more values than the first number, so many are kept as the second says, evenly spread."""
+
+_MOST_PICTURES = 16
+_LONGEST_SIDE = 480
+"""Pictures are stored beside the answers: larger ones are made smaller first."""
+
+_RECIPES = (("picture", 1, 1, 0.0, 1.0), ("contrast", 2, 2, -2.0, 2.0), ("noise", 3, 1, 0.0, 1.0))
+"""Name, seed, number of images, lowest and highest value of what every model is run on."""
+
+_LIBRARIES = ("timm", "torchvision", "transformers", "ultralytics", "open_clip", "mmpretrain", "lightning")
+
+
+class RecordError(ValueError):
+    """What was given cannot be recorded; the message says what was wanted and found."""
+
+
+def record(
+    model: nn.Module,
+    file: str | os.PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    transform: Callable[[Any], Any] | None = None,
+    images: Any = (),
+    labels: Sequence[str] | Mapping[int, str] | None = None,
+    forward: Callable[[Any, torch.Tensor], Any] | None = None,
+) -> Path:
+    """Run a trained model on images that can be made again anywhere, and write what it answers to a file.
+
+    The model runs in eval mode and float32, on its own device, and is left as it was. Its weights should
+    be those of the checkpoint: of a training with EMA, give the averaged model.
+
+    Args:
+        model: What was trained; also inside DDP or torch.compile, and Ultralytics' ``YOLO``.
+        file: The .npz file to write, usually below 1 MB.
+        size: (height, width) of the model's input in pixels, or its side; None: what ``transform`` makes.
+        transform: The transform of the evaluation, from a Pillow image (RGB) to the tensor that the model
+            takes, [C, H, W]; albumentations and the image processors of transformers are called their way.
+        images: Pictures of your own for ``transform``: paths, Pillow images or uint8 RGB arrays [H, W, 3],
+            stored at 480 pixels at most; or what the model takes, as a data loader gives it: one float
+            tensor [N, C, H, W], of which four images are used.
+        labels: The names of the classes, in the order of the outputs.
+        forward: ``forward(model, images)`` where ``model(images)`` does not give what is to be exported:
+            ``lambda model, images: model.forward_features(images)``.
+
+    Raises:
+        RecordError: something is missing, random, or not of these forms.
+    """
+    path = Path(file)
+    if path.suffix != ".npz":
+        raise RecordError(f"record writes an .npz file, found the name {path.name!r}.")
+    arrays: dict[str, np.ndarray] = {}
+    with _still(_innermost(model)) as network:
+        cases = [*_seeded(network, size, given := [*_given(transform, images)]), *given]
+        told = [_tell(network, forward, case, f"case{n}", arrays) for n, case in enumerate(cases)]
+        meta = {
+            "format": FORMAT,
+            "model": type(network).__name__,
+            "labels": _class_names(labels, told[0]["outputs"][0]["shape"]),
+            "versions": _versions(),
+            "weights": _fingerprints(network),
+            "cases": told,
+        }
+    arrays["golden"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+# Images. They are made in whole numbers: the same on every machine and with every numpy.
+
+
+def _random(count: int, seed: int) -> np.ndarray:
+    """Evenly distributed pixels, uint8 [count] (splitmix64)."""
+    golden = 0x9E3779B97F4A7C15
+    start = np.uint64(seed * golden & (1 << 64) - 1)
+    bits = (np.arange(count, dtype=np.uint64) + start) * np.uint64(golden)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((bits ^ (bits >> np.uint64(31))) >> np.uint64(56)).astype(np.uint8)
+
+
+def _clouds(height: int, width: int, cells: int, seed: int) -> np.ndarray:
+    """Random values of ``cells`` a side with straight lines between them: int64 [H, W] in 0..255."""
+    grid = _random((cells + 2) ** 2, seed).reshape(cells + 2, cells + 2).astype(np.int64)
+    down, across = (np.arange(side) * cells * 256 // side for side in (height, width))
+    row, column, below, right = down >> 8, across >> 8, (down & 255)[:, None], across & 255
+    upper = grid[row][:, column] * (256 - right) + grid[row][:, column + 1] * right
+    lower = grid[row + 1][:, column] * (256 - right) + grid[row + 1][:, column + 1] * right
+    return np.asarray(upper * (256 - below) + lower * below) >> 16
+
+
+def _picture(channels: int, height: int, width: int, seed: int) -> np.ndarray:
+    """What photos have: soft light, edges, texture, and colours that go together; uint8 [C, H, W]."""
+    light = 2 * _clouds(height, width, 4, seed) + _clouds(height, width, 23, seed + 1)
+    light += 220 * (_clouds(height, width, 5, seed + 2) > 140) + _clouds(height, width, 120, seed + 3) // 2
+    planes = np.stack([light + _clouds(height, width, 3, seed + 4 + n) for n in range(channels)])
+    low, high = int(planes.min()), int(planes.max())
+    return ((planes - low) * 255 // max(high - low, 1)).astype(np.uint8)
+
+
+def synthetic_photo() -> np.ndarray:
+    """A picture much like a photo that needs no file: uint8 RGB [375, 500, 3]."""
+    return np.ascontiguousarray(_picture(3, 375, 500, 100).transpose(1, 2, 0))
+
+
+def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
+    """Images by their recipe: float32 [N, C, H, W] between its ``low`` and ``high``."""
+    count, channels, height, width = recipe["shape"]
+    low, high = np.float32(recipe["low"]), np.float32(recipe["high"])
+    if recipe["kind"] == "noise":
+        pixels = _random(count * channels * height * width, recipe["seed"])
+    else:
+        each = [_picture(channels, height, width, recipe["seed"] + 50 * n) for n in range(count)]
+        pixels = np.stack(each)
+    values = pixels.reshape(count, channels, height, width).astype(np.float32) / np.float32(255)
+    return np.asarray(values * (high - low) + low)
+
+
+def _seeded(network: nn.Module, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Cases whose images can be made again by their recipe."""
+    if size is None and not given:
+        raise RecordError("record wants size=, the model's input in pixels, or transform= or images=.")
+    channels = next((one.in_channels for one in network.modules() if isinstance(one, nn.Conv2d)), 3)
+    shape = given[0]["images"].shape[1:] if given else (channels, 0, 0)
+    sides = shape[1:] if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise RecordError(f"size= wants a side or (height, width) in pixels, found {size!r}.")
+    for name, seed, count, low, high in _RECIPES:
+        recipe: dict[str, Any] = {"kind": name, "seed": seed, "low": low, "high": high}
+        recipe["shape"] = [count, shape[0], *sides]
+        yield {"name": name, "images": make_images(recipe), "recipe": recipe}
+
+
+def _given(transform: Any, images: Any) -> Iterator[dict[str, Any]]:
+    """Cases of pictures as the transform makes them, and of tensors as they are."""
+    if isinstance(images, torch.Tensor):
+        images = images.detach().float().cpu().numpy()
+    if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype.kind == "f":
+        yield {"name": "batch", "of": "tensor", "images": np.ascontiguousarray(images[:4], np.float32)}
+        images = ()
+    images = list(images)
+    if images and transform is None:
+        raise RecordError("images= wants transform=, which makes the model's input of them.")
+    if len(images) > _MOST_PICTURES:
+        raise RecordError(f"images= wants at most {_MOST_PICTURES} pictures, found {len(images)}.")
+    if transform is not None:
+        yield {"name": "photo", "of": "photo", "images": _transformed(transform, synthetic_photo())}
+    for n, pixels in enumerate(map(_pixels, images), start=1):
+        made = _transformed(transform, pixels)
+        yield {"name": f"picture {n}", "of": "picture", "images": made, "pixels": pixels}
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    """uint8 RGB [H, W, 3]."""
+    from PIL import Image, ImageOps
+
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    elif not isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(Image.open(picture))
+    small = picture.convert("RGB")
+    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return np.array(small)
+
+
+def _transformed(transform: Any, pixels: np.ndarray) -> np.ndarray:
+    """What a transform makes of a picture, float32 [1, C, H, W]; it must be the same twice."""
+    first, second = _apply(transform, pixels), _apply(transform, pixels)
+    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
+        raise RecordError("transform= gives another tensor each time: give the one of the evaluation.")
+    return first
+
+
+def _apply(transform: Any, pixels: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    if hasattr(transform, "model_input_names"):  # an image processor of transformers
+        found = transform(images=Image.fromarray(pixels), return_tensors="pt")
+    elif type(transform).__module__.partition(".")[0] == "albumentations":
+        found = transform(image=pixels.copy())
+    else:
+        found = transform(Image.fromarray(pixels))
+    if isinstance(found, Mapping):
+        found = found["pixel_values"] if "pixel_values" in found else found.get("image")
+    array = found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4 or len(array) != 1 or array.dtype.kind != "f":
+        raise RecordError(
+            "transform= wants to give what the model takes, floats [C, H, W], found "
+            f"{array.dtype} {list(array.shape)}."
+        )
+    return np.ascontiguousarray(array, np.float32)
+
+
+# The model.
+
+
+def _innermost(model: Any) -> nn.Module:
+    """The module inside torch.compile, DDP and DataParallel, or Ultralytics' ``YOLO``."""
+    if type(model).__module__.startswith("ultralytics.") and hasattr(model, "predictor"):
+        model = model.model
+    for name in ("_orig_mod", "module") * 2:
+        parts = dict(model.named_children()) if isinstance(model, nn.Module) else {}
+        model = parts[name] if list(parts) == [name] else model
+    if not isinstance(model, nn.Module):
+        raise RecordError(f"record wants a torch module, found {type(model).__name__}.")
+    return model
+
+
+@contextmanager
+def _still(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode and plain float32; a copy of it where its weights are of another type."""
+    if any(one.is_floating_point() and one.dtype != torch.float32 for one in model.state_dict().values()):
+        model = copy.deepcopy(model).float()
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad(), torch.autocast(_device(model).type, enabled=False), _without_tf32():
+            yield model.eval()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """GPUs may round float32 to ten bits of mantissa; here they do not."""
+    backends: Any = torch.backends
+    old = ((backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False))
+    new = [(backends.cuda.matmul, "fp32_precision", "ieee"), (backends.cudnn.conv, "fp32_precision", "ieee")]
+    with ExitStack() as stack:
+        for place, name, value in (*old, *new):
+            with suppress(AttributeError, RuntimeError):  # of torch before 2.9, and where both are mixed
+                stack.callback(setattr, place, name, getattr(place, name))
+                setattr(place, name, value)
+        yield
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters(), torch.zeros(1)).device
+
+
+def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torch.Tensor]:
+    """The outputs by name; the input of the layer that made the first of them is ``:NAME OF THE LAYER``."""
+    batch = torch.from_numpy(images).to(_device(network))
+    with watch_last_layer(network) as find:
+        if forward is not None:
+            found = forward(network, batch)
+        elif "pixel_values" in inspect.signature(network.forward).parameters:
+            found = network(pixel_values=batch)  # a model of transformers, whose first argument may be text
+        else:
+            found = network(batch)
+    outputs = dict(list(_named(found, ""))[:_MOST_OUTPUTS])
+    if not outputs:
+        raise RecordError(
+            f"The model gives {type(found).__name__}, no tensors: forward= says what is to be recorded."
+        )
+    last = find(next(iter(outputs.values())))
+    return outputs if last is None else {**outputs, f":{last[0]}": last[1]}
+
+
+def _tell(network: nn.Module, forward: Any, case: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Run a case, keep its arrays under names that start with ``key``, and say the rest."""
+    images = case["images"]
+    told = {"name": case["name"], "sha256": hashlib.sha256(images.tobytes()).hexdigest(), "outputs": []}
+    told |= {one: case[one] for one in ("recipe", "of") if one in case}
+    if "of" in case:
+        _pack(images, key, arrays)
+    if "pixels" in case:
+        arrays[f"{key}.pixels"] = case["pixels"]
+    outputs = _run(network, forward, images)
+    again = _run(network, forward, images) if key == "case0" else outputs
+    if not all(torch.allclose(one, again[name], rtol=1e-3, atol=1e-3) for name, one in outputs.items()):
+        raise RecordError("The model answers differently each time: a part of it is random in eval mode.")
+    for n, (name, tensor) in enumerate(outputs.items()):
+        values = tensor.float().cpu().numpy()
+        most, some = _OTHER_VALUES if n else _FIRST_VALUES
+        kept = values.size if values.size <= most else some
+        arrays[f"{key}.output{n}"] = values.ravel()[places(values.size, kept)]
+        told["outputs"].append({"name": name, "shape": list(values.shape)})
+    return told
+
+
+def _named(found: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The float tensors in tuples, lists, mappings and dataclasses, by their place."""
+    entries: Any = ()
+    if isinstance(found, torch.Tensor):
+        if found.is_floating_point() and found.ndim:
+            yield name or "output", found.detach()
+    elif isinstance(found, Mapping):
+        entries = found.items()
+    elif dataclasses.is_dataclass(found):
+        entries = [(one.name, getattr(found, one.name)) for one in dataclasses.fields(found)]
+    elif isinstance(found, tuple | list):
+        entries = zip(getattr(found, "_fields", range(len(found))), found, strict=True)
+    for key, value in entries:
+        yield from _named(value, f"{name}.{key}" if name else str(key))
+
+
+@contextmanager
+def watch_last_layer(network: nn.Module) -> Iterator[Callable[[torch.Tensor], Any]]:
+    """While it is open, ``find(output)`` gives (name, input) of the linear layer that made it, or None."""
+    calls: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    def watch(name: str) -> Any:
+        return lambda _, inputs, output: calls.append((name, inputs[0], output))
+
+    layers = [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Linear)]
+    hooks = [layer.register_forward_hook(watch(name)) for name, layer in layers]
+
+    def find(output: torch.Tensor) -> Any:
+        made = [call for call in calls if call[2].shape == output.shape and torch.equal(call[2], output)]
+        return made[-1][:2] if made else None
+
+    try:
+        yield find
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def places(size: int, kept: int) -> np.ndarray:
+    """Which of an output's values are kept: int64 [kept], evenly spread."""
+    return np.arange(kept, dtype=np.int64) * size // kept
+
+
+def _pack(images: np.ndarray, key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Images made of pixels have few different values: keep those, and which of them each is."""
+    levels, which = np.unique(images, return_inverse=True)
+    arrays[f"{key}.images"] = images
+    if len(levels) <= 1 << 16:
+        arrays[f"{key}.images"], arrays[f"{key}.levels"] = (
+            which.reshape(images.shape).astype(np.uint16),
+            levels,
+        )
+
+
+def _fingerprints(network: nn.Module) -> dict[str, Any]:
+    """Shape, mean and root mean square of every weight, which tell two sets of weights apart."""
+    found = {}
+    for name, weight in network.state_dict().items():
+        if weight.is_floating_point() and weight.numel():
+            values = weight.cpu().double()
+            found[name] = [list(values.shape), values.mean().item(), values.square().mean().sqrt().item()]
+    return found
+
+
+def _class_names(labels: Any, shape: Sequence[int]) -> list[str]:
+    """Of a list, or of a mapping from 0, 1, ... as Ultralytics has it; none where there are no labels."""
+    names = [] if labels is None else [str(labels[n]) for n in range(len(labels))]
+    if names and len(shape) == 2 and shape[1] != len(names):
+        raise RecordError(f"labels= gives {len(names)} names, the model has {shape[1]} outputs.")
+    return names
+
+
+def _versions() -> dict[str, str]:
+    """Of what takes part, as far as it is imported."""
+    known = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__}
+    found = {name: getattr(sys.modules.get(name), "__version__", "") for name in _LIBRARIES}
+    return {**known, **{name: str(version) for name, version in found.items() if version}}
