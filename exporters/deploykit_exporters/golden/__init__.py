@@ -2,7 +2,9 @@
 
 file.py      reading what ``deploykit.record`` wrote, without trust in it
 prove.py     the comparison: pre-processing, network, head
+compare.py   outputs of the two, and how far they are apart
 pixels.py    the pre-processing, and what is wrong with it
-network.py   why a network differs: other weights, channels, eps, activations, heads
+network.py   why a network differs: channels, eps, activations, heads
+weights.py   or because its weights are others
 head.py      why only its head does: classes in another order, an activation, other names
 """

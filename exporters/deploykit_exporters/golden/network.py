@@ -6,37 +6,24 @@ The weights come first: what was recorded from other weights cannot be explained
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
-from deploykit_exporters.checkpoint import read_checkpoint
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from deploykit_exporters.golden.file import Fingerprint, Golden
+from deploykit_exporters.golden.file import Golden
+from deploykit_exporters.golden.weights import explain_weights
 from deploykit_exporters.load import LoadedCheckpoint
 from deploykit_exporters.parity import FP32_TOLERANCE
 from deploykit_exporters.proof.float64 import Outputs
 
 __all__ = ["explain_network"]
 
-_SAME = 1e-5
-"""Relative difference of a mean or root mean square of the same weights."""
-
-_ROUNDED = 2e-3
-"""The same, of weights that were rounded to half precision."""
-
-_SMALLEST_HALF = 2.0**-24
-
-_SETS = (
-    *("state_dict", "model", "module", "state_dict_ema", "ema_state_dict", "model_ema", "ema", "ema_model"),
-    *("params", "params_ema", "teacher", "student"),
-)
 _EPS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-8, 1e-2)
 _MOST_HEADS = 64
 
@@ -81,7 +68,7 @@ def explain_network(
         off: How far outputs for them are from the golden ones, as a share of the scale.
         limit: How far an explanation may leave them.
     """
-    weights = _explain_weights(golden, loaded, rounding=limit >= FP32_TOLERANCE)
+    weights = explain_weights(golden, loaded, rounding=limit >= FP32_TOLERANCE)
     if weights:
         return weights
     module = loaded.built.module.eval()
@@ -103,69 +90,6 @@ def _ideas(module: nn.Module, spec: ModelSpec, images: np.ndarray) -> Iterator[_
     for said, config, change in _changes(module):
         advice = f" Export with --config '{json.dumps(config)}'." if spec.family == "vit" else ""
         yield f"{said}.{advice}", images, change
-
-
-def _explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool) -> str:
-    different, compared, rounded = _differing(golden.weights, loaded.checkpoint.tensors)
-    if not different or (rounded and not rounding):
-        return ""
-    if rounded:
-        return (
-            "The checkpoint holds the recorded weights rounded to half precision, which is another network: "
-            "record the model that is loaded from the checkpoint."
-        )
-    said = (
-        f"{len(different)} of {compared} weights of the checkpoint are not those of the recorded model, the "
-        f"first is {different[0]}"
-    )
-    for key in _SETS:
-        if key != loaded.checkpoint.weights_key and _holds(golden, loaded, key):
-            return (
-                f"{said}: those are under {key!r}. Export with --weights {key}, or record the model that the "
-                "export takes."
-            )
-    return (
-        f"{said}: it is of another moment, or one of the two is an average (EMA). Record the model whose "
-        "weights the checkpoint holds."
-    )
-
-
-def _differing(
-    recorded: Mapping[str, Fingerprint], tensors: Mapping[str, torch.Tensor]
-) -> tuple[list[str], int, bool]:
-    """Names of the weights that differ, how many were compared, and whether rounding explains it."""
-    different, compared, rounded = [], 0, True
-    for name, print_ in recorded.items():
-        tensor = tensors.get(name)
-        if tensor is None:
-            ends = [
-                one for key, one in tensors.items() if key.endswith(f".{name}") or name.endswith(f".{key}")
-            ]
-            tensor = ends[0] if len(ends) == 1 else None
-        if tensor is None or tuple(tensor.shape) != print_.shape or not tensor.is_floating_point():
-            continue
-        compared += 1
-        values = tensor.double()
-        mean, rms = values.mean().item(), values.square().mean().sqrt().item()
-        off = max(abs(mean - print_.mean), abs(rms - print_.rms))
-        if off > _SAME * print_.rms:
-            different.append(name)
-            half = tensor.dtype in (torch.float16, torch.bfloat16)
-            rounded &= half and off <= _ROUNDED * print_.rms + _SMALLEST_HALF
-    return different, compared, rounded
-
-
-def _holds(golden: Golden, loaded: LoadedCheckpoint, key: str) -> bool:
-    """Whether the recorded weights are under a key of the file."""
-    path = loaded.checkpoint.path
-    if not path.exists():  # downloaded by name
-        return False
-    try:
-        tensors = read_checkpoint(path, weights=key).tensors
-    except DeploykitError:
-        return False
-    different, compared, _ = _differing(golden.weights, tensors)
-    return bool(compared) and not different
 
 
 _Idea = tuple[str, np.ndarray, AbstractContextManager[None]]

@@ -272,6 +272,16 @@ def test_the_weights_that_were_not_recorded(vit: Make, prove: Prove) -> None:
     assert prove(both, raw, {"weights": "state_dict"}).spec.parity.golden
 
 
+def test_the_teacher_that_was_recorded(vit: Make, prove: Prove) -> None:
+    student, teacher = vit(), averaged(vit())
+    parts = {"student": student, "teacher": teacher}
+    both = {f"{key}.{name}": one for key, net in parts.items() for name, one in net.state_dict().items()}
+    assert (
+        "Export with --weights teacher," in refused(lambda: prove(both, teacher, {"weights": "student"})).hint
+    )
+    assert prove(both, student, {"weights": "student"}).spec.parity.golden
+
+
 def test_weights_that_the_file_does_not_hold(vit: Make, prove: Prove) -> None:
     assert "of another moment" in refused(lambda: prove(vit(), averaged(vit()))).hint
 
