@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
@@ -16,11 +16,22 @@ __all__ = ["LoadedCheckpoint", "load_checkpoint"]
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedCheckpoint:
-    """A checkpoint, the claim that won, and the model built from it."""
+    """A checkpoint, what the user said of it, the claim that won, and the model built from it."""
 
     checkpoint: Checkpoint
+    hints: Hints
     match: Match
     built: BuiltModel
+
+    def again(self, *, variant: str) -> BuiltModel:
+        """The model that it would be under another ``--variant``.
+
+        Raises:
+            CheckpointError, OptionError: it cannot be that one.
+        """
+        hints = replace(self.hints, variant=variant)
+        family, match = recognise(self.checkpoint, hints)
+        return family.build(self.checkpoint, match, hints)
 
 
 def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) -> LoadedCheckpoint:
@@ -41,4 +52,5 @@ def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) ->
         checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
     checkpoint = settle(checkpoint)
     family, match = recognise(checkpoint, hints)
-    return LoadedCheckpoint(checkpoint=checkpoint, match=match, built=family.build(checkpoint, match, hints))
+    built = family.build(checkpoint, match, hints)
+    return LoadedCheckpoint(checkpoint=checkpoint, hints=hints, match=match, built=built)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +28,7 @@ def pair_outputs(case: GoldenCase, ours: Outputs) -> dict[str, GoldenOutput]:
             (one for one in fitting if one.name.rpartition(".")[2] == name), next(iter(fitting), None)
         )
         if best is not None:
-            left.remove(best)
+            left = [one for one in left if one is not best]
             pairs[name] = best
     return pairs
 
@@ -40,10 +39,18 @@ def distance(golden: GoldenOutput, found: np.ndarray, group: OutputGroup) -> flo
     Args:
         golden: Some of the values of an output.
         found: Our output, whole.
+
+    Raises:
+        OptionError: they cannot be compared.
     """
-    whole = len(golden.values) == golden.size
     if group.kind == "detections":
-        return compare(golden.values.reshape(golden.shape), found, group).max_rel if whole else math.inf
+        if len(golden.values) != golden.size:
+            raise OptionError(
+                f"The golden answers hold a part of {golden.name} {list(golden.shape)}, and detections are "
+                "compared as a whole.",
+                hint="Export with --head one-to-many and record that head.",
+            )
+        return compare(golden.values.reshape(golden.shape), found, group).max_rel
     inside = np.ones(found.shape, bool)
     if group.axis is not None:
         inside[...] = False
@@ -57,6 +64,14 @@ def distance(golden: GoldenOutput, found: np.ndarray, group: OutputGroup) -> flo
 
 
 def recorded_images(case: GoldenCase, name: str) -> np.ndarray:
+    """The images of a case, float32 [N, C, H, W].
+
+    Args:
+        name: Of the file.
+
+    Raises:
+        OptionError: they are not those that were recorded.
+    """
     images = record.make_images(case.recipe) if case.recipe is not None else case.stored
     if images is None or hashlib.sha256(images.tobytes()).hexdigest() != case.sha256:
         raise OptionError(

@@ -31,6 +31,7 @@ _MOST_JSON = 1 << 24
 _MOST_CASES = 32
 _MOST_OUTPUTS = 16
 _LONGEST_SIDE = 1 << 14
+_LARGEST = 1e6
 
 Source = Literal["recipe", "tensor", "photo", "picture"]
 
@@ -197,9 +198,9 @@ def _golden(path: Path, arrays: Mapping[str, np.ndarray]) -> Golden:
     return Golden(
         path=path,
         sha256=sha256_of(path),
-        model=_of(meta["model"], str),
+        model=_word(meta["model"]),
         labels=tuple(_of(one, str) for one in _of(meta["labels"], list)),
-        versions={_of(key, str): _of(value, str) for key, value in _of(meta["versions"], dict).items()},
+        versions={_word(key): _word(value) for key, value in _of(meta["versions"], dict).items()},
         weights={name: _fingerprint(one) for name, one in _of(meta["weights"], dict).items()},
         cases=tuple(_case(_of(one, dict), f"case{n}", arrays) for n, one in enumerate(cases)),
     )
@@ -235,7 +236,7 @@ def _case(told: Mapping[str, Any], key: str, arrays: Mapping[str, np.ndarray]) -
 
 def _recipe(told: Mapping[str, Any], shape: tuple[int, ...]) -> Mapping[str, Any]:
     low, high = float(told["low"]), float(told["high"])
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not max(abs(low), abs(high)) <= _LARGEST:
         raise _DamagedError(f"a recipe goes from {low} to {high}")
     seed = _of(told["seed"], int)
     return {"kind": _of(told["kind"], str), "seed": seed, "shape": shape, "low": low, "high": high}
@@ -276,6 +277,14 @@ def _shape(value: Any) -> Any:
     if len(sides) > 8 or any(side < 0 or side > 1 << 40 for side in sides):
         raise _DamagedError(f"a shape is {sides}")
     return sides
+
+
+def _word(value: Any) -> str:
+    """A name or version, which is printed."""
+    word: str = _of(value, str)
+    if not word.isprintable() or len(word) > 200:
+        raise _DamagedError(f"its description has the name {word!r:.60}")
+    return word
 
 
 def _of(value: Any, kind: type) -> Any:

@@ -1,17 +1,24 @@
 """Why a network gives other answers than the recorded one: simple differences, tried one after the other.
 
-The weights come first: what was recorded from other weights cannot be explained by settings.
+The weights come first: what was recorded from other weights cannot be explained by settings. Then come the
+input, the variants that our reading names as possible, and the settings that weights do not tell, alone and
+by twos.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
+from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
@@ -26,6 +33,7 @@ __all__ = ["explain_network"]
 
 _EPS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-8, 1e-2)
 _MOST_HEADS = 64
+_NAMED_VARIANT = re.compile(r"--variant ([\w.-]*\w)")
 
 
 class _QuickGELU(nn.Module):
@@ -33,7 +41,7 @@ class _QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+_ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "gelu_tanh": lambda: nn.GELU("tanh"),
     "quick_gelu": _QuickGELU,
@@ -71,69 +79,108 @@ def explain_network(
     weights = explain_weights(golden, loaded, rounding=limit >= FP32_TOLERANCE)
     if weights:
         return weights
-    module = loaded.built.module.eval()
-    for said, given, change in _ideas(module, spec, images):
-        with torch.no_grad(), change:
-            try:
-                found = module(torch.from_numpy(given))
-            except RuntimeError:  # a change that the network cannot take
-                continue
+    for said, run in _ideas(loaded, spec, images):
+        try:
+            with torch.no_grad():
+                found = run()
+        except (RuntimeError, DeploykitError):  # a change that the network or the checkpoint does not allow
+            continue
         tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
-        outputs = {name: one.numpy() for name, one in zip(spec.output.names, tensors, strict=True)}
-        if off(outputs) <= limit:
+        outputs = {name: one.numpy() for name, one in zip(spec.output.names, tensors, strict=False)}
+        if len(tensors) == len(outputs) and off(outputs) <= limit:
             return f"The recorded model {said}"
     return ""
 
 
-def _ideas(module: nn.Module, spec: ModelSpec, images: np.ndarray) -> Iterator[_Idea]:
-    yield from _inputs(images)
-    for said, config, change in _changes(module):
-        advice = f" Export with --config '{json.dumps(config)}'." if spec.family == "vit" else ""
-        yield f"{said}.{advice}", images, change
+Idea = tuple[str, Callable[[], Any]]
+"""What the recorded model may do, in words, and our network doing the same."""
 
 
-_Idea = tuple[str, np.ndarray, AbstractContextManager[None]]
-"""What the recorded model may do, in words; the images and the change of our network that do the same."""
+def _ideas(loaded: LoadedCheckpoint, spec: ModelSpec, images: np.ndarray) -> Iterator[Idea]:
+    module, batch = loaded.built.module.eval(), torch.from_numpy(images)
+    yield from _inputs(module, images)
+    for variant in dict.fromkeys(_NAMED_VARIANT.findall(" ".join(spec.assumed))):
+        yield f"is a {variant}. Export with --variant {variant}.", partial(_variant, loaded, variant, batch)
+    changes = list(_changes(module))
+    pairs = (pair for pair in combinations(changes, 2) if pair[0].kind != pair[1].kind)
+    for chosen in (*((one,) for one in changes), *pairs):
+        yield _said(chosen, spec), partial(_changed, module, chosen, batch)
 
 
-def _inputs(images: np.ndarray) -> Iterator[_Idea]:
+def _variant(loaded: LoadedCheckpoint, name: str, images: torch.Tensor) -> Any:
+    return loaded.again(variant=name).module.eval()(images)
+
+
+def _inputs(module: nn.Module, images: np.ndarray) -> Iterator[Idea]:
     """What a recorded model may do to its input inside."""
     if images.shape[1] != 3:
         return
-    yield "takes BGR where deploykit gives RGB, or RGB for BGR.", images[:, ::-1].copy(), nullcontext()
+    swapped = torch.from_numpy(images[:, ::-1].copy())
+    yield "takes BGR where deploykit gives RGB, or RGB for BGR.", partial(module, swapped)
     for mean, std in ((IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3)):
-        middle, spread = (np.asarray(one, np.float32)[:, None, None] for one in (mean, std))
+        middle, spread = (torch.tensor(one)[:, None, None] for one in (mean, std))
+        normalised = (torch.from_numpy(images) - middle) / spread
         config = json.dumps({"mean": mean, "std": std})
-        said = (
-            f"normalises its input itself: record the part behind that, and export with --config '{config}'."
+        yield (
+            f"normalises its input itself: record the part behind that, and export with --config '{config}'.",
+            partial(module, normalised),
         )
-        yield said, (images - middle) / spread, nullcontext()
 
 
-def _changes(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], AbstractContextManager[None]]]:
-    """Changes of our network, with the setting of --config for a ViT."""
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """A setting that weights do not tell, with another value.
+
+    Attributes:
+        kind, value: The setting as --config of a ViT takes it.
+        said: The recorded model in words.
+        apply: Gives our network the value for a while.
+    """
+
+    kind: str
+    value: Any
+    said: str
+    apply: Callable[[], AbstractContextManager[None]]
+
+
+def _said(changes: Sequence[_Change], spec: ModelSpec) -> str:
+    said = " and ".join(one.said for one in changes)
+    if spec.family != "vit":
+        return f"{said}."
+    return f"{said}. Export with --config '{json.dumps({one.kind: one.value for one in changes})}'."
+
+
+def _changed(module: nn.Module, changes: Sequence[_Change], images: torch.Tensor) -> Any:
+    with ExitStack() as stack:
+        for one in changes:
+            stack.enter_context(one.apply())
+        return module(images)
+
+
+def _changes(module: nn.Module) -> Iterator[_Change]:
     norms = [one for one in module.modules() if isinstance(getattr(one, "eps", None), float)]
     for eps in _EPS:
         if any(one.eps != eps for one in norms):
-            yield f"has norms with eps {eps:g}", {"eps": eps}, _set(norms, eps=eps)
+            yield _change("eps", eps, f"has norms with eps {eps:g}", _set, norms, eps=eps)
     for kind in sorted({type(one).__name__ for one in module.modules()} & _ACTIVATION_CLASSES):
         for name, make in _ACTIVATIONS.items():
-            yield (
-                f"has {name} where deploykit has {kind}",
-                {"activation": name},
-                _replaced(module, kind, make),
-            )
+            said = f"has {name} where deploykit has {kind}"
+            yield _change("activation", name, said, _replaced, module, kind, make)
     attention: list[Any] = [one for one in module.modules() if _splits_heads(one)]
+    widths = {one.num_heads * one.head_dim for one in attention}
     for heads in range(1, _MOST_HEADS + 1):
-        width = {one.num_heads * one.head_dim for one in attention}
-        if len(width) == 1 and (all_ := width.pop()) % heads == 0 and heads != attention[0].num_heads:
-            size = all_ // heads
-            change = _set(attention, num_heads=heads, head_dim=size, scale=size**-0.5)
-            yield f"has {heads} heads", {"num_heads": heads}, change
-    pooling: list[Any] = [one for one in module.modules() if hasattr(one, "global_pool")]
+        size, rest = divmod(min(widths, default=1), heads)
+        if len(widths) == 1 and not rest and heads != attention[0].num_heads:
+            values = {"num_heads": heads, "head_dim": size, "scale": size**-0.5}
+            yield _change("num_heads", heads, f"has {heads} heads", _set, attention, **values)
+    pools = [one for one in module.modules() if getattr(one, "global_pool", None) in ("token", "avg")]
     for pool in ("token", "avg"):
-        if any(one.global_pool in ("token", "avg") and one.global_pool != pool for one in pooling):
-            yield f"pools by {pool}", {"global_pool": pool}, _set(pooling, global_pool=pool)
+        if any(one.global_pool != pool for one in pools):
+            yield _change("global_pool", pool, f"pools by {pool}", _set, pools, global_pool=pool)
+
+
+def _change(kind: str, value: Any, said: str, apply: Any, *args: Any, **values: Any) -> _Change:
+    return _Change(kind=kind, value=value, said=said, apply=lambda: apply(*args, **values))
 
 
 def _splits_heads(module: Any) -> bool:
@@ -141,7 +188,7 @@ def _splits_heads(module: Any) -> bool:
 
 
 @contextmanager
-def _set(modules: list[Any], **values: Any) -> Iterator[None]:
+def _set(modules: Sequence[Any], **values: Any) -> Iterator[None]:
     """Attributes changed, and put back."""
     before = [[(name, getattr(module, name)) for name in values] for module in modules]
     try:

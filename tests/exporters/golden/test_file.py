@@ -46,7 +46,7 @@ def described(good: Path, path: Path, change: Callable[[dict[str, Any]], object]
 def test_a_good_file_is_read_without_torch_being_asked(good: Path) -> None:
     found = read_golden(good)
     assert found.labels == ("a", "b")
-    assert [case.name for case in found.cases] == ["picture", "contrast", "noise", "batch"]
+    assert [case.name for case in found.cases] == ["picture", "soft", "contrast", "noise", "batch"]
     assert golden_file._READS == recording.FORMAT
     assert not any(name in vars(golden_file) for name in ("torch", "record"))
 
@@ -168,7 +168,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a format that is text": (lambda meta: meta.update(format="1"), "'1' where int belongs"),
     "no cases": (lambda meta: meta.pop("cases"), "lacks 'cases'"),
     "an empty list of cases": (lambda meta: meta.update(cases=[]), "0 cases"),
-    "many cases": (lambda meta: meta.update(cases=meta["cases"] * 20), "80 cases"),
+    "many cases": (lambda meta: meta.update(cases=meta["cases"] * 20), "100 cases"),
     "labels that are numbers": (lambda meta: meta.update(labels=[1, 2]), "1 where str belongs"),
     "fingerprints that are none": (lambda meta: meta["weights"].update(x=[[1], 2.0]), "cannot be used"),
     "images that are huge": (recipe(shape=[1, 3, 1 << 20, 1 << 20]), "images of the shape"),
@@ -176,6 +176,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "images of two axes": (recipe(shape=[3, 4]), "images of the shape"),
     "a recipe without a seed": (lambda meta: meta["cases"][0]["recipe"].pop("seed"), "lacks 'seed'"),
     "a recipe without a limit": (recipe(high=float("inf")), "goes from"),
+    "a recipe of large numbers": (recipe(low=-1e30), "goes from"),
+    "a name with control characters": (lambda meta: meta.update(model="\x1b[2J"), "has the name"),
     "an output without values": (
         lambda meta: meta["cases"][0]["outputs"].extend([{"name": "x", "shape": [1]}] * 3),
         "lacks 'case0.output",
@@ -189,10 +191,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda meta: meta["cases"][0]["outputs"][0].update(shape=[1] * 99),
         "a shape is",
     ),
-    "an unknown source": (lambda meta: meta["cases"][3].update(of="disk"), "of 'disk', which is not known"),
+    "an unknown source": (lambda meta: meta["cases"][4].update(of="disk"), "of 'disk', which is not known"),
     "a picture that is not there": (
-        lambda meta: meta["cases"][3].update(of="picture"),
-        "lacks 'case3.pixels'",
+        lambda meta: meta["cases"][4].update(of="picture"),
+        "lacks 'case4.pixels'",
     ),
 }
 
@@ -207,9 +209,9 @@ def test_descriptions_that_make_no_sense_are_refused(name: str, good: Path, tmp_
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"case3.images": np.full((1, 3, 16, 16), 60000, np.uint16)}, "none of its levels"),
-        ({"case3.levels": np.zeros(3, np.float64)}, "none of its levels"),
-        ({"case3.images": np.zeros((3, 16, 16), np.uint16)}, "images of the shape"),
+        ({"case4.images": np.full((1, 3, 16, 16), 60000, np.uint16)}, "none of its levels"),
+        ({"case4.levels": np.zeros(3, np.float64)}, "none of its levels"),
+        ({"case4.images": np.zeros((3, 16, 16), np.uint16)}, "images of the shape"),
         ({"case0.output0": np.zeros((1, 2), np.float32)}, "has .* values"),
         ({"case0.output0": np.zeros(2, np.float64)}, "has .* values"),
         ({"case0.output0": np.zeros(0, np.float32)}, "has .* values"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from deploykit_exporters.export import ExportResult, export
 from deploykit_exporters.options import ExportOptions
@@ -20,6 +21,7 @@ from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.ort import open_ort
 from PIL import Image
+from sklearn.datasets import load_digits
 from timm.layers import get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -98,7 +100,7 @@ def test_a_right_reading_passes(options: dict[str, Any], vit: Make, prove: Prove
     assert parity.golden == sha256_of(tmp_path / "golden.npz")
     assert parity.golden_said.startswith("VisionTransformer (torch ")
     for part in (
-        "on 5 images",
+        "on 6 images",
         "100.00% of the pixels equal on 1 picture,",
         "7 class names equal",
         "the file within",
@@ -133,7 +135,7 @@ def test_own_pictures_and_batches(vit: Make, prove: Prove, photos: dict[str, np.
     parity = prove(vit(), vit(), transform=evaluation(), images=pictures).spec.parity
     assert "on 3 pictures" in parity.golden_said
     batch = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    assert "on 6 images" in prove(vit(), vit(), images=batch).spec.parity.golden_said
+    assert "on 7 images" in prove(vit(), vit(), images=batch).spec.parity.golden_said
 
 
 def test_features(vit: Make, prove: Prove) -> None:
@@ -336,6 +338,60 @@ def test_a_yolo_that_is_another(change: str, ultralytics_file: Callable[..., Any
     assert says[change] in error.hint
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b0"])
+def test_a_variant_that_the_keys_do_not_tell(name: str, perturb: Perturb, prove: Prove) -> None:
+    torch.manual_seed(0)
+    net = perturb(timm.create_model(name, num_classes=5))
+    other = name.removeprefix("tf_") if name.startswith("tf_") else f"tf_{name}"
+    if name.startswith("tf_"):
+        assert f"--variant {name}." in refused(lambda: prove(net, net)).hint
+    assert prove(net, net, {"variant": name}).spec.parity.golden
+    assert "differ in the network" in refused(lambda: prove(net, net, {"variant": other})).problem
+
+
+def test_two_settings_at_once(vit: Make, prove: Prove) -> None:
+    other = {"norm_layer": partial(nn.LayerNorm, eps=1e-3), "act_layer": get_act_layer("quick_gelu")}
+    config = {"eps": 0.001, "activation": "quick_gelu"}
+    error = refused(lambda: prove(vit(), vit(**other)))
+    assert "norms with eps 0.001 and has quick_gelu where deploykit has GELU" in error.hint
+    assert f"--config '{json.dumps(config)}'" in error.hint
+    assert prove(vit(), vit(**other), {"config": config}).spec.parity.golden
+
+
+def chaotic() -> nn.Module:
+    """An EfficientNet after the first steps of a training: what is not as even as a digit explodes in it."""
+    torch.manual_seed(0)
+    net = timm.create_model("efficientnet_b0", num_classes=3)
+    digits = torch.tensor(load_digits(n_class=3).images[:48] / 16).float()[:, None].repeat(1, 3, 1, 1)
+    images = (nn.functional.interpolate(digits, (SIDE, SIDE), mode="bilinear") - 0.45) / 0.225
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+    with torch.no_grad():
+        for batch in images.split(24):
+            net.train()(batch)
+    return net.eval()
+
+
+def test_a_chaotic_network_on_another_machine(prove: Prove) -> None:
+    """Sums in another order: the logits of noise and contrast differ by 5e-4, which float64 explains."""
+
+    def otherwise(net: nn.Module, images: torch.Tensor) -> Any:
+        return net(images.contiguous(memory_format=torch.channels_last))
+
+    net = chaotic()
+    options = {"imgsz": SIDE, "witness": False}
+    assert prove(net, net, options, forward=otherwise).spec.parity.golden
+    for change in (
+        lambda one: setattr(one.bn2, "eps", 1e-3),
+        lambda one: one.classifier.bias.data.add_(0.01),
+    ):
+        other = copy.deepcopy(net)
+        change(other)
+        refused(lambda other=other: prove(net, other, options, forward=otherwise))
+
+
 # What is wrong with the pre-processing.
 
 
@@ -501,6 +557,17 @@ def test_a_size_that_the_network_takes_and_the_file_does_not(vit: Make, prove: P
     assert "the file takes another size" in fixed.golden_said
     free = export(tmp_path / "model.pth", ExportOptions(golden=golden, dynamic="all")).spec.parity
     assert "the file within" in free.golden_said
+
+
+def test_images_that_are_not_those_that_were_recorded(vit: Make, tmp_path: Path) -> None:
+    torch.save(vit().state_dict(), tmp_path / "model.pth")
+    golden = record(vit(), tmp_path / "golden.npz", size=SIDE)
+    with np.load(golden) as file:
+        meta = json.loads(file["golden"].tobytes())
+        meta["cases"][0]["recipe"]["seed"] = 7
+        np.savez(golden, **{**file, "golden": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    with pytest.raises(OptionError, match="'picture' are not those that were recorded"):
+        export(tmp_path / "model.pth", ExportOptions(golden=golden))
 
 
 # Afterwards.
