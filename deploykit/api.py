@@ -157,6 +157,7 @@ def record(
 def inspect(
     file: str | Path,
     *,
+    outputs: str | None = None,
     options: ExportOptions | None = None,
     **settings: Unpack[ExportKeywords],
 ) -> CheckpointReport | ModelReport:
@@ -164,16 +165,24 @@ def inspect(
 
     Args:
         file: An .onnx file; or a checkpoint, a Hugging Face folder, or the name of a model.
+        outputs: What the outputs of another exporter's model file mean; see ``EngineOptions``.
         options, settings: As for ``export``; of no use for a model file.
 
     Raises:
         CheckpointError, OptionError: the checkpoint cannot be read or recognised.
         ModelError: the model cannot be read.
     """
+    from deploykit_runtimes.errors import OptionError
+
     from deploykit.model_report import inspect_model, is_model_file
 
     if is_model_file(file):
-        return inspect_model(file)
+        return inspect_model(file, outputs=outputs)
+    if outputs is not None:
+        raise OptionError(
+            f"outputs says what a model file's outputs mean, and {file} is a checkpoint.",
+            hint="Leave it out: a checkpoint's head tells it.",
+        )
 
     from deploykit_exporters.options import hints_of
     from deploykit_exporters.precheck import precheck
@@ -198,6 +207,7 @@ def bench(
     seconds: float = 3.0,
     threads: int | None = None,
     strict: bool = False,
+    outputs: str | None = None,
     engine: EngineOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> BenchReport:
@@ -217,6 +227,7 @@ def bench(
         runs: Timed calls per row; None: as many as fit into ``seconds``.
         seconds: Time to spend on each row.
         threads, strict: Short for those of ``engine``, which wins.
+        outputs: What the outputs of another exporter's file mean; see ``EngineOptions``.
         engine: How the model is opened.
         report: Called with a sentence as each stage starts.
 
@@ -232,6 +243,7 @@ def bench(
     from deploykit.benchmark.run import bench as run
 
     how = asdict(_engine_options(engine, threads, strict))
+    how["outputs"] = outputs or how["outputs"]
     several = list(batches) if isinstance(batches, Iterable) else [batches]
     options = BenchOptions(
         runtimes=with_reference(as_words(runtimes, "runtimes"), reference),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploykit_runtimes.compiled import compilers, runtimes_of_compiled
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, read_model
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.model_file import looks_like_onnx
@@ -63,12 +64,17 @@ def is_model_file(file: object) -> bool:
     return path.suffix.lower() in (".onnx", *ENGINE_SUFFIXES) or looks_like_onnx(path)
 
 
-def inspect_model(path: str | Path) -> ModelReport:
+def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelReport:
     """Open a model on the CPU and read its graph; of what was compiled already, read its description.
+
+    Args:
+        path: The file.
+        outputs: What its outputs mean; see ``EngineOptions``.
 
     Raises:
         ModelError: it is not an ONNX model or engine, its metadata is damaged, or a file that it needs
             is missing.
+        OptionError: ``outputs`` does not fit the file.
         DependencyError, RuntimeUnavailableError: no engine to open it with.
     """
     path = Path(path)
@@ -83,10 +89,10 @@ def inspect_model(path: str | Path) -> ModelReport:
             outputs=file.outputs,
             graph=None if is_engine else _graph(path),
             placement=None,
-            spec=file.spec(),
+            spec=file.spec(outputs),
             compiled=_engine_maker(path) if is_engine else _context_maker(file),
         )
-    with open_runner(path) as runner:
+    with open_runner(path, options=EngineOptions(outputs=outputs)) as runner:
         return ModelReport(
             path=path,
             size_bytes=path.stat().st_size,

@@ -50,7 +50,7 @@ class BenchOptions:
         seconds: Time spent on each row.
         strict: Refuse a partial placement.
         reference: The checkpoint, for the runtime ``torch``; None: looked for beside the model.
-        goal, precision, cache, cuda_graph, gpu: See ``EngineOptions``.
+        goal, precision, cache, cuda_graph, gpu, outputs: See ``EngineOptions``.
     """
 
     runtimes: tuple[str, ...] = ("ort-cpu",)
@@ -67,6 +67,7 @@ class BenchOptions:
     cache: Path | None = None
     cuda_graph: bool = False
     gpu: int = 0
+    outputs: str | None = None
 
     @property
     def engine(self) -> EngineOptions:
@@ -79,6 +80,7 @@ class BenchOptions:
             cache=self.cache,
             cuda_graph=self.cuda_graph,
             gpu=self.gpu,
+            outputs=self.outputs,
             rewritten=True,
         )
 
@@ -125,7 +127,7 @@ def bench(
     subjects = [
         Subject(name=name, model=path, reference=options.reference, options=options.engine) for name in names
     ]
-    spec = read_model(path).spec()
+    spec = read_model(path).spec(options.outputs)
     _check_request(spec, options)
     settings: dict[str, Any] = {
         "batches": tuple(dict.fromkeys(options.batches or (spec.input.batch,))),

@@ -61,7 +61,7 @@ class Subject:
             return open_runner(self.model, runtime=self.name, options=self.options)
         from deploykit_exporters.reference import TORCH_RUNTIMES, open_reference
 
-        spec = read_model(self.model).spec()
+        spec = read_model(self.model).spec(self.options.outputs)
         checkpoint = self.reference or find_checkpoint(model_file(self.model), spec)
         mode = replace(TORCH_RUNTIMES[self.name], gpu=self.options.gpu)
         return open_reference(checkpoint, spec, mode=mode, threads=self.options.threads)

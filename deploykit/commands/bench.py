@@ -12,6 +12,7 @@ from deploykit.commands.options import (
     engine_options,
     existing_path,
     image_size,
+    outputs_option,
     positive_numbers,
     short_runtimes,
     strict_option,
@@ -44,6 +45,7 @@ __all__ = ["command"]
     "--batch", "batches", callback=positive_numbers, metavar="N[,N]", help="Batch sizes to measure."
 )
 @click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size of a dynamic model.")
+@outputs_option
 @threads_option
 @click.option(
     "--warmup", type=click.IntRange(0), metavar="N", help="Untimed calls first. Default: until stable."

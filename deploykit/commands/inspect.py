@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.options import checkpoint_options, common
+from deploykit.commands.options import checkpoint_options, common, outputs_option
 from deploykit.progress import Progress
 from deploykit.terminal import as_json, pairs, size, strong
 
@@ -27,8 +27,9 @@ Row = tuple[str, str | list[str]]
 @click.command("inspect")
 @click.argument("file", metavar="FILE")
 @checkpoint_options
+@outputs_option
 @common
-def command(*, file: str, json_output: bool, **settings: Any) -> None:
+def command(*, file: str, outputs: str | None, json_output: bool, **settings: Any) -> None:
     """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, or a model name.
 
     Recognition is the same as in export, so this is also its rehearsal.
@@ -39,8 +40,10 @@ def command(*, file: str, json_output: bool, **settings: Any) -> None:
     if is_model_file(file):
         with Progress() as report:
             report("Opening the model")
-            found = inspect_model(file)
+            found = inspect_model(file, outputs=outputs)
         rows = _model_rows(found)
+    elif outputs is not None:
+        raise click.UsageError(f"--outputs is for model files, and {file} is a checkpoint: leave it out.")
     else:
         found = _checkpoint(file, settings)
         rows = _checkpoint_rows(found)
@@ -148,6 +151,10 @@ def _spec_rows(spec: ModelSpec) -> list[Row]:
         ("recognised", list(spec.recognised)),
         ("assumed", list(spec.assumed)),
     ]
+    if spec.readings is not None:
+        rows.append(
+            ("outputs may be", [*(spec.readings or ["nothing that is known"]), "say it: --outputs NAME"])
+        )
     if spec.inferred:
         rows.append(("metadata", "none by deploykit: the contract above was inferred from shapes"))
     return rows

@@ -23,6 +23,7 @@ __all__ = [
     "golden_option",
     "gpu_option",
     "image_size",
+    "outputs_option",
     "positive_numbers",
     "runtime_option",
     "short_runtimes",
@@ -217,6 +218,16 @@ def strict_option(command: _F) -> _F:
     """``--strict``."""
     return click.option(
         "--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for."
+    )(command)
+
+
+def outputs_option(command: _F) -> _F:
+    """``--outputs NAME``."""
+    return click.option(
+        "--outputs",
+        metavar="NAME",
+        help="What the outputs of another exporter's file mean, where it does not tell: yolo, yolov5, "
+        "end2end, yolov7-end2end, logits, probabilities, features, ...; docs/other-exporters.md lists all.",
     )(command)
 
 

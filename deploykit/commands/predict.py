@@ -17,6 +17,7 @@ from deploykit.commands.options import (
     engine_options,
     existing_path,
     image_size,
+    outputs_option,
     runtime_option,
     strict_option,
     threads_option,
@@ -52,6 +53,7 @@ _CHUNK = 8
 @click.option("--max-det", type=click.IntRange(1), metavar="N", help="Most detections per image.")
 @click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size of a dynamic model.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Images per call of the engine.")
+@outputs_option
 @threads_option
 @click.option(
     "--save",
@@ -67,6 +69,7 @@ def command(
     model: Path,
     sources: tuple[str, ...],
     runtime: str,
+    outputs: str | None,
     threads: int | None,
     save: Path | None,
     strict: bool,
@@ -99,6 +102,7 @@ def command(
         cache=cache,
         cuda_graph=cuda_graph,
         gpu=gpu,
+        outputs=outputs,
     )
     # The moving line of a terminal would be torn by the answers that appear on it.
     with Progress(animate=False if sys.stdout.isatty() and not json_output else None) as report:

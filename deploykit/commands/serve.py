@@ -44,6 +44,12 @@ __all__ = ["command"]
 )
 @click.option("--no-grpc", is_flag=True, help="Serve HTTP alone.")
 @runtime_option
+@click.option(
+    "--outputs",
+    multiple=True,
+    metavar="[NAME=]READING",
+    help="What the outputs of another exporter's model mean, as in predict; repeatable, per model.",
+)
 @threads_option
 @strict_option
 @gpu_option

@@ -49,11 +49,12 @@ def package(
 
     Raises:
         OptionError: no such kind or option, a name that the server does not take, or the folder exists.
-        ModelError: a model cannot be read.
+        ModelError: a model cannot be read, or it is not known what its outputs mean.
     """
     from dataclasses import fields
 
     from deploykit_runtimes.arguments import suggestion
+    from deploykit_runtimes.readings import refuse_unclear
 
     from deploykit.package.folder import new_folder
     from deploykit.package.models import read_models
@@ -72,6 +73,9 @@ def package(
             raise OptionError(f"package({kind!r}) has no option {name!r}.", hint=hint)
     options = options_type(**settings)
     packaged = read_models(models)
+    if kind != "triton":  # whose clients get the tensors as they are
+        for model in packaged:
+            refuse_unclear(model.spec, model.outputs)
     with new_folder(output, kind=kind, models=packaged, force=force) as folder:
         told = module.write(folder, packaged, options)
         files = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))

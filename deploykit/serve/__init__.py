@@ -10,7 +10,7 @@ Importing this package loads none of what serving needs (``pip install 'deployki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,8 @@ def serve(
     from deploykit.model_names import named_models
     from deploykit.serve.server import run
 
-    run(named_models(models), _options(options, settings), on_ready=on_ready)
+    named = named_models(models)
+    run(named, _options(options, settings, named), on_ready=on_ready)
 
 
 def running(
@@ -65,13 +66,16 @@ def running(
     from deploykit.model_names import named_models
     from deploykit.serve.server import in_thread
 
-    return in_thread(named_models(models), _options(options, settings))
+    named = named_models(models)
+    return in_thread(named, _options(options, settings, named))
 
 
-def _options(options: ServeOptions | None, settings: dict[str, Any]) -> ServeOptions:
+def _options(
+    options: ServeOptions | None, settings: dict[str, Any], models: Mapping[str, Path]
+) -> ServeOptions:
     from dataclasses import fields, replace
 
-    from deploykit_runtimes.arguments import suggestion
+    from deploykit_runtimes.arguments import as_words, suggestion
     from deploykit_runtimes.errors import OptionError
 
     from deploykit.serve.options import ServeOptions
@@ -80,7 +84,17 @@ def _options(options: ServeOptions | None, settings: dict[str, Any]) -> ServeOpt
     for name in settings:
         if name not in known:
             raise OptionError(f"serve has no option {name!r}.", hint=suggestion(name, known))
-    return replace(options or ServeOptions(), **settings)
+    if "outputs" in settings:
+        settings["outputs"] = as_words(settings["outputs"], "outputs")
+    chosen = replace(options or ServeOptions(), **settings)
+    for text in chosen.outputs:
+        name, is_named, _ = text.rpartition("=")
+        if is_named and name not in models:
+            raise OptionError(
+                f"--outputs {text}: no model is named {name!r}, found {', '.join(models)}.",
+                hint=suggestion(name, list(models)),
+            )
+    return chosen
 
 
 def _check_packages() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -275,6 +275,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         strict=options.strict,
         gpu=options.gpu,
         goal="throughput" if on_cpu and instances > 1 else "latency",
+        outputs=options.outputs_of(name),
         rewritten=True,
     )
     with ExitStack() as stack:
@@ -282,7 +283,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         policy = _policy(runner, options, _ACCELERATOR_BATCH if not on_cpu else 1)
         solo = None
         if on_cpu and instances > 1 and options.threads is None:
-            whole = EngineOptions(strict=options.strict, goal="latency", rewritten=True)
+            whole = replace(engine, threads=None, goal="latency")
             solo = stack.enter_context(open_runner(path, runtime=runtime, options=whole))
         policy = _warm(runner, policy)
         if solo is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.open import canonical_runtime
+from deploykit_runtimes.readings import parse_outputs
 
 __all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]
 
@@ -27,6 +28,8 @@ class ServeOptions:
         threads: Threads inside one operator on the CPU, for a request that runs alone; None: every core.
         strict: Refuse models of which a part would run elsewhere.
         gpu: Number of the GPU, for runtimes that use one.
+        outputs: What the outputs of other exporters' models mean: ``NAME=READING``, or ``READING`` for all;
+            see ``EngineOptions``.
         max_batch: Most rows that run together; None: by the engine (see ``ServedModel``).
         max_delay_ms: How long a request may wait for others to run with, while an instance is idle.
         queue: Most requests that wait per model; more are refused with 503.
@@ -53,6 +56,7 @@ class ServeOptions:
     threads: int | None = None
     strict: bool = False
     gpu: int = 0
+    outputs: tuple[str, ...] = ()
     max_batch: int | None = None
     max_delay_ms: float = 0.0
     queue: int = 256
@@ -69,6 +73,8 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         canonical_runtime(self.runtime)
+        for text in self.outputs:
+            parse_outputs(text.rpartition("=")[2])
         if not isinstance(self.host, str) or not self.host.strip():
             raise OptionError(f"host wants an address, such as 127.0.0.1 or 0.0.0.0, found {self.host!r}.")
         if self.log_level not in LOG_LEVELS:
@@ -92,6 +98,11 @@ class ServeOptions:
     def max_body(self) -> int:
         """Largest request in bytes."""
         return int(self.max_body_mb * 1e6)
+
+    def outputs_of(self, model: str) -> str | None:
+        """What the outputs of a model mean, by its name; None: what its file tells."""
+        named = {name: reading for name, _, reading in (text.rpartition("=") for text in self.outputs)}
+        return named.get(model, named.get(""))
 
     def accepts_key(self, header: str) -> bool:
         """Whether the header ``Authorization`` holds one of the keys, compared in constant time."""

@@ -198,6 +198,8 @@ class Repository:
             slot.versions += 1
             slot.state, slot.reason = "READY", ""
         self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placement()}")
+        for text in model.spec.assumed if model.spec.inferred else ():
+            self._tell(f"assumed of {slot.name}: {text}")
         if old is not None:
             self._retire(old)
 

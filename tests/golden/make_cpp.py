@@ -7,7 +7,10 @@ The C++ tests run the same models and compare the documents. ``cpp/index.txt`` h
 
     model     file
     image     file of ``preprocess/``, height, width: raw uint8 RGB [H, W, 3]
+    outputs   what the outputs are declared to mean; may be missing
     answer    file: the JSON document of the result
+
+``cpp/foreign_errors.txt`` has blocks with ``problem`` and ``hint`` instead of the answer.
 
 ``cpp/metadata.txt`` has blocks of a changed key, its value (``-`` for none), and the error that it gives.
 """
@@ -16,67 +19,20 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cpp_foreign import foreign_cases, wrong_cases
+from cpp_models import NAMES, Case, graph_of, head, spec
 from deploykit_runtimes import load
-from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.metadata import spec_from_metadata, spec_to_metadata
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
-from onnx import ModelProto, TensorProto, helper, numpy_helper, save_model
+from onnx import save_model
 
 FOLDER = Path(__file__).parent / "cpp"
 IMAGES = {"cat_wide.rgb": (100, 150), "astronaut_tall.rgb": (120, 81)}
-NAMES = ("red thing", 'quoted "thing"', "bläu")
-_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A graph that returns ``outputs``, the first one moved a little by the mean of the image."""
-
-    name: str
-    spec: ModelSpec | None
-    outputs: dict[str, np.ndarray]
-    image: str = "cat_wide.rgb"
-    extra_metadata: dict[str, str] = field(default_factory=dict)
-
-
-def spec(task: Task, output: OutputSpec, how: Preprocess | None = None, **changes: object) -> ModelSpec:
-    values = {
-        "task": task,
-        "family": "yolo",
-        "variant": "golden",
-        "origin": "golden",
-        "input": InputSpec(height=64, width=64),
-        "preprocess": how
-        or Preprocess(
-            resize="letterbox",
-            resize_to=(64, 64),
-            resampler="opencv",
-            interpolation="bilinear",
-            pad_value=114,
-        ),
-        "output": output,
-        "classes": NAMES,
-        "num_classes": len(NAMES),
-    }
-    return ModelSpec(**{**values, **changes})
-
-
-def head(extra: int = 0, anchors: int = 40, *, seed: int = 0) -> np.ndarray:
-    """[1, 4 + C + extra, A] of overlapping boxes with scores of 0..1."""
-    rng = np.random.default_rng(seed)
-    rows = np.concatenate(
-        [
-            rng.uniform(8, 56, (2, anchors)),
-            rng.uniform(4, 40, (2, anchors)),
-            rng.uniform(0, 0.9, (len(NAMES), anchors)) ** 2,
-            rng.normal(0, 1, (extra, anchors)),
-        ]
-    )
-    return rows[None].astype(np.float32)
 
 
 def padding_heads() -> np.ndarray:
@@ -272,56 +228,13 @@ def cases() -> list[Case]:
             ),
             outputs={**finished(), "rotated_boxes": rng.uniform(0.5, 60, (1, 4, 5)).astype(np.float32)},
         ),
-        Case(name="foreign_plain", spec=None, outputs={"scores": np.array([[0.1, 3, 0.2, 1]], np.float32)}),
-        Case(
-            name="foreign_ultralytics",
-            spec=None,
-            outputs={"output0": head()},
-            extra_metadata={
-                "task": "detect",
-                "names": "{0: 'red thing', 1: \"it's\", 2: 'caf\\xe9 \\'x\\''}".replace("\\xe9", "é"),
-                "imgsz": "[64, 64]",
-                "stride": "32",
-            },
-        ),
+        *foreign_cases(),
     ]
-
-
-def graph_of(case: Case) -> ModelProto:
-    image = case.spec.input if case.spec else InputSpec(height=64, width=64)
-    sides = ["height", "width"] if "height" in image.dynamic else [image.height, image.width]
-    shape = [1, 3, *sides] if image.layout == "NCHW" else [1, *sides, 3]
-    inputs = [helper.make_tensor_value_info(image.name, _TYPES[image.dtype], shape)]
-    if case.spec and case.spec.output.runtime_thresholds:
-        inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("conf", "iou")]
-    nodes = [
-        helper.make_node("Cast", [image.name], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "little"], ["moved"]),
-    ]
-    weights = [numpy_helper.from_array(np.array(1e-4, np.float32), "little")]
-    outputs = []
-    for number, (name, values) in enumerate(case.outputs.items()):
-        weights.append(numpy_helper.from_array(values, f"{name}.value"))
-        if number == 0 and values.dtype != np.int64:
-            kind = helper.np_dtype_to_tensor_dtype(values.dtype)
-            nodes.append(helper.make_node("Cast", ["moved"], ["shift"], to=kind))
-            nodes.append(helper.make_node("Add", [f"{name}.value", "shift"], [name]))
-        else:
-            nodes.append(helper.make_node("Identity", [f"{name}.value"], [name]))
-        outputs.append(
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
-        )
-    graph = helper.make_graph(nodes, case.name, inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    metadata = spec_to_metadata(case.spec) if case.spec else {}
-    helper.set_model_props(model, {**metadata, **case.extra_metadata})
-    return model
 
 
 def answer(case: Case) -> dict[str, object]:
     pixels = np.fromfile(FOLDER.parent / "preprocess" / case.image, np.uint8)
-    with load(FOLDER / f"{case.name}.onnx", threads=1) as model:
+    with load(FOLDER / f"{case.name}.onnx", threads=1, outputs=case.declared or None) as model:
         return model.predict(pixels.reshape(*IMAGES[case.image], 3)).to_dict()
 
 
@@ -362,17 +275,30 @@ def metadata_errors() -> list[str]:
     return blocks
 
 
+def _block(case: Case) -> str:
+    height, width = IMAGES[case.image]
+    declared = f"outputs\t{case.declared}\n" if case.declared else ""
+    return f"model\t{case.name}.onnx\nimage\t{case.image} {height} {width}\n{declared}"
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     blocks = []
     for case in cases():
         save_model(graph_of(case), FOLDER / f"{case.name}.onnx")
         (FOLDER / f"{case.name}.json").write_text(json.dumps(answer(case), ensure_ascii=False) + "\n")
-        height, width = IMAGES[case.image]
-        blocks.append(
-            f"model\t{case.name}.onnx\nimage\t{case.image} {height} {width}\nanswer\t{case.name}.json\n"
-        )
+        blocks.append(f"{_block(case)}answer\t{case.name}.json\n")
     (FOLDER / "index.txt").write_text("\n".join(blocks) + "\n")
+    errors = []
+    for case in wrong_cases():
+        save_model(graph_of(case), FOLDER / f"{case.name}.onnx")
+        try:
+            answer(case)
+        except DeploykitError as error:
+            errors.append(f"{_block(case)}problem\t{error.problem}\nhint\t{error.hint}\n")
+        else:
+            raise AssertionError(f"{case.name} is answered")
+    (FOLDER / "foreign_errors.txt").write_text("\n".join(errors) + "\n")
     (FOLDER / "metadata.txt").write_text("\n".join(metadata_errors()) + "\n")
     sys.stdout.write(f"{len(blocks)} models in {FOLDER}\n")
 

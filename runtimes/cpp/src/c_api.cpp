@@ -50,6 +50,7 @@ Options options_of(const deploykit_options* given) {
   if (values.goal != nullptr) options.goal = values.goal;
   if (values.precision != nullptr) options.precision = values.precision;
   options.cuda_graph = values.cuda_graph != 0;
+  if (values.outputs != nullptr) options.outputs = values.outputs;
   return options;
 }
 

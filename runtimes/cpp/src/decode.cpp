@@ -5,6 +5,7 @@
 
 #include "half.hpp"
 #include "text.hpp"
+#include "value_checks.hpp"
 
 namespace deploykit {
 namespace {
@@ -37,6 +38,9 @@ void classify(const Reading& reading) {
   const FloatView logits = reading.floats(std::size_t{0});
   if (logits.axes() != 2 || logits.size(0) <= reading.image || logits.size(1) < 1) {
     throw ModelError("Wanted class scores [N, C], the graph gave " + list_text(*logits.shape) + ".");
+  }
+  if (reading.spec().inferred) {
+    check_class_scores({logits.values, logits.size(0), logits.size(1), logits.size(1)}, reading.spec());
   }
   const auto count = static_cast<std::size_t>(logits.size(1));
   std::vector<float>& scores = reading.scratch.scores;

@@ -67,7 +67,7 @@ void Engine::open(const std::string& path, const Options& options) {
     return;
   }
   const OnnxFile file = read_onnx(path);
-  const InputSpec image = spec_of(file.inputs, file.outputs, file.metadata).input;
+  const InputSpec image = spec_of(file.inputs, file.outputs, file.metadata, options.outputs).input;
   CacheFolder cache(options.cache.empty() ? default_cache() : options.cache,
                     key_text(engine_key(path, image, options)));
   start(path, options, cache.path(), image);

@@ -1,4 +1,4 @@
-// The spec of a file that another exporter wrote: inferred, and marked as such.
+// The spec of a file that another exporter wrote: told by its metadata, declared by the caller, or inferred.
 #pragma once
 
 #include <map>
@@ -10,9 +10,12 @@
 
 namespace deploykit {
 
-// What an image model takes and returns, from its shapes and Ultralytics' metadata.
-// Throws ModelError: the graph does not take one image tensor [N, C, H, W].
+// What an image model takes and returns. What the metadata says wins over shapes, and what the caller declares
+// over both; `declared` is what --outputs takes, empty for nothing. What neither tells is only taken where one
+// reading fits, and listed in `assumed`; where several do, `readings` names them.
+// Throws ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
+// Throws OptionError: what is declared is no reading, or does not fit.
 Spec infer_spec(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-                const std::map<std::string, std::string>& metadata);
+                const std::map<std::string, std::string>& metadata, const std::string& declared = "");
 
 }  // namespace deploykit

@@ -6,6 +6,7 @@
 
 #include "deploykit/error.hpp"
 #include "text.hpp"
+#include "value_checks.hpp"
 
 namespace deploykit {
 namespace {
@@ -182,6 +183,12 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
   found.extra_count = 0;
   if (spec.output.layout == Layout::end2end_flat) {
     expect(output, spec, 2, 7, 1, 7, image);
+    if (spec.inferred) {
+      const std::int64_t count = output.size(0);
+      check_whole({output.values, count, 1, 7}, spec, "number of an image");
+      check_whole({output.values + 5, count, 1, 7}, spec, "class number");
+      check_scores({output.values + 6, count, 1, 7}, spec, -1);
+    }
     read_flat(output.values, output.size(0), image, conf, found);
     return;
   }
@@ -193,21 +200,31 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
     case Layout::end2end: {
       expect(output, spec, 3, 6 + extra, 2, 6, image);
       const std::int64_t count = output.size(1);
-      read_end2end(output.values + image * count * output.size(2), count, output.size(2), conf, found);
+      const std::int64_t columns = output.size(2);
+      const float* rows = output.values + image * count * columns;
+      if (spec.inferred) {
+        check_whole({rows + 5, count, 1, columns}, spec, "class number");
+        check_scores({rows + 4, count, 1, columns}, spec, -1);
+      }
+      read_end2end(rows, count, columns, conf, found);
       return;
     }
     case Layout::yolo: {
       expect(output, spec, 3, classes != 0 ? 4 + classes + extra : 0, 1, 5 + extra, image);
       const std::int64_t columns = output.size(1);
       const std::int64_t anchors = output.size(2);
-      read_anchor_free(output.values + image * columns * anchors, columns, anchors, spec, conf, found, scratch);
+      const float* head = output.values + image * columns * anchors;
+      if (spec.inferred) check_scores({head + 4 * anchors, columns - 4 - extra, anchors, anchors}, spec);
+      read_anchor_free(head, columns, anchors, spec, conf, found, scratch);
       return;
     }
     case Layout::yolov5: {
       expect(output, spec, 3, classes != 0 ? 5 + classes + extra : 0, 2, 6 + extra, image);
       const std::int64_t anchors = output.size(1);
       const std::int64_t columns = output.size(2);
-      read_with_objectness(output.values + image * anchors * columns, anchors, columns, spec, input_size, conf, found);
+      const float* head = output.values + image * anchors * columns;
+      if (spec.inferred) check_scores({head + 4, anchors, columns - 4 - extra, columns}, spec);
+      read_with_objectness(head, anchors, columns, spec, input_size, conf, found);
       return;
     }
     default: throw ModelError("The layout holds no detections.");

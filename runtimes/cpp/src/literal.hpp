@@ -1,23 +1,29 @@
-// Python literals, in which Ultralytics writes its metadata: {0: 'person', 1: "it's"}, [640, 640], 32.
+// Python literals, in which other exporters write their metadata: {0: 'person', 1: "it's"}, [640, 640], 32, None.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace deploykit {
 
-// A number, a text, a list or tuple of numbers, or a dict from numbers to texts.
 struct Literal {
-  enum class Kind { number, text, list, dict };
+  enum class Kind { none, boolean, number, text, list, dict };
 
-  Kind kind = Kind::number;
-  std::int64_t number = 0;
-  std::string text;
-  std::vector<std::int64_t> list;
-  std::map<std::int64_t, std::string> dict;
+  Kind kind = Kind::none;
+  bool boolean = false;
+  double number = 0;
+  std::string text;            // of a text, and of a number as it was written
+  std::vector<Literal> keys;   // of a dict
+  std::vector<Literal> items;  // of a list or tuple, or the values of a dict
+
+  bool is(Kind wanted) const { return kind == wanted; }
+  // The value of a text key of a dict; null where there is none.
+  const Literal* find(std::string_view key) const;
+  // str() of a number, text or truth value; nothing for the others.
+  std::optional<std::string> as_text() const;
 };
 
 // Throws ModelError, which names the key.

@@ -11,6 +11,7 @@
 
 #include "deploykit/error.hpp"
 #include "foreign.hpp"
+#include "readings.hpp"
 #include "session_info.hpp"
 
 namespace deploykit {
@@ -236,9 +237,18 @@ OnnxFile read_onnx(const std::string& path) {
 }
 
 Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-             const std::map<std::string, std::string>& metadata) {
-  if (metadata.count("deploykit.format") != 0) return spec_from_metadata(metadata);
-  return infer_spec(inputs, outputs, metadata);
+             const std::map<std::string, std::string>& metadata, const std::string& declared) {
+  if (metadata.count("deploykit.format") == 0) return infer_spec(inputs, outputs, metadata, declared);
+  Spec spec = spec_from_metadata(metadata);
+  if (declared.empty()) return spec;
+  const OutputReading* own = reading_of(spec);
+  if (parse_outputs(declared).reading != own) {
+    throw OptionError("--outputs " + declared + " contradicts the model's own metadata, which says " +
+                          (own == nullptr ? metadata.at("deploykit.output.layout") : own->name) + " (" +
+                          to_string(spec.task) + ").",
+                      "Leave it out: deploykit wrote this file, and it says itself what its outputs mean.");
+  }
+  return spec;
 }
 
 }  // namespace deploykit

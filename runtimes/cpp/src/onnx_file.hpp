@@ -32,8 +32,9 @@ OnnxFile read_onnx(const std::string& path);
 // The same of the bytes of a file. Throws std::invalid_argument with the reason.
 OnnxFile parse_onnx(std::string_view bytes);
 
-// The contract of a file, inferred where another exporter wrote it. Throws ModelError.
+// The contract of a file, inferred where another exporter wrote it; `declared` is Options::outputs.
+// Throws ModelError; OptionError where what is declared does not fit.
 Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-             const std::map<std::string, std::string>& metadata);
+             const std::map<std::string, std::string>& metadata, const std::string& declared = "");
 
 }  // namespace deploykit

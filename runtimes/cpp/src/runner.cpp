@@ -6,6 +6,7 @@
 
 #include "half.hpp"
 #include "onnx_file.hpp"
+#include "readings.hpp"
 #include "session_info.hpp"
 #include "text.hpp"
 
@@ -16,9 +17,9 @@ constexpr std::int64_t kDefaultBatch = 8;
 constexpr std::size_t kSpare = 4;  // memory this many times larger than what is needed is given back
 constexpr std::array<const char*, 2> kThresholdInputs{"conf", "iou"};
 
-std::shared_ptr<const Contract> contract_of(const Engine& engine) {
+std::shared_ptr<const Contract> contract_of(const Engine& engine, const std::string& declared) {
   auto contract = std::make_shared<Contract>();
-  contract->spec = spec_of(engine.inputs(), engine.outputs(), engine.metadata());
+  contract->spec = spec_of(engine.inputs(), engine.outputs(), engine.metadata(), declared);
   return contract;
 }
 
@@ -100,7 +101,7 @@ class Stopwatch {
 
 Runner::Runner(const std::string& path, const Options& options)
     : engine_(path, options),
-      contract_(contract_of(engine_)),
+      contract_(contract_of(engine_, options.outputs)),
       table_(contract_->spec, engine_.outputs()),
       normalisation_(normalisation_of(contract_->spec.preprocess)),
       image_input_(place_of(engine_.inputs(), spec().input.name)),
@@ -300,6 +301,7 @@ void Runner::feed_pixels(Context& context, DType dtype, const void* data, std::s
 }
 
 void Runner::check_predictable(const PredictOptions& options) const {
+  refuse_unclear(spec(), engine_.outputs());
   if (spec().input.channels != 3) {
     throw ModelError(
         "The model takes " + std::to_string(spec().input.channels) + " channels; images are fed as 3 (RGB or BGR).",

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "deploykit/error.hpp"
+#include "readings.hpp"
 #include "text.hpp"
 
 namespace deploykit {
@@ -49,6 +50,7 @@ void check_options(const Options& options) {
     throw OptionError("The precision is model or auto, found " + quoted(options.precision) + ".");
   }
   if (options.gpu < 0) throw OptionError("GPUs are counted from 0, found " + std::to_string(options.gpu) + ".");
+  if (!options.outputs.empty()) parse_outputs(options.outputs);
 }
 
 int threads_of(const Options& options) {

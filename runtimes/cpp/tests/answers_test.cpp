@@ -7,6 +7,11 @@ namespace {
 
 constexpr double kTolerance = 1e-4;  // of pixels; scores are compared tighter below
 
+deploykit::Options options_of(const golden::Block& block) {
+  const auto declared = block.find("outputs");
+  return deploykit::Options{}.with_threads(1).with_outputs(declared == block.end() ? "" : declared->second);
+}
+
 }  // namespace
 
 TEST(documents_are_pythons) {
@@ -14,7 +19,7 @@ TEST(documents_are_pythons) {
   CHECK(blocks.size() > 15);
   for (const auto& block : blocks) {
     const golden::Photo photo = golden::read_photo(block.at("image"));
-    const deploykit::Model model(model_path(block.at("model")), deploykit::Options{}.with_threads(1));
+    const deploykit::Model model(model_path(block.at("model")), options_of(block));
     const deploykit::Result result = model.predict({photo.pixels.data(), photo.height, photo.width});
     const std::string wanted = golden::read_text(model_path(block.at("answer")));
     const std::string found = golden::difference(to_json(result), wanted, kTolerance);
@@ -26,11 +31,35 @@ TEST(one_result_is_filled_again_and_again) {
   deploykit::Result result;
   for (const auto& block : golden::read_blocks(model_path("index.txt"))) {
     const golden::Photo photo = golden::read_photo(block.at("image"));
-    const deploykit::Model model(model_path(block.at("model")));
+    const deploykit::Model model(model_path(block.at("model")), options_of(block));
     model.predict({photo.pixels.data(), photo.height, photo.width}, result);
     const std::string wanted = golden::read_text(model_path(block.at("answer")));
     CHECK_EQUAL(golden::difference(to_json(result), wanted, kTolerance), "");
   }
+}
+
+TEST(outputs_of_other_exporters_are_refused_in_pythons_words) {
+  const auto blocks = golden::read_blocks(model_path("foreign_errors.txt"));
+  CHECK(blocks.size() > 5);
+  for (const auto& block : blocks) {
+    const golden::Photo photo = golden::read_photo(block.at("image"));
+    try {
+      const deploykit::Model model(model_path(block.at("model")), options_of(block));
+      model.predict({photo.pixels.data(), photo.height, photo.width});
+      check::fail(__FILE__, __LINE__, block.at("model") + " is answered");
+    } catch (const deploykit::Error& error) {
+      CHECK_EQUAL(error.problem(), block.at("problem"));
+      CHECK_EQUAL(error.hint(), block.at("hint"));
+    }
+  }
+}
+
+TEST(tensors_run_whatever_they_mean) {
+  const deploykit::Model model(model_path("foreign_unclear.onnx"));
+  CHECK_EQUAL(model.spec().readings->size(), 4U);
+  const std::vector<float> pixels(3 * 64 * 64, 0.5F);
+  const auto outputs = model.infer({{"images", deploykit::DType::float32, {1, 3, 64, 64}, pixels.data()}});
+  CHECK_EQUAL(outputs.at(0).shape.at(1), 7);
 }
 
 TEST(results_outlive_the_model) {

@@ -16,6 +16,7 @@ const char* const kUsage =
   --max-det N       most detections per image
   --imgsz H[,W]     input size of a dynamic model
   --batch N         images per call of the engine
+  --outputs NAME    what the outputs of another exporter's file mean, where it does not tell: yolov5, end2end, ...
   --threads N       threads inside one operator
   --goal NAME       latency (default): all threads on one call; throughput: several calls side by side
   --precision NAME  model (default); auto: TF32 where the GPU is faster with it
@@ -68,6 +69,7 @@ Arguments parse(int argc, char** argv) {
       {"--imgsz", [&](const std::string& text) { found.predict.imgsz = size_of(text); }},
       {"--batch", [&](const std::string& text) { found.predict.batch = number<std::int64_t>("--batch", text); }},
       {"--threads", [&](const std::string& text) { found.engine.threads = number<int>("--threads", text); }},
+      {"--outputs", [&](const std::string& text) { found.engine.outputs = text; }},
       {"--goal", [&](const std::string& text) { found.engine.goal = text; }},
       {"--precision", [&](const std::string& text) { found.engine.precision = text; }},
       {"--cache", [&](const std::string& text) { found.engine.cache = text; }}};

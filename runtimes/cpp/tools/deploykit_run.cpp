@@ -108,6 +108,9 @@ int run(int argc, char** argv) {
     return 0;
   }
   const deploykit::Model model(arguments.model, arguments.engine);
+  if (model.spec().inferred) {
+    for (const std::string& text : model.spec().assumed) std::fprintf(stderr, "Assumed: %s\n", text.c_str());
+  }
   Run run;
   run.entries.begin_array();
   const auto chunk = static_cast<std::size_t>(std::max<std::int64_t>(1, arguments.predict.batch.value_or(kChunk)));

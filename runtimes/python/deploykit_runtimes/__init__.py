@@ -28,6 +28,7 @@ def load(
     runtime: str = "ort-cpu",
     threads: int | None = None,
     strict: bool = False,
+    outputs: str | None = None,
     options: EngineOptions | None = None,
 ) -> Predictor:
     """Open a model file for prediction.
@@ -37,7 +38,9 @@ def load(
         runtime: Engine and device; see ``deploykit_runtimes.open.available_runtimes``.
         threads: Threads inside one operator on the CPU; None uses every usable core.
         strict: Refuse a model of which a part would run elsewhere than asked for.
-        options: These two and all others; None: only these two.
+        outputs: What the outputs of another exporter's file mean, such as ``yolov5``, where the file does not
+            tell; one of ``readings.READINGS``.
+        options: These and all others; None: only these.
 
     Raises:
         ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
@@ -48,7 +51,8 @@ def load(
     from deploykit_runtimes.open import open_runner
     from deploykit_runtimes.predictor import Predictor
 
-    options = replace(options or EngineOptions(threads=threads, strict=strict), rewritten=True, ranked=True)
+    options = options or EngineOptions(threads=threads, strict=strict)
+    options = replace(options, outputs=outputs or options.outputs, rewritten=True, ranked=True)
     return Predictor(open_runner(path, runtime=runtime, options=options))
 
 

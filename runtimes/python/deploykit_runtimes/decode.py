@@ -26,6 +26,7 @@ from deploykit_runtimes.results import (
     Segmentation,
 )
 from deploykit_runtimes.spec import ModelSpec, OutputSpec
+from deploykit_runtimes.value_checks import check_class_scores
 
 __all__ = ["Thresholds", "activate", "classifications", "decode"]
 
@@ -142,6 +143,8 @@ def decode(
     if spec.output.layout == "features":
         return [_features(arrays, spec, row, item) for row, item in enumerate(geometries)]
     if spec.output.layout in ("logits", "probabilities"):
+        if spec.inferred and arrays[0].ndim == 2:
+            check_class_scores(arrays[0], spec)
         scores = activate(arrays[0], spec.output)
         return [_classification(scores[row], spec, item, thresholds) for row, item in enumerate(geometries)]
     return [_detections(arrays, spec, row, item, thresholds) for row, item in enumerate(geometries)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.readings import parse_outputs
 
 __all__ = ["EngineOptions", "Goal", "Precision"]
 
@@ -29,6 +30,8 @@ class EngineOptions:
         cache: Folder for what engines compile; None compiles anew each time.
         cuda_graph: Record the GPU's work once per shape and replay it, for CUDA with fixed shapes.
         gpu: Number of the GPU where there are several.
+        outputs: What the outputs of another exporter's file mean, as ``yolov5`` or ``yolo-pose:17x3``; one of
+            ``readings.READINGS``. None: what the file tells.
         rewritten: The engine may be given the graph in an equal form that it runs faster (see ``gates`` and
             ``late_cast``). Proofs are of the file as it is.
         ranked: For ``Predictor``: the engine may rank the classes too (see ``ranking``). ``load`` sets it.
@@ -41,6 +44,7 @@ class EngineOptions:
     cache: Path | None = None
     cuda_graph: bool = False
     gpu: int = 0
+    outputs: str | None = None
     rewritten: bool = False
     ranked: bool = False
 
@@ -53,3 +57,5 @@ class EngineOptions:
             raise OptionError(f"The precision is model or auto, found {self.precision!r}.")
         if self.gpu < 0:
             raise OptionError(f"GPUs are counted from 0, found {self.gpu}.")
+        if self.outputs is not None:
+            parse_outputs(self.outputs)

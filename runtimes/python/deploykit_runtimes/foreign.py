@@ -1,45 +1,99 @@
-"""The spec of a file that another exporter wrote: inferred, and marked as such."""
+"""The spec of a file that another exporter wrote: told by its metadata, declared by the caller, or inferred.
+
+What the metadata says wins over shapes, and what the caller declares over both. What neither tells is only
+taken where one reading fits, and listed in ``ModelSpec.assumed``; where several do, ``ModelSpec.readings``
+names them.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.exporter_metadata import Told, read_exporter_metadata
+from deploykit_runtimes.foreign_contract import contract
+from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
+from deploykit_runtimes.reading_shapes import MAYBE, fit, fitting
+from deploykit_runtimes.readings import (
+    READINGS,
+    Declared,
+    Fit,
+    Known,
+    name_of,
+    parse_outputs,
+    shapes_text,
+)
 from deploykit_runtimes.runner import TensorInfo
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
+from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec
 
-__all__ = ["infer_spec"]
+__all__ = ["infer_spec", "read_spec"]
 
-_TASKS: dict[str, Task] = {
-    "detect": "detect",
-    "segment": "segment",
-    "pose": "pose",
-    "obb": "obb",
-    "classify": "classify",
-}
+_ROWS = 300
+"""Finished boxes of YOLOv10 by the releases of Ultralytics that do not write whether they are finished."""
+
+_YOLOV5 = ("yolov5", "yolo", "yolov5-segment", "yolo-segment", "logits")
+"""What the repository of YOLOv5 writes, and YOLOv9's, which is forked from it."""
+
+
+def read_spec(
+    inputs: tuple[TensorInfo, ...],
+    outputs: tuple[TensorInfo, ...],
+    metadata: Mapping[str, str],
+    declared: str | None = None,
+) -> ModelSpec:
+    """The contract of a model file, whoever wrote it.
+
+    Args:
+        inputs, outputs, metadata: Of the file.
+        declared: What the outputs mean, as ``--outputs`` takes it; None: what the file tells.
+
+    Raises:
+        ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
+        OptionError: ``declared`` is no reading, or one that does not fit the file.
+    """
+    if not has_metadata(metadata):
+        return infer_spec(inputs, outputs, metadata, declared)
+    spec = spec_from_metadata(metadata)
+    if declared is None:
+        return spec
+    reading = parse_outputs(declared).reading
+    own = name_of(spec)
+    if reading.name != own:
+        raise OptionError(
+            f"--outputs {declared} contradicts the model's own metadata, which says "
+            f"{own or spec.output.layout} ({spec.task}).",
+            hint="Leave it out: deploykit wrote this file, and it says itself what its outputs mean.",
+        )
+    return spec
 
 
 def infer_spec(
-    inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...], metadata: Mapping[str, str]
+    inputs: tuple[TensorInfo, ...],
+    outputs: tuple[TensorInfo, ...],
+    metadata: Mapping[str, str],
+    declared: str | None = None,
 ) -> ModelSpec:
-    """Infer what an image model takes and returns from its shapes and Ultralytics' metadata.
-
-    Raises:
-        ModelError: the graph does not take one image tensor [N, C, H, W], or the metadata is damaged.
-    """
+    """What an image model of another exporter takes and returns; see ``read_spec``."""
+    chosen = None if declared is None else parse_outputs(declared)
     image = _image_input(inputs)
-    if "task" in metadata and "names" in metadata:
-        try:
-            return _ultralytics_spec(image, outputs, metadata)
-        except (TypeError, ValueError, LookupError) as error:
-            raise ModelError(
-                f"Ultralytics' metadata in the file cannot be used: {error}.",
-                hint="The file was altered: export it again.",
-            ) from error
-    return _plain_spec(image, outputs)
+    if not outputs:
+        raise ModelError("Wanted a model with outputs, found none.")
+    told = read_exporter_metadata(metadata)
+    image = _sized(image, inputs[0], told)
+    batch = inputs[0].shape[0]
+    known = Known(
+        classes=len(told.classes), keypoints=told.keypoints, batch=batch if isinstance(batch, str) else ""
+    )
+    if chosen is not None:
+        found = _declared(chosen, image, outputs, told, known)
+        return contract(found, image, outputs, told)
+    fits = _told(image, outputs, told, known) if told.task else _by_shape(image, outputs, told, known)
+    if len(fits) != 1:
+        return _unclear(fits, image, outputs)
+    told_or_usual = told.origin == "ultralytics" or fits[0].reading.task in ("classify", "features")
+    meaning = "" if told_or_usual else f"{shapes_text(outputs)}: {fits[0]}, the only reading that fits"
+    return contract(fits[0], image, outputs, told, meaning=meaning)
 
 
 def _image_input(inputs: tuple[TensorInfo, ...]) -> InputSpec:
@@ -67,108 +121,120 @@ def _image_input(inputs: tuple[TensorInfo, ...]) -> InputSpec:
     )
 
 
-def _plain_spec(image: InputSpec, outputs: tuple[TensorInfo, ...]) -> ModelSpec:
-    size = (image.height, image.width)
-    first = outputs[0]
-    if len(outputs) == 1 and len(first.shape) == 2:
-        classes = first.shape[1] if isinstance(first.shape[1], int) else 0
-        return ModelSpec(
-            task="classify",
-            family="unknown",
-            variant="unknown",
-            origin="foreign",
-            input=image,
-            preprocess=Preprocess(
-                resize="stretch",
-                resize_to=size,
-                mean=(0.485, 0.456, 0.406),
-                std=(0.229, 0.224, 0.225),
-            ),
-            output=OutputSpec(names=(first.name,), layout="logits", activation="softmax"),
-            num_classes=classes,
-            assumed=("ImageNet mean and std, image stretched to the input size, scores are logits",),
-            inferred=True,
+def _sized(image: InputSpec, info: TensorInfo, told: Told) -> InputSpec:
+    """With what the metadata tells of its axes, where the graph leaves them open."""
+    if told.size is not None:
+        sides = zip(info.shape[2:], told.size, strict=True)
+        height, width = (own if isinstance(own, int) else side for own, side in sides)
+        image = replace(image, height=height, width=width)
+    if told.most and "batch" in image.dynamic:
+        image = replace(image, dynamic={**image.dynamic, "batch": AxisRange(min=1, max=told.most)})
+    return image
+
+
+def _declared(
+    chosen: Declared, image: InputSpec, outputs: Sequence[TensorInfo], told: Told, known: Known
+) -> Fit:
+    """What the caller says, where the file does not rule it out.
+
+    Raises:
+        OptionError: it does, and how.
+    """
+    reading = chosen.reading
+    if chosen.keypoints[0]:
+        known = replace(known, keypoints=chosen.keypoints)
+    if told.task not in (None, reading.task) and reading.task != "features":
+        raise OptionError(
+            f"--outputs {reading.name} reads the task {reading.task}, and the file's metadata names the task "
+            f"{told.task}.",
+            hint=f"Say one of {told.task}: {_names(told)}.",
         )
-    return ModelSpec(
-        task="features",
-        family="unknown",
-        variant="unknown",
-        origin="foreign",
-        input=image,
-        preprocess=Preprocess(resize="stretch", resize_to=size),
-        output=OutputSpec(names=tuple(info.name for info in outputs), layout="features"),
-        assumed=("pixels scaled to 0..1, image stretched to the input size",),
-        inferred=True,
+    if told.shares and reading.task != "features":
+        raise OptionError(
+            f"--outputs {reading.name} reads boxes in pixels, and those of RT-DETR are shares of the image.",
+            hint="--outputs features gives the rows as they are.",
+        )
+    if reading.task == "pose" and not known.keypoints[0]:
+        raise OptionError(
+            f"--outputs {reading.name} wants the number of keypoints and of the values of each.",
+            hint=f"For instance: --outputs {reading.name}:17x3",
+        )
+    found = fit(reading, image, outputs, known)
+    others = [one for one in _by_shape(image, outputs, told, known) if one.reading != reading]
+    if reading.task == "features":
+        return found or Fit(reading=reading, match="odd")
+    if found is None or (found.match == "odd" and any(one.match != "odd" for one in others)):
+        classes = f" with {known.classes} classes, which the file names" if known.classes else ""
+        raise OptionError(
+            f"--outputs {reading.name} wants {reading.shape}{classes}, found {shapes_text(outputs)} for an "
+            f"image of {_size_text(image)}.",
+            hint=f"What fits: {', '.join(map(str, others))}." if others else "",
+        )
+    return found
+
+
+def _names(told: Told) -> str:
+    return ", ".join(name for name, reading in READINGS.items() if reading.task == told.task)
+
+
+def _size_text(image: InputSpec) -> str:
+    return "x".join(
+        axis if axis in image.dynamic else str(getattr(image, axis)) for axis in ("height", "width")
     )
 
 
-def _ultralytics_spec(
-    image: InputSpec, outputs: tuple[TensorInfo, ...], metadata: Mapping[str, str]
-) -> ModelSpec:
-    task = _TASKS.get(metadata["task"])
-    if task is None:
-        raise ModelError(f"The metadata names the task {metadata['task']!r}; known are {', '.join(_TASKS)}.")
-    names = _literal(metadata, "names", {})
-    classes = tuple(str(names[index]) for index in sorted(names)) if isinstance(names, dict) else ()
-    size = _literal(metadata, "imgsz", [640, 640])
-    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
-    stride = int(_literal(metadata, "stride", 32))
-    if stride < 1:
-        raise ValueError(f"the stride is {stride}")
-    dynamic = {
-        axis: allowed if axis == "batch" else AxisRange(min=stride, max=8192, step=stride)
-        for axis, allowed in image.dynamic.items()
-    }
-    image = replace(image, height=height, width=width, dynamic=dynamic)
-    shared: dict[str, Any] = {
-        "task": task,
-        "family": "yolo",
-        "variant": "unknown",
-        "origin": "ultralytics",
-        "input": image,
-        "classes": classes,
-        "num_classes": len(classes),
-        "assumed": ("Ultralytics' own pre-processing for its task",),
-        "inferred": True,
-    }
-    if task == "classify":
-        return ModelSpec(
-            preprocess=Preprocess(resize="short", resize_to=(min(height, width),), crop=(height, width)),
-            output=OutputSpec(names=(outputs[0].name,), layout="probabilities"),
-            **shared,
+def _told(image: InputSpec, outputs: Sequence[TensorInfo], told: Told, known: Known) -> list[Fit]:
+    """The readings of the task that Ultralytics' metadata names.
+
+    Raises:
+        ModelError: what it says contradicts the outputs.
+    """
+    if told.shares:
+        return []
+    suffix = "" if told.task == "detect" else f"-{told.task}"
+    names = ["probabilities"] if told.task == "classify" else [f"end2end{suffix}", f"yolo{suffix}"]
+    says = f"the task {told.task}"
+    if told.finished and told.task != "classify":
+        names = names[:1] if told.rows else names[1:]
+        says += f" and {told.finished}"
+    fits = fitting(names, image, outputs, known)
+    if not fits:
+        wanted = " or ".join(READINGS[name].shape for name in names)
+        classes = f" with {known.classes} classes" if known.classes else ""
+        raise ModelError(
+            f"The file's metadata says {says}: {wanted}{classes}, found {shapes_text(outputs)}.",
+            hint="If the graph was changed after its export, say what its outputs mean with --outputs.",
         )
-    keypoints = _literal(metadata, "kpt_shape", (0, 0))
-    end_to_end = len(outputs[0].shape) == 3 and _is_row_layout(outputs[0], len(classes))
-    return ModelSpec(
-        preprocess=Preprocess(
-            resize="letterbox",
-            resize_to=(height, width),
-            interpolation="bilinear",
-            resampler="opencv",
-            pad_value=114,
-            stride=stride,
-        ),
-        output=OutputSpec(
-            names=tuple(info.name for info in outputs),
-            layout="end2end" if end_to_end else "yolo",
-            nms=end_to_end,
-            keypoints=(int(keypoints[0]), int(keypoints[1])),
-            mask_channels=32 if task == "segment" else 0,
-        ),
-        **shared,
+    if len(fits) == 2 and fits[0].match == "open" and outputs[0].shape[1] != _ROWS:
+        fits = fits[1:]
+    return [one for one in fits if one.match != "odd"] or fits
+
+
+def _by_shape(image: InputSpec, outputs: Sequence[TensorInfo], told: Told, known: Known) -> list[Fit]:
+    """The readings that fit, features where there is no other."""
+    axes = [len(info.shape) for info in outputs]
+    raw_maps = all(n == 5 for n in axes[1:])  # of releases of YOLOv5 that return them beside the boxes
+    kind = 4 if axes[:2] == [3, 4] else axes[0] if raw_maps else 0
+    maybe = MAYBE.get(kind, ())
+    if told.origin == "yolov5":
+        fits = fitting([name for name in _YOLOV5 if name in maybe], image, outputs, known)
+        fits = [one for one in fits if one.match != "odd"]
+        if len(fits) == 1:
+            return fits
+    fits = [one for one in fitting(maybe, image, outputs, known) if one.match != "odd"]
+    features = [one for one in fitting(["features"], image, outputs, known) if one.match != "odd"]
+    if [one.reading.name for one in fits] == ["end2end-pose"]:
+        fits = []  # tokens have its shape, and are the more usual ones
+    # Sizes that the file leaves open are those of maps and tokens as well.
+    if not fits or (kind != 2 and all(one.match == "open" for one in fits)):
+        fits += features
+    return fits
+
+
+def _unclear(fits: Sequence[Fit], image: InputSpec, outputs: Sequence[TensorInfo]) -> ModelSpec:
+    """A contract under which the tensors run, and no answer is read."""
+    return replace(
+        contract(Fit(reading=READINGS["features"], match="odd"), image, outputs, Told()),
+        readings=tuple(map(str, fits)),
+        assumed=(),
     )
-
-
-def _is_row_layout(info: TensorInfo, classes: int) -> bool:
-    """[N, K, 6 + extra] holds one detection per row; a raw head has 4 + classes + extra on axis 1."""
-    rows, columns = info.shape[1], info.shape[2]
-    return isinstance(columns, int) and isinstance(rows, int) and columns < rows and rows != 4 + classes
-
-
-def _literal(metadata: Mapping[str, str], key: str, default: Any) -> Any:
-    if key not in metadata:
-        return default
-    try:
-        return ast.literal_eval(metadata[key])
-    except (ValueError, SyntaxError) as error:
-        raise ModelError(f"Metadata {key} cannot be read: {metadata[key][:80]!r}.") from error

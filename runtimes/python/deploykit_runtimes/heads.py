@@ -9,6 +9,7 @@ import numpy as np
 
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.value_checks import check_scores, check_whole
 
 __all__ = ["Candidates", "read_candidates", "read_finished"]
 
@@ -59,6 +60,10 @@ def read_candidates(
     layout = spec.output.layout
     if layout == "end2end_flat":
         _expect(output, spec, axes=2, columns=7)
+        if spec.inferred:
+            check_whole(output[:, 0], spec, "number of an image")
+            check_whole(output[:, 5], spec, "class number")
+            check_scores(output[:, 6], spec, least=-1)
         rows = output[(output[:, 0] == row) & (output[:, 6] > conf)]
         return Candidates(
             boxes=rows[:, 1:5], scores=rows[:, 6], class_ids=rows[:, 5].astype(np.int64), extra=rows[:, 7:]
@@ -66,6 +71,9 @@ def read_candidates(
     extra = _extra_columns(spec)
     if layout == "end2end":
         _expect(output, spec, axes=3, columns=6 + extra)
+        if spec.inferred:
+            check_whole(output[row, :, 5], spec, "class number")
+            check_scores(output[row, :, 4], spec, least=-1)
         rows = output[row][output[row, :, 4] > conf]
         return Candidates(
             boxes=rows[:, :4], scores=rows[:, 4], class_ids=rows[:, 5].astype(np.int64), extra=rows[:, 6:]
@@ -73,9 +81,13 @@ def read_candidates(
     if layout == "yolo":
         columns = 4 + spec.num_classes + extra if spec.num_classes else None
         _expect(output, spec, axes=3, columns=columns, axis=1)
+        if spec.inferred:
+            check_scores(output[row, 4 : output.shape[1] - extra], spec)
         return _anchor_free(output[row], spec, extra, conf)
     if layout == "yolov5":
         _expect(output, spec, axes=3, columns=5 + spec.num_classes + extra if spec.num_classes else None)
+        if spec.inferred:
+            check_scores(output[row, :, 4 : output.shape[2] - extra], spec)
         return _with_objectness(output[row], spec, extra, input_size, conf)
     raise ModelError(f"The layout {layout!r} holds no detections.")
 

@@ -33,6 +33,7 @@ _PARTS: dict[str, type] = {
     "output": OutputSpec,
     "parity": ParityRecord,
 }
+_NOT_IN_FILES = ("inferred", "readings")
 _AXES = ("batch", "height", "width")
 _LINES = {"classes", "recognised", "assumed", "shapes", "inputs"}
 
@@ -50,7 +51,7 @@ def spec_to_metadata(spec: ModelSpec) -> dict[str, str]:
         if field.name in _PARTS:
             if value is not None:
                 keys.update(_part_to_keys(f"{PREFIX}{field.name}.", value))
-        elif field.name != "inferred":
+        elif field.name not in _NOT_IN_FILES:
             keys[f"{PREFIX}{field.name}"] = _dump(field.name, value)
     return keys
 
@@ -86,7 +87,7 @@ def spec_from_metadata(metadata: Mapping[str, str]) -> ModelSpec:
         prefix = f"{PREFIX}{name}."
         if any(key.startswith(prefix) for key in metadata):
             values[name] = _part_from_keys(part, prefix, metadata)
-    values.update(_read_fields(ModelSpec, PREFIX, metadata, skip={*_PARTS, "inferred"}))
+    values.update(_read_fields(ModelSpec, PREFIX, metadata, skip={*_PARTS, *_NOT_IN_FILES}))
     return ModelSpec(**values)
 
 

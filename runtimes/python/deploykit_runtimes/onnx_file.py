@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.foreign import infer_spec
-from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
+from deploykit_runtimes.foreign import read_spec
 from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
@@ -79,15 +78,17 @@ class OnnxFile:
     external: tuple[str, ...] = ()
     compiled: tuple[CompiledPart, ...] = ()
 
-    def spec(self) -> ModelSpec:
+    def spec(self, declared: str | None = None) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
+
+        Args:
+            declared: What the outputs mean; see ``EngineOptions.outputs``.
 
         Raises:
             ModelError: the metadata is damaged, or the graph does not take one image tensor.
+            OptionError: ``declared`` does not fit the file.
         """
-        if has_metadata(self.metadata):
-            return spec_from_metadata(self.metadata)
-        return infer_spec(self.inputs, self.outputs, self.metadata)
+        return read_spec(self.inputs, self.outputs, self.metadata, declared)
 
 
 def read_onnx(path: str | Path) -> OnnxFile:

@@ -11,10 +11,9 @@ import numpy as np
 from deploykit_runtimes.engine_cache import cache_folder, default_cache
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, ModelError
-from deploykit_runtimes.foreign import infer_spec
+from deploykit_runtimes.foreign import read_spec
 from deploykit_runtimes.gates import SMALL, repeat_gates, runs_in_blocks
 from deploykit_runtimes.late_cast import cast_late
-from deploykit_runtimes.metadata import has_metadata, spec_from_metadata
 from deploykit_runtimes.nvidia import has_nvidia_driver
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.optional import require
@@ -87,7 +86,7 @@ def open_ort(
     fallback = {"CUDAExecutionProvider": cuda_options(options), "CPUExecutionProvider": {}}
     if device == "cuda":
         return _open(ort, path, options, device=device, providers=fallback)
-    image = read_onnx(path).spec().input
+    image = read_onnx(path).spec(options.outputs).input
     with cache_folder(options.cache or default_cache(), engine_key(ort, path, image, options)) as cache:
         providers = {wanted: tensorrt_options(image, options, cache), **fallback}
         return _open(ort, path, options, device=device, providers=providers)
@@ -130,7 +129,9 @@ def provider_session(path: str | Path, runtime: str, options: EngineOptions) -> 
     if runtime == "ort-trt":
         ort, wanted = _provider("tensorrt")
         session_options = _settings(ort, options)
-        session_options.add_provider(wanted, tensorrt_options(read_onnx(path).spec().input, options, None))
+        session_options.add_provider(
+            wanted, tensorrt_options(read_onnx(path).spec(options.outputs).input, options, None)
+        )
         return ort, session_options
     plugin = next(each for name, each in PLUGINS.items() if f"{runtime}-".startswith(f"{name}-"))
     kind = runtime.removeprefix(plugin.runtime).removeprefix("-") or plugin.devices[0]
@@ -157,7 +158,7 @@ def _plugin_device(
     ort = require("onnxruntime", extra="cpu", purpose="run this model")
     register(ort, plugin)
     found = select_device(ort, plugin, kind, gpu=options.gpu)
-    settings = plugin.configure(kind, read_onnx(path).spec().input, options)
+    settings = plugin.configure(kind, read_onnx(path).spec(options.outputs).input, options)
     return ort, settings, lambda session_options: session_options.add_provider_for_devices([found], settings)
 
 
@@ -189,7 +190,14 @@ def _open(
     if options.cuda_graph and device in ("cuda", "tensorrt"):
         calls = BoundCalls(ort, session, device="cuda", index=options.gpu, record=True)
     precision = working_precision(read_onnx(path).weights, device, options)
-    runner = OrtRunner(session, version=ort.__version__, device=device, precision=precision, calls=calls)
+    runner = OrtRunner(
+        session,
+        version=ort.__version__,
+        device=device,
+        precision=precision,
+        calls=calls,
+        declared=options.outputs,
+    )
     if options.strict:
         refuse_strays(runner.placement(), wanted)
     return runner
@@ -201,7 +209,7 @@ def _rewritten(path: Path, options: EngineOptions) -> bytes | None:
         return None
     try:
         file = read_onnx(path)
-        spec = file.spec()
+        spec = file.spec(options.outputs)
     except ModelError:
         return None  # for ONNX Runtime to refuse, in the same words as to C++
     if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
@@ -226,6 +234,7 @@ class OrtRunner(BaseRunner):
         device: Where it runs, for the placement.
         precision: What it computes in, for the placement.
         calls: Runs the session through bound buffers; None: through ``session.run``.
+        declared: What the outputs mean; see ``EngineOptions.outputs``.
     """
 
     def __init__(
@@ -236,6 +245,7 @@ class OrtRunner(BaseRunner):
         device: str,
         precision: str = "fp32",
         calls: BoundCalls | None = None,
+        declared: str | None = None,
     ) -> None:
         self._session: Any = session
         self._calls = calls
@@ -252,10 +262,7 @@ class OrtRunner(BaseRunner):
             precision=precision,
         )
         metadata = session.get_modelmeta().custom_metadata_map
-        if has_metadata(metadata):
-            self._spec = spec_from_metadata(metadata)
-        else:
-            self._spec = infer_spec(self._inputs, self._outputs, metadata)
+        self._spec = read_spec(self._inputs, self._outputs, metadata, declared)
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the graph once; see ``Runner.infer``."""

@@ -17,6 +17,7 @@ from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailable
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
+from deploykit_runtimes.spec import ModelSpec
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "open_openvino"]
 
@@ -90,7 +91,9 @@ def open_openvino(
             f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
             hint="--runtime ort-cpu runs every model that deploykit exports.",
         ) from error
-    runner = OpenVinoRunner(compiled, file, version=openvino.__version__.partition("-")[0], device=device)
+    spec = file.spec(options.outputs)
+    version = openvino.__version__.partition("-")[0]
+    runner = OpenVinoRunner(compiled, file, spec=spec, version=version, device=device)
     if options.strict:
         _refuse_lower_precision(runner.placement())
     return runner
@@ -103,8 +106,10 @@ class OpenVinoRunner(BaseRunner):
     works on at a time, so that memory does not grow with the number of callers.
     """
 
-    def __init__(self, compiled: Any, file: OnnxFile, *, version: str, device: OpenVinoDevice) -> None:
-        self._spec = file.spec()
+    def __init__(
+        self, compiled: Any, file: OnnxFile, *, spec: ModelSpec, version: str, device: OpenVinoDevice
+    ) -> None:
+        self._spec = spec
         self._inputs, self._outputs = file.inputs, file.outputs
         self._version = version
         self._device = device

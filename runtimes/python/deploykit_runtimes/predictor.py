@@ -22,6 +22,7 @@ from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
 from deploykit_runtimes.preprocess import Preprocessor
 from deploykit_runtimes.ranking import read_ranking
+from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_size
@@ -93,12 +94,14 @@ class Predictor:
         runner: The loaded model; ``close`` closes it.
 
     Raises:
-        ModelError: the model takes something else than RGB images.
+        ModelError: the model takes something else than RGB images, or it is not known what its outputs mean.
     """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._spec = runner.spec
+        if runner.spec.readings is not None:
+            refuse_unclear(runner.spec, runner.outputs)
         self._preprocessor = Preprocessor(runner.spec)
         self._thresholds = lru_cache(maxsize=8, typed=True)(partial(Thresholds.of, runner.spec.output))
         self._defaults = Thresholds.of(runner.spec.output)

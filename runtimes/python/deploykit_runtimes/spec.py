@@ -245,6 +245,8 @@ class ModelSpec:
         recognised, assumed: What was read from the checkpoint, and what had to be assumed.
         exporter: Which exporter, opset and versions wrote the graph.
         inferred: True when the file carried no deploykit metadata and this was inferred.
+        readings: What the outputs may mean, where neither the file nor the caller tells; empty: nothing that
+            is known. Then the tensors run, and ``Predictor`` refuses the model. None: it is known.
     """
 
     task: Task
@@ -264,6 +266,7 @@ class ModelSpec:
     exporter: str = ""
     parity: ParityRecord | None = None
     inferred: bool = False
+    readings: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.classes and self.num_classes and len(self.classes) != self.num_classes:

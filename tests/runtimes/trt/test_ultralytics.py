@@ -118,7 +118,7 @@ def test_damaged_descriptions_are_told_or_read(facts: dict[str, Any], tmp_path: 
 def test_impossible_values_are_told(tmp_path: Path) -> None:
     path = tmp_path / "best.engine"
     path.write_bytes(with_header(b"ftrt plan", stride=0))
-    with pytest.raises(ModelError, match="metadata in the file cannot be used: the stride is 0"):
+    with pytest.raises(ModelError, match="Metadata stride cannot be read"):
         read_model(path).spec()
     nested = b"[" * 100_000
     path.write_bytes(len(nested).to_bytes(4, "little") + nested)

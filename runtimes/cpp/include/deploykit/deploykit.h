@@ -96,6 +96,7 @@ typedef struct {
   const char *goal;      /* "latency" (also where NULL), "throughput" */
   const char *precision; /* "model" (also where NULL), "auto" */
   int cuda_graph;        /* 1: record the GPU's work once per shape and replay it */
+  const char *outputs;   /* what the outputs of another exporter's file mean, "yolov5"; NULL: what the file tells */
 } deploykit_options;
 
 /* Start from deploykit_predict_defaults(). */

@@ -31,6 +31,9 @@ struct Options {
   // "model": compute in the precision of the file. "auto": TF32 where the GPU is faster with it.
   std::string precision = "model";
   bool cuda_graph = false;  // record the GPU's work once per shape and replay it
+  // What the outputs of another exporter's file mean, where it does not tell: "yolov5", "yolo-pose:17x3", ...;
+  // docs/other-exporters.md lists them. Empty: what the file tells.
+  std::string outputs{};
 
   Options& with_device(std::string value) { return device = std::move(value), *this; }
   Options& with_threads(int value) { return threads = value, *this; }
@@ -40,6 +43,7 @@ struct Options {
   Options& with_cache(std::string value) { return cache = std::move(value), *this; }
   Options& with_goal(std::string value) { return goal = std::move(value), *this; }
   Options& with_precision(std::string value) { return precision = std::move(value), *this; }
+  Options& with_outputs(std::string value) { return outputs = std::move(value), *this; }
   Options& with_cuda_graph(bool value = true) { return cuda_graph = value, *this; }
 };
 

@@ -142,6 +142,9 @@ struct DEPLOYKIT_API Spec {
   std::string exporter;
   std::optional<ParityRecord> parity;
   bool inferred = false;  // the file carried no deploykit metadata
+  // What the outputs may mean, where neither the file nor Options::outputs tells; empty: nothing that is known.
+  // Then infer() runs, and predict() refuses the model. Not set: it is known.
+  std::optional<std::vector<std::string>> readings;
 
   // What the network takes: the graph's input, or what its pre-processing makes of it.
   const InputSpec& tensor() const { return network ? *network : input; }

@@ -111,7 +111,7 @@ class TrtRunner(BaseRunner):
         config: Any = None,
         jit: JitCache | None = None,
     ) -> None:
-        self._spec = file.spec()
+        self._spec = file.spec(options.outputs)
         self._inputs, self._outputs = file.inputs, file.outputs
         self._jit = jit
         capture = options.cuda_graph and not engine.bindings.is_rtx  # RTX captures by its own configuration
