@@ -135,6 +135,19 @@ def test_classifiers_of_any_shape(size: Any, exported: Export, photos) -> None:
             np.testing.assert_allclose(found, wanted.probs.data.numpy(), atol=1e-4)
 
 
+def test_a_classifier_of_any_size_keeps_its_way_of_cropping(exported: Export, photos) -> None:
+    path = exported("yolo11n-cls", dynamic=True)
+    wanted = theirs(path, [photos["cat"]], "classify", imgsz=96)[0]
+    with load(path, threads=1) as model:
+        top = model.predict(photos["cat"], imgsz=96).top[0]
+        assert (top.class_id, round(top.score, 4)) == (
+            wanted.probs.top1,
+            round(float(wanted.probs.top1conf), 4),
+        )
+        with pytest.raises(OptionError, match="Ultralytics crops images for a square size"):
+            model.predict(photos["cat"], imgsz=(96, 160))
+
+
 def test_what_the_file_tells_is_not_argued_with(exported: Export) -> None:
     path = exported("yolo11n", nms=True, max_det=4 + CLASSES)
     with load(path, outputs="end2end") as model:

@@ -95,6 +95,21 @@ def cases() -> list[Case]:
             outputs={"logits": np.array([[0.5, 2.25, -1]], np.float32)},
         ),
         Case(
+            name="classify_free",
+            spec=spec(
+                "classify",
+                OutputSpec(names=("scores",), layout="probabilities"),
+                Preprocess(resize="short", resize_to=(64,), crop=(64, 64)),
+                origin="ultralytics",
+                input=InputSpec(
+                    height=64,
+                    width=64,
+                    dynamic={axis: AxisRange(min=32, max=256) for axis in ("height", "width")},
+                ),
+            ),
+            outputs={"scores": np.array([[0.5, 0.2, 0.3]], np.float32)},
+        ),
+        Case(
             name="half_nhwc",
             spec=spec(
                 "classify",

@@ -108,7 +108,7 @@ def _outputs(
         shape = (batch, columns, "anchors" if is_free else cells)
     else:
         columns = "dim_2" if columns_free else 5 + classes + extra
-        several = 1 if truth.name == "yolox" else 3
+        several = 1 if truth.name.startswith("yolox") else 3
         shape = (batch, "anchors" if is_free else several * cells, columns)
     first = TensorInfo(name="output0", dtype="float32", shape=shape)
     if truth.task != "segment":

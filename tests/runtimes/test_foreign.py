@@ -206,6 +206,7 @@ def test_what_may_be_several_things() -> None:
     assert infer_spec((FIXED,), (output(1, 8400, 85),), {}).readings == (
         "yolov5 (80 classes)",
         "yolox (80 classes)",
+        "yolox-decoded (80 classes)",
     )
 
 

@@ -36,7 +36,7 @@ void set_letterbox(Spec& spec, const Fit& found, const Told& told) {
   how.stride = told.stride;
   const bool own = told.origin == "ultralytics";
   if (own) spec.assumed.emplace_back(kOwn);
-  if (!found.reading->decoded) {
+  if (found.reading->is_yolox()) {
     how.color = ColorOrder::bgr;
     how.anchor = Anchor::top_left;
     how.stride = 0;
@@ -97,10 +97,10 @@ void set_output(OutputSpec& output, const Fit& found, const Told& told) {
   output.keypoints = found.keypoints;
   output.keypoint_dims = found.keypoint_dims;
   output.mask_channels = found.mask_channels;
-  if (!reading.decoded) {
+  if (reading.is_yolox()) {
     output.iou = 0.45;
     output.class_agnostic = true;
-    output.strides = {8, 16, 32};
+    if (!reading.decoded) output.strides = {8, 16, 32};
   } else if (reading.layout == Layout::yolov5 || told.origin == "yolov5") {
     output.iou = 0.45;
     output.max_det = 1000;

@@ -51,8 +51,8 @@ Match match_anchors(const OutputReading& reading, const InputSpec& image, std::i
   if (anchors < 0) return Match::open;
   if (is_free(image, "height") || is_free(image, "width")) return Match::odd;  // their number would follow the size
   bool grid = is_grid(image, anchors);
-  if (!reading.decoded) grid = anchors == cells(image, 8) + cells(image, 16) + cells(image, 32);
-  const bool several = reading.decoded && reading.layout == Layout::yolov5 && anchors % kAnchors == 0 &&
+  if (reading.is_yolox()) grid = anchors == cells(image, 8) + cells(image, 16) + cells(image, 32);
+  const bool several = !reading.is_yolox() && reading.layout == Layout::yolov5 && anchors % kAnchors == 0 &&
                        is_grid(image, anchors / kAnchors);
   return grid || several ? Match::exact : Match::odd;
 }
@@ -129,7 +129,7 @@ std::optional<Fit> fit_head(Fit found, const InputSpec& image, const std::vector
 const std::vector<std::string>& maybe(std::size_t axes) {
   static const std::vector<std::string> none;
   static const std::vector<std::string> classes{"logits", "yolov7-end2end"};
-  static const std::vector<std::string> boxes{"yolo",    "yolo-obb",    "yolo-pose",   "yolov5", "yolox",
+  static const std::vector<std::string> boxes{"yolo",    "yolo-obb",    "yolo-pose",   "yolov5", "yolox", "yolox-decoded",
                                               "end2end", "end2end-obb", "end2end-pose"};
   static const std::vector<std::string> masks{"yolo-segment", "yolov5-segment", "end2end-segment"};
   return axes == 2 ? classes : axes == 3 ? boxes : axes == 4 ? masks : none;

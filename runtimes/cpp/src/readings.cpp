@@ -1,6 +1,6 @@
 #include "readings.hpp"
 
-#include <algorithm>
+#include <string_view>
 
 #include "deploykit/error.hpp"
 #include "text.hpp"
@@ -27,6 +27,8 @@ bool parse_keypoints(const std::string& text, Declared& found) {
 
 }  // namespace
 
+bool OutputReading::is_yolox() const { return std::string_view(name).substr(0, 5) == "yolox"; }
+
 const std::vector<OutputReading>& readings() {
   static const std::vector<OutputReading> all{
       {"logits", Task::classify, Layout::logits, "[N, C]", true, Activation::softmax},
@@ -40,6 +42,7 @@ const std::vector<OutputReading>& readings() {
       {"yolov5", Task::detect, Layout::yolov5, "[N, A, 5 + C]"},
       {"yolov5-segment", Task::segment, Layout::yolov5, "[N, A, 5 + C + M] and [N, M, h, w]"},
       {"yolox", Task::detect, Layout::yolov5, "[N, A, 5 + C]", false},
+      {"yolox-decoded", Task::detect, Layout::yolov5, "[N, A, 5 + C]"},
       {"yolov7-end2end", Task::detect, Layout::end2end_flat, "[K, 7]"},
       {"end2end", Task::detect, Layout::end2end, "[N, K, 6]"},
       {"end2end-segment", Task::segment, Layout::end2end, "[N, K, 6 + M] and [N, M, h, w]"},
@@ -56,6 +59,9 @@ const OutputReading* find_reading(const std::string& name) {
 }
 
 const OutputReading* reading_of(const Spec& spec) {
+  if (spec.output.layout == Layout::yolov5 && spec.output.decoded && spec.preprocess.color == ColorOrder::bgr) {
+    return find_reading("yolox-decoded");
+  }
   for (const OutputReading& reading : readings()) {
     const bool activated = spec.output.layout != Layout::logits || reading.activation == spec.output.activation;
     if (reading.task == spec.task && reading.layout == spec.output.layout && activated &&

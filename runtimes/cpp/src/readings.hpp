@@ -18,6 +18,8 @@ struct OutputReading {
   const char* shape;  // in words
   bool decoded = true;
   Activation activation = Activation::none;
+
+  bool is_yolox() const;
 };
 
 const std::vector<OutputReading>& readings();

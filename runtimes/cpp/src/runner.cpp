@@ -72,6 +72,20 @@ void check_size(const Spec& spec, Size size) {
   check_side(spec.input, "width", size.width, spec.input.width);
 }
 
+// Ultralytics' classifiers crop images for a square size, and stretch them for any other.
+void check_same_crop(const Spec& spec, Size size) {
+  const InputSpec& own = spec.input;
+  const bool crops = spec.origin == "ultralytics" && spec.task == Task::classify && spec.preprocess.crop;
+  if (!crops || (own.height == own.width) == (size.height == size.width)) return;
+  const auto text = [](std::int64_t height, std::int64_t width, const char* between) {
+    return std::to_string(height) + between + std::to_string(width);
+  };
+  throw OptionError("imgsz asks for " + text(size.height, size.width, "x") +
+                        ", and the model's pre-processing is that of " + text(own.height, own.width, "x") +
+                        ": Ultralytics crops images for a square size, and stretches them for others.",
+                    "Leave it out, or export again with --imgsz " + text(size.height, size.width, ",") + ".");
+}
+
 template <class T>
 T* sized(std::vector<T>& buffer, std::size_t count) {
   if (buffer.capacity() > kSpare * count) std::vector<T>().swap(buffer);
@@ -307,7 +321,10 @@ void Runner::check_predictable(const PredictOptions& options) const {
         "The model takes " + std::to_string(spec().input.channels) + " channels; images are fed as 3 (RGB or BGR).",
         "Prepare the tensor yourself and call runner.infer().");
   }
-  if (options.imgsz) check_size(spec(), *options.imgsz);
+  if (options.imgsz) {
+    check_size(spec(), *options.imgsz);
+    check_same_crop(spec(), *options.imgsz);
+  }
 }
 
 Geometry Runner::plan(const ImageView& image, const PredictOptions& options) const {

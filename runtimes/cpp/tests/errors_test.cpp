@@ -75,6 +75,11 @@ TEST(options_out_of_range) {
   refuses(ErrorCode::option,
           "imgsz wants H or H,W, whole numbers of pixels from 1 to 16384 (height, width), found (0, 5).",
           [] { predict("yolo.onnx", deploykit::PredictOptions{}.with_imgsz(0, 5)); });
+  refuses(ErrorCode::option,
+          "imgsz asks for 64x96, and the model's pre-processing is that of 64x64: Ultralytics crops images for a "
+          "square size, and stretches them for others.",
+          [] { predict("classify_free.onnx", deploykit::PredictOptions{}.with_imgsz(64, 96)); });
+  predict("classify_free.onnx", deploykit::PredictOptions{}.with_imgsz(96, 96));
   refuses(ErrorCode::option, "imgsz cannot be followed: the model's pre-processing is inside its graph.",
           [] { predict("top_k.onnx", deploykit::PredictOptions{}.with_imgsz(64, 64)); });
   refuses(ErrorCode::option, "The model's post-processing is inside its graph, with top_k 3; found top_k=4.",

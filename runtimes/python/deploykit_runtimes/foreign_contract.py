@@ -72,8 +72,9 @@ def _output(found: Fit, names: tuple[str, ...], told: Told) -> OutputSpec:
         keypoints=found.keypoints,
         mask_channels=found.mask_channels,
     )
-    if reading.name == "yolox":
-        return replace(output, iou=0.45, class_agnostic=True, strides=(8, 16, 32))
+    if reading.name.startswith("yolox"):
+        strides = () if reading.decoded else (8, 16, 32)
+        return replace(output, iou=0.45, class_agnostic=True, strides=strides)
     if reading.layout == "yolov5" or told.origin == "yolov5":
         return replace(output, iou=0.45, max_det=1000)
     return output
@@ -112,7 +113,7 @@ def _letterbox(found: Fit, image: InputSpec, told: Told) -> tuple[Preprocess, li
         pad_value=114,
         stride=told.stride,
     )
-    if reading.name == "yolox":
+    if reading.name.startswith("yolox"):
         how = replace(how, color="bgr", anchor="top_left", stride=0, scale=1.0)
         assumed.append("YOLOX's own pre-processing since 0.2: letterbox at the top left, BGR in 0..255")
     elif reading.layout in ("yolov5", "end2end_flat") or told.origin == "yolov5":

@@ -25,7 +25,7 @@ from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
-from deploykit_runtimes.shapes import check_size
+from deploykit_runtimes.shapes import check_same_crop, check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 
 __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
@@ -261,6 +261,7 @@ class Predictor:
         size = as_size(imgsz)
         if size is not None:
             check_size(self._spec, size)
+            check_same_crop(self._spec, size)
         return size
 
     def _job(self, source: Any, size: tuple[int, int] | None, clock: _Clock) -> _Job:

@@ -25,7 +25,17 @@ _MASKS = 32
 
 MAYBE: dict[int, tuple[str, ...]] = {
     2: ("logits", "yolov7-end2end"),
-    3: ("yolo", "yolo-obb", "yolo-pose", "yolov5", "yolox", "end2end", "end2end-obb", "end2end-pose"),
+    3: (
+        "yolo",
+        "yolo-obb",
+        "yolo-pose",
+        "yolov5",
+        "yolox",
+        "yolox-decoded",
+        "end2end",
+        "end2end-obb",
+        "end2end-pose",
+    ),
     4: ("yolo-segment", "yolov5-segment", "end2end-segment"),
 }
 """What untold outputs may mean, by the axes of the last one that counts: prototypes have 4."""
@@ -117,7 +127,7 @@ def _match_anchors(reading: Reading, image: InputSpec, anchors: int | str) -> Ma
     if free:
         return "odd"  # their number would follow the size
     size = image.height, image.width
-    if not reading.decoded:
+    if reading.name.startswith("yolox"):
         return "exact" if anchors == sum(_cells(size, stride) for stride in _YOLOX_STRIDES) else "odd"
     totals = {
         sum(_cells(size, stride) for stride in _STRIDES[first:last])

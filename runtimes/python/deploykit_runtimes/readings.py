@@ -66,6 +66,7 @@ READINGS: dict[str, Reading] = {
             name="yolov5-segment", task="segment", layout="yolov5", shape=f"[N, A, 5 + C + M] {_PROTOTYPES}"
         ),
         Reading(name="yolox", task="detect", layout="yolov5", shape="[N, A, 5 + C]", decoded=False),
+        Reading(name="yolox-decoded", task="detect", layout="yolov5", shape="[N, A, 5 + C]"),
         Reading(name="yolov7-end2end", task="detect", layout="end2end_flat", shape="[K, 7]"),
         Reading(name="end2end", task="detect", layout="end2end", shape="[N, K, 6]"),
         Reading(
@@ -143,6 +144,8 @@ def parse_outputs(text: object) -> Declared:
 def name_of(spec: ModelSpec) -> str:
     """The name of the reading that a contract has; empty for finished answers, which no reading is."""
     output = spec.output
+    if output.layout == "yolov5" and output.decoded and spec.preprocess.color == "bgr":
+        return "yolox-decoded"
     for reading in READINGS.values():
         same = reading.task == spec.task and reading.layout == output.layout
         sigmoid = output.layout != "logits" or reading.activation == output.activation

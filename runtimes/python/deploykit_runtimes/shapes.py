@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import AxisRange, ModelSpec
 
-__all__ = ["check_batch", "check_size"]
+__all__ = ["check_batch", "check_same_crop", "check_size"]
 
 
 def check_batch(spec: ModelSpec, batch: int, option: str = "batch") -> None:
@@ -30,6 +30,24 @@ def check_size(spec: ModelSpec, imgsz: tuple[int, int], option: str = "imgsz") -
         )
     _check(spec, "height", imgsz[0], spec.input.height, option)
     _check(spec, "width", imgsz[1], spec.input.width, option)
+
+
+def check_same_crop(spec: ModelSpec, imgsz: tuple[int, int], option: str = "imgsz") -> None:
+    """See that images come into another size as they come into the model's own.
+
+    Ultralytics' classifiers crop images for a square size, and stretch them for any other.
+
+    Raises:
+        OptionError: they would come into this size the other way.
+    """
+    own = spec.input.height, spec.input.width
+    crops = spec.origin == "ultralytics" and spec.task == "classify" and spec.preprocess.crop is not None
+    if crops and (own[0] == own[1]) != (imgsz[0] == imgsz[1]):
+        raise OptionError(
+            f"{option} asks for {imgsz[0]}x{imgsz[1]}, and the model's pre-processing is that of "
+            f"{own[0]}x{own[1]}: Ultralytics crops images for a square size, and stretches them for others.",
+            hint=f"Leave it out, or export again with --imgsz {imgsz[0]},{imgsz[1]}.",
+        )
 
 
 def _check(spec: ModelSpec, axis: str, wanted: int, native: int, option: str) -> None:
