@@ -22,6 +22,18 @@ def foreign_cases() -> list[Case]:
     return [
         Case(name="foreign_plain", spec=None, outputs={"scores": np.array([[0.1, 3, 0.2, 1]], np.float32)}),
         Case(
+            name="foreign_softmax",
+            spec=None,
+            outputs={"scores": np.array([[0.1, 3, 0.2, 1]], np.float32)},
+            ends=("Softmax", "Identity"),
+        ),
+        Case(
+            name="foreign_sigmoid",
+            spec=None,
+            outputs={"scores": np.array([[0.1, 3, -0.2, 1]], np.float32)},
+            ends=("Sigmoid",),
+        ),
+        Case(
             name="foreign_ultralytics",
             spec=None,
             outputs={"output0": head()},

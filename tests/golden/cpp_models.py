@@ -27,6 +27,8 @@ class Case:
     extra_metadata: dict[str, str] = field(default_factory=dict)
     declared: str = ""
     little: float = 1e-4
+    ends: tuple[str, ...] = ()
+    """Operators that the first output goes through at last."""
 
 
 def spec(task: Task, output: OutputSpec, how: Preprocess | None = None, **changes: object) -> ModelSpec:
@@ -84,7 +86,10 @@ def graph_of(case: Case) -> ModelProto:
         if number == 0 and values.dtype != np.int64:
             kind = helper.np_dtype_to_tensor_dtype(values.dtype)
             nodes.append(helper.make_node("Cast", ["moved"], ["shift"], to=kind))
-            nodes.append(helper.make_node("Add", [f"{name}.value", "shift"], [name]))
+            steps = [f"{name}.{step}" for step in range(len(case.ends))] + [name]
+            nodes.append(helper.make_node("Add", [f"{name}.value", "shift"], steps[:1]))
+            for operator, source, result in zip(case.ends, steps, steps[1:], strict=False):
+                nodes.append(helper.make_node(operator, [source], [result]))
         else:
             nodes.append(helper.make_node("Identity", [f"{name}.value"], [name]))
         outputs.append(

@@ -14,6 +14,7 @@ import pytest
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.foreign import infer_spec, read_spec
 from deploykit_runtimes.metadata import spec_to_metadata
+from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.readings import READINGS, name_of
 from deploykit_runtimes.runner import TensorInfo
@@ -130,6 +131,17 @@ def test_a_plain_classifier(write_classifier: Callable[..., Path]) -> None:
     assert (spec.task, spec.num_classes, spec.inferred) == ("classify", 3, True)
     assert spec.assumed
     assert set(spec.input.dynamic) == {"batch", "height", "width"}
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_a_classifier_that_ends_with_its_activation(name: str) -> None:
+    path = Path(matrix.__file__).parent / "cpp" / f"foreign_{name}.onnx"
+    spec = read_onnx(path).spec()
+    assert spec.output.layout == "probabilities"
+    assert spec.assumed[0] == f"scores ends with {name.title()}: scores are probabilities"
+    with open_ort(path) as runner:
+        assert runner.spec == spec
+    assert read_onnx(path).spec("logits").output.layout == "logits"
 
 
 def test_an_ultralytics_detector() -> None:

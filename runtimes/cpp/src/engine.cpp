@@ -63,16 +63,19 @@ Engine::Engine(const std::string& path, const Options& options) : device_(option
 void Engine::open(const std::string& path, const Options& options) {
   if (device_ != "tensorrt") {
     start(path, options, "", {});
-    precision_ = working_precision(read_onnx(path).weights, options);
+    OnnxFile file = read_onnx(path);
+    precision_ = working_precision(file.weights, options);
+    makers_ = std::move(file.makers);
     return;
   }
-  const OnnxFile file = read_onnx(path);
+  OnnxFile file = read_onnx(path);
   const InputSpec image = spec_of(file.inputs, file.outputs, file.metadata, options.outputs).input;
   CacheFolder cache(options.cache.empty() ? default_cache() : options.cache,
                     key_text(engine_key(path, image, options)));
   start(path, options, cache.path(), image);
   cache.publish();
   precision_ = working_precision(file.weights, options);
+  makers_ = std::move(file.makers);
 }
 
 void Engine::start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image) {

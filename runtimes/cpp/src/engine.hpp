@@ -46,6 +46,8 @@ class Engine {
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // See OnnxFile.
+  const std::map<std::string, std::string>& makers() const { return makers_; }
   Placement placement() const;
 
   // The caller's memory as an input; it must stay there as long as the value is used.
@@ -68,6 +70,7 @@ class Engine {
   std::vector<const char*> input_names_;
   std::vector<const char*> output_names_;
   std::map<std::string, std::string> metadata_;
+  std::map<std::string, std::string> makers_;
 };
 
 // Refuse feeds that the model does not declare, before the engine sees them. Throws InputError.

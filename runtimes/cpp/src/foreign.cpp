@@ -189,7 +189,8 @@ Spec unclear(const std::vector<Fit>& fits, const File& file) {
 }  // namespace
 
 Spec infer_spec(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-                const std::map<std::string, std::string>& metadata, const std::string& declared) {
+                const std::map<std::string, std::string>& metadata, const std::string& declared,
+                const std::map<std::string, std::string>& makers) {
   const Declared chosen = declared.empty() ? Declared{} : parse_outputs(declared);
   InputSpec image = image_input(inputs);
   if (outputs.empty()) throw ModelError("Wanted a model with outputs, found none.");
@@ -204,11 +205,18 @@ Spec infer_spec(const std::vector<TensorInfo>& inputs, const std::vector<TensorI
   }
   const std::vector<Fit> fits = file.told.task ? by_metadata(file) : by_shape(file);
   if (fits.size() != 1) return unclear(fits, file);
-  const Task task = fits[0].reading->task;
-  const bool usual = file.told.origin == "ultralytics" || task == Task::classify || task == Task::features;
-  const std::string meaning =
-      usual ? "" : shapes_text(outputs) + ": " + to_string(fits[0]) + ", the only reading that fits";
-  return contract(fits[0], file.image, outputs, file.told, meaning);
+  Fit found = fits[0];
+  std::string meaning;
+  const Task task = found.reading->task;
+  const auto maker = makers.find(outputs[0].name);
+  const std::string kind = maker == makers.end() ? "" : maker->second;
+  if (found.reading == find_reading("logits") && (kind == "Softmax" || kind == "Sigmoid")) {
+    found.reading = find_reading("probabilities");
+    meaning = outputs[0].name + " ends with " + kind + ": scores are probabilities";
+  } else if (file.told.origin != "ultralytics" && task != Task::classify && task != Task::features) {
+    meaning = shapes_text(outputs) + ": " + to_string(found) + ", the only reading that fits";
+  }
+  return contract(found, file.image, outputs, file.told, meaning);
 }
 
 }  // namespace deploykit

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <stdexcept>
 
@@ -18,7 +19,8 @@ namespace deploykit {
 namespace {
 
 enum ModelField : std::uint64_t { kGraph = 7, kMetadata = 14 };
-enum GraphField : std::uint64_t { kInitializer = 5, kInput = 11, kOutput = 12 };
+enum GraphField : std::uint64_t { kNode = 1, kInitializer = 5, kInput = 11, kOutput = 12 };
+enum NodeField : std::uint64_t { kNodeInput = 1, kNodeOutput = 2, kNodeOperator = 4 };
 enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8, kExternal = 13 };
 constexpr int kBfloat16 = 16;
 constexpr const char* kNoModel = "it is not encoded as one";
@@ -158,8 +160,40 @@ TensorInfo read_tensor_info(std::string_view message) {
   return info;
 }
 
-void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>& stored) {
+struct Node {
+  std::string_view kind;
+  std::string_view source;  // its first input
+};
+
+using Nodes = std::map<std::string_view, Node>;  // by what they compute
+
+void read_node(std::string_view message, Nodes& nodes) {
+  Node node;
+  std::vector<std::string_view> outputs;
   each_field(message, [&](const Field& field) {
+    if (field.number == kNodeInput && node.source.empty()) node.source = field.bytes;
+    if (field.number == kNodeOutput) outputs.push_back(field.bytes);
+    if (field.number == kNodeOperator) node.kind = field.bytes;
+  });
+  for (const std::string_view output : outputs) nodes[output] = node;
+}
+
+std::string maker_of(const std::string& output, const Nodes& nodes) {
+  constexpr std::array<std::string_view, 5> same{"Cast", "Flatten", "Identity", "Reshape", "Squeeze"};
+  auto found = nodes.find(output);
+  if (found == nodes.end()) return "";
+  for (std::size_t step = 0; step < nodes.size(); ++step) {
+    const auto before = nodes.find(found->second.source);
+    if (std::find(same.begin(), same.end(), found->second.kind) == same.end() || before == nodes.end()) break;
+    found = before;
+  }
+  return std::string(found->second.kind);
+}
+
+void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>& stored) {
+  Nodes nodes;
+  each_field(message, [&](const Field& field) {
+    if (field.number == kNode) read_node(field.message(), nodes);
     if (field.number == kInput) file.inputs.push_back(read_tensor_info(field.message()));
     if (field.number == kOutput) file.outputs.push_back(read_tensor_info(field.message()));
     if (field.number != kInitializer) return;
@@ -178,6 +212,7 @@ void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>&
       file.weights.emplace_back(type, weight.count);
     }
   });
+  for (const TensorInfo& info : file.outputs) file.makers[info.name] = maker_of(info.name, nodes);
 }
 
 // A file in memory, as long as this lives.
@@ -237,8 +272,9 @@ OnnxFile read_onnx(const std::string& path) {
 }
 
 Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-             const std::map<std::string, std::string>& metadata, const std::string& declared) {
-  if (metadata.count("deploykit.format") == 0) return infer_spec(inputs, outputs, metadata, declared);
+             const std::map<std::string, std::string>& metadata, const std::string& declared,
+             const std::map<std::string, std::string>& makers) {
+  if (metadata.count("deploykit.format") == 0) return infer_spec(inputs, outputs, metadata, declared, makers);
   Spec spec = spec_from_metadata(metadata);
   if (declared.empty()) return spec;
   const OutputReading* own = reading_of(spec);

@@ -25,6 +25,8 @@ struct OnnxFile {
   std::vector<std::pair<std::string, double>> weights;
   // Files with weights beside the model, as it names them.
   std::vector<std::string> external;
+  // The operator that computes each output, seen through those that leave its values as they are.
+  std::map<std::string, std::string> makers;
 };
 
 // Throws ModelError: not an ONNX model.
@@ -32,9 +34,11 @@ OnnxFile read_onnx(const std::string& path);
 // The same of the bytes of a file. Throws std::invalid_argument with the reason.
 OnnxFile parse_onnx(std::string_view bytes);
 
-// The contract of a file, inferred where another exporter wrote it; `declared` is Options::outputs.
+// The contract of a file, inferred where another exporter wrote it; `declared` is Options::outputs, `makers` as in
+// OnnxFile.
 // Throws ModelError; OptionError where what is declared does not fit.
 Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
-             const std::map<std::string, std::string>& metadata, const std::string& declared = "");
+             const std::map<std::string, std::string>& metadata, const std::string& declared = "",
+             const std::map<std::string, std::string>& makers = {});
 
 }  // namespace deploykit

@@ -19,7 +19,7 @@ constexpr std::array<const char*, 2> kThresholdInputs{"conf", "iou"};
 
 std::shared_ptr<const Contract> contract_of(const Engine& engine, const std::string& declared) {
   auto contract = std::make_shared<Contract>();
-  contract->spec = spec_of(engine.inputs(), engine.outputs(), engine.metadata(), declared);
+  contract->spec = spec_of(engine.inputs(), engine.outputs(), engine.metadata(), declared, engine.makers());
   return contract;
 }
 

@@ -29,6 +29,8 @@ from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec
 
 __all__ = ["infer_spec", "read_spec"]
 
+_ACTIVATIONS = ("Softmax", "Sigmoid")
+
 _ROWS = 300
 """Finished boxes of YOLOv10 by the releases of Ultralytics that do not write whether they are finished."""
 
@@ -41,19 +43,21 @@ def read_spec(
     outputs: tuple[TensorInfo, ...],
     metadata: Mapping[str, str],
     declared: str | None = None,
+    makers: Mapping[str, str] | None = None,
 ) -> ModelSpec:
     """The contract of a model file, whoever wrote it.
 
     Args:
         inputs, outputs, metadata: Of the file.
         declared: What the outputs mean, as ``--outputs`` takes it; None: what the file tells.
+        makers: The operator that computes each output, where that is known.
 
     Raises:
         ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
         OptionError: ``declared`` is no reading, or one that does not fit the file.
     """
     if not has_metadata(metadata):
-        return infer_spec(inputs, outputs, metadata, declared)
+        return infer_spec(inputs, outputs, metadata, declared, makers)
     spec = spec_from_metadata(metadata)
     if declared is None:
         return spec
@@ -73,6 +77,7 @@ def infer_spec(
     outputs: tuple[TensorInfo, ...],
     metadata: Mapping[str, str],
     declared: str | None = None,
+    makers: Mapping[str, str] | None = None,
 ) -> ModelSpec:
     """What an image model of another exporter takes and returns; see ``read_spec``."""
     chosen = None if declared is None else parse_outputs(declared)
@@ -91,9 +96,14 @@ def infer_spec(
     fits = _told(image, outputs, told, known) if told.task else _by_shape(image, outputs, told, known)
     if len(fits) != 1:
         return _unclear(fits, image, outputs)
-    told_or_usual = told.origin == "ultralytics" or fits[0].reading.task in ("classify", "features")
-    meaning = "" if told_or_usual else f"{shapes_text(outputs)}: {fits[0]}, the only reading that fits"
-    return contract(fits[0], image, outputs, told, meaning=meaning)
+    found, meaning = fits[0], ""
+    operator = (makers or {}).get(outputs[0].name, "")
+    if found.reading.name == "logits" and operator in _ACTIVATIONS:
+        found = replace(found, reading=READINGS["probabilities"])
+        meaning = f"{outputs[0].name} ends with {operator}: scores are probabilities"
+    elif told.origin != "ultralytics" and found.reading.task not in ("classify", "features"):
+        meaning = f"{shapes_text(outputs)}: {found}, the only reading that fits"
+    return contract(found, image, outputs, told, meaning=meaning)
 
 
 def _image_input(inputs: tuple[TensorInfo, ...]) -> InputSpec:

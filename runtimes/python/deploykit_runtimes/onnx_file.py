@@ -8,12 +8,13 @@ those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.foreign import read_spec
+from deploykit_runtimes.metadata import has_metadata
 from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
@@ -22,9 +23,10 @@ __all__ = ["CompiledPart", "OnnxFile", "read_onnx", "read_tensor_info"]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TEXT = 1, 3, 4
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 2, 8, 13
+_SAME_VALUES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
 _DTYPES = {
     1: "float32",
     2: "uint8",
@@ -68,6 +70,7 @@ class OnnxFile:
         nodes: Number of nodes of the main graph.
         external: Files with weights beside the model, as it names them.
         compiled: Parts that only the engine runs that compiled them.
+        makers: The operator that computes each output, in files of other exporters.
     """
 
     metadata: Mapping[str, str]
@@ -77,6 +80,7 @@ class OnnxFile:
     nodes: int
     external: tuple[str, ...] = ()
     compiled: tuple[CompiledPart, ...] = ()
+    makers: Mapping[str, str] = field(default_factory=dict)
 
     def spec(self, declared: str | None = None) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
@@ -88,7 +92,7 @@ class OnnxFile:
             ModelError: the metadata is damaged, or the graph does not take one image tensor.
             OptionError: ``declared`` does not fit the file.
         """
-        return read_spec(self.inputs, self.outputs, self.metadata, declared)
+        return read_spec(self.inputs, self.outputs, self.metadata, declared, self.makers)
 
 
 def read_onnx(path: str | Path) -> OnnxFile:
@@ -125,7 +129,7 @@ def _model(view: memoryview) -> OnnxFile:
     stored: set[str] = set()
     external: dict[str, None] = {}  # in their order
     compiled: list[CompiledPart] = []
-    nodes = 0
+    nodes: list[Value] = []
     graphs = 0
     for number, value in fields(view):
         if number == _MODEL_METADATA:
@@ -135,7 +139,7 @@ def _model(view: memoryview) -> OnnxFile:
             graphs += 1
             for part, content in fields(value):
                 if part == _GRAPH_NODE:
-                    nodes += 1
+                    nodes.append(content)
                     compiled += _compiled_part(content)
                 elif part == _GRAPH_INITIALIZER:
                     name, dtype, count, location = _initializer(content)
@@ -151,10 +155,36 @@ def _model(view: memoryview) -> OnnxFile:
         inputs=tuple(info for info in inputs if info.name not in stored),
         outputs=tuple(outputs),
         weights=weights,
-        nodes=nodes,
+        nodes=len(nodes),
         external=tuple(external),
         compiled=tuple(compiled),
+        makers={} if has_metadata(metadata) else _makers(nodes, outputs),
     )
+
+
+def _makers(nodes: Iterable[Value], outputs: Iterable[TensorInfo]) -> dict[str, str]:
+    """The operator behind each output, seen through those that leave its values as they are."""
+    made: dict[str, tuple[str, str]] = {}
+    for node in nodes:
+        operator, source = "", ""
+        names = []
+        for number, value in fields(node):
+            if number == _NODE_OPERATOR:
+                operator = text(value)
+            elif number == _NODE_OUTPUT:
+                names.append(text(value))
+            elif number == _NODE_INPUT and not source:
+                source = text(value)
+        made.update(dict.fromkeys(names, (operator, source)))
+    found = {}
+    for info in outputs:
+        operator, source = made.get(info.name, ("", ""))
+        for _ in range(len(made)):
+            if operator not in _SAME_VALUES or source not in made:
+                break
+            operator, source = made[source]
+        found[info.name] = operator
+    return found
 
 
 def _compiled_part(node: Value) -> list[CompiledPart]:

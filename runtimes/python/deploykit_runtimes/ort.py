@@ -189,7 +189,8 @@ def _open(
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):
         calls = BoundCalls(ort, session, device="cuda", index=options.gpu, record=True)
-    precision = working_precision(read_onnx(path).weights, device, options)
+    file = read_onnx(path)
+    precision = working_precision(file.weights, device, options)
     runner = OrtRunner(
         session,
         version=ort.__version__,
@@ -197,6 +198,7 @@ def _open(
         precision=precision,
         calls=calls,
         declared=options.outputs,
+        makers=file.makers,
     )
     if options.strict:
         refuse_strays(runner.placement(), wanted)
@@ -235,6 +237,7 @@ class OrtRunner(BaseRunner):
         precision: What it computes in, for the placement.
         calls: Runs the session through bound buffers; None: through ``session.run``.
         declared: What the outputs mean; see ``EngineOptions.outputs``.
+        makers: See ``OnnxFile``.
     """
 
     def __init__(
@@ -246,6 +249,7 @@ class OrtRunner(BaseRunner):
         precision: str = "fp32",
         calls: BoundCalls | None = None,
         declared: str | None = None,
+        makers: Mapping[str, str] | None = None,
     ) -> None:
         self._session: Any = session
         self._calls = calls
@@ -262,7 +266,7 @@ class OrtRunner(BaseRunner):
             precision=precision,
         )
         metadata = session.get_modelmeta().custom_metadata_map
-        self._spec = read_spec(self._inputs, self._outputs, metadata, declared)
+        self._spec = read_spec(self._inputs, self._outputs, metadata, declared, makers)
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the graph once; see ``Runner.infer``."""
