@@ -75,6 +75,7 @@ LAYOUTS = {
     "raw, dynamic": {"dynamic": True},
     "nms": {"nms": True},
     "nms, max_det as many as raw values": {"nms": True, "max_det": 4 + CLASSES},
+    "nms, batches of exactly 2": {"nms": True, "batch": 2},
     "nms, dynamic": {"nms": True, "dynamic": True},
     "nms, dynamic, batches of 2": {"nms": True, "dynamic": True, "batch": 2},
     "nms, dynamic, max_det as many as raw values": {"nms": True, "dynamic": True, "max_det": 4 + CLASSES},
@@ -106,6 +107,17 @@ def test_boxes(name: str, layout: str, exported: Export, photos) -> None:
     for ours, batched, theirs_, photo in zip(one_by_one, together, wanted, pictures, strict=True):
         assert_same(ours, theirs_, photo.shape)
         np.testing.assert_allclose(batched.scores, ours.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"nms": True}])
+def test_half_precision(arguments: dict[str, Any], exported: Export, photos) -> None:
+    """Pixels are divided another way there, which shows in the last bit of a half."""
+    path = exported("yolo11n", quantize=16, **arguments)
+    wanted = theirs(path, [photos["cat"]], "detect", conf=0.3)[0].boxes
+    with load(path, threads=1) as model:
+        ours = model.predict(photos["cat"], conf=0.3)
+    assert len(ours) == pytest.approx(len(wanted), abs=2)
+    np.testing.assert_allclose(ours.scores[:10], wanted.conf.numpy()[:10], atol=2e-3)
 
 
 @pytest.mark.parametrize("arguments", [{"nms": False}, {"nms": False, "dynamic": True}, {}, {"nms": True}])

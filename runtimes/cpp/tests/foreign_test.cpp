@@ -74,8 +74,12 @@ const char* activation_name(deploykit::Activation activation) {
 }
 
 const char* resize_name(deploykit::Resize resize) {
-  static const char* const names[] = {"none", "stretch", "short", "long", "letterbox"};
-  return names[static_cast<std::size_t>(resize)];
+  switch (resize) {
+    case deploykit::Resize::stretch: return "stretch";
+    case deploykit::Resize::short_edge: return "short";
+    case deploykit::Resize::letterbox: return "letterbox";
+    default: return "other";
+  }
 }
 
 std::string summary(const Spec& spec) {

@@ -105,7 +105,7 @@ def _outputs(entries: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[
     if task == "classify":
         shape = ("batch", classes)
     elif entries.get("end2end") is True or arguments.get("nms") is True:
-        shape = ("batch", 300, 6 + more)
+        shape = ("batch", "rows", 6 + more)
     first = TensorInfo(name="output0", dtype="float32", shape=shape)
     masks = TensorInfo(name="output1", dtype="float32", shape=("batch", _MASKS, "rows", "columns"))
     return (first, masks) if task == "segment" else (first,)
