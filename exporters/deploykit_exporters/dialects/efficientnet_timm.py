@@ -13,10 +13,16 @@ from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, generation, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size, parse_compound
-from deploykit_exporters.dialects.efficientnet_timm_named import compare, constructor, find_template, unseen
+from deploykit_exporters.dialects.efficientnet_timm_named import (
+    check_layers,
+    compare,
+    constructor,
+    find_template,
+    unseen,
+)
 from deploykit_exporters.dialects.imagenet import timm_preprocess
-from deploykit_exporters.dialects.timm_config import TimmFile, read_file
-from deploykit_exporters.dialects.timm_template import other_weights
+from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
+from deploykit_exporters.dialects.timm_template import other_weights, pickled_model
 from deploykit_exporters.dialects.timm_witness import timm_witness
 
 if TYPE_CHECKING:
@@ -128,6 +134,9 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
         CheckpointError: it is no EfficientNet that deploykit builds, or the weights are not those of the
             model with the arguments that the file tells.
     """
+    pickled = pickled_model(checkpoint.module)
+    if pickled is not None:
+        return _pickled(pickled, hints)
     name, source = _claimed(checkpoint, file, hints)
     arguments = file.arguments(constructor())
     if not name:
@@ -151,6 +160,14 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
             hint=f"Leave out what does not belong to these weights: --ignore {file.where}:NAME",
         )
     return _Told(name=name, source=source, model=model, arguments=given, other=other)
+
+
+def _pickled(model: Any, hints: Hints) -> _Told:
+    """The pickled module itself, which tells everything."""
+    told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
+    name = str(hints.variant or told.get("architecture") or "")
+    check_layers(model, name.partition(".")[0] or "pickled module")
+    return _Told(name=name, source="the pickled module", model=model, arguments={})
 
 
 def _counted(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -200,7 +217,7 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
 
 
 def _assumed(told: _Told, name: str) -> tuple[str, ...]:
-    if not told.name:
+    if not told.name and told.model is None:
         return (_guess(name),)
     if not told.other:
         return ()
@@ -243,6 +260,8 @@ def _witness(
 ) -> Witness | str:
     if told.model is None:
         return "none: the file does not say which model of timm it is"
+    if told.source == "the pickled module":
+        return "none: the file holds the whole module, whose layers were compared instead"
     if told.other:
         return f"none: the weights are not those of timm's {told.architecture}"
     return timm_witness(

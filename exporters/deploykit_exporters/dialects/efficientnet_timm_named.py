@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 
-from deploykit_exporters.dialects.timm_template import activation_of, build_template
+from deploykit_exporters.dialects.timm_template import activation_of, build_template, modules_of
 from deploykit_exporters.nets.efficientnet import ACTIVATIONS, Activation, Inverted, Padding
 from deploykit_exporters.nets.same_padding import SameConv2d
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["compare", "constructor", "find_template", "unseen"]
+__all__ = ["check_layers", "compare", "constructor", "find_template", "unseen"]
 
 # What the generators of timm's EfficientNets take beside the arguments of the class.
 _GENERATOR = (
@@ -51,7 +51,21 @@ def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any
         CheckpointError: it is another network, or one with layers that deploykit does not build.
     """
     model = build_template(name, arguments, where=where)
-    for path, module in model.named_modules():
+    check_layers(model, name)
+    return model
+
+
+def check_layers(model: Any, name: str) -> None:
+    """Refuse a model with layers that deploykit does not build.
+
+    Args:
+        model: timm's model, or the stand-in of a pickled one.
+        name: What it is called in an error.
+
+    Raises:
+        CheckpointError: names the first such layer.
+    """
+    for path, module in modules_of(model).items():
         kind = type(module).__name__
         if kind not in _PARTS and not path.rpartition(".")[2].startswith("act"):
             raise CheckpointError(
@@ -59,7 +73,6 @@ def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any
                 "deploykit does not read.",
                 hint="If the weights are of another architecture, name it: --variant efficientnet_b0",
             )
-    return model
 
 
 def unseen(template: Any) -> tuple[Padding, float, Activation]:
@@ -68,14 +81,19 @@ def unseen(template: Any) -> tuple[Padding, float, Activation]:
     Raises:
         CheckpointError: an activation that deploykit does not build.
     """
-    same = any(type(module).__name__ == "Conv2dSame" for module in template.modules())
-    found = activation_of(template.bn1.act)
+    same = any(type(module).__name__ == "Conv2dSame" for module in modules_of(template).values())
+    found = activation_of(_first_act(template))
     if found not in ACTIVATIONS:
         raise CheckpointError(
             f"The model has the activation {found}; deploykit builds EfficientNets with "
             f"{', '.join(ACTIVATIONS)}."
         )
     return ("same" if same else "symmetric"), float(template.bn1.eps), found
+
+
+def _first_act(template: Any) -> Any:
+    """The activation behind the stem, which older releases of timm kept beside the norm."""
+    return getattr(template.bn1, "act", None) or template.act1
 
 
 def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
@@ -88,10 +106,10 @@ def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
     Returns:
         Parts of sentences: ``bn1.eps is 0.001 there, 1e-05 here``.
     """
-    ours = dict(net.named_modules())
-    activation = activation_of(template.bn1.act)
+    ours = modules_of(net)
+    activation = activation_of(_first_act(template))
     found: list[str] = []
-    for path, module in template.named_modules():
+    for path, module in modules_of(template).items():
         our = ours.get(path)
         kind = type(module).__name__
         told: Iterator[tuple[str, Any, Any]]
@@ -115,28 +133,26 @@ def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
         found.extend(
             f"{path}.{name} is {there} there, {here} here" for name, there, here in told if there != here
         )
-    pool = template.global_pool.pool_type
+    pool = getattr(template.global_pool, "pool_type", "avg")
     if pool not in _AVERAGE and "classifier" in ours:
         found.append(f"global_pool is {pool} there, avg here")
     return tuple(found)
 
 
-def _convolutions(module: nn.Module, our: Any) -> Iterator[tuple[str, Any, Any]]:
-    theirs: Any = module
+def _convolutions(theirs: Any, our: Any) -> Iterator[tuple[str, Any, Any]]:
     for name in _CONVOLUTION:
         yield name, getattr(theirs, name), getattr(our, name)
-    same, built = type(module).__name__ == "Conv2dSame", isinstance(our, SameConv2d)
+    same, built = type(theirs).__name__ == "Conv2dSame", isinstance(our, SameConv2d)
     yield "padding", "SAME" if same else theirs.padding, "SAME" if built else our.padding
 
 
-def _norms(module: nn.Module, our: Any, activation: str, *, acts: bool) -> Iterator[tuple[str, Any, Any]]:
-    theirs: Any = module
+def _norms(theirs: Any, our: Any, activation: str, *, acts: bool) -> Iterator[tuple[str, Any, Any]]:
     yield "eps", theirs.eps, our.eps
     plain = type(theirs.act).__name__ == "Identity"
     yield "act", None if plain else activation_of(theirs.act), activation if acts else None
 
 
-def _acts(path: str, ours: Mapping[str, nn.Module]) -> bool:
+def _acts(path: str, ours: Mapping[str, Any]) -> bool:
     """Whether the activation follows this norm in ``nets.efficientnet``."""
     owner, _, name = path.rpartition(".")
     return name == "bn1" or (name == "bn2" and (not owner or isinstance(ours[owner], Inverted)))

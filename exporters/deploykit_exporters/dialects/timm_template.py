@@ -2,7 +2,8 @@
 
 The weights tell shapes only. What they do not (attention heads, activation, eps, pooling) is read off the
 model that timm itself builds, and what deploykit builds is compared with it, layer by layer and attribute by
-attribute: an argument that deploykit does not know cannot pass unseen.
+attribute: an argument that deploykit does not know cannot pass unseen. A whole module that was pickled takes
+the place of that model: its stand-in has the same attributes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,20 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 
+from deploykit_exporters.containers.inert import InertObject, class_path, walk
+
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ACTIVATIONS", "activation_of", "build_template", "differences", "other_weights"]
+__all__ = [
+    "ACTIVATIONS",
+    "activation_of",
+    "build_template",
+    "differences",
+    "modules_of",
+    "other_weights",
+    "pickled_model",
+]
 
 ACTIVATIONS = (
     *("gelu", "quick_gelu", "gelu_tanh", "silu", "relu", "relu6", "leaky_relu", "elu", "celu", "selu"),
@@ -36,7 +47,7 @@ _NOTHING = {"Dropout", "DropPath", "PatchDropout", "Identity"}
 _HARMLESS = {
     *("training", "inplace", "fused_attn", "grad_checkpointing", "fix_init", "weight_init", "num_classes"),
     *("img_size", "grid_size", "num_patches", "dynamic_img_size", "strict_img_size", "flatten", "output_fmt"),
-    *("init_values", "p", "drop_prob", "distilled_training", "weight_init_mode"),
+    *("head_dim", "attn_dim", "init_values", "p", "drop_prob", "distilled_training", "weight_init_mode"),
     "approximate",  # Two kinds of layers, see _kind.
 }
 
@@ -70,11 +81,30 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
         ) from error
 
 
+def pickled_model(module: Any) -> Any:
+    """timm's model in a pickled module, as a stand-in; None where there is none, or several.
+
+    Args:
+        module: ``Checkpoint.module``.
+    """
+    found = [
+        inner
+        for path, inner in walk(module)
+        if class_path(inner).startswith("timm.models.") and "blocks" in inner.__dict__["_modules"]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def modules_of(model: Any) -> dict[str, Any]:
+    """Every layer of a model, or of its stand-in, by its dotted name."""
+    return dict(walk(model) if isinstance(model, InertObject) else model.named_modules())
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def activation_of(layer: nn.Module) -> str:
+def activation_of(layer: Any) -> str:
     """timm's name of an activation.
 
     Raises:
@@ -115,20 +145,22 @@ def other_weights(
     return [*differ, *missing, *more]
 
 
-def differences(template: nn.Module, net: nn.Module, *, shapes: bool = True) -> list[str]:
+def differences(template: Any, net: nn.Module, *, shapes: bool = True) -> list[str]:
     """How a network differs from timm's model, apart from its classifier and its sizes.
 
     Args:
-        template: timm's model.
+        template: timm's model, or the stand-in of a pickled one: of that, which another release of timm may
+            have written, only what both have is compared.
         net: The network, of timm's layers too.
         shapes: The weights are those of the template: compare what follows from them, too.
 
     Returns:
         Parts of sentences: ``blocks.0.norm1.eps is 1e-05 there, 1e-06 here``.
     """
-    theirs, ours = dict(template.named_modules()), dict(net.named_modules())
+    theirs, ours = modules_of(template), modules_of(net)
+    pickled = isinstance(template, InertObject)
     found = []
-    for name in theirs.keys() | ours.keys() if shapes else theirs.keys() & ours.keys():
+    for name in theirs.keys() | ours.keys() if shapes and not pickled else theirs.keys() & ours.keys():
         if name == "head" or name.startswith("head."):
             continue
         their, our = (_kind(modules[name]) if name in modules else "" for modules in (theirs, ours))
@@ -140,9 +172,13 @@ def differences(template: nn.Module, net: nn.Module, *, shapes: bool = True) -> 
     return sorted(found)
 
 
-def _attributes(name: str, template: nn.Module, net: nn.Module, *, shapes: bool) -> list[str]:
+def _attributes(name: str, template: Any, net: Any, *, shapes: bool) -> list[str]:
     theirs, ours = _simple(template), _simple(net)
-    names = (theirs.keys() | ours.keys()) if shapes else {"eps"} & theirs.keys() & ours.keys()
+    both = theirs.keys() & ours.keys()
+    if not shapes:
+        names = both & {"eps"}
+    else:
+        names = both if isinstance(template, InertObject) else theirs.keys() | ours.keys()
     return [
         f"{f'{name}.' if name else ''}{key} is {theirs.get(key)} there, {ours.get(key)} here"
         for key in names
@@ -150,7 +186,7 @@ def _attributes(name: str, template: nn.Module, net: nn.Module, *, shapes: bool)
     ]
 
 
-def _simple(module: nn.Module) -> dict[str, Any]:
+def _simple(module: Any) -> dict[str, Any]:
     """Attributes that are numbers, words or tuples of them."""
     return {
         key: value
@@ -165,7 +201,7 @@ def _items(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
-def _kind(layer: nn.Module) -> str:
+def _kind(layer: Any) -> str:
     """The name of its class, one for layers that compute the same."""
     name = type(layer).__name__
     if name in _NOTHING:

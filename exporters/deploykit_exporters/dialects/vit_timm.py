@@ -17,7 +17,7 @@ from deploykit_exporters.dialects.imagenet import (
     timm_preprocess,
 )
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
-from deploykit_exporters.dialects.timm_template import activation_of
+from deploykit_exporters.dialects.timm_template import activation_of, modules_of
 from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
@@ -50,14 +50,14 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     named = find_named(checkpoint, file, used, hints)
     config = hints.config or {}
     usual = attributes(getattr(named.model, "pretrained_cfg", None)) if named else {}
+    named_by = f"timm's configuration of {named.name}, named by {named.told_by}" if named and usual else ""
     rest = () if file.published else (usual, _defaults(used))
     source = VitSource(
         tensors=used,
         original=tensors,
         resampling=TIMM_RESAMPLING,
         preprocess=lambda size: timm_preprocess(size, config, file.args, file.pretrained, *rest),
-        preprocess_from=file.preprocess_from
-        or (f"timm's configuration of {named.name}, named by {named.told_by}" if named else ""),
+        preprocess_from=file.preprocess_from or named_by,
         name=_name,
         image_size=as_size(file.size or usual.get("input_size") or None),
         classes=file.class_names,
@@ -68,13 +68,13 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _as_named(source: VitSource, named: NamedModel) -> VitSource:
-    block = named.model.blocks[0]
+    layers = modules_of(named.model)
     return replace(
         source,
         num_heads=named.heads,
-        pool=_known(named.model.global_pool),
-        eps=float(block.norm1.eps),
-        activation=activation_of(block.mlp.act),
+        pool=_known(named.model.global_pool) if hasattr(named.model, "global_pool") else None,
+        eps=float(layers["blocks.0.norm1"].eps),
+        activation=activation_of(layers["blocks.0.mlp.act"]),
         variant=named.name,
         assumed=named.assumed,
         confirm=partial(confirm, named),
@@ -130,6 +130,8 @@ def _witness(
 ) -> Witness | str:
     if named is None:
         return "none: the file does not say which model of timm it is"
+    if named.told_by == "the pickled module":
+        return "none: the file holds the whole module, whose layers were compared instead"
     if named.other:
         return f"none: the weights are not those of timm's {named.name}"
     return timm_witness(

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 
-from deploykit_exporters.dialects.timm_config import TimmFile
-from deploykit_exporters.dialects.timm_template import build_template, differences, other_weights
+from deploykit_exporters.dialects.timm_config import TimmFile, attributes
+from deploykit_exporters.dialects.timm_template import (
+    build_template,
+    differences,
+    modules_of,
+    other_weights,
+    pickled_model,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +64,9 @@ def find_named(
     Raises:
         CheckpointError: it is no plain ViT, is not what the weights are, or cannot be built.
     """
+    pickled = pickled_model(checkpoint.module)
+    if pickled is not None:
+        return _pickled(pickled)
     name, told_by = _architecture(checkpoint, file, hints)
     told = file.arguments(_constructor())
     where = file.where
@@ -91,6 +100,27 @@ def find_named(
         other=other,
         heads=None if _guesses_heads(plain, given, arguments) else int(model.blocks[0].attn.num_heads),
         assumed=_assumed(f"{name}, named by {told_by}", plain, given, arguments, other),
+    )
+
+
+def _pickled(model: Any) -> NamedModel:
+    """The pickled module itself, which tells everything.
+
+    Raises:
+        CheckpointError: it is no plain ViT.
+    """
+    kind = type(model).__name__
+    if kind not in {"VisionTransformer", "VisionTransformerDistilled"}:
+        raise CheckpointError(
+            f"The pickled module is timm's {kind} and no plain ViT; its weights look like those of one, and "
+            "would give other answers."
+        )
+    told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
+    return NamedModel(
+        name=str(told.get("architecture") or ""),
+        told_by="the pickled module",
+        model=model,
+        heads=int(modules_of(model)["blocks.0.attn"].num_heads),
     )
 
 
@@ -247,13 +277,14 @@ def confirm(named: NamedModel, net: nn.Module) -> None:
         CheckpointError: they differ where an answer could.
     """
     found = differences(named.model, net, shapes=not named.other)
-    if named.model.num_prefix_tokens == 0:
+    if not getattr(named.model, "num_prefix_tokens", 1):
         found = [one for one in found if not one.startswith("no_embed_class ")]
     if found:
         raise CheckpointError(
-            f"deploykit would build another model than timm's {named.name}, named by {named.told_by}: "
-            f"{_some(tuple(found))}.",
-            hint="deploykit reads plain ViTs; what the file says beyond that is not supported.",
+            f"deploykit would build another model than timm's {named.name or 'ViT'}, named by "
+            f"{named.told_by}: {_some(tuple(found))}.",
+            hint="deploykit reads plain ViTs; what the file says beyond that is not supported, nor can "
+            "--config say otherwise.",
         )
 
 
