@@ -91,12 +91,13 @@ def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
     parts = [_weights(file, how) for file in folder.weights]
     first, container = parts[0]
     note = f"Read {len(parts)} shards." if len(parts) > 1 else f"Read {folder.weights[0].name}."
+    tensors = {name: tensor for part, _ in parts for name, tensor in part.tensors.items()}
     weights = replace(
         first,
-        tensors={name: tensor for part, _ in parts for name, tensor in part.tensors.items()},
+        tensors=tensors,
         meta={**first.meta, **folder.meta},
         notes=(note, *first.notes),
-        sets=first.sets if len(parts) == 1 else {},
+        sets=first.sets if len(parts) == 1 else {first.weights_key: tensors},
     )
     return _checkpoint(path, folder.weights, "huggingface" if "config" in folder.meta else container, weights)
 

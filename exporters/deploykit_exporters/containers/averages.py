@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from deploykit_exporters.containers.found import STATISTICS, Found, covers, entries_of, equal
+from deploykit_exporters.containers.found import HERE, STATISTICS, Found, covers, entries_of, equal, quoted
 
 __all__ = [
     "AVERAGED",
@@ -66,33 +66,34 @@ def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
         raw: What lies under a usual key.
         entries: The dictionary that holds both.
     """
+    one, other = quoted(raw.key), quoted(averaged.key)
     ambiguous = (raw.key, averaged.key) == ("state_dict", "ema_state_dict")
     if ambiguous and _is_mmengine(entries):
         return raw.noting(
-            f"mmengine keeps the EMA weights in {raw.key!r}: took those; "
-            f"--weights {averaged.key} takes the raw ones."
+            f"mmengine keeps the EMA weights in {quoted(raw.key)}: took those; "
+            f"--weights {HERE}{averaged.key} takes the raw ones."
         )
     if not covers(averaged.tensors, raw.tensors):
-        return raw.noting(f"Took {raw.key!r}: {averaged.key!r} does not hold the same tensors.")
+        return raw.noting(f"Took {one}: {other} does not hold the same tensors.")
     if ambiguous:
         if equal(averaged.tensors, raw.tensors):
-            return raw.noting(f"{raw.key!r} and {averaged.key!r} hold the same values.")
+            return raw.noting(f"{one} and {other} hold the same values.")
         if "n_averaged" not in entries_of(entries.get(averaged.key)):
             return replace(
                 raw,
-                question=f"It holds {raw.key!r} and {averaged.key!r}, and does not say who wrote them: "
-                f"mmengine keeps the averaged weights in {raw.key!r}, others in {averaged.key!r}.",
+                question=f"It holds {one} and {other}, and does not say who wrote them: mmengine keeps the "
+                f"averaged weights in {one}, others in {other}.",
             )
     taken = averaged.noting(
-        f"Took the EMA weights ({averaged.key!r}); the file also holds {raw.key!r}: "
-        f"--weights {raw.key} takes those."
+        f"Took the EMA weights ({quoted(averaged.key)}); the file also holds {quoted(raw.key)}: "
+        f"--weights {HERE}{raw.key} takes those."
     )
     missing = raw.tensors.keys() - averaged.tensors.keys()
     if not missing:
         return taken
     tensors = {name: averaged.tensors.get(name, tensor) for name, tensor in raw.tensors.items()}
     return replace(taken, tensors=tensors).noting(
-        f"{len(missing)} BatchNorm statistics that are not averaged come from {raw.key!r}."
+        f"{len(missing)} BatchNorm statistics that are not averaged come from {quoted(raw.key)}."
     )
 
 
@@ -141,14 +142,14 @@ def _named_by(raw: Found, path: str, values: Any) -> Found:
     shapes = [raw.tensors[name].shape for name in names]
     if shapes != [value.shape for value in values]:
         return raw.noting(
-            f"Took {raw.key!r}. {path!r} holds averaged weights without names, which do not fit its "
-            "parameters one to one: they are left out."
+            f"Took {quoted(raw.key)}. {quoted(path)} holds averaged weights without names, which do not fit "
+            "its parameters one to one: they are left out."
         )
     averaged = Found({**raw.tensors, **dict(zip(names, values, strict=True))}, key=path)
     return replace(
         averaged.noting(
-            f"Took the averaged weights ({path!r}), which have no names, in the order of those in "
-            f"{raw.key!r}: --weights {raw.key} takes the raw ones."
+            f"Took the averaged weights ({quoted(path)}), which have no names, in the order of those in "
+            f"{quoted(raw.key)}: --weights {HERE}{raw.key} takes the raw ones."
         ),
         others={path: averaged.tensors},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from deploykit_exporters.containers.averages import (
     without_names,
 )
 from deploykit_exporters.containers.flattened import with_copies
-from deploykit_exporters.containers.found import Found, copies, entries_of
+from deploykit_exporters.containers.found import HERE, Found, copies, entries_of, quoted
 from deploykit_exporters.containers.inert import InertObject, children, class_path, is_module, state_dict_of
 from deploykit_exporters.containers.names import strip_wrappers
 
@@ -96,11 +96,12 @@ class Finder:
             return averaged
         taken = raw if averaged is None else prefer(averaged, raw, entries)
         known = [raw.key, *([averaged.key] if averaged else [])]
-        if averaged is None and swapped_by_lightning(raw, entries):
+        current = self.locate(entries.get("current_model_state"), nesting + 1)
+        if averaged is None and current is not None and swapped_by_lightning(raw, entries):
             known.append("current_model_state")
             taken = raw.noting(
-                f"Lightning's WeightAveraging keeps the averaged weights in {raw.key!r}: took those; "
-                "--weights current_model_state takes the raw ones."
+                f"Lightning's WeightAveraging keeps the averaged weights in {quoted(raw.key)}: took those; "
+                f"--weights {HERE}current_model_state takes the raw ones."
             )
         elif averaged is None:
             taken = without_names(raw, entries)
@@ -156,15 +157,14 @@ class Finder:
         }
         if len(parts) == 1:
             ((key, found),) = parts.items()
-            return found.under(key).noting(f"Took the weights under {key!r}.")
-        joined = ", ".join(map(repr, parts))
+            return found.under(key).noting(f"Took the weights under {quoted(key)}.")
         return Found(
             {
                 f"{key}.{name}": tensor
                 for key, found in parts.items()
                 for name, tensor in found.tensors.items()
             },
-            notes=(f"Joined the weights under {joined} into one network.",),
+            notes=(f"Joined the weights under {_quoted(parts)} into one network.",),
         )
 
 
@@ -184,11 +184,17 @@ def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
     for key, found in beside.items():
         if copies(found.tensors, taken.tensors):
             kind = "averaged" if is_averaged(key) else "other"
-            notes.append(f"{key!r} holds {kind} weights of the same network: --weights {key} takes those.")
+            notes.append(
+                f"{quoted(key)} holds {kind} weights of the same network: --weights {HERE}{key} takes those."
+            )
     others = [key for key, found in beside.items() if not copies(found.tensors, taken.tensors)]
     if others:
-        notes.append(f"Left out: the tensors under {', '.join(map(repr, others[:5]))}.")
+        notes.append(f"Left out: the tensors under {_quoted(others[:5])}.")
     return notes
+
+
+def _quoted(keys: Iterable[str]) -> str:
+    return ", ".join(map(quoted, keys))
 
 
 def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:

@@ -8,9 +8,22 @@ from typing import Any
 
 import torch
 
-__all__ = ["STATISTICS", "Found", "Tensors", "copies", "covers", "entries_of", "equal"]
+__all__ = [
+    "HERE",
+    "STATISTICS",
+    "Found",
+    "Tensors",
+    "copies",
+    "covers",
+    "entries_of",
+    "equal",
+    "quoted",
+    "said",
+]
 
 Tensors = Mapping[str, torch.Tensor]
+HERE = "\x00"
+"""Stands in notes for where the dictionary lies that their keys are of, until that is known."""
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -22,7 +35,7 @@ class Found:
         tensors: The weights by their cleaned names.
         key: Where they are, dotted: ``state_dict``, ``callbacks.EMA.ema_weights``; empty at the top.
         module: The pickled module that they are of, or None.
-        notes: What was decided, in sentences.
+        notes: What was decided, in sentences, with ``HERE`` before each key.
         question: What nobody but the user can tell: why these may not be the ones that are meant; empty where
             they are.
         others: Weights of the same network that are kept in another form than a dictionary, by their keys.
@@ -41,10 +54,22 @@ class Found:
             self,
             key=f"{key}.{self.key}" if self.key else key,
             others={f"{key}.{name}": tensors for name, tensors in self.others.items()},
+            notes=tuple(note.replace(HERE, f"{HERE}{key}.") for note in self.notes),
+            question=self.question.replace(HERE, f"{HERE}{key}."),
         )
 
     def noting(self, *notes: str) -> Found:
         return replace(self, notes=(*self.notes, *notes))
+
+
+def quoted(key: str) -> str:
+    """A key as it stands in notes."""
+    return f"'{HERE}{key}'"
+
+
+def said(text: str) -> str:
+    """A note or question for the user: keys from the top of the file, and nothing that a terminal obeys."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text.replace(HERE, ""))
 
 
 def entries_of(value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.containers.finder import TRAINING_STATE, Finder
 from deploykit_exporters.containers.flattened import mmcv_question
-from deploykit_exporters.containers.found import STATISTICS, Found, Tensors, entries_of
+from deploykit_exporters.containers.found import STATISTICS, Found, Tensors, entries_of, said
 from deploykit_exporters.containers.inert import InertObject, is_module
 from deploykit_exporters.containers.partial import nothing_found, refuse_partial
 
@@ -52,20 +52,20 @@ def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = (), choice: str | N
     if found is None:
         raise nothing_found(root, name, inert)
     entries = entries_of(root) if isinstance(root, Mapping | InertObject) and not is_module(root) else {}
-    sets = {key: one.tensors for key, one in finder.sets(root).items()}
+    sets = finder.sets(root)
     part = ""
     if choice is None:
         _ask(found, entries, name)
     else:
-        found, part = _chosen(finder, root, found, choice)
+        found, part = _chosen(finder, root, found, choice, sets)
     refuse_partial(found.tensors, entries, name)
     return Weights(
         tensors=found.tensors,
         weights_key=found.key,
         meta=_meta(root, finder),
         module=found.module,
-        notes=found.notes,
-        sets={**sets, **found.others, found.key: found.tensors},
+        notes=tuple(map(said, found.notes)),
+        sets={**{key: one.tensors for key, one in sets.items()}, **found.others, found.key: found.tensors},
         part=part,
     )
 
@@ -82,20 +82,23 @@ def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
         if found.question:
             keys = (found.key, f"{found.key.removesuffix('state_dict')}ema_state_dict")
         raise CheckpointError(
-            f"{name}: it is not known which of its weights are meant. {question}",
+            f"{name}: it is not known which of its weights are meant. {said(question)}",
             hint=f"Say which: --weights {keys[0]} or --weights {keys[1]}",
         )
 
 
-def _chosen(finder: Finder, root: Any, found: Found, choice: str) -> tuple[Found, str]:
+def _chosen(
+    finder: Finder, root: Any, found: Found, choice: str, sets: Mapping[str, Found]
+) -> tuple[Found, str]:
     """The weights under a key of the file; or those of a state dict, and the start of names in it."""
     whole = f"Took the weights under {choice!r}, as --weights says."
     for key, tensors in found.others.items():
         if choice == key or key.endswith(f".{choice}"):
-            return replace(found, tensors=tensors, notes=(whole,)), ""
-    for key in (choice, *(f"{start}.{choice}" for start in _starts(found.key))):
-        if (at := finder.at(root, key)) is not None:
-            return replace(_completed(at, found), notes=(whole,), question=""), ""
+            return replace(found, tensors=tensors, key=key, notes=(whole,), question=""), ""
+    if choice in sets:
+        return replace(_completed(sets[choice], found), notes=(whole,), question=""), ""
+    if (at := finder.at(root, choice)) is not None:
+        return replace(_completed(at, found), notes=(whole,), question=""), ""
     keys = choice.split(".")
     if any(name.startswith(f"{choice}.") for name in found.tensors):
         return replace(found, notes=(), question=""), choice
@@ -105,12 +108,6 @@ def _chosen(finder: Finder, root: Any, found: Found, choice: str) -> tuple[Found
         if inside is not None and any(name.startswith(f"{rest}.") for name in inside.tensors):
             return replace(inside, notes=(), question=""), rest
     return replace(found, notes=(), question=""), choice
-
-
-def _starts(key: str) -> list[str]:
-    """The keys around one, innermost first: what is said of weights names others beside them."""
-    keys = key.split(".")
-    return [".".join(keys[:length]) for length in range(len(keys) - 1, 0, -1)]
 
 
 def _completed(chosen: Found, found: Found) -> Found:

@@ -75,7 +75,7 @@ def settle(checkpoint: Checkpoint) -> Checkpoint:
             # Whoever reads it, or says what it is, sees this part alone.
             return replace(checkpoint, tensors=part.tensors, module=part.module, part="")
         if not inside:
-            raise _no_such_network(checkpoint, found)
+            raise _no_such_network(checkpoint)
         if len(inside) > 1:
             raise _question(checkpoint, inside)
         note = f"Took the weights under {checkpoint.part!r}, as --weights says."
@@ -87,7 +87,7 @@ def settle(checkpoint: Checkpoint) -> Checkpoint:
     if len(used) == 1:
         left = ", ".join(repr(one.key) for one in found if one is not used[0])
         return _only(checkpoint, used[0], found, f"Left out: {left}, networks of the training.")
-    taken, note = _decide(used)
+    taken, note = _decide(checkpoint, used)
     if taken is None:
         raise _question(checkpoint, used)
     return _only(checkpoint, taken, found, note)
@@ -209,7 +209,7 @@ def _asked(found: Iterable[Network], part: str) -> list[Network]:
     return exact or [one for one in found if f"{one.inner}.".startswith(f"{part}.")]
 
 
-def _decide(found: list[Network]) -> tuple[Network | None, str]:
+def _decide(checkpoint: Checkpoint, found: list[Network]) -> tuple[Network | None, str]:
     """The network that is meant without asking, and why; None where it is not known."""
     first = found[0]
     if not all(copies(one.core, first.core) for one in found):
@@ -220,11 +220,17 @@ def _decide(found: list[Network]) -> tuple[Network | None, str]:
     averaged = [one for one in found if is_averaged(one.key)]
     if len(averaged) != 1:
         return None, ""
-    keys = " or ".join(f"--weights {one.key}" for one in found if one is not averaged[0])
+    keys = " or ".join(_option(checkpoint, one) for one in found if one is not averaged[0])
     return averaged[0], (
         f"{', '.join(repr(one.key) for one in found)} are copies of one network: took the averaged one, "
         f"{averaged[0].key!r}; {keys} takes the other."
     )
+
+
+def _option(checkpoint: Checkpoint, network: Network) -> str:
+    """What the user types to take a network."""
+    at_top = network.key == _TOP or not checkpoint.weights_key
+    return f"--weights {network.key if at_top else f'{checkpoint.weights_key}.{network.key}'}"
 
 
 def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note: str) -> Checkpoint:
@@ -253,22 +259,19 @@ def _question(checkpoint: Checkpoint, found: list[Network]) -> CheckpointError:
     what = "copies of one network" if same else "networks"
     return CheckpointError(
         f"{checkpoint.path.name} holds {len(found)} {what}: {listed}. Which one is meant is not known.",
-        hint=f"Say which: {' or '.join(f'--weights {one.key}' for one in found[:_LISTED])}",
+        hint=f"Say which: {' or '.join(_option(checkpoint, one) for one in found[:_LISTED])}",
     )
 
 
-def _no_such_network(checkpoint: Checkpoint, found: Iterable[Network]) -> OptionError:
-    keys = [
-        key
-        for key, tensors in checkpoint.sets.items()
-        if key and _claimed(replace(checkpoint, tensors=tensors, module=None))
-    ]
-    keys += [one.key for one in found if one.key not in (*keys, _TOP)]
-    hint = f"It has networks under {', '.join(keys[:_LISTED])}." if keys else "Leave --weights out."
+def _no_such_network(checkpoint: Checkpoint) -> OptionError:
+    keys: list[str] = []
+    for start, tensors in checkpoint.sets.items():
+        module = checkpoint.module if start == checkpoint.weights_key else None
+        found = networks(replace(checkpoint, tensors=tensors, module=module))
+        inside = [one.key for one in found] if len(found) > 1 else [_TOP] * len(found)
+        keys += [".".join(name for name in (start, key) if name and name != _TOP) for key in inside]
+    named = [key for key in keys if key]
     return OptionError(
-        f"--weights {checkpoint.part}: {checkpoint.path.name} has no network there.", hint=hint
+        f"--weights {checkpoint.part}: {checkpoint.path.name} has no network there.",
+        hint=f"It has networks under {', '.join(named[:_LISTED])}." if named else "Leave --weights out.",
     )
-
-
-def _claimed(checkpoint: Checkpoint) -> bool:
-    return any(family.match(checkpoint) is not None for family in families().values())

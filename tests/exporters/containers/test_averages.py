@@ -217,11 +217,16 @@ def test_without_a_mark_of_the_writer_it_is_asked(beside: dict[str, Any], readin
 def test_keys_of_notes_and_questions_are_those_to_type(reading: Reading) -> None:
     """Where the dictionary that holds both lies deeper."""
     pair = {"model": weights(RAW), "ema": weights(AVERAGE)}
-    assert value_of(reading({"checkpoint": pair}, "model")) == RAW
+    assert "--weights checkpoint.model takes those." in reading({"checkpoint": pair}).notes[0]
     assert value_of(reading({"checkpoint": pair}, "checkpoint.model")) == RAW
     with pytest.raises(CheckpointError) as question:
         reading({"best": {"state_dict": weights(1.0), "ema_state_dict": weights(2.0)}})
     assert "--weights best.state_dict or --weights best.ema_state_dict" in question.value.hint
+
+
+def test_keys_cannot_command_a_terminal(reading: Reading) -> None:
+    notes = reading({"model": weights(1.0), "a\x1b[2J\n": {"b": torch.ones(2)}}).notes
+    assert notes == ("Left out: the tensors under 'a?[2J?'.",)
 
 
 def test_equal_weights_are_not_asked_about(reading: Reading) -> None:

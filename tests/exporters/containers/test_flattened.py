@@ -58,7 +58,8 @@ def test_mmcv_keeps_the_average_under_the_plain_names(wrapped: bool, reading: Re
     checkpoint = reading(file)
     assert checkpoint.tensors.keys() == network(0).state_dict().keys()
     assert checkpoint.tensors["conv.bias"][0] == 2.0
-    assert "--weights ema_ takes the 4 tensors ema_*" in checkpoint.notes[0]
+    key = "state_dict.ema_" if wrapped else "ema_"
+    assert f"--weights {key} takes the 4 tensors ema_*" in checkpoint.notes[0]
     for choice in ("ema_", *(["state_dict.ema_"] if wrapped else [])):
         other = reading(file, choice)
         assert other.tensors.keys() == checkpoint.tensors.keys()
@@ -110,6 +111,8 @@ def test_lit_ema(reading: Reading) -> None:
     expected = {f"model.{name}" for name in network(0).state_dict()}
     assert checkpoint.tensors.keys() == expected
     assert checkpoint.tensors["model.conv.bias"][0] == 2.0
-    assert checkpoint.notes == ("Took the EMA weights ('model_ema'); --weights model takes the raw ones.",)
+    assert checkpoint.notes == (
+        "Took the EMA weights ('state_dict.model_ema'); --weights state_dict.model takes the raw ones.",
+    )
     assert reading({"state_dict": lit_ema()}, "model").tensors["model.conv.bias"][0] == 1.0
     assert reading({"state_dict": lit_ema()}, "model_ema").tensors["model.conv.bias"][0] == 2.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -140,7 +142,10 @@ def test_the_average_is_taken_and_told(
     checkpoint = settle(reading(file))
     assert seed_of(checkpoint.tensors, architecture) == 1
     keys = [key_of(name, wrapper) for name in names]
-    assert f"took the averaged one, {keys[1]!r}; --weights {keys[0]} takes the other." in checkpoint.notes[-1]
+    typed = [f"{container}.{key}" if container and key != "." else key for key in keys]
+    assert (
+        f"took the averaged one, {keys[1]!r}; --weights {typed[0]} takes the other." in checkpoint.notes[-1]
+    )
     for seed, key in enumerate(keys):
         for choice in (key, f"{container}.{key}" if container and key != "." else key):
             chosen = settle(reading(file, choice))
@@ -156,7 +161,8 @@ def test_what_nobody_can_know_is_asked(architecture: str, names: tuple[str, str]
     with pytest.raises(CheckpointError, match="holds 2 copies of one network") as question:
         settle(reading(file))
     keys = [key_of(name, wrapper) for name in names]
-    assert " or ".join(f"--weights {key}" for key in keys) in question.value.hint
+    typed = [key if key == "." else f"state_dict.{key}" for key in keys]
+    assert " or ".join(f"--weights {key}" for key in typed) in question.value.hint
     for seed, key in enumerate(keys):
         chosen = settle(reading(file, key))
         assert seed_of(chosen.tensors, architecture) == seed
@@ -252,7 +258,7 @@ def test_the_names_of_networks_alone_are_listed(tmp_path: Path) -> None:
     }
     with pytest.raises(OptionError) as refusal:
         load_checkpoint(write(tmp_path, file), Hints(weights="model.student.blocks"))
-    names = ["state_dict", "best.net", "model.student", "model.teacher"]
+    names = ["state_dict.model.student", "state_dict.model.teacher", "best.net"]
     assert refusal.value.hint == f"It has networks under {', '.join(names)}."
 
 
@@ -302,3 +308,51 @@ def test_names_that_were_made_to_take_time_do_not() -> None:
     assert len(networks(reading(nested))) < 20
     with pytest.raises(CheckpointError, match=r"holds 64 copies|are equal networks"):
         settle(reading({**many, "m0.cls_token": torch.ones(1, 1, 32)}))
+
+
+KEYS = (
+    *("model", "state_dict", "ema", "ema_state_dict", "teacher", "student", "net", "shadow_params", "module"),
+    *("model_ema", "averaged", "params", "backbone", "head", "criterion", "callbacks", "meta", "optimizer"),
+    *("current_model_state", "averaging_state", "n_averaged", "online_model", "ema_model", "a.b", "ema_"),
+)
+
+
+def any_file(random: Random, depth: int = 0) -> Any:
+    """Networks, pairs of networks, lists and other values, in dictionaries inside dictionaries."""
+    one, other = ({**weights("ViT", random.randrange(2))} for _ in range(2))
+    kind = random.random() if depth else 1.0
+    if kind < 0.3:
+        return one
+    if kind < 0.4:
+        start, another = random.sample(KEYS, 2)
+        return {
+            **{f"{start}.{name}": tensor for name, tensor in one.items()},
+            **{f"{another}.{name}": tensor for name, tensor in other.items()},
+        }
+    if kind < 0.5:
+        return random.choice([list(one.values()), [torch.ones(2)], None, 3, "text", torch.ones(2), {}])
+    if depth > 3:
+        return torch.ones(2)
+    return {random.choice(KEYS): any_file(random, depth + 1) for _ in range(random.randint(1, 4))}
+
+
+def offered(text: str) -> list[str]:
+    """The keys that a note, a question or an error offers."""
+    listed = re.findall(r"It has networks under (.*)\.$", text)
+    return [key for keys in listed for key in keys.split(", ")] + re.findall(r"--weights (?!says)(\S+)", text)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_offered_can_be_typed(seed: int) -> None:
+    """Over files of any form: whatever key is told is one network."""
+    random = Random(seed)
+    file = any_file(random)
+    choice = random.choice([None, None, random.choice(KEYS), f"{random.choice(KEYS)}.{random.choice(KEYS)}"])
+    try:
+        told = " ".join(settle(reading(file, choice)).notes)
+    except OptionError as error:
+        told = error.hint.replace("Leave --weights out", "")
+    except CheckpointError as error:
+        told = error.hint if "Say which" in error.hint else ""
+    for key in offered(told):
+        settle(reading(file, key))
