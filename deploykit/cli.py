@@ -131,6 +131,8 @@ def _interrupted() -> int:
 def _tell(message: str, *, debug: bool) -> None:
     if debug:
         click.echo(traceback.format_exc(), err=True, nl=False)
+    # Names in a message may come from a file that was made to command the terminal.
+    message = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in message)
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=_color())
 
 

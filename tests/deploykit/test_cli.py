@@ -134,6 +134,14 @@ def test_an_error_is_one_message_with_its_hint(
     assert captured.out == ""
 
 
+def test_a_message_cannot_command_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, DeploykitError("found a\x1b[2Jb\r\x07", hint="next"))
+    cli.main(["doctor"])
+    assert capsys.readouterr().err == "error: found a?[2Jb??\n  next\n"
+
+
 @pytest.mark.parametrize("error", [*DeploykitError.__subclasses__(), DeploykitError])
 def test_every_error_has_its_exit_code(error: type[DeploykitError], monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, error("no"))
