@@ -46,6 +46,9 @@ class _Answers(nn.Module):
         tower = getattr(model, "vision_model", None) or getattr(model, model.base_model_prefix, None) or model
         found = tower(pixel_values=images, **self.options)
         pooled = found.pooler_output
+        if pooled is None:  # a tower without a pooler gives its class token, or the mean of both
+            tokens = 2 if "WithTeacher" in type(model).__name__ else 1
+            pooled = found.last_hidden_state[:, :tokens].mean(1)
         if hasattr(model, "visual_projection"):
             pooled = model.visual_projection(pooled)
         return found.last_hidden_state, pooled
@@ -93,9 +96,14 @@ def transformers_witness(
             dtype=torch.float32,
             output_loading_info=True,
         )
-    wrong = [*loading["missing_keys"], *loading["mismatched_keys"]]
+    # ViTModel(config, add_pooling_layer=False) is saved without saying so; its pooled vector is not used.
+    bare = not any(key.startswith("pooler.") for key in checkpoint.tensors)
+    missing = [key for key in loading["missing_keys"] if not (bare and str(key).startswith("pooler."))]
+    wrong = [*missing, *loading["mismatched_keys"]]
     if wrong:
         raise ParityError(f"transformers' {name} finds weights missing: {', '.join(map(str, wrong[:5]))}.")
+    if len(missing) < len(loading["missing_keys"]):
+        model.pooler = None
     return Witness(
         library=f"transformers {transformers.__version__}",
         module=_Answers(model.eval(), features=features).eval(),

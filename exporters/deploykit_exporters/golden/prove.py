@@ -181,7 +181,13 @@ class GoldenProof:
         count = sum(sizes[n] for n in offs)
         left = sum(sizes) - count
         unclear = f" ({left} more left out, on which float32 cannot tell)" if left else ""
-        return f"network within {offs[worst]:.1e} on {count} images{unclear}"
+        return f"network{self._part} within {offs[worst]:.1e} on {count} images{unclear}"
+
+    @property
+    def _part(self) -> str:
+        """Which outputs are compared, where it is not all of them."""
+        found = list(pair_outputs(self.golden.cases[0], self._ours[0]))
+        return "" if len(found) == len(self.spec.output.names) else f" ({', '.join(found)} only)"
 
     def _look_closer(self, n: int, off: float) -> None:
         """A difference within the tolerance that rounding does not explain, but a setting does, is one.

@@ -22,12 +22,12 @@ from deploykit_exporters.parity import FP32_TOLERANCE, compare
 from deploykit_exporters.proof.cases import photo
 from deploykit_exporters.proof.float64 import Float64Reference, Outputs
 
-__all__ = ["EQUAL_PIXELS", "GREY_LEVEL", "ask_witness"]
+__all__ = ["ask_witness"]
 
-GREY_LEVEL = 1.01
+_GREY_LEVEL = 1.01
 """Largest difference of a pre-processed pixel, in grey levels: resamplers round to either side."""
 
-EQUAL_PIXELS = 0.99
+_EQUAL_PIXELS = 0.99
 """Smallest share of the pixels that are the same to a hundredth of a grey level."""
 
 _LEAVE_OUT = (
@@ -112,7 +112,7 @@ def _compare_preprocessing(
     std = np.resize(np.asarray(how.std, np.float64), len(ours))[:, None, None]
     levels = np.abs(theirs.astype(np.float64) - ours) * std / how.scale
     equal = float((levels < 0.01).mean())
-    if levels.max() > GREY_LEVEL or equal < EQUAL_PIXELS:
+    if levels.max() > _GREY_LEVEL or equal < _EQUAL_PIXELS:
         raise ParityError(
             f"{start}: pixels of a photo differ by up to {levels.max():.3g} grey levels, {equal:.1%} are "
             "equal.",

@@ -252,3 +252,21 @@ def test_transformers_itself_is_a_witness(tmp_path: Path) -> None:
     wrong = replace(built, module=build(read_checkpoint(tmp_path), config={"num_heads": 6}).module)
     with pytest.raises(ParityError, match="read this checkpoint differently"):
         ask_witness(wrong, built.spec)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "options"),
+    [
+        (ViTForImageClassification, ViTConfig, {}),
+        (DeiTForImageClassification, DeiTConfig, {}),
+        (DeiTForImageClassificationWithTeacher, DeiTConfig, {}),
+        (ViTModel, ViTConfig, {"add_pooling_layer": False}),
+    ],
+)
+def test_towers_without_a_pooler_have_a_witness_too(
+    kind: Any, config: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny(lambda settings: kind(settings, **options), config).save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path), features=True)
+    assert built.spec.output.names == ("features", "pooled")
+    assert ask_witness(built, built.spec).startswith("transformers ")

@@ -26,6 +26,7 @@ from timm.layers import get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torchvision import transforms
+from torchvision.transforms import v2
 
 SIDE = 64
 NAMES = tuple("abcdefg")
@@ -140,7 +141,15 @@ def test_own_pictures_and_batches(vit: Make, prove: Prove, photos: dict[str, np.
 
 def test_features(vit: Make, prove: Prove) -> None:
     tokens = prove(vit(), vit(), {"features": True}, forward=lambda net, images: net.forward_features(images))
-    assert "network within" in tokens.spec.parity.golden_said
+    assert "network (features only) within" in tokens.spec.parity.golden_said
+    both = prove(
+        vit(num_classes=0),
+        vit(num_classes=0),
+        forward=lambda net, images: (net.forward_features(images), net(images)),
+    )
+    assert "network within" in both.spec.parity.golden_said
+    pooled = prove(vit(num_classes=0), vit(num_classes=0))
+    assert "network (pooled only) within" in pooled.spec.parity.golden_said
 
 
 def test_probabilities_are_compared_behind_the_activation_that_the_host_applies(
@@ -447,6 +456,36 @@ def test_a_transform_that_does_more(after: Any, says: str, vit: Make, prove: Pro
     error = refused(lambda: prove(vit(), vit(), transform=transform))
     assert "differ in the pre-processing" in error.problem
     assert says in error.hint
+
+
+def by_tensor(*, antialias: bool, scale_first: bool) -> v2.Compose:
+    """The evaluation on tensors, as torchvision recommends today."""
+    floats = [v2.ToDtype(torch.float32, scale=True)]
+    resize = [v2.Resize(71, transforms.InterpolationMode.BICUBIC, antialias=antialias), v2.CenterCrop(SIDE)]
+    steps = [*floats, *resize] if scale_first else [*resize, *floats]
+    return v2.Compose([v2.ToImage(), *steps, v2.Normalize((0.5,) * 3, (0.5,) * 3)])
+
+
+def test_a_transform_that_rounds_elsewhere_is_the_same(vit: Make, prove: Prove) -> None:
+    resized_in_bytes = prove(vit(), vit(), transform=by_tensor(antialias=True, scale_first=False))
+    assert "% of the pixels equal on 1 picture" in resized_in_bytes.spec.parity.golden_said
+    in_floats = prove(vit(), vit(), transform=by_tensor(antialias=True, scale_first=True))
+    assert "pixels equal but for rounding on 1 picture" in in_floats.spec.parity.golden_said
+
+
+@pytest.mark.parametrize("scale_first", [True, False])
+def test_a_transform_without_antialiasing(scale_first: bool, vit: Make, prove: Prove) -> None:
+    transform = by_tensor(antialias=False, scale_first=scale_first)
+    error = refused(lambda: prove(vit(), vit(), transform=transform))
+    assert "differ in the pre-processing" in error.problem
+    assert "OpenCV does, without antialiasing (deploykit: bicubic, as Pillow" in error.hint
+
+
+@pytest.mark.parametrize("off", [0.006, -0.006])
+def test_a_mean_that_is_a_little_off(off: float, vit: Make, prove: Prove) -> None:
+    transform = evaluation(mean=(0.5, 0.5 + off, 0.5))
+    error = refused(lambda: prove(vit(), vit(), transform=transform))
+    assert f"has mean 0.5 {0.5 + off:g} 0.5" in error.hint
 
 
 def test_channels_that_ultralytics_has_the_other_way_round(
