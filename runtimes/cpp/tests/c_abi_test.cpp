@@ -76,6 +76,26 @@ TEST(c_options) {
   deploykit_model_close(model);
 }
 
+TEST(c_declared_outputs) {
+  deploykit_options options{};
+  options.size = sizeof options;
+  options.outputs = "yolo";
+  deploykit_model* model = nullptr;
+  CHECK(deploykit_model_open(model_path("foreign_declared.onnx").c_str(), &options, &model) == nullptr);
+  CHECK_EQUAL(deploykit_model_task(model), static_cast<int>(DEPLOYKIT_DETECT));
+  deploykit_model_close(model);
+  // A caller of a version without the member.
+  options.size = offsetof(deploykit_options, outputs);
+  options.outputs = "no reading";
+  CHECK(deploykit_model_open(model_path("foreign_declared.onnx").c_str(), &options, &model) == nullptr);
+  CHECK_EQUAL(deploykit_model_task(model), static_cast<int>(DEPLOYKIT_FEATURES));
+  deploykit_model_close(model);
+  options.size = sizeof options;
+  options.outputs = "end2end";
+  refuses(deploykit_model_open(model_path("foreign_declared.onnx").c_str(), &options, &model), DEPLOYKIT_OPTION,
+          "--outputs end2end wants [N, K, 6], found output0 float32 [1, 7, 84] for an image of 64x64.");
+}
+
 TEST(c_errors) {
   model_path("");
   deploykit_model* model = nullptr;

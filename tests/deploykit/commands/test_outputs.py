@@ -46,6 +46,15 @@ def test_predict(unclear: str, picture: str, capsys: Output) -> None:
         assert len(model.predict(picture)) == len(boxes)
 
 
+def test_every_engine_is_told(unclear: str, picture: str, capsys: Output) -> None:
+    pytest.importorskip("openvino")
+    assert main(["predict", unclear, picture, "--runtime", "ov-cpu"]) == 5
+    assert main(["predict", unclear, picture, "--runtime", "ov-cpu", "--outputs", "yolo", "--json"]) == 0
+    boxes = json.loads(capsys.readouterr().out)["results"][0]["detections"]
+    with deploykit.load(unclear, outputs="yolo") as model:
+        assert len(model.predict(picture)) == len(boxes)
+
+
 @pytest.mark.parametrize(
     ("outputs", "code", "said"),
     [
