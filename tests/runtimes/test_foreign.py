@@ -192,6 +192,15 @@ def test_the_repository_of_yolov5() -> None:
     assert (classifier.output.layout, classifier.preprocess.pre_crop) == ("logits", 1.0)
 
 
+def test_the_axis_that_exporters_call_anchors() -> None:
+    """Which one it is tells the heads of YOLOv5 and Ultralytics apart where every size is free."""
+    told = {"stride": "32", "names": "['person', 'bicycle', 'car']"}
+    assert infer_spec((IMAGE,), (output("batch", "anchors", "dim_2"),), told).output.layout == "yolov5"
+    assert infer_spec((IMAGE,), (output("batch", "dim_1", "anchors"),), told).output.layout == "yolo"
+    untold = infer_spec((IMAGE,), (output("batch", "anchors", 85),), {}).readings
+    assert untold == ("yolov5 (80 classes)", "yolox (80 classes)", "yolox-decoded (80 classes)")
+
+
 def test_rows_of_yolov7() -> None:
     spec = infer_spec((FIXED,), (output("n", 7),), {})
     assert (spec.output.layout, spec.output.nms, spec.preprocess.resize) == (

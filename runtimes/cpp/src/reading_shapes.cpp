@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::array<std::int64_t, 5> kStrides{4, 8, 16, 32, 64};
 constexpr std::int64_t kAnchors = 3;  // boxes in a cell of YOLOv5 and YOLOv7; later heads have one
+constexpr const char* kAnchorsAxis = "anchors";  // as the exporters of YOLOv5 and Ultralytics call a free number
 constexpr std::int64_t kMasks = 32;   // mask coefficients of YOLO, where the file leaves their number open
 // Above, [N, K, 6 + J * D] is not taken for poses.
 constexpr std::int64_t kMostRows = 1000;
@@ -47,7 +48,9 @@ bool is_grid(const InputSpec& image, std::int64_t anchors) {
 }
 
 // Whether a head of this kind has so many boxes at the size of the image.
-Match match_anchors(const OutputReading& reading, const InputSpec& image, std::int64_t anchors) {
+Match match_anchors(const OutputReading& reading, const InputSpec& image, const TensorInfo& info, std::size_t axis) {
+  const std::int64_t anchors = info.shape[axis];
+  if (anchors < 0 && info.axes[axis] == kAnchorsAxis) return reading.is_yolox() ? Match::open : Match::exact;
   if (anchors < 0) return Match::open;
   if (is_free(image, "height") || is_free(image, "width")) return Match::odd;  // their number would follow the size
   bool grid = is_grid(image, anchors);
@@ -108,11 +111,13 @@ std::optional<Fit> fit_rows(Fit found, std::int64_t rows, std::int64_t columns) 
 }
 
 // A head with a box for each anchor, before suppression.
-std::optional<Fit> fit_head(Fit found, const InputSpec& image, const std::vector<std::int64_t>& shape) {
+std::optional<Fit> fit_head(Fit found, const InputSpec& image, const TensorInfo& info) {
   const bool values_first = found.reading->layout == Layout::yolo;
-  const std::int64_t columns = shape[values_first ? 1 : 2];
+  const std::size_t axis = values_first ? 1 : 2;
+  const std::int64_t columns = info.shape[axis];
   const std::int64_t told = found.classes;
-  found.match = match_anchors(*found.reading, image, shape[values_first ? 2 : 1]);
+  if (columns < 0 && info.axes[axis] == kAnchorsAxis) return std::nullopt;
+  found.match = match_anchors(*found.reading, image, info, values_first ? 2 : 1);
   if (columns < 0) return found;
   const std::int64_t rest = columns - (values_first ? 4 : 5) - extra_of(found);
   if (found.reading->task == Task::pose && found.keypoints == 0) {  // classes and keypoints share what is left
@@ -154,7 +159,7 @@ std::optional<Fit> fit(const OutputReading& reading, const InputSpec& image, con
     found.mask_channels = outputs[1].shape[1] >= 0 ? outputs[1].shape[1] : kMasks;
   }
   if (reading.layout == Layout::end2end) return fit_rows(found, first.shape[1], first.shape[2]);
-  return fit_head(found, image, first.shape);
+  return fit_head(found, image, first);
 }
 
 std::vector<Fit> fitting(const std::vector<std::string>& names, const InputSpec& image,

@@ -20,6 +20,9 @@ _YOLOX_STRIDES = (8, 16, 32)
 _ANCHORS = 3
 """Boxes in a cell of YOLOv5 and YOLOv7; later heads have one."""
 
+_ANCHORS_AXIS = "anchors"
+"""What the exporters of YOLOv5 and Ultralytics call a free number of boxes."""
+
 _MASKS = 32
 """Mask coefficients of YOLO, where the file leaves their number open."""
 
@@ -108,6 +111,8 @@ def _fit_head(found: Fit, image: InputSpec, shape: Sequence[int | str]) -> Fit |
     """A head with a box for each anchor, before suppression."""
     reading, told = found.reading, found.classes
     columns, anchors = (shape[1], shape[2]) if reading.layout == "yolo" else (shape[2], shape[1])
+    if columns == _ANCHORS_AXIS:
+        return None
     found = replace(found, match=_match_anchors(reading, image, anchors))
     if not isinstance(columns, int):
         return found
@@ -122,6 +127,8 @@ def _fit_head(found: Fit, image: InputSpec, shape: Sequence[int | str]) -> Fit |
 def _match_anchors(reading: Reading, image: InputSpec, anchors: int | str) -> Match:
     """Whether a head of this kind has so many boxes at the size of the image."""
     free = {"height", "width"} & image.dynamic.keys()
+    if anchors == _ANCHORS_AXIS:
+        return "open" if reading.name.startswith("yolox") else "exact"
     if not isinstance(anchors, int):
         return "open"
     if free:
