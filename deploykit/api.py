@@ -63,6 +63,7 @@ def verify(
     runtime: str = "ort-cpu",
     threads: int | None = None,
     strict: bool = False,
+    outputs: str | None = None,
     engine: EngineOptions | None = None,
     tolerance: float | None = None,
     options: ExportOptions | None = None,
@@ -76,6 +77,7 @@ def verify(
         images: Files, folders or glob patterns, one or several.
         runtime: The engine that runs the model.
         threads, strict: Short for those of ``engine``, which wins.
+        outputs: What the outputs of another exporter's file mean; see ``EngineOptions``.
         engine: How the model is opened.
         tolerance: Largest difference allowed, as a share of each output's scale (None: 1e-4), or of a score
             where pre- or post-processing is inside (None: 1e-3).
@@ -91,7 +93,7 @@ def verify(
     from deploykit_runtimes.images import list_images
 
     chosen = _export_options(options, settings, "verify")
-    opened = _engine_options(engine, threads, strict)
+    opened = _engine_options(engine, threads, strict, outputs)
     precheck(checkpoint, chosen, writes=False)
     read_model(model)
     paths = list_images(images)
@@ -242,8 +244,7 @@ def bench(
     from deploykit.benchmark.run import BenchOptions, with_reference
     from deploykit.benchmark.run import bench as run
 
-    how = asdict(_engine_options(engine, threads, strict))
-    how["outputs"] = outputs or how["outputs"]
+    how = asdict(_engine_options(engine, threads, strict, outputs))
     several = list(batches) if isinstance(batches, Iterable) else [batches]
     options = BenchOptions(
         runtimes=with_reference(as_words(runtimes, "runtimes"), reference),
@@ -258,22 +259,24 @@ def bench(
     return run(model, options, report=report)
 
 
-def _engine_options(options: object, threads: object, strict: object) -> EngineOptions:
-    """How a model is opened.
+def _engine_options(options: object, threads: object, strict: object, outputs: str | None) -> EngineOptions:
+    """How a model is opened; ``outputs`` wins over those of the options.
 
     Raises:
         OptionError: a value cannot be used.
     """
+    from dataclasses import replace
+
     from deploykit_runtimes.arguments import as_count, as_flag
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.errors import OptionError
 
     if options is None:
         counted = None if threads is None else as_count(threads, "threads")
-        return EngineOptions(threads=counted, strict=as_flag(strict, "strict"))
+        options = EngineOptions(threads=counted, strict=as_flag(strict, "strict"))
     if not isinstance(options, EngineOptions):
         raise OptionError(f"engine wants EngineOptions, found {type(options).__name__}.")
-    return options
+    return options if outputs is None else replace(options, outputs=outputs)
 
 
 def _export_options(options: object, settings: Mapping[str, Any], operation: str) -> ExportOptions:

@@ -14,6 +14,7 @@ from deploykit.commands.options import (
     engine_options,
     existing_path,
     golden_option,
+    outputs_option,
     runtime_option,
     strict_option,
     threads_option,
@@ -32,6 +33,7 @@ __all__ = ["command"]
 @click.argument("model", type=existing_path)
 @click.argument("images", nargs=-1)
 @runtime_option
+@outputs_option
 @threads_option
 @engine_options
 @strict_option
@@ -48,6 +50,7 @@ def command(
     images: tuple[str, ...],
     runtime: str,
     tolerance: float | None,
+    outputs: str | None,
     threads: int | None,
     strict: bool,
     goal: Goal,
@@ -80,6 +83,7 @@ def command(
         cache=cache,
         cuda_graph=cuda_graph,
         gpu=gpu,
+        outputs=outputs,
     )
     if looks_like_onnx(Path(checkpoint)):
         raise OptionError(

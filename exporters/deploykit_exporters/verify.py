@@ -12,6 +12,7 @@ from deploykit_runtimes.errors import ModelError, ParityError
 from deploykit_runtimes.images import list_images, read_image
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.spec import ModelSpec, ParityRecord, Task
 
@@ -86,7 +87,8 @@ def verify(
 
     Raises:
         ParityError: beyond the tolerance.
-        ModelError: the model was exported from something with other inputs or outputs.
+        ModelError: the model was exported from something with other inputs or outputs, or it is not known
+            what its outputs mean.
         InputError: one of the images cannot be read.
     """
     paths = tuple(list_images(images))
@@ -96,6 +98,7 @@ def verify(
     say("Opening the model")
     with open_runner(model, runtime=runtime, options=engine) as candidate:
         spec = candidate.spec
+        refuse_unclear(spec, candidate.outputs)
         size = (spec.tensor.height, spec.tensor.width)
         hints = hints_of(replace(options, features=options.features or spec.task == "features"))
         say("Reading the checkpoint")

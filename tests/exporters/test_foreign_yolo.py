@@ -10,7 +10,9 @@ import onnx
 import pytest
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
+from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.results import Detections, Segmentation
 
@@ -152,3 +154,13 @@ def test_rows_of_yolov7(tmp_path: Path) -> None:
         np.testing.assert_allclose(result.scores, [0.9, 0.7])
         shift = image.mean() / 255 * 64
         np.testing.assert_allclose(result.boxes, (boxes[[0, 2]] + shift).clip(0, 64), atol=1e-4)
+
+
+def test_files_without_metadata_are_verified(stripped: Strip, fixtures: Path) -> None:
+    told = stripped("yolov5_detect.pt", told=True)[1]
+    assert verify(fixtures / "yolov5_detect.pt", told).parity.max_rel < 1e-5
+    untold = stripped("yolox_plain.pth", told=False)[1]
+    with pytest.raises(ModelError, match="may be yolov5"):
+        verify(fixtures / "yolox_plain.pth", untold)
+    declared = EngineOptions(outputs="yolox-decoded")
+    assert verify(fixtures / "yolox_plain.pth", untold, engine=declared).parity.max_rel < 1e-5

@@ -52,7 +52,9 @@ def load(
     from deploykit_runtimes.predictor import Predictor
 
     options = options or EngineOptions(threads=threads, strict=strict)
-    options = replace(options, outputs=outputs or options.outputs, rewritten=True, ranked=True)
+    options = replace(
+        options, outputs=options.outputs if outputs is None else outputs, rewritten=True, ranked=True
+    )
     return Predictor(open_runner(path, runtime=runtime, options=options))
 
 
