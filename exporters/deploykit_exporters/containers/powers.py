@@ -40,7 +40,14 @@ Power = Literal["harm", "compute", "none"]
 
 # Classes that hold data, and functions that only make one.
 _DATA = (
-    *("argparse.Namespace", "array.array", "array._array_reconstructor", "collections.*", "datetime.*"),
+    *(
+        "argparse.Namespace",
+        "array.array",
+        "array._array_reconstructor",
+        "collections.*",
+        "collections.abc.*",
+        "datetime.*",
+    ),
     *("contextlib.nullcontext", "copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"),
     *("decimal.*", "enum.*", "fractions.Fraction", "functools.partial", "functools.partialmethod"),
     *("http.HTTPStatus", "inspect.Parameter", "inspect.Signature", "inspect._ParameterKind"),
@@ -156,6 +163,11 @@ _ALIASES = {
     "_pydecimal": "decimal",
     "_pydatetime": "datetime",
 }
+# Functions that other packages import by these names from the standard library, and no others are called so.
+_UNMISTAKABLE = (
+    "Popen check_call check_output getoutput getstatusoutput import_module mkdtemp mkstemp rmtree run_module "
+    "run_path urlopen urlretrieve"
+)
 # No longer in the standard library, or only in Python 2.
 _FORMER = (
     "aifc asynchat asyncore audioop cgi cgitb chunk commands crypt distutils imghdr imp lib2to3 mailcap "
@@ -171,6 +183,7 @@ _IMPORTED = {
         *(threading, types, zipfile),
     )
 }
+_OTHERWISE = {"posix": "os", "nt": "os", "bltns": "builtins"}
 # A module as an object leads to all that it has.
 _DOORS = "builtins ctypes importlib marshal multiprocessing os pickle runpy shutil socket subprocess sys"
 
@@ -199,12 +212,13 @@ def _within(path: str) -> str:
     """The part that names another module which a module holds, or something of it."""
     parts = path.split(".")
     for index in range(1, len(parts)):
-        name = "os" if parts[index] in ("posix", "nt") else parts[index]
+        name = parts[index].removeprefix("_")
+        name = _OTHERWISE.get(name, name)
         if index + 1 == len(parts) and name in _DOORS.split():
             return name
         module = _IMPORTED.get(name)
         if module is not None and index + 1 < len(parts) and hasattr(module, parts[index + 1]):
-            return ".".join(parts[index:])
+            return ".".join((name, *parts[index + 1 :]))
     return path
 
 
@@ -217,11 +231,7 @@ def power_of(path: str) -> Power:
     """
     path = canonical(path)
     module = path.partition(".")[0]
-    if path in _DOORS.split():
-        return "harm"
-    if any(part in _WAYS_OUT.split() for part in path.split(".")) or _is_under(path, _HARMFUL):
-        return "harm"
-    if path.startswith("pathlib.") and path.count(".") > 1:  # what a path does, not the path
+    if _harms(path):
         return "harm"
     if _is_data(path):
         return "none"
@@ -230,11 +240,40 @@ def power_of(path: str) -> Power:
     return "harm" if module in sys.stdlib_module_names or module in _FORMER.split() else "none"
 
 
+def _harms(path: str) -> bool:
+    """Whether a name harms for more than the module that it begins with."""
+    if (
+        path in _DOORS.split()
+        or _is_under(path, _HARMFUL)
+        or any(one in _WAYS_OUT.split() for one in path.split("."))
+    ):
+        return True
+    if path.startswith("pathlib.") and path.count(".") > 1:  # what a path does, not the path
+        return True
+    if path.rpartition(".")[2] in _UNMISTAKABLE.split():
+        return True
+    return path.partition(".")[0] in sys.stdlib_module_names and any(map(_reaches, _tails(path)))
+
+
+def _tails(path: str) -> list[str]:
+    """What a name may mean of another module, which the module that it begins with has imported."""
+    parts = path.split(".")
+    tails = [".".join(parts[index:]) for index in range(1, len(parts))]
+    return [*tails, *(tail.removeprefix("_") for tail in tails)]
+
+
+def _reaches(path: str) -> bool:
+    return path.partition(".")[0] in sys.stdlib_module_names and "." in path and power_of(path) == "harm"
+
+
 def _is_data(path: str) -> bool:
     module, _, name = path.partition(".")
     if module == "builtins":
         return path not in _CALLING and isinstance(vars(builtins).get(name), type)
-    return path != "collections.namedtuple" and any(fnmatchcase(path, pattern) for pattern in _DATA)
+    depth = path.count(".")
+    patterns = [one for one in _DATA if one.count(".") == depth and not name.startswith("_")]
+    known = path in _DATA or any(fnmatchcase(path, one) for one in patterns)
+    return known and path != "collections.namedtuple"
 
 
 def _is_under(path: str, names: tuple[str, ...]) -> bool:

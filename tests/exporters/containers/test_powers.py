@@ -22,6 +22,7 @@ import uuid
 from typing import Any
 
 import pytest
+from deploykit_exporters.containers import powers
 from deploykit_exporters.containers.powers import canonical, power_of
 
 DATA = {"collections", "datetime", "decimal", "enum", "numbers", "typing"}
@@ -79,6 +80,8 @@ def test_every_public_function_has_a_power(module: str) -> None:
         ("ultralytics.utils.files.glob.glob", "glob.glob"),
         ("torch.multiprocessing.Process", "multiprocessing.Process"),
         ("torch.os", "os"),
+        ("random._os.system", "os.system"),
+        ("collections._sys.exit", "sys.exit"),
         ("torch.nn.builtins", "builtins"),
         ("builtins.reduce", "functools.reduce"),
         ("thread.start_new_thread", "_thread.start_new_thread"),
@@ -97,6 +100,8 @@ def test_other_names_of_the_same_function(path: str, known: str) -> None:
         "torch.nn.Module.__init__.__globals__",
         "builtins.object.__subclasses__",
         "pathlib.PosixPath.unlink",
+        "timm.models._hub.urlopen",
+        "enum.bltns.eval",
         "types.FunctionType",
         "types.CodeType",
         "dataclasses.make_dataclass",
@@ -108,6 +113,22 @@ def test_other_names_of_the_same_function(path: str, known: str) -> None:
 )
 def test_what_harms_by_other_ways(path: str) -> None:
     assert power_of(path) == "harm"
+
+
+@pytest.mark.parametrize("module", [*powers._COMPUTING.split(), "os.path"])
+def test_modules_that_a_module_imported_lead_nowhere(module: str) -> None:
+    """``random._os.system``: what a module of the standard library holds of others is judged as theirs."""
+    if module not in sys.stdlib_module_names and module != "os.path":
+        pytest.skip("newer than this Python")
+    missed = []
+    for name, value in vars(importlib.import_module(module)).items():
+        if not isinstance(value, types.ModuleType) or value.__name__.startswith(f"{module}."):
+            continue
+        for inside, function in vars(value).items():
+            known = f"{value.__name__}.{inside}"
+            if inspect.isroutine(function) and inside[0] != "_" and power_of(known) == "harm":
+                missed += [known] if power_of(f"{module}.{name}.{inside}") != "harm" else []
+    assert missed == []
 
 
 class Colour(enum.Enum):
