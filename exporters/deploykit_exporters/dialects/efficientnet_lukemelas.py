@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deploykit_exporters.dialects.efficientnet import EfficientNetSource, read_plan, split_stages
+from deploykit_runtimes.errors import OptionError
+
+from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, read_plan, split_stages
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS, tensorflow_evaluation
 
@@ -44,6 +47,13 @@ _SEPARABLE = {
 }
 
 
+_PADDING = (
+    "The padding is TensorFlow's for each size of image. EfficientNet-PyTorch keeps the padding of the "
+    "image_size that it was built for, which the weights do not tell: at other sizes answers differ by some "
+    "thousandths, unless --config '{\"image_size\": N}' says it."
+)
+
+
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
     """One of the two may be missing: then it can be named."""
     return ("_conv_stem.weight" in tensors or "_bn0.weight" in tensors) and any(
@@ -54,12 +64,14 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
     """Translate the keys; padding and BatchNorm eps are TensorFlow's, whose weights these are.
 
-    The package computes the padding for the image size that it was told; that is SAME padding at
-    that size, and SAME padding is what is built here for every size.
+    The package computes the padding for the image size that it was told, and keeps it at other sizes. A
+    pickled module tells that size, or the user does (``image_size``); else SAME padding is built for every
+    size, which is the same at the size of the training.
     """
     names = _names(tensors)
     translated = {ours: tensors[theirs] for ours, theirs in names.items()}
-    plan = read_plan(translated, padding="same", eps=TENSORFLOW_EPS)
+    asked = _image_size(hints)
+    plan = replace(read_plan(translated, padding="same", eps=TENSORFLOW_EPS), padded_for=asked)
     compound = compound_name(plan)
     # The released files trained with AdvProp are called adv-efficientnet-b0-b64d5a18.pth.
     advprop = "the file name" if checkpoint.path.name.startswith("adv-") else ""
@@ -73,7 +85,29 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         image_size=(side, side),
         preprocess=evaluation.build,
         preprocess_from=evaluation.told_by,
+        assumed=() if asked is not None or checkpoint.module is not None else (_PADDING,),
     )
+
+
+def _image_size(hints: Hints) -> Size | None:
+    """The size that the network was built for, as the user says.
+
+    Raises:
+        OptionError: it is no size.
+    """
+    asked = (hints.config or {}).get("image_size")
+    sides = [asked, asked] if isinstance(asked, int) else asked
+    if sides is None:
+        return None
+    if (
+        not isinstance(sides, list | tuple)
+        or len(sides) != 2
+        or not all(isinstance(side, int) and side > 0 for side in sides)
+    ):
+        raise OptionError(
+            f"--config says image_size = {asked!r}; wanted is a number of pixels or [height, width]."
+        )
+    return sides[0], sides[1]
 
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:

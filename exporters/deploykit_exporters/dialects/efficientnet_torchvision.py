@@ -13,12 +13,13 @@ from deploykit_runtimes.spec import Preprocess
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, is_fused, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.imagenet import crop_preprocess
+from deploykit_exporters.dialects.torchvision_file import published, read_file, torchvision_witness
 
 if TYPE_CHECKING:
     import torch
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.families.base import Hints
+    from deploykit_exporters.families.base import Hints, Witness
 
 __all__ = ["matches", "read"]
 
@@ -66,20 +67,34 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     if is_fused(plan) or compound in _EPS_THOUSANDTH:
         plan = replace(plan, eps=1e-3)
     name = f"efficientnet_{compound}" if compound else ""
-    settings, told_by = _evaluation(name, checkpoint.path.name)
+    file = read_file(checkpoint, hints)
+    file.confirm_name(name)
+    told, entry = file.evaluation(), published(name, checkpoint.path.name)
+    settings = _evaluation(name, entry)
     asked = {key: value for key, value in (hints.config or {}).items() if key in _SETTINGS}
-    side = settings["crop"] or native_size(compound)
+    side = told[0] if told is not None else settings["crop"] or native_size(compound)
 
     def preprocess(size: Size) -> Preprocess:
-        chosen = {**settings, **asked}
+        how = told[1](size) if told is not None else None
         return crop_preprocess(
             size,
-            resize=round(max(size) * (settings["resize"] or side) / side),
-            interpolation=chosen["interpolation"],
-            mean=tuple(chosen["mean"]),
-            std=tuple(chosen["std"]),
+            resize=how.resize_to[0]
+            if how is not None
+            else round(max(size) * (settings["resize"] or side) / side),
+            interpolation=asked.get(
+                "interpolation", how.interpolation if how is not None else settings["interpolation"]
+            ),
+            mean=tuple(asked.get("mean", settings["mean"])),
+            std=tuple(asked.get("std", settings["std"])),
         )
 
+    def witness(size: Size, *, features: bool) -> Witness | str:
+        transform = None if asked else file.transform(size)
+        if transform is None and not asked and told is None and entry is not None and size == (side, side):
+            transform = entry.transforms()
+        return torchvision_witness(name, tensors, transform, size, features=features)
+
+    told_by = "the training arguments" if told is not None else f"torchvision's {entry}" if entry else ""
     return EfficientNetSource(
         tensors=translated,
         names=names,
@@ -89,32 +104,24 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         preprocess=preprocess,
         preprocess_from="--config" if asked else told_by,
         assumed=() if compound else (f"BatchNorm eps is {plan.eps:g}, as in torchvision's nearest variant.",),
+        settings=file.account(),
+        witness=witness,
     )
 
 
-def _evaluation(name: str, file_name: str) -> tuple[dict[str, Any], str]:
-    """The evaluation transform that torchvision publishes with the weights of this file name, or else with
-    its best weights of the variant; and what told it."""
+def _evaluation(name: str, entry: Any) -> dict[str, Any]:
+    """The evaluation transform that torchvision publishes with some weights, or else with its best weights of
+    the variant."""
     models = require("torchvision.models", extra="export", purpose="read an EfficientNet's evaluation")
-    if name not in models.list_models():
-        name = "efficientnet_b0"
-        weights, told_by = models.get_model_weights(name).DEFAULT, ""
-        own = {"resize": None, "crop": None}
-    else:
-        published = list(models.get_model_weights(name))
-        named = next((entry for entry in published if entry.url.endswith(f"/{file_name}")), None)
-        weights = named or models.get_model_weights(name).DEFAULT
-        told_by = f"torchvision's {weights}" if named else ""
-        own = {}
-    transform = weights.transforms()
-    settings = {
-        "resize": transform.resize_size[0],
-        "crop": transform.crop_size[0],
+    known = name in models.list_models()
+    transform = (entry or models.get_model_weights(name if known else "efficientnet_b0").DEFAULT).transforms()
+    return {
+        "resize": transform.resize_size[0] if known else None,
+        "crop": transform.crop_size[0] if known else None,
         "interpolation": transform.interpolation.value,
         "mean": tuple(transform.mean),
         "std": tuple(transform.std),
     }
-    return settings | own, told_by
 
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:

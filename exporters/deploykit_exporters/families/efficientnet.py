@@ -52,11 +52,14 @@ class EfficientNetFamily:
         import torch
 
         from deploykit_exporters.dialects.efficientnet_names import name_in_file
+        from deploykit_exporters.dialects.efficientnet_pickled import told_by_module
         from deploykit_exporters.dialects.loading import load_strict
         from deploykit_exporters.nets.efficientnet import EfficientNet
 
         joined = _join(checkpoint, match, hints)
         source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
+        if checkpoint.module is not None and match.origin != "timm":
+            source = told_by_module(source, checkpoint.module, match.prefix)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:
             raise CheckpointError(

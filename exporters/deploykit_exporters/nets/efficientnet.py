@@ -8,7 +8,7 @@ every dialect is translated.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -76,6 +76,8 @@ class EfficientNetPlan:
         padding: ``same`` as TensorFlow pads (more at the bottom and right, depending on the size), or
             ``symmetric``.
         eps: Of every BatchNorm.
+        padded_for: With the padding ``same``: (height, width) of the images whose padding is taken at every
+            size; None for that of the images at hand.
     """
 
     stages: tuple[tuple[BlockPlan, ...], ...]
@@ -86,6 +88,14 @@ class EfficientNetPlan:
     activation: Activation
     eps: float
     channels: int = 3
+    padded_for: tuple[int, int] | None = None
+
+    def behind(self, stride: int) -> EfficientNetPlan:
+        """The plan for what comes behind a convolution with this stride."""
+        if self.padded_for is None or stride == 1:
+            return self
+        height, width = self.padded_for
+        return replace(self, padded_for=(-(-height // stride), -(-width // stride)))
 
 
 class EfficientNet(nn.Module):
@@ -100,7 +110,7 @@ class EfficientNet(nn.Module):
         self.features = features
         self.conv_stem = _conv(plan, (plan.channels, plan.stem), 3, 2)
         self.bn1 = _norm(plan, plan.stem)
-        self.blocks = nn.Sequential(*(nn.Sequential(*(_block(plan, b) for b in s)) for s in plan.stages))
+        self.blocks = _stages(plan)
         if not features:
             self.conv_head = nn.Conv2d(plan.stages[-1][-1].outputs, plan.head, 1, bias=False)
             self.bn2 = _norm(plan, plan.head)
@@ -122,6 +132,18 @@ class EfficientNet(nn.Module):
                 maps.append(x)
             x = blocks(x)
         return (*maps, x)
+
+
+def _stages(plan: EfficientNetPlan) -> nn.Sequential:
+    at = plan.behind(2)
+    stages = []
+    for blocks in plan.stages:
+        layers = []
+        for block in blocks:
+            layers.append(_block(at, block))
+            at = at.behind(block.stride)
+        stages.append(nn.Sequential(*layers))
+    return nn.Sequential(*stages)
 
 
 def _pooled(x: torch.Tensor) -> torch.Tensor:
@@ -254,7 +276,9 @@ def _conv(
     plan: EfficientNetPlan, channels: tuple[int, int], kernel: int, stride: int, *, groups: int = 1
 ) -> nn.Conv2d:
     if plan.padding == "same" and stride > 1:
-        return SameConv2d(*channels, kernel, stride=stride, groups=groups, bias=False)
+        return SameConv2d(
+            *channels, kernel, stride=stride, groups=groups, bias=False, padded_for=plan.padded_for
+        )
     # With stride 1 and an odd kernel TensorFlow's padding is symmetric too.
     return nn.Conv2d(*channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 

@@ -17,7 +17,15 @@ class SameConv2d(nn.Conv2d):
     The padding depends on the size of the input and is larger at the bottom and right. In ONNX it is one
     Conv with ``auto_pad=SAME_UPPER``, which every engine computes from the size at hand; paddings
     written as numbers would be right at the traced size alone.
+
+    Args:
+        padded_for: (height, width) of the input whose padding is taken at every size, as networks have it
+            that are built for one size; None for that of the input at hand. All others: see ``nn.Conv2d``.
     """
+
+    def __init__(self, *args: Any, padded_for: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.padded_for = padded_for
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.compiler.is_exporting():
@@ -28,13 +36,22 @@ class SameConv2d(nn.Conv2d):
 
     def _captured(self, x: torch.Tensor) -> torch.Tensor:
         """The node as torch.export takes it."""
+        padding: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
         size = [-(-n // stride) for n, stride in zip(x.shape[2:], self.stride, strict=True)]
+        if self.padded_for is not None:
+            (top, bottom), (left, right) = self.paddings(self.padded_for)
+            padding = {"pads": [top, left, bottom, right]}
+            covered = [self.dilation[axis] * (self.kernel_size[axis] - 1) + 1 for axis in (0, 1)]
+            size = [
+                (x.shape[2] + top + bottom - covered[0]) // self.stride[0] + 1,
+                (x.shape[3] + left + right - covered[1]) // self.stride[1] + 1,
+            ]
         inputs = [x, self.weight] if self.bias is None else [x, self.weight, self.bias]
         return torch.onnx.ops.symbolic(
             "Conv",
             inputs,
             attrs={
-                "auto_pad": "SAME_UPPER",
+                **padding,
                 "dilations": list(self.dilation),
                 "group": self.groups,
                 "kernel_shape": list(self.kernel_size),
@@ -46,10 +63,17 @@ class SameConv2d(nn.Conv2d):
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """The same by an explicit padding."""
-        top, bottom = _padding(x.shape[2], self.kernel_size[0], self.stride[0], self.dilation[0])
-        left, right = _padding(x.shape[3], self.kernel_size[1], self.stride[1], self.dilation[1])
+        (top, bottom), (left, right) = self.paddings(self.padded_for or (x.shape[2], x.shape[3]))
         x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def paddings(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((top, bottom), (left, right)) for an input of (height, width)."""
+        vertical, horizontal = (
+            _padding(size[axis], self.kernel_size[axis], self.stride[axis], self.dilation[axis])
+            for axis in (0, 1)
+        )
+        return vertical, horizontal
 
 
 def _padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -70,10 +94,14 @@ class _SameConv(torch.autograd.Function):
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, conv: SameConv2d) -> Any:
         inputs = [x, weight] if conv.bias is None else [x, weight, bias]
+        padding: dict[str, Any] = {"auto_pad_s": "SAME_UPPER"}
+        if conv.padded_for is not None:
+            (top, bottom), (left, right) = conv.paddings(conv.padded_for)
+            padding = {"pads_i": [top, left, bottom, right]}
         return g.op(
             "Conv",
             *inputs,
-            auto_pad_s="SAME_UPPER",
+            **padding,
             dilations_i=list(conv.dilation),
             group_i=conv.groups,
             kernel_shape_i=list(conv.kernel_size),
