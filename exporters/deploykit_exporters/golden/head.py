@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from deploykit_runtimes.errors import OptionError, ParityError
+from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import ModelSpec
 
+from deploykit_exporters.golden.difference import DifferenceError
 from deploykit_exporters.golden.file import Golden, GoldenOutput
 from deploykit_exporters.proof.float64 import Outputs
 
@@ -25,7 +26,7 @@ def check_shapes(golden: Golden, spec: ModelSpec, ours: Outputs) -> None:
     """One of the recorded outputs must have the shape of our first one, or of any feature map.
 
     Raises:
-        ParityError: the classes are others.
+        DifferenceError: the classes are others.
         OptionError: something else was recorded than what is exported.
     """
     first = ours[spec.output.names[0]].shape
@@ -36,10 +37,10 @@ def check_shapes(golden: Golden, spec: ModelSpec, ours: Outputs) -> None:
     found = ", ".join(f"{one.name} {list(one.shape)}" for one in golden.cases[0].outputs)
     classes = [shape[1] for shape in shapes if len(shape) == len(first) == 2]
     if spec.task == "classify" and classes:
-        raise ParityError(
-            f"{golden.path.name} and deploykit differ in the head: the recorded model has {classes[0]} "
-            f"classes, the checkpoint {first[1]}.",
-            hint="Give the checkpoint of the recorded model; of several heads, --head chooses.",
+        raise DifferenceError(
+            "head",
+            f"the recorded model has {classes[0]} classes, the checkpoint {first[1]}.",
+            otherwise="Give the checkpoint of the recorded model; of several heads, --head chooses.",
         )
     advice = (
         "Record what is exported: forward=lambda model, images: ...; or export with or without --features."
@@ -60,7 +61,7 @@ def check_labels(golden: Golden, spec: ModelSpec) -> str:
     """Compare the names of the classes; what was compared, in words.
 
     Raises:
-        ParityError: a class has another name.
+        DifferenceError: a class has another name.
     """
     if not golden.labels:
         return "class names not recorded"
@@ -68,10 +69,9 @@ def check_labels(golden: Golden, spec: ModelSpec) -> str:
         return "class names not compared"
     if golden.labels == spec.classes:
         return f"{len(spec.classes)} class names equal"
-    start = f"{golden.path.name} and deploykit differ in the head: "
     if len(golden.labels) != len(spec.classes):
-        raise ParityError(
-            f"{start}{len(golden.labels)} class names were recorded, the file has {len(spec.classes)}."
+        raise DifferenceError(
+            "head", f"{len(golden.labels)} class names were recorded, the file has {len(spec.classes)}."
         )
     pairs = enumerate(zip(golden.labels, spec.classes, strict=True))
     index, (theirs, ours) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
@@ -80,10 +80,11 @@ def check_labels(golden: Golden, spec: ModelSpec) -> str:
         if set(golden.labels) == set(spec.classes)
         else "class names differ"
     )
-    raise ParityError(
-        f"{start}{order}: class {index} is {theirs!r} in the training process, {ours!r} in the file.",
-        hint="Give the names in the order of the training with --labels; without it, those of the checkpoint "
-        "or of the training process are taken.",
+    raise DifferenceError(
+        "head",
+        f"{order}: class {index} is {theirs!r} in the training process, {ours!r} in the file.",
+        otherwise="Give the names in the order of the training with --labels; without it, those of the "
+        "checkpoint or of the training process are taken.",
     )
 
 

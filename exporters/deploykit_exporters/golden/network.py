@@ -7,7 +7,6 @@ by twos.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -23,6 +22,7 @@ from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from deploykit_exporters.golden.difference import Why
 from deploykit_exporters.golden.file import Golden
 from deploykit_exporters.golden.weights import explain_weights
 from deploykit_exporters.load import LoadedCheckpoint
@@ -65,8 +65,8 @@ def explain_network(
     off: Callable[[Outputs], float],
     *,
     limit: float = FP32_TOLERANCE,
-) -> str:
-    """Which simple difference explains the golden answers, in a sentence; empty for none.
+) -> Why:
+    """Which simple difference explains the golden answers.
 
     Args:
         golden: The answers.
@@ -77,9 +77,9 @@ def explain_network(
         limit: How far an explanation may leave them.
     """
     weights = explain_weights(golden, loaded, rounding=limit >= FP32_TOLERANCE)
-    if weights:
+    if weights.said:
         return weights
-    for said, run in _ideas(loaded, spec, images):
+    for why, run in _ideas(loaded, spec, images):
         try:
             with torch.no_grad():
                 found = run()
@@ -88,23 +88,24 @@ def explain_network(
         tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
         outputs = {name: one.numpy() for name, one in zip(spec.output.names, tensors, strict=False)}
         if len(tensors) == len(outputs) and off(outputs) <= limit:
-            return f"The recorded model {said}"
-    return ""
+            return why
+    return Why()
 
 
-Idea = tuple[str, Callable[[], Any]]
-"""What the recorded model may do, in words, and our network doing the same."""
+Idea = tuple[Why, Callable[[], Any]]
+"""What the recorded model may do, and our network doing the same."""
 
 
 def _ideas(loaded: LoadedCheckpoint, spec: ModelSpec, images: np.ndarray) -> Iterator[Idea]:
     module, batch = loaded.built.module.eval(), torch.from_numpy(images)
     yield from _inputs(module, images)
     for variant in dict.fromkeys(_NAMED_VARIANT.findall(" ".join(spec.assumed))):
-        yield f"is a {variant}. Export with --variant {variant}.", partial(_variant, loaded, variant, batch)
+        why = Why(said=f"The recorded model is a {variant}.", options=(f"--variant {variant}",))
+        yield why, partial(_variant, loaded, variant, batch)
     changes = list(_changes(module))
     pairs = (pair for pair in combinations(changes, 2) if pair[0].kind != pair[1].kind)
     for chosen in (*((one,) for one in changes), *pairs):
-        yield _said(chosen, spec), partial(_changed, module, chosen, batch)
+        yield _why(chosen, spec), partial(_changed, module, chosen, batch)
 
 
 def _variant(loaded: LoadedCheckpoint, name: str, images: torch.Tensor) -> Any:
@@ -116,15 +117,16 @@ def _inputs(module: nn.Module, images: np.ndarray) -> Iterator[Idea]:
     if images.shape[1] != 3:
         return
     swapped = torch.from_numpy(images[:, ::-1].copy())
-    yield "takes BGR where deploykit gives RGB, or RGB for BGR.", partial(module, swapped)
+    why = Why(said="The recorded model takes BGR where deploykit gives RGB, or RGB for BGR.")
+    yield why, partial(module, swapped)
     for mean, std in ((IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3)):
         middle, spread = (torch.tensor(one)[:, None, None] for one in (mean, std))
         normalised = (torch.from_numpy(images) - middle) / spread
-        config = json.dumps({"mean": mean, "std": std})
-        yield (
-            f"normalises its input itself: record the part behind that, and export with --config '{config}'.",
-            partial(module, normalised),
+        why = Why(
+            said="The recorded model normalises its input itself: record the part behind that.",
+            config={"mean": mean, "std": std},
         )
+        yield why, partial(module, normalised)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +145,9 @@ class _Change:
     apply: Callable[[], AbstractContextManager[None]]
 
 
-def _said(changes: Sequence[_Change], spec: ModelSpec) -> str:
-    said = " and ".join(one.said for one in changes)
-    if spec.family != "vit":
-        return f"{said}."
-    return f"{said}. Export with --config '{json.dumps({one.kind: one.value for one in changes})}'."
+def _why(changes: Sequence[_Change], spec: ModelSpec) -> Why:
+    config = {one.kind: one.value for one in changes} if spec.family == "vit" else {}
+    return Why(said=f"The recorded model {' and '.join(one.said for one in changes)}.", config=config)
 
 
 def _changed(module: nn.Module, changes: Sequence[_Change], images: torch.Tensor) -> Any:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from deploykit_runtimes.errors import DeploykitError, ParityError
+from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import AxisRange, Interpolation, ModelSpec, Preprocess
 
 from deploykit_exporters import record
-from deploykit_exporters.golden.file import Golden, GoldenCase
+from deploykit_exporters.golden.difference import DifferenceError, Why
+from deploykit_exporters.golden.file import GoldenCase
 
 __all__ = ["compare_pixels", "explain_pixels"]
 
@@ -38,7 +39,6 @@ _SAME = 2e-3
 
 
 def compare_pixels(
-    golden: Golden,
     cases: Sequence[tuple[GoldenCase, np.ndarray]],
     spec: ModelSpec,
     axes: Mapping[str, AxisRange],
@@ -46,13 +46,12 @@ def compare_pixels(
     """Compare our pre-processing with the user's, on what they recorded; what was compared, in words.
 
     Args:
-        golden: Whose answers.
-        cases: Its cases with their images [N, C, H, W].
+        cases: The cases with their images [N, C, H, W].
         spec: The contract of the network.
         axes: The sizes that the network takes; a letterbox may be as small as the picture allows.
 
     Raises:
-        ParityError: the tensors differ.
+        DifferenceError: the tensors differ.
     """
     pictures = [(case, images[0]) for case, images in cases if case.of in ("photo", "picture")]
     if not pictures:
@@ -69,9 +68,7 @@ def compare_pixels(
         how = [_levels(theirs, one, spec.preprocess) for one in fitting]
         levels = min(how, key=lambda one: float(one.max()), default=None)
         if levels is None or not (_equal(levels, _EXACT) or _unrounded(levels)):
-            start = f"{golden.path.name} and deploykit differ in the pre-processing: "
-            why = explain_pixels(image, theirs, fixed)
-            raise _differ(f"{start}{_amount(case.name, theirs, levels, fixed)}", theirs, levels, why)
+            raise _differ(case.name, image, theirs, levels, fixed)
         equal = min(equal, float(np.mean(levels < _EXACT)))
         rounded &= _equal(levels, _EXACT)
     where = f"on {len(pictures)} picture{'s'[: len(pictures) - 1]}"
@@ -100,27 +97,28 @@ def _levels(theirs: np.ndarray, ours: np.ndarray, how: Preprocess) -> np.ndarray
     return np.asarray(np.abs(theirs.astype(np.float64) - ours) * std / how.scale)
 
 
-def _amount(name: str, theirs: np.ndarray, levels: np.ndarray | None, spec: ModelSpec) -> str:
+def _differ(
+    name: str, image: np.ndarray, theirs: np.ndarray, levels: np.ndarray | None, spec: ModelSpec
+) -> DifferenceError:
     if levels is None:
         sides, own = theirs.shape[1:], spec.input
-        return (
+        return DifferenceError(
+            "pre-processing",
             f"the recorded transform makes {sides[0]}x{sides[1]} of the {name}, deploykit "
-            f"{own.height}x{own.width}."
+            f"{own.height}x{own.width}.",
+            why=Why(
+                said="Record the transform for the size of the export, or export at that of the transform.",
+                options=(f"--imgsz {sides[0]},{sides[1]}",),
+            ),
         )
     share = float(np.mean(levels >= _EXACT))
-    return f"{share:.1%} of the values of the {name} differ, by up to {levels.max():.3g} grey levels."
-
-
-def _differ(problem: str, theirs: np.ndarray, levels: np.ndarray | None, why: str) -> ParityError:
-    sides = ",".join(map(str, theirs.shape[1:]))
-    if levels is None:
-        advice = f"Export with --imgsz {sides}, or record the transform for the size of the export."
-        return ParityError(problem, hint=advice)
-    advice = (
-        "Give the mean, std, interpolation, crop_pct of the training with --config; was it the transform of "
-        "the evaluation that was recorded?"
+    return DifferenceError(
+        "pre-processing",
+        f"{share:.1%} of the values of the {name} differ, by up to {levels.max():.3g} grey levels.",
+        why=explain_pixels(image, theirs, spec),
+        otherwise="Give the mean, std, interpolation, crop_pct of the training with --config; was it the "
+        "transform of the evaluation that was recorded?",
     )
-    return ParityError(problem, hint=why or advice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +131,8 @@ class _Fit:
     bias: np.ndarray
 
 
-def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> str:
-    """Which simple change of our pre-processing gives a recorded tensor, in a sentence; empty for none.
+def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> Why:
+    """Which simple change of our pre-processing gives a recorded tensor.
 
     Args:
         image: uint8 RGB [H, W, 3].
@@ -142,7 +140,7 @@ def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> st
         spec: Our contract.
     """
     if theirs.shape[0] != 3:
-        return ""
+        return Why()
     height, width = theirs.shape[1:]
     own = spec.preprocess
     bare = replace(own, color="rgb", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -152,10 +150,11 @@ def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> st
         fit = _fit(pixels, theirs) if pixels is not None and pixels.shape == theirs.shape else None
         if fit is not None:
             said, config = _told(fit, how, own)
-            fits = spec.family in ("vit", "efficientnet") and config
-            advice = f" Export with --config '{_json(config)}'." if fits else ""
-            return f"The recorded transform {', '.join(said)}.{advice}" if said else ""
-    return ""
+            if not said:
+                break
+            takes_it = spec.family in ("vit", "efficientnet")
+            return Why(said=f"The recorded transform {', '.join(said)}.", config=config if takes_it else {})
+    return Why()
 
 
 def _variants(own: Preprocess, size: tuple[int, int]) -> Iterator[Preprocess]:
@@ -260,9 +259,3 @@ def _geometry(how: Preprocess) -> str:
     names = {"short": f"resizes the short edge to {to}", "stretch": f"stretches to {to}"}
     names |= {"letterbox": f"pads to {to} with {how.pad_value}", "long": f"resizes the long edge to {to}"}
     return f"{pre}{names.get(how.resize, 'does not resize')}{crop}"
-
-
-def _json(config: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(config)

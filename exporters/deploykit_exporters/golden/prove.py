@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from deploykit_exporters import record
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
 from deploykit_exporters.golden.compare import distance, infer, pair_outputs, recorded_images
+from deploykit_exporters.golden.difference import DifferenceError, Why, one_error
 from deploykit_exporters.golden.file import Golden, GoldenCase
 from deploykit_exporters.golden.head import (
     check_labels,
@@ -107,12 +109,26 @@ class GoldenProof:
 
     @cached_property
     def _reading(self) -> str:
-        pixels = compare_pixels(self.golden, self.cases, self.spec, self.loaded.built.axes)
-        self._check_sizes()
-        check_shapes(self.golden, self.spec, self._ours[0])
-        network = self._check_network()
-        names = check_labels(self.golden, self.spec)
+        said: list[str] = []
+        differences: list[DifferenceError] = []
+        for check in (self._check_pixels, self._check_network, self._check_labels):
+            try:
+                said.append(check())
+            except DifferenceError as difference:
+                differences.append(difference)
+            except OptionError:
+                if not differences:
+                    raise
+        if differences:
+            raise one_error(differences, self.name, self.loaded.hints.config)
+        pixels, network, names = said
         return f"{self._whose}: {network}, {pixels}, {names}"
+
+    def _check_pixels(self) -> str:
+        return compare_pixels(self.cases, self.spec, self.loaded.built.axes)
+
+    def _check_labels(self) -> str:
+        return check_labels(self.golden, self.spec)
 
     def check_file(self, candidate: Runner, *, tolerance: float = FP32_TOLERANCE) -> str:
         """Compare with the model file in an engine, on the images whose size it takes.
@@ -162,6 +178,8 @@ class GoldenProof:
                 )
 
     def _check_network(self) -> str:
+        self._check_sizes()
+        check_shapes(self.golden, self.spec, self._ours[0])
         offs: dict[int, float] = {}
         for n, ((case, images), ours) in enumerate(zip(self.cases, self._ours, strict=True)):
             verdict = self._judge(case, images, ours, ours, FP32_TOLERANCE)
@@ -193,7 +211,7 @@ class GoldenProof:
         """A difference within the tolerance that rounding does not explain, but a setting does, is one.
 
         Raises:
-            ParityError: there is such a setting.
+            DifferenceError: there is such a setting.
         """
         if off <= _ROUNDING:
             return
@@ -203,11 +221,11 @@ class GoldenProof:
             return
         limit = max(MULTIPLE * spread, off / _UNEXPLAINED)
         why = explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case), limit=limit)
-        if why:
-            raise ParityError(
-                f"{self.name} and deploykit differ in the network, by {off:.1e} of the scale: little, but "
-                f"more than float32's own {spread:.0e}.",
-                hint=why,
+        if why.said:
+            raise DifferenceError(
+                "network",
+                f"by {off:.1e} of the scale, which is little, but more than float32's own {spread:.0e}.",
+                why=why,
             )
 
     def _judge(
@@ -255,7 +273,7 @@ class GoldenProof:
             if group.output in pairs
         }
 
-    def _differs(self, case: GoldenCase, images: np.ndarray, ours: Outputs) -> ParityError:
+    def _differs(self, case: GoldenCase, images: np.ndarray, ours: Outputs) -> DifferenceError:
         """Where and, as far as it can be found out, why."""
         offs = self._offs(case, ours)
         group = max(offs, key=lambda one: offs[one])
@@ -263,18 +281,20 @@ class GoldenProof:
         pairs = pair_outputs(case, ours)
         first = next(iter(pairs))
         same = features is not None and features <= FP32_TOLERANCE
-        why = ""
+        why = Why()
         if self.spec.task == "classify" and (same or features is None):
-            why = explain_head(pairs[first], ours[first], self.spec)
-        where = "head" if same or why else "network"
-        why = why or explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case))
-        exact = f" (what goes into it agrees to {features:.0e})" if same else ""
-        return ParityError(
-            f"{self.name} and deploykit differ in the {where}{exact}: {group.output} is off by "
-            f"{offs[group]:.2e} of its scale on {case.name}; allowed is {FP32_TOLERANCE:.0e}.",
-            hint=why
-            or "The checkpoint is read differently from how it was trained: give what it does not say with "
-            "--variant or --config, and which weights with --weights. The answers were recorded from "
+            why = Why(said=explain_head(pairs[first], ours[first], self.spec))
+        where: Literal["head", "network"] = "head" if same or why.said else "network"
+        if not why.said:
+            why = explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case))
+        return DifferenceError(
+            where,
+            f"{group.output} is off by {offs[group]:.2e} of its scale on {case.name}; allowed is "
+            f"{FP32_TOLERANCE:.0e}.",
+            why=why,
+            exact=f" (what goes into it agrees to {features:.0e})" if same else "",
+            otherwise="The checkpoint is read differently from how it was trained: give what it does not say "
+            "with --variant or --config, and which weights with --weights. The answers were recorded from "
             f"{self._whose}. Assumed was: {' '.join(self.spec.assumed) or 'nothing.'}",
         )
 

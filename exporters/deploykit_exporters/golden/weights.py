@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from deploykit_exporters.golden.difference import Why
 from deploykit_exporters.golden.file import Fingerprint, Golden
 from deploykit_exporters.load import LoadedCheckpoint
 
@@ -32,7 +33,7 @@ class _Comparison:
     rounded: bool
 
 
-def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool) -> str:
+def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool) -> Why:
     """That the recorded weights are others than those of the checkpoint, and where it has them.
 
     Args:
@@ -41,7 +42,7 @@ def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool)
         rounding: Whether weights that were rounded to half precision are others.
 
     Returns:
-        A sentence or two; empty where the weights are the same, or cannot be compared.
+        Empty where the weights are the same, or cannot be compared.
     """
     checkpoint = loaded.checkpoint
     views = dict(_views(checkpoint.tensors, golden.weights))
@@ -49,27 +50,27 @@ def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool)
     if own is None:
         own = next(iter(views), None)
     if own is None:
-        return ""
+        return Why()
     found = _compare(golden.weights, views[own])
     if not found.different or (found.rounded and not rounding):
-        return ""
+        return Why()
     if found.rounded:
-        return (
-            "The checkpoint holds the recorded weights rounded to half precision, which is another network: "
-            "record the model that is loaded from the checkpoint."
+        return Why(
+            said="The checkpoint holds the recorded weights rounded to half precision, which is another "
+            "network: record the model that is loaded from the checkpoint."
         )
     said = (
         f"{len(found.different)} of {found.compared} weights of the checkpoint are not those of the recorded "
         f"model, the first is {found.different[0]}"
     )
     for key in _keys_of(golden, loaded, own):
-        return (
-            f"{said}: those are under {key!r}. Export with --weights {key}, or record the model that the "
-            "export takes."
+        return Why(
+            said=f"{said}: those are under {key!r}. Record the model that is exported, or take the other.",
+            options=(f"--weights {key}",),
         )
-    return (
-        f"{said}: it is of another moment, or one of the two is an average (EMA). Record the model whose "
-        "weights the checkpoint holds."
+    return Why(
+        said=f"{said}: it is of another moment, or one of the two is an average (EMA). Record the model "
+        "whose weights the checkpoint holds."
     )
 
 

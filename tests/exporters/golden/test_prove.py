@@ -277,8 +277,8 @@ def test_the_weights_that_were_not_recorded(vit: Make, prove: Prove) -> None:
     error = refused(lambda: prove(both, ema, {"weights": "state_dict"}))
     assert "differ in the network" in error.problem
     assert "32 of 32 weights" in error.hint
-    assert "Export with --weights state_dict_ema" in error.hint
-    assert "--weights state_dict," in refused(lambda: prove(both, raw)).hint
+    assert "Export with --weights state_dict_ema." in error.hint
+    assert "Export with --weights state_dict." in refused(lambda: prove(both, raw)).hint
     assert prove(both, ema).spec.parity.golden
     assert prove(both, raw, {"weights": "state_dict"}).spec.parity.golden
 
@@ -288,7 +288,7 @@ def test_the_teacher_that_was_recorded(vit: Make, prove: Prove) -> None:
     parts = {"student": student, "teacher": teacher}
     both = {f"{key}.{name}": one for key, net in parts.items() for name, one in net.state_dict().items()}
     assert (
-        "Export with --weights teacher," in refused(lambda: prove(both, teacher, {"weights": "student"})).hint
+        "Export with --weights teacher." in refused(lambda: prove(both, teacher, {"weights": "student"})).hint
     )
     assert prove(both, student, {"weights": "student"}).spec.parity.golden
 
@@ -508,15 +508,29 @@ def test_a_transform_of_another_size(vit: Make, prove: Prove) -> None:
     assert "--imgsz 96,96" in error.hint
 
 
-def test_pre_processing_comes_first_and_the_network_before_the_names(vit: Make, prove: Prove) -> None:
+def test_the_first_difference_is_the_problem_and_one_command_mends_all(vit: Make, prove: Prove) -> None:
     wrong = {"transform": evaluation(crop=1.0), "labels": NAMES[::-1]}
-    assert (
-        "pre-processing"
-        in refused(lambda: prove(vit(), vit(num_heads=4), {"labels": NAMES}, **wrong)).problem
-    )
+    options = {"labels": NAMES, "config": {"eps": 1e-6}}
+    error = refused(lambda: prove(vit(), vit(num_heads=4), options, **wrong))
+    assert "differ in the pre-processing: " in error.problem
+    config = {"eps": 1e-6, "crop_pct": 1.0, "num_heads": 4}
+    for part in (
+        "The network differs, too: logits is off by",
+        "The recorded model has 4 heads.",
+        "The head differs, too: the classes are in another order",
+        f"Export with --config '{json.dumps(config)}'.",
+    ):
+        assert part in error.hint
+    assert prove(vit(), vit(num_heads=4), {"config": config}, **wrong).spec.parity.golden
     wrong["transform"] = evaluation()
-    assert "network" in refused(lambda: prove(vit(), vit(num_heads=4), {"labels": NAMES}, **wrong)).problem
-    assert "head" in refused(lambda: prove(vit(), vit(), {"labels": NAMES}, **wrong)).problem
+    assert "in the network: " in refused(lambda: prove(vit(), vit(num_heads=4), options, **wrong)).problem
+    assert "in the head: " in refused(lambda: prove(vit(), vit(), options, **wrong)).problem
+
+
+def test_a_whole_configuration_is_not_repeated(vit: Make, prove: Prove) -> None:
+    given = {"config": {f"setting {n}": n for n in range(30)}}
+    error = refused(lambda: prove(vit(), vit(num_heads=4), {**given, "ignore": tuple(given["config"])}))
+    assert 'Add {"num_heads": 4} to what --config gives.' in error.hint
 
 
 # What is wrong with the head.
