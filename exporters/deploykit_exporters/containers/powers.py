@@ -32,6 +32,7 @@ import types
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache
 from typing import Literal
 
 __all__ = ["Power", "canonical", "power_of"]
@@ -86,58 +87,75 @@ _COMPUTING = (
     "zoneinfo"
 )
 # What does more, in those modules and in packages that come with torch.
-_HARMFUL = (
-    *(
-        f"builtins.{name}"
-        for name in (
-            *("__import__", "apply", "breakpoint", "compile", "delattr", "eval", "exec", "execfile", "exit"),
-            *("file", "globals", "help", "input", "locals", "open", "quit", "reload", "setattr", "vars"),
-        )
-    ),
-    *(
-        "argparse.FileType",
-        "codecs.open",
-        "codecs.register",
-        "copyreg.add_extension",
-        "copyreg.pickle",
-        "dataclasses.make_dataclass",
-    ),
-    *("inspect.get_annotations", "logging.FileHandler", "logging.basicConfig", "logging.config"),
-    *("logging.handlers", "tokenize.open", "types.CodeType", "types.FunctionType", "types.LambdaType"),
-    *("typing.ForwardRef", "typing._eval_type", "typing.get_type_hints", "unittest.TestProgram"),
-    *(
-        "unittest.main",
-        "unittest.loader",
-        "unittest.runner",
-        "uuid.getnode",
-        "uuid.uuid1",
-        "weakref.finalize",
-    ),
-    *("antigravity", "cffi", "cloudpickle", "dill", "fsspec", "joblib", "pip", "requests", "setuptools"),
-    *("IPython", "pandas.eval", "pandas.read_pickle", "yaml.full_load", "yaml.load", "yaml.unsafe_load"),
-    *("numpy.DataSource", "numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.fromfile"),
-    *("numpy.fromregex", "numpy.genfromtxt", "numpy.lib._datasource", "numpy.lib._npyio_impl"),
-    *("numpy.lib.npyio", "numpy.load", "numpy.loadtxt", "numpy.memmap", "numpy.save", "numpy.savetxt"),
-    *("numpy.savez", "numpy.savez_compressed", "numpy.testing", "torch._inductor"),
-    *("torch.distributed.elastic", "torch.distributed.rpc", "torch.distributed.run"),
-    *("torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression",),
-    *(
-        "torch._dynamo.debug_utils",
-        "torch._dynamo.guards",
-        "torch.hub",
-        "torch.jit",
-        "torch.load",
-        "torch.package",
-        "torch.save",
-    ),
-    *("torch.multiprocessing.spawn", "torch.serialization", "torch.testing", "torch.utils._config_module"),
-    *("torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension"),
-    *(
-        "torch.utils.data.datapipes",
-        "torch.utils.model_zoo",
-        "ultralytics.utils.downloads",
-        "ultralytics.utils.patches",
-    ),
+_HARMFUL = frozenset(
+    (
+        *(
+            f"builtins.{name}"
+            for name in (
+                *(
+                    "__import__",
+                    "apply",
+                    "breakpoint",
+                    "compile",
+                    "delattr",
+                    "eval",
+                    "exec",
+                    "execfile",
+                    "exit",
+                ),
+                *("file", "globals", "help", "input", "locals", "open", "quit", "reload", "setattr", "vars"),
+            )
+        ),
+        *(
+            "argparse.FileType",
+            "codecs.open",
+            "codecs.register",
+            "copyreg.add_extension",
+            "copyreg.pickle",
+            "dataclasses.make_dataclass",
+        ),
+        *("inspect.get_annotations", "logging.FileHandler", "logging.basicConfig", "logging.config"),
+        *("logging.handlers", "tokenize.open", "types.CodeType", "types.FunctionType", "types.LambdaType"),
+        *("typing.ForwardRef", "typing._eval_type", "typing.get_type_hints", "unittest.TestProgram"),
+        *(
+            "unittest.main",
+            "unittest.loader",
+            "unittest.runner",
+            "uuid.getnode",
+            "uuid.uuid1",
+            "weakref.finalize",
+        ),
+        *("antigravity", "cffi", "cloudpickle", "dill", "fsspec", "joblib", "pip", "requests", "setuptools"),
+        *("IPython", "pandas.eval", "pandas.read_pickle", "yaml.full_load", "yaml.load", "yaml.unsafe_load"),
+        *("numpy.DataSource", "numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.fromfile"),
+        *("numpy.fromregex", "numpy.genfromtxt", "numpy.lib._datasource", "numpy.lib._npyio_impl"),
+        *("numpy.lib.npyio", "numpy.load", "numpy.loadtxt", "numpy.memmap", "numpy.save", "numpy.savetxt"),
+        *("numpy.savez", "numpy.savez_compressed", "numpy.testing", "torch._inductor"),
+        *("torch.distributed.elastic", "torch.distributed.rpc", "torch.distributed.run"),
+        *("torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression",),
+        *(
+            "torch._dynamo.debug_utils",
+            "torch._dynamo.guards",
+            "torch.hub",
+            "torch.jit",
+            "torch.load",
+            "torch.package",
+            "torch.save",
+        ),
+        *(
+            "torch.multiprocessing.spawn",
+            "torch.serialization",
+            "torch.testing",
+            "torch.utils._config_module",
+        ),
+        *("torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension"),
+        *(
+            "torch.utils.data.datapipes",
+            "torch.utils.model_zoo",
+            "ultralytics.utils.downloads",
+            "ultralytics.utils.patches",
+        ),
+    )
 )
 # Of these only classes are data; these two call what they are given.
 _CALLING = ("builtins.map", "builtins.filter")
@@ -183,9 +201,16 @@ _IMPORTED = {
         *(threading, types, zipfile),
     )
 }
+# Names have fewer parts; to judge longer ones takes long.
+_MAX_PARTS = 12
 _OTHERWISE = {"posix": "os", "nt": "os", "bltns": "builtins"}
 # A module as an object leads to all that it has.
 _DOORS = "builtins ctypes importlib marshal multiprocessing os pickle runpy shutil socket subprocess sys"
+
+
+@cache
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 def canonical(path: str) -> str:
@@ -214,7 +239,7 @@ def _within(path: str) -> str:
     for index in range(1, len(parts)):
         name = parts[index].removeprefix("_")
         name = _OTHERWISE.get(name, name)
-        if index + 1 == len(parts) and name in _DOORS.split():
+        if index + 1 == len(parts) and name in _words(_DOORS):
             return name
         module = _IMPORTED.get(name)
         if module is not None and index + 1 < len(parts) and hasattr(module, parts[index + 1]):
@@ -222,6 +247,7 @@ def _within(path: str) -> str:
     return path
 
 
+@lru_cache(maxsize=1 << 15)
 def power_of(path: str) -> Power:
     """What a call of a global of this name could do.
 
@@ -230,29 +256,27 @@ def power_of(path: str) -> Power:
         what it is given. ``none``: hold data; or it is not of the standard library, and nothing is known.
     """
     path = canonical(path)
+    if path in _words(_DOORS) or path.count(".") > _MAX_PARTS:
+        return "harm"
+    named = path.partition(".")[0] in sys.stdlib_module_names
+    if path.rpartition(".")[2] in _words(_UNMISTAKABLE) or (named and any(map(_reaches, _tails(path)))):
+        return "harm"
+    return _power(path)
+
+
+@lru_cache(maxsize=1 << 15)
+def _power(path: str) -> Power:
+    """By the module that the name begins with."""
     module = path.partition(".")[0]
-    if _harms(path):
+    ways_out = any(part in _words(_WAYS_OUT) for part in path.split("."))
+    method = path.startswith("pathlib.") and path.count(".") > 1  # what a path does, not the path
+    if ways_out or method or _is_under(path, _HARMFUL):
         return "harm"
     if _is_data(path):
         return "none"
-    if module in _COMPUTING.split() or path.startswith("os.path."):
+    if module in _words(_COMPUTING) or path.startswith("os.path."):
         return "compute"
-    return "harm" if module in sys.stdlib_module_names or module in _FORMER.split() else "none"
-
-
-def _harms(path: str) -> bool:
-    """Whether a name harms for more than the module that it begins with."""
-    if (
-        path in _DOORS.split()
-        or _is_under(path, _HARMFUL)
-        or any(one in _WAYS_OUT.split() for one in path.split("."))
-    ):
-        return True
-    if path.startswith("pathlib.") and path.count(".") > 1:  # what a path does, not the path
-        return True
-    if path.rpartition(".")[2] in _UNMISTAKABLE.split():
-        return True
-    return path.partition(".")[0] in sys.stdlib_module_names and any(map(_reaches, _tails(path)))
+    return "harm" if module in sys.stdlib_module_names or module in _words(_FORMER) else "none"
 
 
 def _tails(path: str) -> list[str]:
@@ -263,7 +287,7 @@ def _tails(path: str) -> list[str]:
 
 
 def _reaches(path: str) -> bool:
-    return path.partition(".")[0] in sys.stdlib_module_names and "." in path and power_of(path) == "harm"
+    return path.partition(".")[0] in sys.stdlib_module_names and "." in path and _power(path) == "harm"
 
 
 def _is_data(path: str) -> bool:
@@ -276,5 +300,6 @@ def _is_data(path: str) -> bool:
     return known and path != "collections.namedtuple"
 
 
-def _is_under(path: str, names: tuple[str, ...]) -> bool:
-    return any(f"{path}.".startswith(f"{name}.") for name in names)
+def _is_under(path: str, names: frozenset[str]) -> bool:
+    parts = path.split(".")
+    return any(".".join(parts[:length]) in names for length in range(1, len(parts) + 1))

@@ -131,6 +131,11 @@ def test_modules_that_a_module_imported_lead_nowhere(module: str) -> None:
     assert missed == []
 
 
+def test_names_of_many_parts_are_judged_at_once() -> None:
+    assert power_of("abc." * 250 + "x") == power_of("a." * 400 + "x") == "harm"
+    assert power_of("abc." * 11 + "x") == "compute"
+
+
 class Colour(enum.Enum):
     RED = "red"
 
