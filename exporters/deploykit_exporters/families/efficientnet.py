@@ -14,7 +14,7 @@ from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec,
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
 from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
-from deploykit_exporters.families.heads import Joined, join_head
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,6 +33,8 @@ _MIN_SIDE = 32
 _MAX_SIDE = 4096
 # What the origins call their classifiers.
 _OWN_HEADS = {"timm": "classifier", "torchvision": "classifier.1", "lukemelas": "_fc"}
+# Those that the other origins have under names of classifiers.
+_OWN_LAYERS = {"mmpretrain": ("head.",), "keras": ("top", "classifier.")}
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 
 
@@ -95,7 +97,7 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
     tensors = matched_tensors(checkpoint, match)
     own = _OWN_HEADS.get(match.origin)
     if own is None:
-        return Joined(tensors=tensors)
+        return without_classifiers(checkpoint, match, hints, own=_OWN_LAYERS.get(match.origin, ()))
     return join_head(checkpoint, match, own, _width(tensors, match.origin), hints)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints, Match
 
-__all__ = ["Joined", "join_head"]
+__all__ = ["Joined", "join_head", "without_classifiers"]
 
 Tensors = Mapping[str, "torch.Tensor"]
 
@@ -152,6 +152,56 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
         assumed=(assumed_between, *assumed),
         settings=_settings(search, hints, chosen=True),
     )
+
+
+def without_classifiers(
+    checkpoint: Checkpoint, match: Match, hints: Hints, *, own: tuple[str, ...]
+) -> Joined:
+    """The weights of an origin beside which no classifier is built: none may be there, unless features are
+    wanted.
+
+    Args:
+        checkpoint: The whole file.
+        match: Which of its weights are the network.
+        hints: ``features`` leaves classifiers aside, ``ignore`` names modules that are none.
+        own: Starts of the keys that the origin itself has among the names that classifiers have.
+
+    Raises:
+        CheckpointError: a classifier is there.
+        OptionError: an option speaks of classifiers.
+    """
+    inside = dict(matched_tensors(checkpoint, match))
+    strange = {
+        name: group
+        for name, group in _grouped(inside).items()
+        if name in _NAMES and not any(f"{name}.{key}".startswith(own) for key in group)
+    }
+    search = _Search(0)
+    for path, group in (
+        *((f"{match.prefix}{name}", group) for name, group in strange.items()),
+        *_outside(checkpoint, match.prefix),
+    ):
+        layers = read_layers(path, group)
+        training = any(word in path.lower() for word in _TRAINING)
+        if layers is not None and not training:
+            search.candidates.append(layers)
+        elif path.rpartition(".")[2] in _NAMES and not training:
+            search.unreadable.append(path)
+        else:
+            search.others[path] = len(group)
+    settings = _settings(search, hints)
+    left = {setting.name for setting in settings if setting.treatment == "unknown"} - search.others.keys()
+    found = sorted(left)
+    if found and not hints.features:
+        raise CheckpointError(
+            f"{checkpoint.path.name} has {', '.join(found)} beside a network of {match.origin}: classifiers "
+            "of one's own are not built there.",
+            hint="Export what is before it with --features, or say that it takes no part: "
+            f"--ignore {found[0]}",
+        )
+    _check_unused(hints, own[0].rstrip(".") if own and own[0].endswith(".") else "")
+    kept = {name: tensor for name, tensor in inside.items() if name.partition(".")[0] not in strange}
+    return Joined(tensors=kept, settings=settings)
 
 
 def _is_native(inside: Tensors, own: str) -> bool:

@@ -14,7 +14,7 @@ from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec,
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
 from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
-from deploykit_exporters.families.heads import Joined, join_head
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,6 +45,12 @@ _OWN_HEADS = {
     "transformers": "classifier",
     "dinov2": "head",
     "transformers_dinov2": "classifier",
+}
+# Those that the other origins have under names of classifiers.
+_OWN_LAYERS = {
+    "open_clip": ("head.proj", "head.mlp", "proj"),
+    "transformers_clip": ("classifier.", "head.probe", "head.attention.", "head.layernorm.", "head.mlp."),
+    "mmpretrain": ("head.",),
 }
 _EMBEDDINGS = (
     *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.projection.weight"),
@@ -163,7 +169,9 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
     tensors = matched_tensors(checkpoint, match)
     own = _OWN_HEADS.get(match.dialect or match.origin)
     if own is None:
-        return Joined(tensors=tensors)
+        return without_classifiers(
+            checkpoint, match, hints, own=_OWN_LAYERS.get(match.dialect or match.origin, ())
+        )
     width = next((size for key in _EMBEDDINGS if key in tensors for size in tensors[key].shape[:1]), 0)
     return join_head(checkpoint, match, own, width, hints)
 
