@@ -214,6 +214,8 @@ def _odd_files() -> Iterator[
         {"stride": "'32'"},
         {"stride": "[32]"},
         {"stride": "32.0"},
+        {"stride": "100000"},
+        {"kpt_shape": "[2000000000, 2000000000]", "task": "pose"},
         {"imgsz": "640"},
         {"imgsz": "[]"},
         {"imgsz": "[-1, 5]"},

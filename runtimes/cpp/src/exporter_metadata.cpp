@@ -16,6 +16,9 @@ namespace {
 
 using Metadata = std::map<std::string, std::string>;
 
+constexpr double kLargest = 8192;     // no stride or batch is larger
+constexpr double kEnd = 2147483648.0;  // 2^31
+
 ModelError damaged(const Metadata& metadata, const std::string& key) {
   return ModelError("Metadata " + key + " cannot be read: " + quoted(metadata.at(key).substr(0, 80)) + ".",
                     "The file was altered: export it again.");
@@ -41,7 +44,8 @@ bool is_true(const Literal* value) {
 std::int64_t whole(const Metadata& metadata, const std::string& key, std::int64_t otherwise) {
   const auto found = literal(metadata, key);
   if (!found) return otherwise;
-  if (!found->is(Literal::Kind::number) || found->number < 1) throw damaged(metadata, key);
+  const bool usable = found->is(Literal::Kind::number) && found->number >= 1 && found->number <= kLargest;
+  if (!usable) throw damaged(metadata, key);
   return static_cast<std::int64_t>(found->number);
 }
 
@@ -53,7 +57,7 @@ std::array<std::int64_t, 2> pair_of(const Metadata& metadata, const std::string&
   const std::vector<Literal> items =
       found->is(Literal::Kind::list) ? found->items : std::vector<Literal>{*found};
   const bool usable = !items.empty() && std::all_of(items.begin(), items.end(), [&](const Literal& item) {
-    return item.is(Literal::Kind::number) && item.number >= least;
+    return item.is(Literal::Kind::number) && item.number >= least && item.number < kEnd;
   });
   if (!usable) throw damaged(metadata, key);
   return {static_cast<std::int64_t>(items.front().number), static_cast<std::int64_t>(items.back().number)};

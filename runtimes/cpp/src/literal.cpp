@@ -11,7 +11,7 @@ namespace deploykit {
 namespace {
 
 constexpr int kDeepest = 32;
-constexpr double kLargest = 2147483648.0;  // 2^31
+constexpr double kLargest = 1e18;  // a whole number fits into 64 bits
 
 struct Malformed {};
 

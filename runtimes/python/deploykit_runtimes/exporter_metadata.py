@@ -20,6 +20,8 @@ __all__ = ["Told", "read_exporter_metadata"]
 
 _TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "obb", "classify")
 _STRIDE = 32
+_LARGEST = 8192
+"""No stride or batch is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ def _class_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 def _whole(metadata: Mapping[str, str], key: str, default: int) -> int:
     number = _literal(metadata, key, default)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 1 <= number < 1 << 31:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1 <= number <= _LARGEST:
         raise _damaged(metadata, key)
     return int(number)
 
