@@ -240,11 +240,28 @@ def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note
     }
     key = ".".join(name for name in (checkpoint.weights_key, taken.key) if name and name != _TOP)
     told = replace(checkpoint, weights_key=key, notes=(*checkpoint.notes, note), part="")
-    chosen = replace(told, tensors=kept, network=taken.prefix)
+    prefix = taken.prefix
+    if (place := _place(taken, found)) is not None:
+        prefix = place.prefix
+        kept = {
+            f"{place.inner}{name.removeprefix(taken.inner)}" if name.startswith(taken.inner) else name: tensor
+            for name, tensor in kept.items()
+        }
+        told = replace(told, notes=(*told.notes, f"{taken.key!r} stands in the place of {place.key!r}."))
+    chosen = replace(told, tensors=kept, network=prefix)
     if any(family.match(chosen) for family in families().values()):
         return chosen
     # Families that read pickled modules want the network as the whole.
     return replace(told, tensors=taken.tensors, module=_submodule(checkpoint.module, taken.prefix))
+
+
+def _place(taken: Network, found: Iterable[Network]) -> Network | None:
+    """The copy whose place a network takes: one that has a classifier beside it under the names that a family
+    knows (``vit.*`` with ``classifier.*``), as its copy (``ema_vit.*``) has not."""
+    if taken.prefix != taken.inner:
+        return None
+    around = [one for one in found if one.prefix != one.inner and taken.inner.startswith(one.prefix)]
+    return next((one for one in around if copies(one.core, taken.core)), None)
 
 
 def _owner(name: str, found: Iterable[Network]) -> Network | None:

@@ -215,6 +215,26 @@ def test_a_classifier_beside_the_chosen_network_is_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded.built.module.state_dict()["net.head.weight"], both["head.weight"])
 
 
+def test_a_copy_takes_the_place_of_a_network_with_its_classifier(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, num_labels=5
+    )
+    whole = transformers.ViTForImageClassification(config).state_dict()
+    average = {
+        name.replace("vit.", "ema_vit."): tensor + 1
+        for name, tensor in whole.items()
+        if name.startswith("vit.")
+    }
+    path = write(tmp_path, {**whole, **average})
+    mark = "embeddings.cls_token"
+    for choice, taken in ((None, average[f"ema_vit.{mark}"]), ("vit", whole[f"vit.{mark}"])):
+        loaded = load_checkpoint(path, Hints(weights=choice))
+        assert loaded.built.spec.num_classes == 5
+        assert torch.equal(loaded.built.module.state_dict()["net.cls_token"], taken)
+        told = "'ema_vit' stands in the place of 'vit'." in loaded.checkpoint.notes
+        assert told == (choice is None)
+
+
 @pytest.mark.parametrize("names", [("student", "teacher"), ("net_a", "net_b")], ids="-".join)
 @pytest.mark.parametrize("architecture", ["ViT", "YOLO"])
 def test_networks_of_a_pickled_module(architecture: str, names: tuple[str, str], tmp_path: Path) -> None:
