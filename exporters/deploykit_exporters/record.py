@@ -300,7 +300,7 @@ def _tell(network: nn.Module, forward: Any, case: Any, key: str, arrays: dict[st
     """Run a case, keep its arrays under names that start with ``key``, and say the rest."""
     images, digest = case["images"], hashlib.sha256(case["images"].tobytes())
     told = {"name": case["name"], "sha256": digest.hexdigest(), "outputs": []}
-    told |= {one: case[one] for one in ("recipe", "of") if one in case}
+    told.update({one: case[one] for one in ("recipe", "of") if one in case})
     if "of" in case:
         _pack(case, key, arrays)
     outputs = _run(network, forward, images)
@@ -326,8 +326,8 @@ def _named(found: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
         entries = found.items()
     elif dataclasses.is_dataclass(found):
         entries = [(one.name, getattr(found, one.name)) for one in dataclasses.fields(found)]
-    elif isinstance(found, tuple | list):
-        entries = zip(getattr(found, "_fields", range(len(found))), found, strict=True)
+    elif isinstance(found, (tuple, list)):
+        entries = [(name, found[n]) for n, name in enumerate(getattr(found, "_fields", range(len(found))))]
     for key, value in entries:
         yield from _named(value, f"{name}.{key}" if name else str(key))
 
@@ -361,7 +361,7 @@ def places(size: int, kept: int) -> np.ndarray:
 
 def _pack(case: Mapping[str, Any], key: str, arrays: dict[str, np.ndarray]) -> None:
     """Images made of pixels have few different values: keep those, and which of them each is."""
-    arrays |= {f"{key}.{one}": case[one] for one in ("images", "pixels") if one in case}
+    arrays.update({f"{key}.{one}": case[one] for one in ("images", "pixels") if one in case})
     images = case["images"]
     levels, which = np.unique(images, return_inverse=True)
     if len(levels) <= 1 << 16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import json
@@ -280,6 +281,22 @@ def test_tf32_is_off_while_recording_and_back_afterwards() -> None:
         assert (matmul.allow_tf32, convolutions.allow_tf32) == (True, True)
     finally:
         matmul.allow_tf32, convolutions.allow_tf32 = before
+
+
+def test_trainings_run_on_older_pythons() -> None:
+    """The syntax of Python 3.8, with annotations that are never evaluated."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
+    unions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.BitOr)
+    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    given = {keyword.arg for call in calls for keyword in call.keywords}
+    asked = [
+        call.args[1] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "isinstance"
+    ]
+    assert unions == []  # dict |= dict
+    assert "strict" not in given  # zip(strict=True)
+    assert not any(isinstance(kind, ast.BinOp) for kind in asked)  # isinstance(x, int | str)
 
 
 def test_the_file_stands_alone(tmp_path: Path) -> None:

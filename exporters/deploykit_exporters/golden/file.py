@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -32,6 +33,9 @@ _MOST_CASES = 32
 _MOST_OUTPUTS = 16
 _LONGEST_SIDE = 1 << 14
 _LARGEST = 1e6
+
+_OF_HEADERS = (SyntaxError, TokenError)
+"""What numpy raises on headers of arrays that are no Python literals."""
 
 Source = Literal["recipe", "tensor", "photo", "picture"]
 
@@ -136,7 +140,7 @@ def read_golden(path: Path) -> Golden:
         raise _refused(path, f"it is damaged ({error})") from error
     except KeyError as error:
         raise _refused(path, f"it lacks {error.args[0]!r}") from error
-    except (ValueError, LookupError, TypeError, RuntimeError, OSError, EOFError) as error:
+    except (ValueError, LookupError, TypeError, RuntimeError, OSError, EOFError, *_OF_HEADERS) as error:
         raise _refused(path, str(error)) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.golden.difference import DifferenceError
-from deploykit_exporters.golden.file import Golden, GoldenOutput
+from deploykit_exporters.golden.file import Golden, GoldenCase, GoldenOutput
 from deploykit_exporters.proof.float64 import Outputs
 
 __all__ = ["check_labels", "check_shapes", "explain_head", "through_activation"]
@@ -22,19 +22,27 @@ _NAMED = 4
 """Classes of another order that are named."""
 
 
-def check_shapes(golden: Golden, spec: ModelSpec, ours: Outputs) -> None:
+def check_shapes(golden: Golden, spec: ModelSpec, ours: Sequence[Outputs]) -> None:
     """One of the recorded outputs must have the shape of our first one, or of any feature map.
+
+    Args:
+        ours: Our outputs for each case.
 
     Raises:
         DifferenceError: the classes are others.
         OptionError: something else was recorded than what is exported.
     """
+    for case, outputs in zip(golden.cases, ours, strict=True):
+        _check_shape(golden, case, spec, outputs)
+
+
+def _check_shape(golden: Golden, case: GoldenCase, spec: ModelSpec, ours: Outputs) -> None:
     first = ours[spec.output.names[0]].shape
-    shapes = [output.shape for output in golden.cases[0].outputs]
+    shapes = [output.shape for output in case.outputs]
     wanted = [values.shape for values in ours.values()] if spec.task == "features" else [first]
     if any(shape in shapes for shape in wanted):
         return
-    found = ", ".join(f"{one.name} {list(one.shape)}" for one in golden.cases[0].outputs)
+    found = ", ".join(f"{one.name} {list(one.shape)}" for one in case.outputs)
     classes = [shape[1] for shape in shapes if len(shape) == len(first) == 2]
     if spec.task == "classify" and classes:
         raise DifferenceError(

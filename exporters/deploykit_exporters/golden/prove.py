@@ -179,7 +179,7 @@ class GoldenProof:
 
     def _check_network(self) -> str:
         self._check_sizes()
-        check_shapes(self.golden, self.spec, self._ours[0])
+        check_shapes(self.golden, self.spec, self._ours)
         offs: dict[int, float] = {}
         for n, ((case, images), ours) in enumerate(zip(self.cases, self._ours, strict=True)):
             verdict = self._judge(case, images, ours, ours, FP32_TOLERANCE)

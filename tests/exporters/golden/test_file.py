@@ -117,6 +117,10 @@ WRITERS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
         lambda good, path: archive(path, {"golden.npy": header("('a',)")}),
         "cannot be used",
     ),
+    "a header that never ends": (
+        lambda good, path: archive(path, {"golden.npy": header("(1, '")}),
+        "cannot be used",
+    ),
     "a fortran array": (
         lambda good, path: archive(path, {"golden.npy": header("(1,)", order="True")}),
         "plain numbers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ import pytest
 import timm
 import torch
 from deploykit_exporters.export import ExportResult, export
+from deploykit_exporters.families.base import Hints
+from deploykit_exporters.golden.file import read_golden
+from deploykit_exporters.golden.prove import GoldenProof
+from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.record import record
+from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.verify import verify
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import sha256_of
@@ -225,9 +231,6 @@ def test_a_yolo_that_answered_with_its_other_head_is_told_apart(
 
 
 def test_a_crossformer(golden: Path, tmp_path: Path) -> None:
-    from deploykit_exporters.families.base import Hints
-    from deploykit_exporters.load import load_checkpoint
-
     path = golden / "crossformer" / "crossformer.pth"
     net = load_checkpoint(path, Hints()).built.module
     answers = record(net, tmp_path / "golden.npz", size=224)
@@ -623,7 +626,45 @@ def test_images_that_are_not_those_that_were_recorded(vit: Make, tmp_path: Path)
         export(tmp_path / "model.pth", ExportOptions(golden=golden))
 
 
+def test_a_case_with_outputs_of_another_shape(vit: Make, tmp_path: Path) -> None:
+    torch.save(vit().state_dict(), tmp_path / "model.pth")
+    golden = record(vit(), tmp_path / "golden.npz", size=SIDE)
+    with np.load(golden) as file:
+        meta = json.loads(file["golden"].tobytes())
+        meta["cases"][1]["outputs"][0]["shape"] = [7]
+        np.savez(golden, **{**file, "golden": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    with pytest.raises(OptionError, match=r"no output of the shape \[1, 7\]"):
+        export(tmp_path / "model.pth", ExportOptions(golden=golden))
+
+
 # Afterwards.
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.0 + 2e-4, False), (float("nan"), False)])
+def test_a_file_that_is_not_what_was_read(
+    factor: float, passes: bool, vit: Make, prove: Prove, tmp_path: Path
+) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.inner(images) * factor
+
+    model = prove(vit(), vit()).path
+    loaded = load_checkpoint(tmp_path / "model.pth", Hints())
+    proof = GoldenProof(read_golden(tmp_path / "golden.npz"), loaded, loaded.built.spec)
+    with open_ort(model) as file:
+        assert proof.check_file(file).startswith("the file within")
+    wrong = TorchRunner(replace(loaded.built, module=Scaled(loaded.built.module)))
+    if passes:
+        assert proof.check_file(wrong).startswith("the file within")
+    else:
+        assert (
+            "The model file differs from the golden answers"
+            in refused(lambda: proof.check_file(wrong)).problem
+        )
 
 
 def test_verify_compares_again(vit: Make, prove: Prove, tmp_path: Path) -> None:
