@@ -1,15 +1,22 @@
-"""``deploykit record``: the file with which a training process writes down golden answers."""
+"""``deploykit record``: the file that a training process records golden answers with, and what it wrote."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from deploykit.commands.options import common
+from deploykit.commands.options import common, existing_file
 from deploykit.recording import source
-from deploykit.terminal import as_json
+from deploykit.terminal import as_json, pairs, size
+
+if TYPE_CHECKING:
+    from deploykit_exporters.golden.file import Golden, GoldenCase
 
 __all__ = ["command"]
 
+_MOST_NAMES = 4
 _HOW = """\
 A model is recorded in the process that trained it, where it is in memory:
 
@@ -26,18 +33,69 @@ Its answers are what an export is proven against:
 
 
 @click.command("record")
+@click.argument("file", required=False, type=existing_file, metavar="[FILE]")
 @click.option("--print", "print_file", is_flag=True, help="Print the file that records, and nothing else.")
 @common
-def command(*, print_file: bool, json_output: bool) -> None:
-    """Show how to record what a model answers where it is trained: golden answers.
+def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
+    """Show how to record golden answers (what a model answers where it is trained), or what FILE holds.
 
     `deploykit export CKPT --golden FILE` holds its reading of the checkpoint against them: pre-processing,
     network and head.
     """
-    file = source()
+    if file is not None and not print_file:
+        _show(file, json_output=json_output)
+        return
+    path = source()
     if json_output:
-        click.echo(as_json({"path": str(file), "source": file.read_text(encoding="utf-8")}))
+        click.echo(as_json({"path": str(path), "source": path.read_text(encoding="utf-8")}))
     elif print_file:
-        click.echo(file.read_text(encoding="utf-8"), nl=False)
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
         click.echo(_HOW)
+
+
+def _show(file: Path, *, json_output: bool) -> None:
+    from deploykit_exporters.golden.file import read_golden
+
+    golden = read_golden(file)
+    if json_output:
+        click.echo(as_json(_plain(golden)))
+        return
+    more = ", ..." if len(golden.labels) > _MOST_NAMES else ""
+    names = f"{len(golden.labels)}: {', '.join(golden.labels[:_MOST_NAMES])}{more}"
+    rows: list[tuple[str, str | list[str]]] = [
+        ("file", f"{file} ({size(file.stat().st_size)})"),
+        ("model", golden.model),
+        ("versions", ", ".join(f"{name} {version}" for name, version in golden.versions.items())),
+        ("classes", names if golden.labels else "not recorded"),
+        ("weights", f"the means of {len(golden.weights)}"),
+        ("answers", [_case(case) for case in golden.cases]),
+        ("sha256", golden.sha256),
+    ]
+    for line in pairs(rows):
+        click.echo(line)
+
+
+def _case(case: GoldenCase) -> str:
+    shown = ", ".join(f"{one.name} {list(one.shape)}" for one in case.outputs)
+    through = ", as the transform makes it" if case.of in ("photo", "picture") else ""
+    return f"{case.name} {'x'.join(map(str, case.shape))}{through}: {shown}"
+
+
+def _plain(golden: Golden) -> dict[str, object]:
+    return {
+        "path": str(golden.path),
+        "sha256": golden.sha256,
+        "model": golden.model,
+        "versions": dict(golden.versions),
+        "labels": list(golden.labels),
+        "cases": [
+            {
+                "name": case.name,
+                "of": case.of,
+                "shape": list(case.shape),
+                "outputs": {one.name: list(one.shape) for one in case.outputs},
+            }
+            for case in golden.cases
+        ],
+    }

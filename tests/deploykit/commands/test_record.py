@@ -40,6 +40,26 @@ def test_without_an_option_it_says_how(capsys: Output) -> None:
         assert part in said
 
 
+def test_it_shows_what_a_file_holds(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
+    golden = recorded(checkpoint, tmp_path / "golden.npz", labels=["ant", "bee", "crow"])
+    assert main(["record", str(golden)]) == 0
+    shown = capsys.readouterr().out
+    for part in ("VisionTransformer", "3: ant, bee, crow", "picture 1x3x32x32: output [1, 3]", "sha256"):
+        assert part in shown
+    assert main(["record", str(golden), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["labels"] == ["ant", "bee", "crow"]
+    assert told["cases"][0] == {
+        "name": "picture",
+        "of": "recipe",
+        "shape": [1, 3, 32, 32],
+        "outputs": {"output": [1, 3]},
+    }
+    golden.write_text("nothing")
+    assert main(["record", str(golden)]) == 2
+    assert "not an .npz file" in capsys.readouterr().err
+
+
 def test_printing_imports_no_torch() -> None:
     code = (
         "import sys\nfrom deploykit.cli import main\nmain(['record', '--print'])\n"
