@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from deploykit_exporters.containers.found import HERE, STATISTICS, Found, covers, entries_of, equal, quoted
+from deploykit_exporters.containers.found import STATISTICS, Found, covers, entries_of, equal, option, quoted
 
 __all__ = [
     "AVERAGED",
@@ -71,7 +71,7 @@ def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
     if ambiguous and _is_mmengine(entries):
         return raw.noting(
             f"mmengine keeps the EMA weights in {quoted(raw.key)}: took those; "
-            f"--weights {HERE}{averaged.key} takes the raw ones."
+            f"{option(averaged.key)} takes the raw ones."
         )
     if not covers(averaged.tensors, raw.tensors):
         return raw.noting(f"Took {one}: {other} does not hold the same tensors.")
@@ -86,7 +86,7 @@ def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
             )
     taken = averaged.noting(
         f"Took the EMA weights ({quoted(averaged.key)}); the file also holds {quoted(raw.key)}: "
-        f"--weights {HERE}{raw.key} takes those."
+        f"{option(raw.key)} takes those."
     )
     missing = raw.tensors.keys() - averaged.tensors.keys()
     if not missing:
@@ -149,7 +149,7 @@ def _named_by(raw: Found, path: str, values: Any) -> Found:
     return replace(
         averaged.noting(
             f"Took the averaged weights ({quoted(path)}), which have no names, in the order of those in "
-            f"{quoted(raw.key)}: --weights {HERE}{raw.key} takes the raw ones."
+            f"{quoted(raw.key)}: {option(raw.key)} takes the raw ones."
         ),
         others={path: averaged.tensors},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from shlex import quote
 
 from deploykit_runtimes.errors import UnsafeCheckpointError
 
@@ -38,7 +39,7 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
             f"{name} holds objects whose loading would run {listed}. Nothing was run; no honest checkpoint "
             "needs that.",
             hint="Do not load the file by other means. To read its weights all the same, without running "
-            f"anything: {' '.join(f'--ignore {path}' for path in left[:_HINTED])}",
+            f"anything: {' '.join(f'--ignore {quote(path)}' for path in left[:_HINTED])}",
         )
     return (f"Not run, as --ignore says: {', '.join(found)}.",) if found else ()
 

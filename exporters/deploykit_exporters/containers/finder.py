@@ -18,7 +18,7 @@ from deploykit_exporters.containers.averages import (
     without_names,
 )
 from deploykit_exporters.containers.flattened import with_copies
-from deploykit_exporters.containers.found import HERE, Found, copies, entries_of, quoted
+from deploykit_exporters.containers.found import Found, copies, entries_of, option, quoted
 from deploykit_exporters.containers.inert import InertObject, children, class_path, is_module, state_dict_of
 from deploykit_exporters.containers.names import strip_wrappers
 
@@ -101,7 +101,7 @@ class Finder:
             known.append("current_model_state")
             taken = raw.noting(
                 f"Lightning's WeightAveraging keeps the averaged weights in {quoted(raw.key)}: took those; "
-                f"--weights {HERE}current_model_state takes the raw ones."
+                f"{option('current_model_state')} takes the raw ones."
             )
         elif averaged is None:
             taken = without_names(raw, entries)
@@ -185,7 +185,7 @@ def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
         if copies(found.tensors, taken.tensors):
             kind = "averaged" if is_averaged(key) else "other"
             notes.append(
-                f"{quoted(key)} holds {kind} weights of the same network: --weights {HERE}{key} takes those."
+                f"{quoted(key)} holds {kind} weights of the same network: {option(key)} takes those."
             )
     others = [key for key, found in beside.items() if not copies(found.tensors, taken.tensors)]
     if others:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploykit_exporters.containers.found import HERE, Found, Tensors, entries_of, equal, quoted
+from deploykit_exporters.containers.found import Found, Tensors, entries_of, equal, option, quoted
 
 __all__ = ["mmcv_question", "with_copies"]
 
@@ -52,7 +52,7 @@ def _mmcv(found: Found, tensors: Tensors) -> Found:
     return replace(
         found.noting(
             "mmcv's EMAHook puts the averaged weights under the plain names when an epoch ends: took those; "
-            f"--weights {HERE}{_MMCV} takes the {len(kept)} tensors {_MMCV}*."
+            f"{option(_MMCV)} takes the {len(kept)} tensors {_MMCV}*."
         ),
         others={_MMCV: swapped},
     )
@@ -71,7 +71,7 @@ def _lit_ema(found: Found, wrapper: str) -> Found:
         if flat and all(fits):
             averaged = {**raw, **{names[name]: value for name, value in flat.items()}}
             key = parent.removesuffix(".") or "raw"
-            note = f"Took the EMA weights ({quoted(wrapper)}); --weights {HERE}{key} takes the raw ones."
+            note = f"Took the EMA weights ({quoted(wrapper)}); {option(key)} takes the raw ones."
             return replace(found.noting(note), tensors=averaged, others={key: raw, wrapper: averaged})
     return found
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 import torch
 
 __all__ = [
-    "HERE",
     "STATISTICS",
     "Found",
     "Tensors",
@@ -17,6 +18,7 @@ __all__ = [
     "covers",
     "entries_of",
     "equal",
+    "option",
     "quoted",
     "said",
 ]
@@ -24,6 +26,8 @@ __all__ = [
 Tensors = Mapping[str, torch.Tensor]
 HERE = "\x00"
 """Stands in notes for where the dictionary lies that their keys are of, until that is known."""
+_END = "\x01"
+_TYPED = re.compile(f"{HERE}([^{HERE}{_END}]*){_END}")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -67,8 +71,15 @@ def quoted(key: str) -> str:
     return f"'{HERE}{key}'"
 
 
+def option(key: str) -> str:
+    """A key as the user types it, in notes."""
+    return f"--weights {HERE}{key}{_END}"
+
+
 def said(text: str) -> str:
-    """A note or question for the user: keys from the top of the file, and nothing that a terminal obeys."""
+    """A note or question for the user: keys from the top of the file, those to type in the words of a shell,
+    and nothing that a terminal obeys."""
+    text = _TYPED.sub(lambda typed: quote(typed[1]), text)
     return "".join(letter if letter.isprintable() else "?" for letter in text.replace(HERE, ""))
 
 

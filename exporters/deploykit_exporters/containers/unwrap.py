@@ -11,7 +11,7 @@ from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.containers.finder import TRAINING_STATE, Finder
 from deploykit_exporters.containers.flattened import mmcv_question
-from deploykit_exporters.containers.found import STATISTICS, Found, Tensors, entries_of, said
+from deploykit_exporters.containers.found import STATISTICS, Found, Tensors, entries_of, option, said
 from deploykit_exporters.containers.inert import InertObject, is_module
 from deploykit_exporters.containers.partial import nothing_found, refuse_partial
 
@@ -83,7 +83,7 @@ def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
             keys = (found.key, f"{found.key.removesuffix('state_dict')}ema_state_dict")
         raise CheckpointError(
             f"{name}: it is not known which of its weights are meant. {said(question)}",
-            hint=f"Say which: --weights {keys[0]} or --weights {keys[1]}",
+            hint=f"Say which: {said(option(keys[0]))} or {said(option(keys[1]))}",
         )
 
 

@@ -14,7 +14,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.checkpoint import Checkpoint, StateView
 from deploykit_exporters.containers.averages import is_averaged
-from deploykit_exporters.containers.found import copies, equal
+from deploykit_exporters.containers.found import copies, equal, option, said
 from deploykit_exporters.containers.inert import children
 from deploykit_exporters.families import families
 
@@ -230,7 +230,7 @@ def _decide(checkpoint: Checkpoint, found: list[Network]) -> tuple[Network | Non
 def _option(checkpoint: Checkpoint, network: Network) -> str:
     """What the user types to take a network."""
     at_top = network.key == _TOP or not checkpoint.weights_key
-    return f"--weights {network.key if at_top else f'{checkpoint.weights_key}.{network.key}'}"
+    return said(option(network.key if at_top else f"{checkpoint.weights_key}.{network.key}"))
 
 
 def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note: str) -> Checkpoint:

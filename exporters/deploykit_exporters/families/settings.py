@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from shlex import quote
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import CheckpointError
@@ -137,7 +138,7 @@ class Settings:
             raise CheckpointError(
                 f"{self.where} has settings that deploykit does not know and that may change the answers: "
                 f"{listed}{more}.",
-                hint=f"If they do not matter to this model, say so: --ignore {left[0].path}",
+                hint=f"If they do not matter to this model, say so: --ignore {quote(left[0].path)}",
             )
         return settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,16 @@ def test_keys_of_notes_and_questions_are_those_to_type(reading: Reading) -> None
     with pytest.raises(CheckpointError) as question:
         reading({"best": {"state_dict": weights(1.0), "ema_state_dict": weights(2.0)}})
     assert "--weights best.state_dict or --weights best.ema_state_dict" in question.value.hint
+
+
+def test_keys_in_notes_are_words_of_a_shell(reading: Reading) -> None:
+    """A note is there to be copied; callbacks of Lightning have such names without any malice."""
+    callbacks = {"EMA{'decay': 0.9}": {"weights": weights(2.0)}}
+    file = {"state_dict": weights(1.0), "callbacks": callbacks}
+    key = "callbacks.EMA{'decay': 0.9}.weights"
+    assert f"--weights {shlex.quote(key)} takes those." in reading(file).notes[0]
+    assert value_of(reading(file, key)) == 2.0
+    assert "--weights 'a;rm x' takes" in reading({"model": weights(1.0), "a;rm x": weights(2.0)}).notes[0]
 
 
 def test_keys_cannot_command_a_terminal(reading: Reading) -> None:

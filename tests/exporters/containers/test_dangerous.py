@@ -288,3 +288,10 @@ def test_every_pickle_of_an_older_file_counts(place: int, tmp_path: Path) -> Non
     path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts) + struct.pack("<q", 0))
     with pytest.raises(CheckpointError, match=r"posix\.system|not a complete"):
         read_checkpoint(path)
+
+
+def test_names_in_hints_are_words_of_a_shell(tmp_path: Path) -> None:
+    """A hint is there to be copied: no name of a file may end it and begin another command."""
+    message = says(write(tmp_path / "file.pth", Named("os.system;rm x")))
+    assert message.endswith("--ignore 'os.system;rm x'")
+    assert read_checkpoint(tmp_path / "file.pth", ignore=("os.system;rm x",)).tensors
