@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
 
 from deploykit_exporters.dialects.efficientnet import (
@@ -19,6 +20,8 @@ from deploykit_exporters.dialects.efficientnet import (
 )
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess, pipeline_size
+from deploykit_exporters.dialects.mm_model import MmModel
+from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.efficientnet import Activation
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["matches", "read"]
 
 _KEY = re.compile(r"layers\.(\d{1,4})\.(?:(\d{1,4})\.)?(.+)\.(\w+)")
+_LAYER = re.compile(r"(?:backbone\.)?layers\.(\d{1,4})\.")
 _END = {"conv": 0, "bn": 1}
 _EXCITE = {"se.conv1.conv": "se.conv_reduce", "se.conv2.conv": "se.conv_expand"}
 _INVERTED = {
@@ -54,6 +58,7 @@ _PLAIN = {"conv": "conv", "bn": "bn1"}
 # EfficientNet (v1, EdgeTPU) puts the stages that keep the resolution into the layer before them.
 _MERGED_STRIDES = (1, 2, 2, 2, 2)
 _ACTIVATIONS: dict[str, Activation] = {"Swish": "silu", "SiLU": "silu", "ReLU": "relu", "ReLU6": "relu6"}
+_PADDED = "Conv2dAdaptivePadding"
 _PIPELINES = ("test_pipeline", "test_dataloader", "data")
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
@@ -73,15 +78,20 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
     """Translate the keys and read the configuration that mmengine stored beside them."""
     settings = mm_config(checkpoint.meta, hints.config)
-    backbone = _mapping(_mapping(settings.get("model")).get("backbone"))
+    model = MmModel(settings, hints.ignore)
+    model.expect_kind("EfficientNet", "EfficientNetV2")
+    _check(model.backbone)
+    told_act = model.activation(model.backbone, _ACTIVATIONS)
     names, strides = _names(tensors)
+    model.expect_last(1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key))))
     translated = {ours: tensors[theirs] for ours, theirs in names.items()}
     plan = read_plan(
         translated,
         padding="same",
-        eps=float(_mapping(backbone.get("norm_cfg")).get("eps", 1e-3)),
+        eps=model.norm(model.backbone, 1e-3, "BN", "BN2d", "SyncBN", "MMSyncBN"),
         strides=strides,
-        activation=_ACTIVATIONS.get(str(_mapping(backbone.get("act_cfg")).get("type"))),
+        # Unless it is said, the constructor's; without a configuration the published weights' own.
+        activation=cast("Activation | None", told_act or ("silu" if model.told else None)),
     )
     compound = compound_name(plan)
     told = any(key in settings for key in _PIPELINES)
@@ -95,8 +105,21 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         preprocess=partial(mm_preprocess, settings) if told else partial(_default, plan, compound),
         preprocess_from="the training's test_pipeline and data_preprocessor" if told else "",
         classes=_classes(checkpoint.meta),
-        assumed=() if backbone else ("BatchNorm eps is mmpretrain's default, 1e-3.",),
+        assumed=() if model.told else ("BatchNorm eps is mmpretrain's default, 1e-3.",),
+        sigmoid=model.scores() == "sigmoid",
+        settings=model.account(features=hints.features),
     )
+
+
+def _check(backbone: Settings) -> None:
+    """Refuse what is not built, and say what the weights tell."""
+    backbone.honoured("type", "norm_cfg", "act_cfg")
+    backbone.harmless("the weights tell", "arch", "in_channels")
+    convolution = _mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
+    if convolution != _PADDED:
+        raise CheckpointError(
+            f"model.backbone says conv_cfg = {convolution}, which pads in another way than {_PADDED}."
+        )
 
 
 def _variant(compound: str) -> str:

@@ -19,6 +19,8 @@ __all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size"]
 Size = tuple[int, int]
 
 _MAX_TEXT = 4 << 20
+# Assignments on which answers depend.
+_DECISIVE = {"model", "data_preprocessor", "test_pipeline", "test_dataloader", "data"}
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
 # Steps that leave the pixels as they are; Normalize is read apart.
@@ -36,11 +38,15 @@ class _NotLiteralError(ValueError):
     """An expression that only running it could evaluate."""
 
 
-def parse_config(text: str) -> dict[str, Any]:
+def parse_config(text: str, unread: list[str] | None = None) -> dict[str, Any]:
     """The top-level assignments of a configuration whose values are literals.
 
     Names of earlier assignments may be used (``pipeline=test_pipeline``). Imports, functions and
     ``_base_`` files are not followed.
+
+    Args:
+        text: Python.
+        unread: Takes the names whose values only running the text could tell.
 
     Raises:
         OptionError: the text is not Python, or nested or long beyond any real configuration.
@@ -57,7 +63,8 @@ def parse_config(text: str) -> dict[str, Any]:
             try:
                 values[node.targets[0].id] = _evaluate(node.value, values)
             except (_NotLiteralError, RecursionError):
-                continue
+                if unread is not None:
+                    unread.append(node.targets[0].id)
     return values
 
 
@@ -92,12 +99,32 @@ def mm_config(meta: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict
     Args:
         meta: ``Checkpoint.meta`` of a file of mmengine (``meta["meta"]["cfg"]``) or of mmcls 0.x.
         config: ``Hints.config``; the text of a Python configuration lies under ``"text"``.
+
+    Raises:
+        CheckpointError: what decides an answer is in another file, or is computed.
     """
-    if config and isinstance(config.get("text"), str):
-        return parse_config(config["text"])
+    given = config.get("text") if config else None
     inner = meta.get("meta")
-    text = inner.get("cfg", inner.get("config")) if isinstance(inner, Mapping) else None
-    return parse_config(text) if isinstance(text, str) else {}
+    own = inner.get("cfg", inner.get("config")) if isinstance(inner, Mapping) else None
+    text = next((one for one in (given, own) if isinstance(one, str)), None)
+    if text is None:
+        return {}
+    unread: list[str] = []
+    found = parse_config(text, unread)
+    where = "--config" if text is given else "The training's configuration"
+    if found.get("_base_"):
+        bases = found["_base_"] if isinstance(found["_base_"], list | tuple) else [found["_base_"]]
+        raise CheckpointError(
+            f"{where} inherits from {bases[0]!r}, which is another file.",
+            hint="Give the whole configuration: mmengine's Config.fromfile(FILE).dump('whole.py') writes it.",
+        )
+    left = [name for name in unread if name in _DECISIVE]
+    if left:
+        raise CheckpointError(
+            f"{where}: {left[0]} is computed, and cannot be read without running it.",
+            hint="Give it written out: mmengine's Config.fromfile(FILE).dump('whole.py') does that.",
+        )
+    return found
 
 
 def mm_preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
