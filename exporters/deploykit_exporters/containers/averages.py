@@ -25,7 +25,9 @@ __all__ = [
     "AVERAGED",
     "averaged_copy",
     "is_averaged",
+    "is_untouched",
     "listed",
+    "of_lightning",
     "prefer",
     "swapped_by_lightning",
     "without_names",
@@ -45,12 +47,27 @@ AVERAGED = (
     "teacher",
 )
 _WORDS = re.compile(r"(^|[_.])(ema|swa|averaged?|avg|shadow|polyak|teacher)(?=$|[_.])", re.I)
+# torch's AveragedModel, torch-ema and LitEma, diffusers.
+_COUNTERS = ("n_averaged", "num_updates", "optimization_step")
 _CONFIGURATION = 1 << 20
 
 
 def is_averaged(name: str) -> bool:
     """Whether a name, or one part of a dotted one, says that something is an average: ``model_ema``."""
     return _WORDS.search(name) is not None
+
+
+def is_untouched(value: Any, *names: str) -> bool:
+    """Whether an average says that nothing was averaged yet: then it holds the weights that it was made with,
+    often those before the training."""
+    entries = entries_of(value)
+    for name in names or _COUNTERS:
+        count = entries.get(name, getattr(value, name, None))
+        if isinstance(count, torch.Tensor) and count.numel() == 1:
+            count = count.item()
+        if isinstance(count, int | float) and not isinstance(count, bool) and count == 0:
+            return True
+    return False
 
 
 def listed(key: str) -> bool:
@@ -75,15 +92,29 @@ def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
         )
     if not covers(averaged.tensors, raw.tensors):
         return raw.noting(f"Took {one}: {other} does not hold the same tensors.")
+    if any(is_untouched(entries.get(key)) for key in (averaged.key, averaged.key.partition(".")[0])):
+        return _unused(raw, averaged.key)
     if ambiguous:
-        if equal(averaged.tensors, raw.tensors):
-            return raw.noting(f"{one} and {other} hold the same values.")
-        if "n_averaged" not in entries_of(entries.get(averaged.key)):
-            return replace(
-                raw,
-                question=f"It holds {one} and {other}, and does not say who wrote them: mmengine keeps the "
-                f"averaged weights in {one}, others in {other}.",
-            )
+        return _ambiguous(averaged, raw, entries)
+    return _taken(averaged, raw)
+
+
+def _ambiguous(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
+    """``state_dict`` and ``ema_state_dict`` without a mark of mmengine."""
+    one, other = quoted(raw.key), quoted(averaged.key)
+    if equal(averaged.tensors, raw.tensors):
+        return raw.noting(f"{one} and {other} hold the same values.")
+    if "n_averaged" in entries_of(entries.get(averaged.key)):
+        return _taken(averaged, raw)
+    return replace(
+        raw,
+        question=f"It holds {one} and {other}, and does not say who wrote them: mmengine keeps the averaged "
+        f"weights in {one}, others in {other}.",
+    )
+
+
+def _taken(averaged: Found, raw: Found) -> Found:
+    """The average, with what of the raw weights it does not average."""
     taken = averaged.noting(
         f"Took the EMA weights ({quoted(averaged.key)}); the file also holds {quoted(raw.key)}: "
         f"{option(raw.key)} takes those."
@@ -119,13 +150,29 @@ def swapped_by_lightning(raw: Found, entries: Mapping[str, Any]) -> bool:
     return raw.key == "state_dict" and {"current_model_state", "averaging_state"} <= entries.keys()
 
 
+def of_lightning(raw: Found, current: Found, entries: Mapping[str, Any]) -> Found:
+    """What its WeightAveraging has averaged, if it has."""
+    if is_untouched(entries.get("averaging_state")):
+        return _unused(current, raw.key)
+    return raw.noting(
+        f"Lightning's WeightAveraging keeps the averaged weights in {quoted(raw.key)}: took those; "
+        f"{option(current.key)} takes the raw ones."
+    )
+
+
+def _unused(raw: Found, average: str) -> Found:
+    note = f"Took {quoted(raw.key)}: the average under {quoted(average)} was never updated; "
+    return raw.noting(f"{note}{option(average)} takes it.")
+
+
 def without_names(raw: Found, entries: Mapping[str, Any]) -> Found:
     """The average that is kept as a list of tensors in the order of the parameters; or the raw weights, with
     a note where such a list does not fit them one to one."""
     for key, value in entries.items():
         for path, tensors in ((key, value), (f"{key}.shadow_params", entries_of(value).get("shadow_params"))):
             if is_averaged(path) and _is_list(tensors):
-                return _named_by(raw, path, tensors)
+                found = _named_by(raw, path, tensors)
+                return replace(_unused(raw, path), others=found.others) if is_untouched(value) else found
     return raw
 
 

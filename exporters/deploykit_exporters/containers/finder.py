@@ -12,12 +12,14 @@ from deploykit_exporters.containers.averages import (
     AVERAGED,
     averaged_copy,
     is_averaged,
+    is_untouched,
     listed,
+    of_lightning,
     prefer,
     swapped_by_lightning,
     without_names,
 )
-from deploykit_exporters.containers.flattened import with_copies
+from deploykit_exporters.containers.flattened import with_copies, without_unused
 from deploykit_exporters.containers.found import Found, copies, entries_of, option, quoted
 from deploykit_exporters.containers.inert import InertObject, children, class_path, is_module, state_dict_of
 from deploykit_exporters.containers.names import strip_wrappers
@@ -79,13 +81,13 @@ class Finder:
         value = _uncompiled(value)
         if is_module(value):
             module = _innermost(value)
-            return _bare(state_dict_of(module), module)
+            return _told(_bare(state_dict_of(module), module), value)
         if nesting > _MAX_NESTING:
             return None
         entries = entries_of(value)
         if (named := self._named(entries, nesting)) is not None:
             return named
-        bare, parts = _bare(entries), self._parts(entries, nesting)
+        bare, parts = _told(_bare(entries), entries), self._parts(entries, nesting)
         return parts if len(parts.tensors) > len(bare.tensors) else bare
 
     def _named(self, entries: Mapping[str, Any], nesting: int) -> Found | None:
@@ -99,10 +101,7 @@ class Finder:
         current = self.locate(entries.get("current_model_state"), nesting + 1)
         if averaged is None and current is not None and swapped_by_lightning(raw, entries):
             known.append("current_model_state")
-            taken = raw.noting(
-                f"Lightning's WeightAveraging keeps the averaged weights in {quoted(raw.key)}: took those; "
-                f"{option('current_model_state')} takes the raw ones."
-            )
+            taken = of_lightning(raw, current.under("current_model_state"), entries)
         elif averaged is None:
             taken = without_names(raw, entries)
         beside = self._beside(entries, nesting) | self._callbacks(entries, nesting)
@@ -200,7 +199,15 @@ def _quoted(keys: Iterable[str]) -> str:
 def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
     """Tensors beside each other: a state dict, or that of a module."""
     tensors = {name: value.detach() for name, value in entries.items() if isinstance(value, torch.Tensor)}
-    return with_copies(Found(strip_wrappers(tensors), module=module), tensors)
+    used, note = without_unused(tensors)
+    return with_copies(Found(strip_wrappers(used), module=module, notes=(note,) if note else ()), used)
+
+
+def _told(found: Found, value: Any) -> Found:
+    """With a word on torch's AveragedModel where it never averaged anything."""
+    if found.tensors and is_untouched(value, "n_averaged"):
+        return found.noting("These are an average that was never updated: the weights that it was made with.")
+    return found
 
 
 def _uncompiled(value: Any) -> Any:

@@ -6,6 +6,8 @@ mmcv 1   runner/hooks/ema.py (EMAHook) keeps a buffer ``ema_a_b`` beside each pa
          IterBasedRunner never ends an epoch.
 LitEma   ldm/modules/ema.py of latent-diffusion keeps a buffer ``model_ema.ab`` for each ``model.a.b``, beside
          ``model_ema.decay`` and ``model_ema.num_updates``, and does not swap.
+
+torch's AveragedModel as a part of another module is left out where its counter says that it averaged nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from deploykit_exporters.containers.found import Found, Tensors, entries_of, equal, option, quoted
 
-__all__ = ["mmcv_question", "with_copies"]
+__all__ = ["mmcv_question", "with_copies", "without_unused"]
 
 _CONFIGURATION = 1 << 20
 _MMCV = "ema_"
@@ -37,6 +41,18 @@ def with_copies(found: Found, tensors: Tensors) -> Found:
     counters = [name.removesuffix(_COUNTER) for name in found.tensors if name.endswith(_COUNTER)]
     wrappers = [name for name in counters if f"{name}.decay" in found.tensors]
     return _lit_ema(found, wrappers[0]) if len(wrappers) == 1 else _mmcv(found, tensors)
+
+
+def without_unused(tensors: Tensors) -> tuple[dict[str, torch.Tensor], str]:
+    """A state dict without an AveragedModel in it that was never updated, and a note on that."""
+    for name, counter in tensors.items():
+        start = name.removesuffix("n_averaged")
+        if not name.endswith(".n_averaged") or counter.numel() != 1 or counter.item() != 0:
+            continue
+        rest = {other: tensor for other, tensor in tensors.items() if not other.startswith(start)}
+        if 2 * len(rest) >= len(tensors) - 1:  # there is another network than the average
+            return rest, f"Left out: the average under {quoted(start[:-1])}, which was never updated."
+    return dict(tensors), ""
 
 
 def _mmcv(found: Found, tensors: Tensors) -> Found:
@@ -63,7 +79,8 @@ def _lit_ema(found: Found, wrapper: str) -> Found:
     flat = {
         name.removeprefix(start): value for name, value in found.tensors.items() if name.startswith(start)
     }
-    del flat["decay"], flat[_COUNTER[1:]]
+    updates = flat.pop(_COUNTER[1:])
+    del flat["decay"]
     raw = {name: value for name, value in found.tensors.items() if not name.startswith(start)}
     for parent in ("", *dict.fromkeys(f"{name.partition('.')[0]}." for name in raw if "." in name)):
         names = {name.removeprefix(parent).replace(".", ""): name for name in raw if name.startswith(parent)}
@@ -72,7 +89,11 @@ def _lit_ema(found: Found, wrapper: str) -> Found:
             averaged = {**raw, **{names[name]: value for name, value in flat.items()}}
             key = parent.removesuffix(".") or "raw"
             note = f"Took the EMA weights ({quoted(wrapper)}); {option(key)} takes the raw ones."
-            return replace(found.noting(note), tensors=averaged, others={key: raw, wrapper: averaged})
+            others = {key: raw, wrapper: averaged}
+            if updates.numel() == 1 and updates.item() == 0:
+                note = f"The average under {quoted(wrapper)} was never updated: took the raw weights."
+                return replace(found.noting(note), tensors=raw, others=others)
+            return replace(found.noting(note), tensors=averaged, others=others)
     return found
 
 

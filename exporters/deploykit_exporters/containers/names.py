@@ -44,7 +44,7 @@ def strip_wrappers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 def clean_names(names: list[str]) -> dict[str, str]:
-    """The cleaned name of each name; counters and mmcv's averaged copies (``ema_a_b`` beside ``a.b``) are
+    """The cleaned name of each name; counters and mmcv's second copies (``ema_a_b`` beside ``a.b``) are
     left out. Names that would collide once cleaned are all left as they are."""
     flattened = {f"ema_{name.replace('.', '_')}" for name in names}
     parts = {

@@ -36,6 +36,12 @@ def averaged_model() -> AveragedModel:
     return AveragedModel(network(AVERAGE))
 
 
+def updated_model() -> AveragedModel:
+    average = averaged_model()
+    average.update_parameters(network(AVERAGE))
+    return average
+
+
 class EmaPytorch(nn.Module):
     """What ema_pytorch.EMA saves of itself: both networks, and two counters."""
 
@@ -84,7 +90,7 @@ WRITERS: dict[str, tuple[Callable[[], dict[str, Any]], str, str]] = {
         "state_dict",
     ),
     "torchvision": (
-        lambda: {"model": weights(RAW), "model_ema": averaged_model().state_dict()},
+        lambda: {"model": weights(RAW), "model_ema": updated_model().state_dict()},
         "model_ema",
         "model",
     ),
@@ -127,7 +133,7 @@ WRITERS: dict[str, tuple[Callable[[], dict[str, Any]], str, str]] = {
         "ema_state_dict",
     ),
     "AveragedModel in ema_state_dict": (
-        lambda: {"state_dict": weights(RAW), "ema_state_dict": averaged_model().state_dict()},
+        lambda: {"state_dict": weights(RAW), "ema_state_dict": updated_model().state_dict()},
         "ema_state_dict",
         "state_dict",
     ),
@@ -195,6 +201,45 @@ def test_either_is_taken_by_its_key(writer: str, reading: Reading) -> None:
         checkpoint = reading(make(), key)
         assert value_of(checkpoint) == value
         assert checkpoint.notes == (f"Took the weights under {key!r}, as --weights says.",)
+
+
+def untouched_lightning() -> dict[str, Any]:
+    return {
+        "state_dict": weights(AVERAGE),
+        "current_model_state": weights(RAW),
+        "averaging_state": {"n_averaged": torch.tensor(0)},
+    }
+
+
+UNTOUCHED: dict[str, tuple[Callable[[], dict[str, Any]], str, str]] = {
+    "torch": (
+        lambda: {"model": weights(RAW), "model_ema": averaged_model().state_dict()},
+        "model",
+        "model_ema",
+    ),
+    "torch, pickled": (lambda: {"model": network(RAW), "swa": averaged_model()}, "model", "swa"),
+    "Lightning": (untouched_lightning, "current_model_state", "state_dict"),
+    "torch-ema": (
+        lambda: {"model": weights(RAW), "ema": {**shadow(), "num_updates": 0}},
+        "model",
+        "ema.shadow_params",
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", UNTOUCHED)
+def test_an_average_that_was_never_updated_is_not_taken(writer: str, reading: Reading) -> None:
+    """It holds the weights that it was made with: those before the training, or before SWA began."""
+    make, raw, average = UNTOUCHED[writer]
+    checkpoint = reading(make())
+    assert (value_of(checkpoint), checkpoint.weights_key) == (RAW, raw)
+    assert "never updated" in " ".join(checkpoint.notes)
+    assert value_of(reading(make(), average)) == AVERAGE
+
+
+def test_an_average_alone_that_was_never_updated_is_told(reading: Reading) -> None:
+    for saved in (averaged_model().state_dict(), averaged_model()):
+        assert "never updated" in reading(saved).notes[0]
 
 
 UNMARKED: list[dict[str, Any]] = [

@@ -11,6 +11,7 @@ import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 Reading = Callable[..., Checkpoint]
 
@@ -32,11 +33,11 @@ def mmcv(plain: float = 2.0, buffers: float = 1.0) -> dict[str, torch.Tensor]:
     return net.state_dict()
 
 
-def lit_ema(raw: float = 1.0, average: float = 2.0) -> dict[str, torch.Tensor]:
+def lit_ema(raw: float = 1.0, average: float = 2.0, updates: int = 3) -> dict[str, torch.Tensor]:
     whole = nn.Module()
     whole.model, whole.model_ema = network(raw), nn.Module()
     whole.model_ema.register_buffer("decay", torch.tensor(0.99))
-    whole.model_ema.register_buffer("num_updates", torch.tensor(3))
+    whole.model_ema.register_buffer("num_updates", torch.tensor(updates))
     for name, parameter in network(average).named_parameters():
         whole.model_ema.register_buffer(name.replace(".", ""), parameter.detach())
     return whole.state_dict()
@@ -116,3 +117,30 @@ def test_lit_ema(reading: Reading) -> None:
     )
     assert reading({"state_dict": lit_ema()}, "model").tensors["model.conv.bias"][0] == 1.0
     assert reading({"state_dict": lit_ema()}, "model_ema").tensors["model.conv.bias"][0] == 2.0
+
+
+def test_lit_ema_that_was_never_updated(reading: Reading) -> None:
+    checkpoint = reading(lit_ema(updates=0))
+    assert checkpoint.tensors["model.conv.bias"][0] == 1.0
+    assert checkpoint.notes == ("The average under 'model_ema' was never updated: took the raw weights.",)
+    assert reading(lit_ema(updates=0), "model_ema").tensors["model.conv.bias"][0] == 2.0
+
+
+@pytest.mark.parametrize("updates", [0, 1])
+def test_an_averaged_model_inside_another_module(updates: int, reading: Reading) -> None:
+    whole = nn.Module()
+    whole.model = network(1.0)
+    whole.average = AveragedModel(network(2.0))
+    if updates:
+        whole.average.update_parameters(network(2.0))
+    checkpoint = reading({"state_dict": whole.state_dict()})
+    left = any(name.startswith("average.") for name in checkpoint.tensors)
+    assert left == bool(updates)
+    note = "Left out: the average under 'state_dict.average', which was never updated."
+    assert checkpoint.notes == (() if updates else (note,))
+
+
+def test_an_averaged_model_that_is_all_there_is_stays(reading: Reading) -> None:
+    whole = nn.Module()
+    whole.model, whole.criterion = AveragedModel(network(2.0)), nn.Linear(2, 2)
+    assert "model.conv.bias" in reading(whole.state_dict()).tensors
