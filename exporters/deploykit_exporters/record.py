@@ -180,7 +180,8 @@ def _given(transform: Any, images: Any) -> Iterator[dict[str, Any]]:
     if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype.kind == "f":
         yield {"name": "batch", "of": "tensor", "images": np.ascontiguousarray(images[:4], np.float32)}
         images = ()
-    images = list(images)
+    one = isinstance(images, str) or not hasattr(images, "__iter__") or getattr(images, "ndim", 0) == 3
+    images = [images] if one else list(images)
     if images and transform is None:
         raise RecordError("images= wants transform=, which makes the model's input of them.")
     if len(images) > _MOST_PICTURES:
@@ -377,7 +378,8 @@ def _fingerprints(network: nn.Module) -> dict[str, Any]:
     for name, weight in network.state_dict().items():
         if weight.is_floating_point() and weight.numel():
             values = weight.cpu().double()
-            found[name] = [list(values.shape), values.mean().item(), values.square().mean().sqrt().item()]
+            numbers = [values.mean().item(), values.square().mean().sqrt().item()]
+            found[name.replace("_orig_mod.", "")] = [list(values.shape), *numbers]
     return found
 
 

@@ -213,6 +213,21 @@ def test_own_pictures_are_stored_with_what_the_transform_makes_of_them(
         assert np.array_equal(case.stored, transform(Image.fromarray(case.pixels))[None].numpy())
 
 
+def test_one_picture_needs_no_list(photos: dict[str, np.ndarray], tmp_path: Path) -> None:
+    file = tmp_path / "cat.png"
+    Image.fromarray(photos["cat"]).save(file)
+    for one in (file, str(file), photos["cat"], Image.open(file)):
+        cases = read_golden(record(Net(), tmp_path / "golden.npz", transform=transform, images=one)).cases
+        assert np.array_equal(cases[-1].pixels, photos["cat"])
+        assert len(cases) == 6
+
+
+def test_weights_of_compiled_parts_have_their_own_names(tmp_path: Path) -> None:
+    net = Net()
+    net.fc = torch.compile(net.fc, backend="eager")
+    assert "fc.weight" in described(record(net, tmp_path / "golden.npz", size=SIDE))["weights"]
+
+
 def test_tensors_of_a_data_loader(tmp_path: Path) -> None:
     batch = torch.rand(6, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     case = read_golden(record(Net(channels=1), tmp_path / "golden.npz", images=batch)).cases[-1]

@@ -32,7 +32,11 @@ from deploykit_exporters.proof.float64 import Outputs
 __all__ = ["explain_network"]
 
 _EPS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-8, 1e-2)
+_USUAL = (1e-3, 1e-5, 1e-6, "gelu", "gelu_tanh", "quick_gelu", "relu", "silu")
+"""What is tried by twos; every pair costs a forward pass."""
+
 _MOST_HEADS = 64
+_SMALLEST_HEAD = 8
 _NAMED_VARIANT = re.compile(r"--variant ([\w.-]*\w)")
 
 
@@ -103,7 +107,8 @@ def _ideas(loaded: LoadedCheckpoint, spec: ModelSpec, images: np.ndarray) -> Ite
         why = Why(said=f"The recorded model is a {variant}.", options=(f"--variant {variant}",))
         yield why, partial(_variant, loaded, variant, batch)
     changes = list(_changes(module))
-    pairs = (pair for pair in combinations(changes, 2) if pair[0].kind != pair[1].kind)
+    usual = [one for one in changes if one.value in _USUAL or one.kind in ("num_heads", "global_pool")]
+    pairs = (pair for pair in combinations(usual, 2) if pair[0].kind != pair[1].kind)
     for chosen in (*((one,) for one in changes), *pairs):
         yield _why(chosen, spec), partial(_changed, module, chosen, batch)
 
@@ -170,7 +175,8 @@ def _changes(module: nn.Module) -> Iterator[_Change]:
     widths = {one.num_heads * one.head_dim for one in attention}
     for heads in range(1, _MOST_HEADS + 1):
         size, rest = divmod(min(widths, default=1), heads)
-        if len(widths) == 1 and not rest and heads != attention[0].num_heads:
+        known = len(widths) == 1 and not rest and size >= _SMALLEST_HEAD
+        if known and heads != attention[0].num_heads:
             values = {"num_heads": heads, "head_dim": size, "scale": size**-0.5}
             yield _change("num_heads", heads, f"has {heads} heads", _set, attention, **values)
     pools = [one for one in module.modules() if getattr(one, "global_pool", None) in ("token", "avg")]
