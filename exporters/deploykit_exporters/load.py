@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.download import fetch, is_model_name
@@ -23,13 +24,16 @@ class LoadedCheckpoint:
     match: Match
     built: BuiltModel
 
-    def again(self, *, variant: str) -> BuiltModel:
-        """The model that it would be under another ``--variant``.
+    def again(self, **changes: Any) -> BuiltModel:
+        """The model that it would be, had the user said something else.
+
+        Args:
+            changes: Fields of ``Hints``: ``variant="tf_efficientnet_b0"``.
 
         Raises:
-            CheckpointError, OptionError: it cannot be that one.
+            CheckpointError, OptionError: it cannot be that.
         """
-        hints = replace(self.hints, variant=variant)
+        hints = replace(self.hints, **changes)
         family, match = recognise(self.checkpoint, hints)
         return family.build(self.checkpoint, match, hints)
 

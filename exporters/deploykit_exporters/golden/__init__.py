@@ -7,5 +7,6 @@ compare.py   outputs of the two, and how far they are apart
 pixels.py    the pre-processing, and what is wrong with it
 network.py   why a network differs: channels, eps, activations, heads
 weights.py   or because its weights are others
+advice.py    which settings of --config would be honoured
 head.py      why only its head does: classes in another order, an activation, other names
 """

@@ -20,6 +20,7 @@ from deploykit_runtimes.spec import ModelSpec, ParityRecord
 from deploykit_exporters import record
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.golden.advice import honoured, in_words_of
 from deploykit_exporters.golden.compare import distance, infer, pair_outputs, recorded_images
 from deploykit_exporters.golden.difference import DifferenceError, Why, one_error
 from deploykit_exporters.golden.file import Golden, GoldenCase
@@ -41,6 +42,11 @@ __all__ = ["GoldenProof", "with_labels"]
 _ROUNDING = 2e-6
 """Share of the scale below which two float32 networks are the same whatever they are."""
 
+_NO_SETTING = {
+    "pre-processing": "all of it here: prepare the images yourself, and record with size= alone",
+    "network": "it here",
+    "head": "it here",
+}
 _UNEXPLAINED = 16.0
 """Differences of so many times float32's own distance from float64 have another cause."""
 
@@ -120,9 +126,20 @@ class GoldenProof:
                 if not differences:
                     raise
         if differences:
-            raise one_error(differences, self.name, self.loaded.hints.config)
+            told = [self._with_advice(one) for one in differences]
+            raise one_error(told, self.name, self.loaded.hints.config)
         pixels, network, names = said
         return f"{self._whose}: {network}, {pixels}, {names}"
+
+    def _with_advice(self, found: DifferenceError) -> DifferenceError:
+        """With the settings that deploykit honours for this checkpoint; not every origin takes every one."""
+        wanted = in_words_of(self.spec.origin, found.why.config)
+        taken = honoured(self.loaded, wanted, self.cases[0][1]) if wanted else {}
+        rest = (
+            "" if len(taken) == len(wanted) else f" deploykit has no setting for {_NO_SETTING[found.where]}."
+        )
+        found.why = replace(found.why, said=f"{found.why.said}{rest}", config=taken)
+        return found
 
     def _check_pixels(self) -> str:
         return compare_pixels(self.cases, self.spec, self.loaded.built.axes)

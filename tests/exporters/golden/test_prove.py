@@ -26,6 +26,7 @@ from deploykit_exporters.verify import verify
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.ort import open_ort
+from efficientnet_pytorch import EfficientNet
 from PIL import Image
 from sklearn.datasets import load_digits
 from timm.layers import get_act_layer
@@ -195,6 +196,32 @@ def test_a_vit_of_transformers(perturb: Perturb, tmp_path: Path) -> None:
     assert parity is not None
     assert "ViTForImageClassification" in parity.golden_said
     assert "of the pixels equal on 1 picture" in parity.golden_said
+
+
+def test_settings_of_transformers_in_its_own_words(perturb: Perturb, tmp_path: Path) -> None:
+    """Of an untrained network heads matter so little that another number comes near: the nearest is right."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 96, "image_size": SIDE}
+    torch.manual_seed(0)
+    net = perturb(ViTForImageClassification(ViTConfig(**config, num_attention_heads=3)))
+    net.save_pretrained(tmp_path / "vit")
+    for own in ({"num_attention_heads": 6}, {"layer_norm_eps": 0.001, "hidden_act": "relu"}):
+        other = ViTForImageClassification(ViTConfig(**config, **{"num_attention_heads": 3, **own}))
+        other.load_state_dict(net.state_dict())
+        golden = record(other, tmp_path / "golden.npz", size=SIDE)
+        error = refused(lambda golden=golden: export(tmp_path / "vit", ExportOptions(golden=golden)))
+        assert f"Export with --config '{json.dumps(own)}'." in error.hint
+        assert export(tmp_path / "vit", ExportOptions(golden=golden, config=own)).spec.parity.golden
+
+
+def test_settings_that_an_origin_does_not_take_are_not_advised(perturb: Perturb, prove: Prove) -> None:
+    torch.manual_seed(0)
+    net = perturb(EfficientNet.from_name("efficientnet-b0", num_classes=3, image_size=SIDE))
+    error = refused(lambda: prove(net, net, {"imgsz": SIDE}, transform=evaluation(crop=1.0)))
+    assert "resizes the short edge to 64 and crops 64x64 (deploykit: crops" in error.hint
+    assert "deploykit has no setting for all of it here: prepare the images yourself" in error.hint
+    assert 'Export with --config \'{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}\'.' in error.hint
 
 
 def letterbox(side: int, image: Image.Image) -> np.ndarray:
