@@ -64,6 +64,9 @@ def sniff(path: Path) -> Kind:
         )
     with path.open("rb") as file:
         head = file.read(_HEAD)
+    # Before all others: the length of its header can begin with the mark of a pickle or an archive.
+    if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8:
+        return "safetensors"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
     if head.startswith(b"PK"):

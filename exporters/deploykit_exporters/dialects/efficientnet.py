@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.spec import Activation as Scores
 from deploykit_runtimes.spec import Preprocess
 
 from deploykit_exporters.families.settings import Setting
@@ -58,6 +59,7 @@ class EfficientNetSource:
         preprocess_from: Where the pre-processing was read; empty when it is the origin's default.
         classes: Class names of the file.
         sigmoid: The file says that its classes are scored independently.
+        scores: What turns logits into scores, where the file tells that in full.
         assumed: What could not be read, in sentences.
         settings: What became of the settings and unused tensors of the file.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
@@ -74,6 +76,7 @@ class EfficientNetSource:
     preprocess_from: str
     classes: tuple[str, ...] = ()
     sigmoid: bool = False
+    scores: Scores | None = None
     assumed: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     witness: Callable[..., Witness | str] | None = None

@@ -64,6 +64,8 @@ _COMMON: dict[str, Any] = {
     "rescale_factor": 1 / 255,
     "do_normalize": True,
 }
+# EfficientNet's: whether 1 is subtracted from scaled pixels, and whether they are divided by std once more.
+_AGAIN = {"rescale_offset": False, "include_top": True}
 _CROPPED = {
     "do_center_crop": True,
     "size": {"shortest_edge": 224},
@@ -82,6 +84,12 @@ _ENLARGED = {
     "do_center_crop": True,
     "crop_size": {"height": 224, "width": 224},
 }
+_SCALED = {
+    **_STRETCHED,
+    "size": {"height": 346, "width": 346},
+    "crop_size": {"height": 289, "width": 289},
+    **_AGAIN,
+}
 # What each class takes where the file does not say it, and whether one number for the size is a square.
 _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "CLIP": (_CROPPED, False),
@@ -89,6 +97,7 @@ _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "Siglip": (_STRETCHED, False),
     "ViT": ({**_STRETCHED, "resample": 2}, True),
     "DeiT": (_ENLARGED, True),
+    "EfficientNet": (_SCALED, True),
 }
 # What --config takes of every ViT.
 _OURS = {
@@ -135,6 +144,10 @@ class ImageProcessor:
         normalises = values["do_normalize"]
         mean = _three(values["image_mean"] if normalises else 0.0)
         std = _three(values["image_std"] if normalises else 1.0)
+        if values["do_rescale"] and values.get("rescale_offset"):
+            mean = tuple(value + 1.0 for value in mean)
+        if values.get("include_top"):
+            std = tuple(one * other for one, other in zip(std, _three(values["image_std"]), strict=True))
         how = Preprocess(interpolation=self._filter(), scale=scale, mean=mean, std=std, crop_offset="down")
         crop = values["crop_size"] if values["do_center_crop"] else None
         if not values["do_resize"]:
@@ -242,7 +255,7 @@ def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
     given = {
         name: value
         for name, value in (hints.config or {}).items()
-        if name not in _OURS and name not in _COMMON and name not in _CROPPED
+        if not any(name in known for known in (_OURS, _COMMON, _CROPPED, _AGAIN))
     }
     return {**(config if isinstance(config, Mapping) else {}), **given}
 

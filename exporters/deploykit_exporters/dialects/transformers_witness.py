@@ -54,6 +54,23 @@ class _Answers(nn.Module):
         return found.last_hidden_state, pooled
 
 
+class _Maps(nn.Module):
+    """An EfficientNet of transformers that gives its map of each resolution.
+
+    Args:
+        model: With a head or without.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = getattr(model, model.base_model_prefix, model)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = self.model(pixel_values=images, output_hidden_states=True).hidden_states
+        halving = (block.depthwise_conv.stride == 2 for block in self.model.encoder.blocks)
+        return (*(one for one, halved in zip(maps, halving, strict=False) if halved), maps[-1])
+
+
 def transformers_witness(
     config: Mapping[str, Any],
     checkpoint: Checkpoint,
@@ -104,9 +121,10 @@ def transformers_witness(
         raise ParityError(f"transformers' {name} finds weights missing: {', '.join(map(str, wrong[:5]))}.")
     if len(missing) < len(loading["missing_keys"]):
         model.pooler = None
+    maps = features and name.startswith("EfficientNet")
     return Witness(
         library=f"transformers {transformers.__version__}",
-        module=_Answers(model.eval(), features=features).eval(),
+        module=(_Maps(model) if maps else _Answers(model, features=features)).eval(),
         preprocess=None if hints.imgsz else _processor(transformers, checkpoint, size),
     )
 

@@ -1,9 +1,10 @@
-"""EfficientNets of timm, torchvision, lukemelas, mmpretrain and Keras."""
+"""EfficientNets of timm, torchvision, lukemelas, mmpretrain, Keras and transformers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -27,12 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "EfficientNetFamily"]
 
-_ORIGINS = ("lukemelas", "torchvision", "mmpretrain", "keras", "timm")
+_ORIGINS = ("lukemelas", "torchvision", "mmpretrain", "keras", "transformers", "timm")
 _MAX_BATCH = 1024
 _MIN_SIDE = 32
 _MAX_SIDE = 4096
 # What the origins call their classifiers.
-_OWN_HEADS = {"timm": "classifier", "torchvision": "classifier.1", "lukemelas": "_fc"}
+_OWN_HEADS = {
+    "timm": "classifier",
+    "torchvision": "classifier.1",
+    "lukemelas": "_fc",
+    "transformers": "classifier",
+}
+_LAST = {
+    "timm": ("conv_head.weight",),
+    "lukemelas": ("_conv_head.weight",),
+    "transformers": ("efficientnet.encoder.top_conv.weight", "encoder.top_conv.weight"),
+}
 # Those that the other origins have under names of classifiers.
 _OWN_LAYERS = {"mmpretrain": ("head.",), "keras": ("top", "classifier.")}
 _HEAD = ("conv_head.", "bn2.", "classifier.")
@@ -59,7 +70,9 @@ class EfficientNetFamily:
         from deploykit_exporters.nets.efficientnet import EfficientNet
 
         joined = _join(checkpoint, match, hints)
-        source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
+        with _sensible(checkpoint):
+            source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
+            source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
             source = told_by_module(source, checkpoint.module, match.prefix)
         _check_variant(source.plan, hints)
@@ -92,6 +105,19 @@ class EfficientNetFamily:
         )
 
 
+@contextmanager
+def _sensible(checkpoint: Checkpoint) -> Iterator[None]:
+    """Settings in the file can be anything: a number where a list belongs, a name, a negative size."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: the settings beside the weights make no sense for an EfficientNet "
+            f"({type(error).__name__}: {error}).",
+            hint="Export the weights alone, and give what they cannot tell with --config.",
+        ) from error
+
+
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
     """The weights with their classifier, for the origins whose own classifier is one layer."""
     tensors = matched_tensors(checkpoint, match)
@@ -103,13 +129,13 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
 
 def _width(tensors: Mapping[str, torch.Tensor], origin: str) -> int:
     """Channels of the last convolution; 0 where there is none."""
-    last = {"timm": "conv_head.weight", "lukemelas": "_conv_head.weight"}.get(origin)
+    last = _LAST.get(origin)
     if last is None:
         stages = [
             int(key.split(".")[1]) for key in tensors if re.match(r"features\.\d{1,4}\.0\.weight$", key)
         ]
-        last = f"features.{max(stages, default=0)}.0.weight"
-    return next(iter(tensors[last].shape), 0) if last in tensors else 0
+        last = (f"features.{max(stages, default=0)}.0.weight",)
+    return next((next(iter(tensors[key].shape), 0) for key in last if key in tensors), 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +229,8 @@ def _output(source: EfficientNetSource, *, features: bool) -> OutputSpec:
         names = _map_names(source.plan)
         strides = tuple(2 ** (index + 1) for index in range(len(names)))
         return OutputSpec(names=names, layout="features", strides=strides)
-    activation: Activation = "sigmoid" if source.sigmoid or source.plan.classes == 1 else "softmax"
-    return OutputSpec(names=("logits",), layout="logits", activation=activation)
+    usual: Activation = "sigmoid" if source.sigmoid or source.plan.classes == 1 else "softmax"
+    return OutputSpec(names=("logits",), layout="logits", activation=source.scores or usual)
 
 
 def _custom_name(plan: EfficientNetPlan) -> str:
@@ -216,6 +242,7 @@ def _recognised(found: _Found) -> tuple[str, ...]:
     plan = found.plan
     blocks = sum(len(stage) for stage in plan.stages)
     padding = "TensorFlow's SAME padding" if plan.padding == "same" else "symmetric padding"
+    padding = padding if plan.stem_pads is None else "padding of its own at halvings"
     sentence = (
         f"An EfficientNet in {found.match.origin}'s form: {blocks} blocks in {len(plan.stages)} stages, "
         f"{plan.activation}, {padding}, BatchNorm eps {plan.eps:g}."

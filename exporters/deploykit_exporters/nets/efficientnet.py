@@ -52,6 +52,8 @@ class BlockPlan:
         reduced: Channels inside squeeze-and-excitation; 0 for none.
         kernel, stride: Of the spatial convolution.
         residual: The input is added to the output.
+        pads: Zeros (before, after) the pixels of both axes for the spatial convolution, at every size; None:
+            as ``EfficientNetPlan.padding`` says.
     """
 
     kind: BlockKind
@@ -62,6 +64,7 @@ class BlockPlan:
     kernel: int
     stride: int
     residual: bool
+    pads: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,7 @@ class EfficientNetPlan:
         eps: Of every BatchNorm.
         padded_for: With the padding ``same``: (height, width) of the images whose padding is taken at every
             size; None for that of the images at hand.
+        stem_pads: As ``BlockPlan.pads``, for the stem.
     """
 
     stages: tuple[tuple[BlockPlan, ...], ...]
@@ -89,6 +93,7 @@ class EfficientNetPlan:
     eps: float
     channels: int = 3
     padded_for: tuple[int, int] | None = None
+    stem_pads: tuple[int, int] | None = None
 
     def behind(self, stride: int) -> EfficientNetPlan:
         """The plan for what comes behind a convolution with this stride."""
@@ -108,7 +113,7 @@ class EfficientNet(nn.Module):
         super().__init__()
         self.plan = plan
         self.features = features
-        self.conv_stem = _conv(plan, (plan.channels, plan.stem), 3, 2)
+        self.conv_stem = _conv(plan, (plan.channels, plan.stem), 3, 2, pads=plan.stem_pads)
         self.bn1 = _norm(plan, plan.stem)
         self.blocks = _stages(plan)
         if not features:
@@ -226,7 +231,7 @@ class Edge(_Block):
 
     def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
         super().__init__(plan, block)
-        self.conv_exp = _conv(plan, (block.inputs, block.middle), block.kernel, block.stride)
+        self.conv_exp = _spatial(plan, block, (block.inputs, block.middle))
         self.bn1 = _norm(plan, block.middle)
         self.se = _excite(plan, block)
         self.conv_pwl = nn.Conv2d(block.middle, block.outputs, 1, bias=False)
@@ -242,7 +247,7 @@ class Plain(_Block):
 
     def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
         super().__init__(plan, block)
-        self.conv = _conv(plan, (block.inputs, block.outputs), block.kernel, block.stride)
+        self.conv = _spatial(plan, block, (block.inputs, block.outputs))
         self.bn1 = _norm(plan, block.outputs)
 
     def transform(self, x: torch.Tensor) -> torch.Tensor:
@@ -273,15 +278,27 @@ def _norm(plan: EfficientNetPlan, channels: int) -> nn.Module:
 
 
 def _conv(
-    plan: EfficientNetPlan, channels: tuple[int, int], kernel: int, stride: int, *, groups: int = 1
+    plan: EfficientNetPlan,
+    channels: tuple[int, int],
+    kernel: int,
+    stride: int,
+    *,
+    groups: int = 1,
+    pads: tuple[int, int] | None = None,
 ) -> nn.Conv2d:
-    if plan.padding == "same" and stride > 1:
+    if pads is not None or (plan.padding == "same" and stride > 1):
         return SameConv2d(
-            *channels, kernel, stride=stride, groups=groups, bias=False, padded_for=plan.padded_for
+            *channels, kernel, stride=stride, groups=groups, bias=False, padded_for=plan.padded_for, pads=pads
         )
     # With stride 1 and an odd kernel TensorFlow's padding is symmetric too.
     return nn.Conv2d(*channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
+def _spatial(
+    plan: EfficientNetPlan, block: BlockPlan, channels: tuple[int, int], groups: int = 1
+) -> nn.Conv2d:
+    return _conv(plan, channels, block.kernel, block.stride, groups=groups, pads=block.pads)
+
+
 def _depthwise(plan: EfficientNetPlan, block: BlockPlan, channels: int) -> nn.Conv2d:
-    return _conv(plan, (channels, channels), block.kernel, block.stride, groups=channels)
+    return _spatial(plan, block, (channels, channels), channels)

@@ -21,11 +21,20 @@ class SameConv2d(nn.Conv2d):
     Args:
         padded_for: (height, width) of the input whose padding is taken at every size, as networks have it
             that are built for one size; None for that of the input at hand. All others: see ``nn.Conv2d``.
+        pads: Zeros (before, after) the pixels of both axes at every size, for networks that keep such
+            numbers themselves; None for SAME padding.
     """
 
-    def __init__(self, *args: Any, padded_for: tuple[int, int] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        padded_for: tuple[int, int] | None = None,
+        pads: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.padded_for = padded_for
+        self.pads = pads
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.compiler.is_exporting():
@@ -38,8 +47,9 @@ class SameConv2d(nn.Conv2d):
         """The node as torch.export takes it."""
         padding: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
         size = [-(-n // stride) for n, stride in zip(x.shape[2:], self.stride, strict=True)]
-        if self.padded_for is not None:
-            (top, bottom), (left, right) = self.paddings(self.padded_for)
+        fixed = self._fixed()
+        if fixed is not None:
+            (top, bottom), (left, right) = fixed
             padding = {"pads": [top, left, bottom, right]}
             covered = [self.dilation[axis] * (self.kernel_size[axis] - 1) + 1 for axis in (0, 1)]
             size = [
@@ -63,9 +73,15 @@ class SameConv2d(nn.Conv2d):
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """The same by an explicit padding."""
-        (top, bottom), (left, right) = self.paddings(self.padded_for or (x.shape[2], x.shape[3]))
+        (top, bottom), (left, right) = self._fixed() or self.paddings((x.shape[2], x.shape[3]))
         x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def _fixed(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """((top, bottom), (left, right)) at every size; None where they depend on it."""
+        if self.pads is not None:
+            return self.pads, self.pads
+        return None if self.padded_for is None else self.paddings(self.padded_for)
 
     def paddings(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """((top, bottom), (left, right)) for an input of (height, width)."""
@@ -95,8 +111,9 @@ class _SameConv(torch.autograd.Function):
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, conv: SameConv2d) -> Any:
         inputs = [x, weight] if conv.bias is None else [x, weight, bias]
         padding: dict[str, Any] = {"auto_pad_s": "SAME_UPPER"}
-        if conv.padded_for is not None:
-            (top, bottom), (left, right) = conv.paddings(conv.padded_for)
+        fixed = conv._fixed()
+        if fixed is not None:
+            (top, bottom), (left, right) = fixed
             padding = {"pads_i": [top, left, bottom, right]}
         return g.op(
             "Conv",

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from deploykit_exporters.checkpoint import read_checkpoint
 from deploykit_exporters.containers.sniff import sniff
 from deploykit_runtimes.errors import CheckpointError
 from hypothesis import given, settings
@@ -92,6 +93,16 @@ def test_torchscript(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="TorchScript"):
         sniff(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x4B50])
+def test_a_safetensors_file_whose_header_has_the_length_of_a_mark(length: int, tmp_path: Path) -> None:
+    """Read as bytes, these lengths are the beginning of a pickle and of a zip archive."""
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    assert sniff(path) == "safetensors"
+    assert list(read_checkpoint(path).tensors) == ["a"]
 
 
 def test_the_extension_does_not_matter(tmp_path: Path) -> None:
