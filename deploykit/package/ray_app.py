@@ -23,6 +23,7 @@ from deploykit_runtimes.errors import DeploykitError, InputError
 from deploykit_runtimes.images import read_image
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import check_feeds
@@ -250,7 +251,8 @@ class ModelServer:
         options = predict_options(request.query_params)
         files = await read_images(request)
         # Decoded apart, so that a damaged image is refused alone; the thread is not the engine's.
-        images = await asyncio.gather(*(asyncio.to_thread(read_image, file) for file in files))
+        wanted = PixelFormat.of(self._model.spec)
+        images = await asyncio.gather(*(asyncio.to_thread(read_image, file, wanted) for file in files))
         results = await asyncio.gather(*(self.predict(image, **options) for image in images))
         return JSONResponse(
             {

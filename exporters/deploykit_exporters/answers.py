@@ -15,11 +15,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.nms import box_iou
+from deploykit_runtimes.pixel_format import RGB, PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.results import Classification, Detections, Features, Result
 from deploykit_runtimes.spec import OutputSpec
 
-from deploykit_exporters.parity import photo
+from deploykit_exporters.proof.pictures import picture
 
 __all__ = [
     "NOT_EQUAL",
@@ -74,9 +75,10 @@ class AnswerDifference:
         )
 
 
-def answer_photos() -> dict[str, np.ndarray]:
-    """Images of the proof: a photo, its mirror image (the two share a batch), a portrait, and a scrap."""
-    cat = photo()
+def answer_photos(wanted: PixelFormat = RGB) -> dict[str, np.ndarray]:
+    """Images of the proof, uint8 [H, W, C] as a model takes them: a photo, its mirror image (the two share a
+    batch), a portrait, and a scrap."""
+    cat = picture(wanted)
     return {
         "photo": cat,
         "mirrored photo": np.ascontiguousarray(cat[:, ::-1]),
@@ -98,7 +100,7 @@ def prove_answers(
     Args:
         reference: The checkpoint with the host's processing, its thresholds those of the candidate.
         candidate: The self-contained file.
-        images: uint8 RGB [H, W, 3] by name.
+        images: uint8 [H, W, C] by name.
         output: The candidate's, for its thresholds.
         limit: Largest difference allowed of a score.
 

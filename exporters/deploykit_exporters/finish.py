@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import (
@@ -31,8 +32,8 @@ from deploykit_exporters.graph.postprocess import PostprocessOptions, postproces
 from deploykit_exporters.graph.preprocess import MAX_SIDE, InGraphPreprocess, preprocess_module
 from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.parity import photo
 from deploykit_exporters.parts import prove_decoding, prove_pixels
+from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import save_model
 
@@ -138,7 +139,7 @@ class Finish:
         model = compose(network, self.core, self.finished, before=before, after=after)
         save_model(model, draft, final=output, spec=self.finished)
         with Predictor(open_ort(draft)) as candidate, Predictor(self._host()) as reference:
-            found = prove_answers(reference, candidate, answer_photos(), self.finished.output)
+            found = prove_answers(reference, candidate, answer_photos(self._format), self.finished.output)
         record = replace(
             record,
             answers=found.images,
@@ -149,6 +150,10 @@ class Finish:
         proven = replace(self.finished, parity=record)
         save_model(model, draft, final=output, spec=proven)
         return proven, model
+
+    @property
+    def _format(self) -> PixelFormat:
+        return PixelFormat.of(self.core)
 
     def _parts(
         self, network: onnx.ModelProto
@@ -177,14 +182,14 @@ class Finish:
         images = self.finished.input
         return Part(
             module=module,
-            examples={images.name: torch.from_numpy(_batch(photo(), images))},
+            examples={images.name: torch.from_numpy(_batch(picture(self._format), images))},
             outputs=["tensor"],
             dynamic={images.name: _free_axes(images)},
         )
 
     def _tensors(self) -> np.ndarray:
         """A photo as the network takes it."""
-        tensor, _ = preprocess(photo(), self.core)
+        tensor, _ = preprocess(picture(self._format), self.core)
         return _batch(tensor, self.core.input)
 
     def _heads(self) -> Mapping[str, np.ndarray]:
@@ -196,7 +201,7 @@ class Finish:
         self, network: onnx.ModelProto, module: InGraphPreprocess | None, heads: Mapping[str, np.ndarray]
     ) -> Part:
         images = self.finished.input
-        given = self._tensors() if module is None else _batch(photo(), images)
+        given = self._tensors() if module is None else _batch(picture(self._format), images)
         examples = {images.name: torch.from_numpy(given)}
         examples.update({NETWORK + name: torch.from_numpy(head) for name, head in heads.items()})
         dynamic = {images.name: _free_axes(images)}
@@ -224,7 +229,7 @@ class Finish:
             path = Path(folder, "preprocess.onnx")
             save_model(before, path, final=path, spec=replace(self.finished, task="features", output=output))
             with Predictor(open_ort(path)) as candidate:
-                return prove_pixels(candidate, self.core, answer_photos())
+                return prove_pixels(candidate, self.core, answer_photos(self._format))
 
     def _prove_after(self, after: onnx.ModelProto, heads: Mapping[str, np.ndarray]) -> None:
         with TemporaryDirectory() as folder:
@@ -232,7 +237,7 @@ class Finish:
             save_model(after, path, final=path, spec=self.finished)
             with open_ort(path) as candidate:
                 core = host_spec(self.core, self.finished)
-                prove_decoding(candidate, core, self.finished, photo(), heads)
+                prove_decoding(candidate, core, self.finished, picture(self._format), heads)
 
 
 def _free_axes(images: InputSpec) -> dict[int, str]:

@@ -10,6 +10,7 @@ from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.download import fetch, is_model_name
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
+from deploykit_exporters.families.channels import for_channels
 from deploykit_exporters.families.networks import settle
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint"]
@@ -57,4 +58,5 @@ def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) ->
     checkpoint = settle(checkpoint)
     family, match = recognise(checkpoint, hints)
     built = family.build(checkpoint, match, hints)
+    built = replace(built, spec=for_channels(built.spec, hints.config))
     return LoadedCheckpoint(checkpoint=checkpoint, hints=hints, match=match, built=built)

@@ -20,10 +20,10 @@ from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.spec import ParityRecord
 
 from deploykit_exporters.families.base import OutputGroup
-from deploykit_exporters.proof.cases import PICTURE, Case, image_case, photo, proof_cases, stand_ins
+from deploykit_exporters.proof.cases import PICTURE, Case, image_case, proof_cases, stand_ins
 from deploykit_exporters.proof.float64 import LOOSEST, MULTIPLE, Float64Reference, Outputs
 
-__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "photo", "proof_cases", "prove"]
+__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "proof_cases", "prove"]
 
 FP32_TOLERANCE = 1e-4
 """Largest difference allowed, as a share of the largest value of the output group."""

@@ -38,7 +38,7 @@ def prove_pixels(candidate: Predictor, core: ModelSpec, images: Mapping[str, np.
     Args:
         candidate: The part, whose one output is the tensor.
         core: The contract of the network, whose pre-processing is the host's.
-        images: uint8 RGB [H, W, 3] by name.
+        images: uint8 [H, W, C] by name.
 
     Returns:
         The share of values that are exactly the host's.
@@ -47,7 +47,7 @@ def prove_pixels(candidate: Predictor, core: ModelSpec, images: Mapping[str, np.
         ParityError: a value is off by more than one grey level, or too many by one.
     """
     how = core.preprocess
-    level = np.broadcast_to(how.scale / np.asarray(how.std), 3)[:, None, None]
+    level = np.broadcast_to(how.scale / np.asarray(how.std), core.input.channels)[:, None, None]
     exact, total = 0, 0
     for name, image in images.items():
         expected, _ = preprocess(image, core)
@@ -121,7 +121,7 @@ def prove_decoding(
             by name with the prefix ``NETWORK``.
         core: The contract of the network, with the thresholds of ``finished``.
         finished: The contract of the whole graph.
-        image: uint8 RGB [H, W, 3].
+        image: uint8 [H, W, C].
         heads: What the network returned for it.
 
     Raises:

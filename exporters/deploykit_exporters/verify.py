@@ -11,6 +11,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, ParityError
 from deploykit_runtimes.images import list_images, read_image
 from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.runner import Runner
@@ -124,7 +125,8 @@ def _compare_tensors(
     built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float
 ) -> ParityRecord:
     spec = candidate.spec
-    cases = [image_case(read_image(path), spec, name=path.name) for path in paths]
+    wanted = PixelFormat.of(spec)
+    cases = [image_case(read_image(path, wanted), spec, name=path.name) for path in paths]
     with TorchRunner(built, spec) as reference:
         return prove(
             reference,
@@ -151,7 +153,8 @@ def _compare_whole(
 ) -> ParityRecord:
     """A file with processing inside is compared from image to answer: it gives nothing else."""
     spec = candidate.spec
-    images = {str(path): read_image(path) for path in paths} | answer_photos()
+    wanted = PixelFormat.of(spec)
+    images = {str(path): read_image(path, wanted) for path in paths} | answer_photos(wanted)
     reference = TorchRunner(built, host_spec(built.spec, spec))
     found = prove_answers(Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance)
     return ParityRecord(

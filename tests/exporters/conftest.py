@@ -98,7 +98,8 @@ def _calibrate(model: Any) -> None:
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(1)))
+        shape = (4, model.yaml["channels"], 128, 128)
+        model.train()(torch.rand(shape, generator=torch.Generator().manual_seed(1)))
     for norm, value in zip(norms, momentum, strict=True):
         norm.momentum = value
         assert norm.running_var is not None

@@ -183,8 +183,8 @@ def test_timings() -> None:
     assert timings.decode_ms >= 0
 
 
-def test_only_colour_models() -> None:
-    with pytest.raises(ModelError, match="takes 1 channels"):
+def test_colours_that_contradict_the_channels() -> None:
+    with pytest.raises(ModelError, match="takes 1 channels, but its pre-processing makes rgb images of 3"):
         Predictor(FakeRunner(make_spec(input=InputSpec(height=8, width=8, channels=1)), mean_colour))
 
 

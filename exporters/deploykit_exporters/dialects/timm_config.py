@@ -194,7 +194,8 @@ class TimmFile:
         Raises:
             CheckpointError: an argument of the constructor is left over, or images were read in another mode.
         """
-        self.args.expect("input_img_mode", "RGB" if channels == 3 else "L")
+        # Pillow weights the colours of an RGBA image by its alpha when it resizes, which nothing here does.
+        self.args.expect("input_img_mode", *{1: ("L",), 3: ("RGB",)}.get(channels, ()))
         self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *_PREPROCESS)
         if named:
             self.args.honoured("model")

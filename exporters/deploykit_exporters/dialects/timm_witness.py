@@ -81,7 +81,7 @@ def timm_witness(
     return Witness(
         library=f"timm {timm.__version__}",
         module=module.eval(),
-        preprocess=_transform(model, file, hints, size),
+        preprocess=_transform(model, file, hints, size) if model.in_chans in (1, 3) else None,
     )
 
 
@@ -100,7 +100,7 @@ def _transform(
     process = timm.data.create_transform(**timm.data.resolve_data_config(said, pretrained_cfg=own))
 
     def prepare(image: np.ndarray) -> torch.Tensor:
-        pixels: torch.Tensor = process(Image.fromarray(image))
+        pixels: torch.Tensor = process(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
         return pixels
 
     return prepare

@@ -20,6 +20,7 @@ from deploykit_exporters.families.settings import Setting, Settings
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
@@ -188,6 +189,11 @@ def torchvision_witness(
             torchvision.models.vision_transformer.interpolate_embeddings(size[0], patch, dict(state))
         )
     model = torchvision.models.get_model(name, weights=None, **options)
+    stem = "conv_proj" if name.startswith("vit_") else "features.0.0"
+    channels = int(tensors[f"{stem}.weight"].shape[1])
+    if channels != 3:
+        model.set_submodule(stem, _of_channels(model.get_submodule(stem), channels))
+        transform = None  # torchvision's normalise three channels
     counters = {
         key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")
     }
@@ -196,6 +202,21 @@ def torchvision_witness(
         library=f"torchvision {torchvision.__version__}",
         module=model.eval(),
         preprocess=None if transform is None else partial(_prepare, transform),
+    )
+
+
+def _of_channels(conv: nn.Module, channels: int) -> nn.Module:
+    """The first layer as users put it in for images of other channels: else the same."""
+    from torch import nn
+
+    assert isinstance(conv, nn.Conv2d)
+    return nn.Conv2d(
+        channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
     )
 
 

@@ -72,7 +72,10 @@ def ask_ultralytics(
     network = YoloNetwork(model)
     if getattr(ours.head, "one2one_cv2", None) is not None:
         network.head.end2end = ours.head.end2end
-    process = _classify(transforms, spec) if spec.task == "classify" else _letterbox(spec)
+    process: Callable[[np.ndarray], torch.Tensor] | None = _letterbox(spec)
+    if spec.task == "classify":
+        # Ultralytics itself reads images for classifiers as RGB only.
+        process = _classify(transforms, spec) if spec.input.channels == 3 else None
     return Witness(library=f"ultralytics {__version__}", module=network, preprocess=process)
 
 
@@ -110,9 +113,11 @@ def _letterbox(spec: ModelSpec) -> Callable[[np.ndarray], torch.Tensor]:
     size = (spec.input.height, spec.input.width)
 
     def process(image: np.ndarray) -> torch.Tensor:
-        bgr = np.ascontiguousarray(image[..., ::-1])
-        found = LetterBox(size, auto=False, stride=spec.preprocess.stride)(image=bgr)
-        return torch.from_numpy(np.ascontiguousarray(found[..., ::-1].transpose(2, 0, 1))).float() / 255
+        colour = image.shape[2] == 3
+        own = np.ascontiguousarray(image[..., ::-1]) if colour else image
+        found = LetterBox(size, auto=False, stride=spec.preprocess.stride)(image=own)
+        planes = (found[..., ::-1] if colour else found).transpose(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(planes)).float() / 255
 
     return process
 

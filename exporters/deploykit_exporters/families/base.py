@@ -101,8 +101,9 @@ class Witness:
         library: Name and version: ``timm 1.0.22``.
         module: Built by the library's own constructor from what the file says, with its weights loaded
             strictly, in eval mode. ``forward(images[N, C, H, W])`` returns what ``BuiltModel.module`` does.
-        preprocess: The library's own evaluation pre-processing of an image, uint8 RGB [H, W, 3], to
-            float32 [C, H, W]; None where the library has none or the file does not say which.
+        preprocess: The library's own evaluation pre-processing of an image, uint8 [H, W, C] (RGB, grey or
+            as the network takes it), to float32 [C, H, W]; None where the library has none or the file
+            does not say which.
     """
 
     library: str

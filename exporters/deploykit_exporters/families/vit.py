@@ -294,9 +294,6 @@ def _preprocess(found: _Found) -> tuple[Preprocess, list[str]]:
     asked = [key for key in _PREPROCESS_KEYS if config.get(key) is not None]
     if asked:
         how = _override(how, timm_preprocess(found.size, config, _in_timm_words(how)), asked)
-    channels = found.arch.channels
-    if channels != 3:
-        how = replace(how, mean=_spread(how.mean, channels), std=_spread(how.std, channels))
     if found.source.preprocess_from or asked:
         return how, []
     return how, [f"Pre-processing is the usual one of {found.match.origin}: {_describe(how)}."]
@@ -317,10 +314,6 @@ def _override(own: Preprocess, given: Preprocess, asked: list[str]) -> Preproces
     if {"crop_pct", "crop_mode"} & set(asked):
         return replace(given, color=own.color)
     return replace(own, interpolation=given.interpolation, scale=given.scale, mean=given.mean, std=given.std)
-
-
-def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    return values if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _describe(how: Preprocess) -> str:

@@ -39,8 +39,8 @@ class _Filter(NamedTuple):
         weights: Weights of the K pixels around a position, the last first, float32 [2, n] to [2, n, K];
             the position is its distance from the pixel before it. All are in units of 1 / 2048.
         across: The sums of K columns: weights [n, 1, K] and pixels [N, n, K, m] to [N, n, 1, m].
-        down: The sums of K rows, rounded to 0..255: weights [K, h, 1] and pixels [N, 3, K, h, w] to
-            [N, 3, h, w] or [N, 3, 1, h * w].
+        down: The sums of K rows, rounded to 0..255: weights [K, h, 1] and pixels [N, C, K, h, w] to
+            [N, C, h, w] or [N, C, 1, h * w].
     """
 
     weights: Callable[[Tensor], Tensor]
@@ -48,16 +48,17 @@ class _Filter(NamedTuple):
     down: Callable[[Tensor, Tensor], Tensor]
 
 
-def resize_opencv(images: Tensor, part: Part, interpolation: Interpolation) -> Tensor:
+def resize_opencv(images: Tensor, part: Part, interpolation: Interpolation, *, channels: int = 3) -> Tensor:
     """Resize as ``cv2.resize(image, (width, height), interpolation=...)`` does.
 
     Args:
-        images: [N, H, W, 3] of whole numbers 0..255, uint8 or float32.
+        images: [N, H, W, C] of whole numbers 0..255, uint8 or float32.
         part: What to resize to what.
         interpolation: A key of ``OPENCV``.
+        channels: C.
 
     Returns:
-        float32 [N, 3, h, w] of whole numbers 0..255.
+        float32 [N, C, h, w] of whole numbers 0..255.
     """
     how = OPENCV[interpolation]
     down, across = _taps(part, how.weights)
@@ -65,7 +66,7 @@ def resize_opencv(images: Tensor, part: Part, interpolation: Interpolation) -> T
     lines = columns_first(images, part.corner[0] + picked)
     columns = lines[:, across.pixels + part.corner[1]].to(torch.float32)
     sums = how.across(across.weights[:, None], reshape(columns, torch.tensor([0, 0, 0, -1])))
-    narrow = reshape(sums, torch.tensor([0, 0, 3, -1])).permute(0, 2, 3, 1)
+    narrow = reshape(sums, torch.tensor([0, 0, channels, -1])).permute(0, 2, 3, 1)
     planes = how.down(down.weights.transpose(0, 1)[:, :, None], narrow[:, :, rows])
     return reshape(planes, torch.cat([torch.tensor([0, 0]), part.length]))
 

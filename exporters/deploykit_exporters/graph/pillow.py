@@ -76,17 +76,20 @@ class _Windows(NamedTuple):
     lengths: Tensor
 
 
-def resize_pillow(images: Tensor, part: Part, interpolation: Interpolation, *, whole: bool = False) -> Tensor:
+def resize_pillow(
+    images: Tensor, part: Part, interpolation: Interpolation, *, channels: int = 3, whole: bool = False
+) -> Tensor:
     """Resize as ``Image.resize((width, height), interpolation)`` does.
 
     Args:
-        images: [N, H, W, 3] of whole numbers 0..255, uint8 or float32.
+        images: [N, H, W, C] of whole numbers 0..255, uint8 or float32.
         part: What to resize to what.
         interpolation: A key of ``PILLOW``.
+        channels: C; each is resized by itself.
         whole: All of the photo is used and all of the result is wanted; saves copying its rows.
 
     Returns:
-        float32 [N, 3, h, w] of whole numbers 0..255.
+        float32 [N, C, h, w] of whole numbers 0..255.
     """
     kernel = PILLOW[interpolation]
     scale = _scale(part, kernel)
@@ -101,7 +104,7 @@ def resize_pillow(images: Tensor, part: Part, interpolation: Interpolation, *, w
         lines = columns_first(images, part.corner[0] + low[0] + arange(height[0]))
         rows, columns = rows - low[0], columns + part.corner[1]
     read = reshape(lines[:, columns].to(torch.float32), torch.tensor([0, 0, 0, -1]))
-    narrow = reshape(_sums(across, read, kernel), torch.cat([torch.tensor([0, -1, 3]), height]))
+    narrow = reshape(_sums(across, read, kernel), torch.cat([torch.tensor([0, -1, channels]), height]))
     planes = _sums(down, narrow.permute(0, 2, 3, 1)[:, :, rows], kernel)
     width = _TILE * _tiles(part)[1:]
     planes = reshape(planes, torch.cat([torch.tensor([0, 0, -1]), width]))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.spec import ModelSpec
 from torch import Tensor, nn
 from torch.onnx.operators import shape_as_tensor
@@ -57,7 +58,7 @@ def preprocess_module(spec: ModelSpec, *, size_is_dynamic: bool) -> InGraphPrepr
 
 
 class InGraphPreprocess(nn.Module):
-    """uint8 RGB [N, H, W, 3] of any height and width to the model's tensor, float32 [N, 3, h, w]."""
+    """uint8 [N, H, W, C] of any height and width to the model's tensor, float32 [N, C, h, w]."""
 
     gain: Tensor
     bias: Tensor
@@ -74,11 +75,15 @@ class InGraphPreprocess(nn.Module):
         self.stride = spec.preprocess.stride if size_is_dynamic else 0
         ranges = [spec.input.dynamic.get(axis) for axis in ("height", "width")]
         self.least = tuple(allowed.min if allowed else self.stride for allowed in ranges)
-        std = _three(self.how.std)
+        self.channels = spec.input.channels
+        std = _spread(self.how.std, self.channels)
         gain = [self.how.scale / deviation for deviation in std]
-        bias = [-mean / deviation for mean, deviation in zip(_three(self.how.mean), std, strict=True)]
-        self.register_buffer("gain", torch.tensor(gain).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("bias", torch.tensor(bias).reshape(3, 1, 1), persistent=False)
+        bias = [
+            -mean / deviation
+            for mean, deviation in zip(_spread(self.how.mean, self.channels), std, strict=True)
+        ]
+        self.register_buffer("gain", torch.tensor(gain).reshape(-1, 1, 1), persistent=False)
+        self.register_buffer("bias", torch.tensor(bias).reshape(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Resize, crop, pad and normalise a batch of images of one size."""
@@ -93,9 +98,9 @@ class InGraphPreprocess(nn.Module):
         # nor sides that nothing but a Pad tells.
         fixed = self._fixed()
         if self.how.resize == "letterbox" and self.stride:
-            planes = reshape(planes, torch.cat([torch.tensor([0, 3]), place.input_size]))
+            planes = reshape(planes, torch.cat([torch.tensor([0, self.channels]), place.input_size]))
         elif fixed:
-            planes = reshape(planes, torch.tensor([0, 3, *fixed]))
+            planes = reshape(planes, torch.tensor([0, self.channels, *fixed]))
         return self._normalise(planes)
 
     def _part(self, place: Placement) -> Part:
@@ -126,8 +131,8 @@ class InGraphPreprocess(nn.Module):
             return crop(pixels, start, start + part.length, 1).permute(0, 3, 1, 2).to(torch.float32)
         if how.resampler == "pillow":
             whole = self.square is None and how.crop is None
-            return resize_pillow(pixels, part, how.interpolation, whole=whole)
-        return resize_opencv(pixels, part, how.interpolation)
+            return resize_pillow(pixels, part, how.interpolation, channels=self.channels, whole=whole)
+        return resize_opencv(pixels, part, how.interpolation, channels=self.channels)
 
     def place(self, images: Tensor) -> Placement:
         """Every size of the pre-processing of these images, as ``plan_geometry`` decides them."""
@@ -211,10 +216,7 @@ class InGraphPreprocess(nn.Module):
 
 def _check(spec: ModelSpec) -> None:
     how = spec.preprocess
-    if spec.input.channels != 3:
-        raise ModelError(
-            f"Pre-processing inside the graph takes RGB; the model has {spec.input.channels} channels."
-        )
+    PixelFormat.of(spec)  # refuses colours that contradict the number of channels
     known = PILLOW if how.resampler == "pillow" else OPENCV
     if how.resize != "none" and how.interpolation not in known:
         raise ModelError(
@@ -233,5 +235,5 @@ def _own_size(spec: ModelSpec) -> tuple[int, int]:
     return spec.input.height, spec.input.width
 
 
-def _three(values: tuple[float, ...]) -> tuple[float, ...]:
-    return values if len(values) == 3 else (values[0],) * 3
+def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values if len(values) == channels else (values[0],) * channels

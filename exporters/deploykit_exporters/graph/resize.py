@@ -79,7 +79,7 @@ def offsets(part: Part, multiple: int = 1) -> Tensor:
 
 
 def columns_first(images: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Some rows (all of them by default) of [N, H, W, 3] as [N, W, 3, rows].
+    """Some rows (all of them by default) of [N, H, W, C] as [N, W, C, rows].
 
     Moving one axis to the end is a transposition of matrices, which is ten times faster than others.
     """

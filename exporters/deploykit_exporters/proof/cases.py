@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import InputSpec, ModelSpec
 
-__all__ = ["PICTURE", "Case", "image_case", "natural_case", "photo", "proof_cases", "stand_ins"]
+from deploykit_exporters.proof.pictures import picture
+
+__all__ = ["PICTURE", "Case", "image_case", "natural_case", "proof_cases", "stand_ins"]
 
 PICTURE = "picture"
 """The name of cases that stand in for noise."""
@@ -58,11 +59,11 @@ def proof_cases(spec: ModelSpec) -> tuple[Case, ...]:
 
 def _proof_cases(spec: ModelSpec) -> Iterator[Case]:
     generator = np.random.default_rng(0)
-    picture = image_case(photo(), spec, name="photo")
-    yield picture
+    photo = image_case(picture(PixelFormat.of(spec)), spec, name="photo")
+    yield photo
     if spec.output.layout == "logits":
         # Where the photo makes scores of thousands, an error of 0.1 would pass: here they are small.
-        yield stand_ins(picture, spec)[-1]
+        yield stand_ins(photo, spec)[-1]
     batches = (2, 3) if "batch" in spec.input.dynamic else (spec.input.batch,) * 2
     shapes = [(n, spec.input.channels, *size) for n, size in zip(batches, _sizes(spec.input), strict=True)]
     if len({shape[2:] for shape in shapes}) == 1 and spec.input.height * spec.input.width > _LARGE:
@@ -111,14 +112,14 @@ def natural_case(shape: tuple[int, ...], spec: ModelSpec) -> Case:
     """Parts of the photo as a batch of a shape [N, C, H, W], each another part, normalised as images are."""
     from PIL import Image
 
-    count, channels, height, width = shape
-    picture = Image.fromarray(photo())
+    count, _, height, width = shape
+    bands = [Image.fromarray(band) for band in np.moveaxis(picture(PixelFormat.of(spec)), 2, 0)]
     parts = []
     for index in range(count):
-        left, top = (picture.width // 3) * (index % 3) // 2, (picture.height // 3) * (index // 3 % 3) // 2
-        box = (left, top, left + picture.width * 2 // 3, top + picture.height * 2 // 3)
-        part = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box), np.float32)
-        parts.append(part[..., np.arange(channels) % 3].transpose(2, 0, 1))
+        left, top = (bands[0].width // 3) * (index % 3) // 2, (bands[0].height // 3) * (index // 3 % 3) // 2
+        box = (left, top, left + bands[0].width * 2 // 3, top + bands[0].height * 2 // 3)
+        resized = [band.resize((width, height), Image.Resampling.BILINEAR, box=box) for band in bands]
+        parts.append(np.stack([np.asarray(band, np.float32) for band in resized]))
     return Case(name=PICTURE, images=_normalised(np.stack(parts), spec))
 
 
@@ -128,15 +129,15 @@ def stand_ins(case: Case, spec: ModelSpec) -> tuple[Case, ...]:
     For noise that is a picture of the same shape, and for every picture the same with a half, a quarter and
     an eighth of the contrast: what is chaotic in a network calms down towards an even grey.
     """
-    picture = case if case.natural else natural_case(case.images.shape, spec)
-    mean, std = _normalisation(spec, picture.images.shape[1])
-    grey = (picture.images * std + mean).mean((1, 2, 3), keepdims=True, dtype=np.float64)
+    whole = case if case.natural else natural_case(case.images.shape, spec)
+    mean, std = _normalisation(spec, whole.images.shape[1])
+    grey = (whole.images * std + mean).mean((1, 2, 3), keepdims=True, dtype=np.float64)
     even = ((grey - mean) / std).astype(np.float32)
     softer = [
-        replace(picture, images=even + (picture.images - even) / np.float32(2**halved), softened=halved)
+        replace(whole, images=even + (whole.images - even) / np.float32(2**halved), softened=halved)
         for halved in range(1, _SOFTEST + 1)
     ]
-    return tuple(softer) if case.natural else (picture, *softer)
+    return tuple(softer) if case.natural else (whole, *softer)
 
 
 def _normalised(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
@@ -156,17 +157,8 @@ def image_case(image: np.ndarray, spec: ModelSpec, *, name: str) -> Case:
     """A real image, pre-processed as ``predict`` does it; repeated where the batch is fixed.
 
     Args:
-        image: uint8 RGB [H, W, 3].
+        image: uint8 [H, W, C] as ``read_image`` decodes it for the model.
     """
     tensor, _ = preprocess(image, spec)
     batch = 1 if "batch" in spec.input.dynamic else spec.input.batch
     return Case(name=name, images=np.repeat(tensor[None], batch, axis=0))
-
-
-@cache
-def photo() -> np.ndarray:
-    """A real photo that ships with the package: a cat, CC0, uint8 RGB."""
-    from PIL import Image
-
-    with files("deploykit_exporters").joinpath("assets/cat.jpg").open("rb") as file:
-        return np.asarray(Image.open(file).convert("RGB"))

@@ -14,13 +14,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 from deploykit_runtimes.errors import ParityError
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
 from deploykit_exporters.parity import FP32_TOLERANCE, compare
-from deploykit_exporters.proof.cases import photo
 from deploykit_exporters.proof.float64 import Float64Reference, Outputs
+from deploykit_exporters.proof.pictures import picture
 
 __all__ = ["ask_witness"]
 
@@ -51,7 +52,7 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     found = built.witness() if built.witness is not None else f"none for {spec.origin} checkpoints"
     if isinstance(found, str):
         return found
-    image = photo()
+    image = picture(PixelFormat.of(spec))
     # At the model's own size: with free sides a letterbox is as small as the image allows.
     spec = replace(spec, input=replace(spec.input, dynamic={}))
     ours, _ = preprocess(image, spec)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from deploykit_runtimes.exporter_metadata import Told
 from deploykit_runtimes.readings import Fit
 from deploykit_runtimes.runner import TensorInfo
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.spec import AxisRange, Color, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 __all__ = ["contract"]
 
@@ -43,6 +43,8 @@ def contract(
         how, why = _classifier(found, image, told)
     if told.size is None and {"height", "width"} & image.dynamic.keys():
         why.append(f"image size {image.height}x{image.width}")
+    if image.channels != 3:
+        how, why = _of_channels(how, why, image.channels)
     names = [info.name for info in outputs]
     if reading.task != "features":
         names = names[: 2 if reading.task == "segment" else 1]
@@ -127,6 +129,15 @@ def _letterbox(found: Fit, image: InputSpec, told: Told) -> tuple[Preprocess, li
             "given, are gone, and iou has no effect"
         )
     return how, assumed
+
+
+def _of_channels(how: Preprocess, why: list[str], channels: int) -> tuple[Preprocess, list[str]]:
+    """The same for images that are not in colour, whose mean and std nobody knows."""
+    color: Color = "grey" if channels == 1 else "as_is"
+    return (
+        replace(how, color=color, mean=(0.0,), std=(1.0,)),
+        [line.replace("ImageNet mean and std", "pixels scaled to 0..1") for line in why],
+    )
 
 
 def _classifier(found: Fit, image: InputSpec, told: Told) -> tuple[Preprocess, list[str]]:

@@ -8,16 +8,21 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from deploykit_runtimes.bands import looks_like_tiff, pillow_bands, tiff_bands
 from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.grey import draft_luma, grey_image, grey_of
+from deploykit_runtimes.npy import is_npy, read_npy
+from deploykit_runtimes.pixel_format import RGB, PixelFormat
 
 # What Pillow's decoders raise on damaged files.
 _DAMAGED = (
@@ -27,7 +32,7 @@ _DAMAGED = (
 
 _UINT8 = np.dtype(np.uint8)
 
-__all__ = ["ImageSource", "list_images", "open_image", "read_image"]
+__all__ = ["ImageSource", "drawable", "list_images", "open_image", "read_image"]
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 
@@ -37,36 +42,69 @@ SUFFIXES = frozenset(
 )
 
 
-def read_image(source: ImageSource) -> np.ndarray:
-    """Decode an image to uint8 RGB [H, W, 3].
+def read_image(source: ImageSource, wanted: PixelFormat = RGB) -> np.ndarray:
+    """Decode an image to uint8 [H, W, C]: RGB, or what a model takes instead.
 
     * The EXIF orientation of a file is applied, as OpenCV and Ultralytics do.
     * Transparency is dropped, not blended: the colours stored under it are used, as
       ``convert("RGB")`` of the timm and torchvision loaders does.
     * Grey, palette and CMYK images become RGB; of 16-bit greys the upper eight bits are kept; of an
       animation, the first frame.
-    * A numpy array must be uint8: RGB [H, W, 3], RGBA [H, W, 4] or grey [H, W] or [H, W, 1].
+    * A numpy array must be uint8: RGB [H, W, 3], RGBA [H, W, 4] or grey [H, W] or [H, W, 1]. So must that of
+      a .npy file.
+    * For a model of grey images, colours are mixed as its training code does it, and 16-bit images are
+      refused where that code would cut their values off.
+    * For a model of other channels: an array, a .npy file, or a file with just as many channels (for
+      instance a TIFF file with a page for each). They are not converted or turned.
 
     Args:
         source: A path, the bytes of a file, a Pillow image or a numpy array.
+        wanted: What the model takes: ``PixelFormat.of(spec)``.
 
     Raises:
         InputError: it cannot be decoded, is larger than Pillow's limit against decompression
-            bombs, or is an array of another dtype or shape.
+            bombs, is an array of another dtype or shape, or lacks the channels of the model.
+        DependencyError: a TIFF file needs tifffile, which is not installed.
     """
     if isinstance(source, np.ndarray):
-        return _check_array(source)
-    return np.asarray(open_image(source))
+        return _check_array(source, wanted)
+    if is_npy(source):
+        return _check_array(read_npy(cast("str | Path | bytes", source)), wanted)
+    if wanted.color == "as_is":
+        return _read_bands(source, wanted)
+    pixels = np.asarray(open_image(source, wanted))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def open_image(source: ImageSource) -> Image.Image:
-    """The same as ``read_image``, as a decoded Pillow image in mode RGB."""
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(_check_array(source))
+def open_image(source: ImageSource, wanted: PixelFormat = RGB) -> Image.Image:
+    """The same as ``read_image``, as a decoded Pillow image in mode RGB, or L for a model of grey images."""
+    if isinstance(source, np.ndarray) or is_npy(source):
+        pixels = read_image(source, wanted)
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if isinstance(source, Image.Image):
-        return _decode(source, "The Pillow image")
+        return _converted(_decode(source, "The Pillow image"), "The Pillow image", wanted, None)
+    file, name = _file_of(source)
+    return _open(file, name, wanted)
+
+
+def drawable(source: ImageSource) -> np.ndarray:
+    """The image as something to draw on, uint8 RGB [H, W, 3]: of other channels than colours the first three,
+    or the first where there are two.
+
+    Raises:
+        InputError, DependencyError: see ``read_image``.
+    """
+    if is_npy(source):
+        source = read_npy(cast("str | Path | bytes", source))
+    if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] not in (1, 3, 4):
+        source = source[..., : 3 if source.shape[2] > 3 else 1]
+    return read_image(source)
+
+
+def _file_of(source: ImageSource) -> tuple[Path | io.BytesIO, str]:
+    """A file that exists, and its name for errors."""
     if isinstance(source, bytes):
-        return _open(io.BytesIO(source), f"The {len(source)} bytes given")
+        return io.BytesIO(source), f"The {len(source)} bytes given"
     if not isinstance(source, str | Path):
         raise InputError(
             f"Wanted an image as a path, bytes, Pillow image or numpy array, found {type(source).__name__}."
@@ -78,7 +116,7 @@ def open_image(source: ImageSource) -> Image.Image:
                 f"Wanted an image, {path} is a folder.", hint="Give the images in it, one by one."
             )
         raise InputError(f"Image {path} does not exist.", hint=_near(path))
-    return _open(path, f"Image {path}")
+    return path, f"Image {path}"
 
 
 def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -87,6 +125,9 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     A file is taken as it is; of a folder, the files with a known image suffix, sub-folders not
     included; of a pattern (``**`` allowed), the same. Folders and patterns come in natural order:
     ``img2`` before ``img10``.
+
+    Arrays (.npy) are taken from a folder that holds no images, and by a pattern that ends so: Ultralytics
+    keeps copies of the images in such files beside them.
 
     Args:
         paths: One or several.
@@ -124,8 +165,9 @@ def _expand(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     candidates = path.iterdir() if path.is_dir() else map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
-    images = (item for item in candidates if item.suffix.lower() in SUFFIXES and item.is_file())
-    return sorted(images, key=_natural)
+    files = [item for item in candidates if item.is_file()]
+    images = [item for item in files if item.suffix.lower() in SUFFIXES]
+    return sorted(images or [item for item in files if item.suffix.lower() == ".npy"], key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -133,11 +175,41 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(file: Path | io.BytesIO, name: str, wanted: PixelFormat) -> Image.Image:
+    with _reading(name), Image.open(file) as image:
+        _refuse_bomb(image)
+        if wanted.color == "grey" and wanted.library == "opencv":
+            draft_luma(image)
+        return _converted(_decode(image, name), name, wanted, image.format)
+
+
+def _read_bands(source: ImageSource, wanted: PixelFormat) -> np.ndarray:
+    """The channels of a file or Pillow image, uint8 [H, W, C]."""
+    if isinstance(source, Image.Image):
+        pixels = pillow_bands(source, "The Pillow image", wanted)
+    else:
+        file, name = _file_of(source)
+        pixels = None
+        with _reading(name):
+            try:
+                with Image.open(file) as image:
+                    _refuse_bomb(image)
+                    pixels = pillow_bands(image, name, wanted)
+            except (UnidentifiedImageError, ImportError):
+                if not looks_like_tiff(file):
+                    raise
+        if pixels is None:
+            pixels = tiff_bands(file, name, wanted)
+    if pixels is None:
+        raise InputError(f"The Pillow image lacks channels of its file; wanted are {wanted}.")
+    return pixels
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Says what is wrong with a file that cannot be decoded."""
     try:
-        with Image.open(file) as image:
-            _refuse_bomb(image)
-            return _decode(image, name)
+        yield
     # Ultralytics replaces Image.open by one that looks for a HEIF plugin, which is an import that can fail.
     except (UnidentifiedImageError, ImportError) as error:
         raise InputError(
@@ -159,45 +231,78 @@ def _refuse_bomb(image: Image.Image) -> None:
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
+    """Decoded, and upright."""
     try:
         image.load()
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
     except _DAMAGED as error:
         raise InputError(f"{name} is damaged or truncated.", hint=f"Its decoder says: {error}.") from error
-    return _to_rgb(image, name)
+    return image
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "I":
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-            raise InputError(
-                f"{name} is a 32-bit grey image of unknown range.", hint="Convert it to 8 bits first."
-            )
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
+def _converted(image: Image.Image, name: str, wanted: PixelFormat, file_format: str | None) -> Image.Image:
+    """In mode RGB, or L for a model of grey images."""
+    grey = wanted.color == "grey"
+    if image.mode in ("RGB", "L"):
+        pass
+    elif image.mode == "F":
         raise InputError(f"{name} is a float image of unknown range.", hint="Convert it to 8 bits first.")
-    return image.convert("RGB")
+    elif image.mode == "I" or image.mode.startswith("I;16"):
+        if grey and wanted.library == "pillow":
+            raise InputError(
+                f"{name} has 16 bits a pixel, wanted are 8: the training code cuts values off at 255.",
+                hint="Scale the pixels to 0..255 first.",
+            )
+        image = _upper_byte(image, name)
+    if grey:
+        return grey_image(image, wanted.library, file_format)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _check_array(array: np.ndarray) -> np.ndarray:
+def _upper_byte(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+        raise InputError(
+            f"{name} is a 32-bit grey image of unknown range.", hint="Convert it to 8 bits first."
+        )
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _check_array(array: np.ndarray, wanted: PixelFormat) -> np.ndarray:
+    """uint8 [H, W, C] of an array that fits.
+
+    Raises:
+        InputError: it does not.
+    """
     if array.dtype != _UINT8:
         raise InputError(
-            f"Wanted a uint8 array with RGB pixels of 0..255, found {array.dtype}.",
+            f"Wanted a uint8 array with {_VALUES[wanted.color]} of 0..255, found {array.dtype}.",
             hint="For floats in 0..1: (255 * array).round().astype(np.uint8)",
         )
     channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
-        hint = "Move the channels last with array.transpose(1, 2, 0)." if array.shape[:1] == (3,) else ""
-        raise InputError(
-            f"Wanted an array of shape [H, W, 3] (or [H, W, 4], [H, W]), found {list(array.shape)}.",
-            hint=hint,
-        )
+    known = (wanted.channels,) if wanted.color == "as_is" else (1, 3, 4)
+    if array.ndim not in (2, 3) or channels not in known or 0 in array.shape:
+        first = array.shape[:1] == (wanted.channels,)
+        hint = "Move the channels last with array.transpose(1, 2, 0)." if first else ""
+        raise InputError(f"Wanted an array of shape {_shapes(wanted)}, found {list(array.shape)}.", hint=hint)
+    if wanted.color == "grey" and channels > 1:
+        return grey_of(array, wanted.library)[..., None]
+    if wanted.color in ("grey", "as_is"):
+        return array.reshape(*array.shape[:2], channels)
     if channels == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return array if channels == 3 else array[..., :3]
+
+
+_VALUES = {"rgb": "RGB pixels", "bgr": "RGB pixels", "grey": "grey pixels", "as_is": "pixels"}
+
+
+def _shapes(wanted: PixelFormat) -> str:
+    if wanted.color == "as_is":
+        return f"[H, W, {wanted.channels}]" + (" or [H, W]" if wanted.channels == 1 else "")
+    return (
+        "[H, W] or [H, W, 1] (or RGB [H, W, 3])"
+        if wanted.color == "grey"
+        else "[H, W, 3] (or [H, W, 4], [H, W])"
+    )

@@ -20,6 +20,7 @@ from deploykit_runtimes.decode import Thresholds, classifications, decode
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import Preprocessor
 from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.readings import refuse_unclear
@@ -94,7 +95,8 @@ class Predictor:
         runner: The loaded model; ``close`` closes it.
 
     Raises:
-        ModelError: the model takes something else than RGB images, or it is not known what its outputs mean.
+        ModelError: its colours and its number of channels contradict each other, or it is not known what
+            its outputs mean.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -108,7 +110,8 @@ class Predictor:
         image, allowed = runner.spec.input, runner.spec.input.dynamic.get("batch")
         self._limit = image.batch if allowed is None else max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
         how = runner.spec.preprocess
-        self._takes_arrays = how.included or how.resampler == "opencv"
+        self._format = PixelFormat.of(runner.spec)
+        self._takes_arrays = how.included or how.resampler == "opencv" or how.color == "as_is"
         self._scratch = _Scratch()
         # An engine that ranks classes says so by a method of its own: see ``ranking``.
         self._infer: Callable[..., dict[str, np.ndarray]] = getattr(runner, "infer_ranked", runner.infer)
@@ -136,8 +139,8 @@ class Predictor:
         """Answer for one image, or for each of several.
 
         Args:
-            source: A path, the bytes of a file, a Pillow image, a uint8 RGB array [H, W, 3], or a
-                list or any other iterable of these.
+            source: A path, the bytes of a file, a Pillow image, a uint8 array [H, W, C] (RGB, or as the
+                model's channels are), or a list or any other iterable of these; see ``read_image``.
             top_k: Number of classes of a classification; 5, or what the graph gives, when None.
             conf: Lowest score of a detection, exclusive; the model's own default when None.
             iou: Overlap above which the worse of two boxes falls; likewise.
@@ -289,7 +292,7 @@ class Predictor:
     def _decode(self, source: ImageSource) -> Image.Image | np.ndarray:
         """In the form that the resampler takes, so that large images are not copied between the two."""
         as_array = isinstance(source, np.ndarray) or self._takes_arrays
-        return read_image(source) if as_array else open_image(source)
+        return read_image(source, self._format) if as_array else open_image(source, self._format)
 
     def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
         _, images, geometries = job
@@ -329,11 +332,11 @@ class Predictor:
         if self._spec.preprocess.included:
             if count == 1:
                 return np.ascontiguousarray(images[0])[None]  # the caller's own pixels where they can be
-            raw = np.zeros((count, *geometries[0].image_size, 3), np.uint8)
+            raw = np.zeros((count, *geometries[0].image_size, graph.channels), np.uint8)
             for image, pixels in zip(images, raw, strict=False):
                 pixels[:] = np.asarray(image)
             return raw
-        shape = (count, 3, *geometries[0].input_size)
+        shape = (count, graph.channels, *geometries[0].input_size)
         tensor = np.empty(shape, np.float32) if owned else self._scratch.take(shape)
         if count > len(images):
             tensor[len(images) :] = 0

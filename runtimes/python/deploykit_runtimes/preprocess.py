@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from deploykit_runtimes.arguments import as_size
-from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.errors import InputError, ModelError
 from deploykit_runtimes.geometry import Geometry, plan_geometry
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import Interpolation, ModelSpec, Preprocess
 
@@ -33,12 +34,13 @@ def preprocess(
     """Resize, crop, pad and normalise one image.
 
     Args:
-        image: uint8 RGB [H, W, 3] (see ``read_image``), or a Pillow image in mode RGB.
+        image: uint8 [H, W, C] as ``read_image`` decodes it for the model, or a Pillow image in mode RGB or L
+            as ``open_image`` does.
         spec: The model's contract; its ``Preprocess`` docstring is the definition.
         imgsz: Height and width to use instead of the model's own, where its axes are dynamic.
 
     Returns:
-        float32 [3, H, W], and the way back to pixels of the image.
+        float32 [C, H, W], and the way back to pixels of the image.
 
     Raises:
         InputError: the image would come to a size that the model does not take.
@@ -47,7 +49,7 @@ def preprocess(
     """
     preprocessor = Preprocessor(spec)
     geometry = preprocessor.plan(image, as_size(imgsz))
-    tensor = np.empty((3, *geometry.input_size), np.float32)
+    tensor = np.empty((spec.input.channels, *geometry.input_size), np.float32)
     preprocessor.render(image, geometry, out=tensor)
     return tensor, geometry
 
@@ -56,15 +58,11 @@ class Preprocessor:
     """``preprocess`` for many images of one model: what they have in common is worked out once.
 
     Raises:
-        ModelError: the model takes something else than RGB images.
+        ModelError: the model's colours and its number of channels contradict each other.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        if spec.input.channels != 3:
-            raise ModelError(
-                f"The model takes {spec.input.channels} channels; images are fed as 3 (RGB or BGR).",
-                hint="Prepare the tensor yourself and call runner.infer().",
-            )
+        self._format = PixelFormat.of(spec)
         self._how = spec.preprocess
         self._plan = lru_cache(maxsize=64)(
             partial(plan_geometry, preprocess=spec.preprocess, tensor=spec.tensor)
@@ -76,23 +74,37 @@ class Preprocessor:
         return self._plan(size, imgsz=imgsz)
 
     def render(self, image: np.ndarray | Image.Image, geometry: Geometry, *, out: np.ndarray) -> None:
-        """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [3, H, W]."""
+        """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [C, H, W].
+
+        Raises:
+            InputError: the image has another number of channels than the model.
+        """
         pixels = _resample(image, geometry, self._how)
+        if pixels.shape[2] != len(out):
+            raise InputError(
+                f"The model takes {self._format}, found an image of {pixels.shape[2]} channels.",
+                hint="Decode it with read_image(image, PixelFormat.of(spec)).",
+            )
         gains, biases = self._affine
         if pixels.shape[:2] != geometry.input_size:
             out[...] = self._how.pad_value * gains + biases
             out = out[:, *geometry.inside]
         planes = pixels.transpose(2, 0, 1)
-        out[...] = planes if self._how.color == "rgb" else planes[::-1]
+        out[...] = planes[::-1] if self._how.color == "bgr" else planes
         out *= gains
         out += biases
 
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """(pixel * scale - mean) / std as one multiply and one add: two float32 [3, 1, 1]."""
-        how = self._how
-        mean = np.broadcast_to(how.mean, 3).astype(float)[:, None, None]
-        std = np.broadcast_to(how.std, 3).astype(float)[:, None, None]
+        """(pixel * scale - mean) / std as one multiply and one add: two float32 [C, 1, 1]."""
+        how, channels = self._how, self._format.channels
+        if not {len(how.mean), len(how.std)} <= {1, channels}:
+            raise ModelError(
+                f"The model's pre-processing wants a mean and std of {channels} channels, found {how.mean} "
+                f"and {how.std}."
+            )
+        mean = np.broadcast_to(how.mean, channels).astype(float)[:, None, None]
+        std = np.broadcast_to(how.std, channels).astype(float)[:, None, None]
         if not std.all():
             raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
         gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
@@ -105,16 +117,30 @@ class Preprocessor:
 
 
 def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:
-    """The visible part of the resized region, uint8 [h, w, 3]."""
+    """The visible part of the resized region, uint8 [h, w, C]."""
     if geometry.resized == geometry.region[2:]:
-        return np.asarray(image)[geometry.source]
-    top, left, bottom, right = geometry.visible
+        return _with_channels(np.asarray(image)[geometry.source])
     if how.resampler == "opencv":
-        pixels = resize_opencv(_region_array(image, geometry), geometry.resized, how.interpolation)
-        return pixels[top:bottom, left:right]
-    region = _region_image(image, geometry)
+        top, left, bottom, right = geometry.visible
+        region = _with_channels(_region_array(image, geometry))
+        return resize_opencv(region, geometry.resized, how.interpolation)[top:bottom, left:right]
     if how.interpolation not in _PILLOW_FILTERS:
         raise ModelError(f"The model asks for Pillow's {how.interpolation!r} resize, which does not exist.")
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] != 3:
+        # Pillow has no image of so many channels, and weights those of an RGBA one by its alpha.
+        bands = [_resample_pillow(band, geometry, how) for band in np.moveaxis(image, 2, 0)]
+        return np.stack(bands, axis=2)
+    return _with_channels(_resample_pillow(image, geometry, how))
+
+
+def _with_channels(pixels: np.ndarray) -> np.ndarray:
+    """Grey pixels [h, w] as [h, w, 1], others as they are."""
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _resample_pillow(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:
+    top, left, bottom, right = geometry.visible
+    region = _region_image(image, geometry)
     resample = _PILLOW_FILTERS[how.interpolation]
     if how.interpolation in _SUPPORT and _horizontal_first(region.size, geometry.resized):
         return _resize_part(region, geometry.resized, geometry.visible, resample, _SUPPORT[how.interpolation])

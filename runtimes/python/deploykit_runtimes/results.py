@@ -11,7 +11,7 @@ import numpy as np
 
 from deploykit_runtimes.draw import Canvas, class_color
 from deploykit_runtimes.errors import DependencyError, InputError
-from deploykit_runtimes.images import ImageSource, read_image
+from deploykit_runtimes.images import ImageSource, drawable
 from deploykit_runtimes.masks import encode_rle
 
 __all__ = [
@@ -308,7 +308,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 
 def _same_size(image: ImageSource, size: tuple[int, int]) -> np.ndarray:
-    pixels = read_image(image)
+    pixels = drawable(image)
     if pixels.shape[:2] != size:
         raise InputError(
             f"The result is of a {size[0]}x{size[1]} image, found {pixels.shape[0]}x{pixels.shape[1]}.",

@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT_VERSION",
     "THRESHOLD_INPUTS",
     "AxisRange",
+    "Color",
     "CropOffset",
     "InputSpec",
     "ModelSpec",
@@ -33,7 +34,7 @@ THRESHOLD_INPUTS = ("conf", "iou")
 _AXES = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
 
 Task = Literal["classify", "detect", "segment", "pose", "obb", "features"]
-Color = Literal["rgb", "bgr"]
+Color = Literal["rgb", "bgr", "grey", "as_is"]
 ResizeMode = Literal["none", "stretch", "short", "long", "cover", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "area"]
 Resampler = Literal["pillow", "opencv"]
@@ -75,13 +76,13 @@ class AxisRange:
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The image tensor that the graph takes: [N, 3, H, W] float32 unless stated.
+    """The image tensor that the graph takes: [N, C, H, W] float32 unless stated.
 
     Attributes:
         name: Name of the graph input.
         height, width: The model's own size in pixels; the default when the axes are dynamic.
         batch: The fixed batch size, or the default one when the axis is dynamic.
-        channels: Number of colour channels.
+        channels: Number of channels of a pixel: 3 for colour, 1 for grey, any other for spectral bands.
         layout: Order of the axes.
         dtype: numpy name of the element type.
         dynamic: Range of each dynamic axis among ``batch``, ``height``, ``width``; an axis
@@ -110,7 +111,7 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """How a decoded RGB image becomes the input tensor, in this order.
+    """How a decoded image becomes the input tensor, in this order.
 
     1. ``pre_crop`` > 0: centre crop of a square with side ``pre_crop * min(h, w)`` (TensorFlow's
        EfficientNet pipeline crops ``size / (size + 32)`` of the short side before resizing). Half a
@@ -124,11 +125,14 @@ class Preprocess:
     3. ``crop``: centre crop (h, w), padding with ``pad_value`` where the image is smaller. Half a pixel of
        its offset goes by ``crop_offset``.
     4. channels into ``color`` order; ``(pixel * scale - mean) / std`` in float32, with ``mean`` and
-       ``std`` given in the order of ``color``.
+       ``std`` given in the order of ``color``: one value a channel, or one for all.
 
     Attributes:
-        included: True when all of this is inside the graph, which then takes raw uint8 RGB
-            [N, H, W, 3].
+        included: True when all of this is inside the graph, which then takes the raw uint8 pixels
+            [N, H, W, C].
+        color: ``rgb`` or ``bgr``: images are decoded to RGB. ``grey``: to one channel, colours are mixed
+            by the weights of the library of ``resampler``. ``as_is``: the channels of the file or array in
+            their order, never converted; each is resized by itself.
         pre_crop_offset: ``up`` (TensorFlow), ``down`` (YOLOv5), or ``even``: half to even, before the side
             is cut to whole pixels (mmpretrain).
         crop_offset: ``even``: half to even (torchvision, timm); ``down`` (transformers); ``up``.
