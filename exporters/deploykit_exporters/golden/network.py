@@ -122,10 +122,26 @@ def _ideas(loaded: LoadedCheckpoint, spec: ModelSpec, images: np.ndarray) -> Ite
     module, batch = loaded.built.module.eval(), torch.from_numpy(images)
     changes = list(_changes(module))
     alone = ((_why((one,), spec), partial(_changed, module, (one,), batch)) for one in changes)
-    yield chain(_inputs(module, images), _variants(loaded, spec, batch), alone)
+    yield chain(_inputs(module, images), _variants(loaded, spec, batch), _embeddings(module, batch), alone)
     usual = [one for one in changes if one.value in _USUAL or one.kind in ("num_heads", "global_pool")]
     pairs = (pair for pair in combinations(usual, 2) if pair[0].kind != pair[1].kind)
     yield ((_why(pair, spec), partial(_changed, module, pair, batch)) for pair in pairs)
+
+
+def _embeddings(module: nn.Module, batch: torch.Tensor) -> Iterator[Idea]:
+    """What CLIPs do to their embeddings when both towers run."""
+    why = Why(
+        said="The recorded model scales its embeddings to length 1, which is left to the host: record what "
+        "is before that, with forward=lambda model, images: model.encode_image(images)."
+    )
+    yield why, partial(_scaled, module, batch)
+
+
+def _scaled(module: nn.Module, images: torch.Tensor) -> Any:
+    found = module(images)
+    if isinstance(found, torch.Tensor):
+        return nn.functional.normalize(found, dim=-1)
+    return tuple(nn.functional.normalize(one, dim=-1) if one.ndim == 2 else one for one in found)
 
 
 def _variants(loaded: LoadedCheckpoint, spec: ModelSpec, batch: torch.Tensor) -> Iterator[Idea]:

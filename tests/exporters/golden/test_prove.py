@@ -348,6 +348,14 @@ def test_what_a_model_does_to_its_input(forward: Any, says: str, vit: Make, prov
     assert says in error.hint
 
 
+def test_embeddings_of_length_one(vit: Make, prove: Prove) -> None:
+    def scaled(net: nn.Module, images: torch.Tensor) -> Any:
+        return nn.functional.normalize(net(images), dim=-1)
+
+    error = refused(lambda: prove(vit(num_classes=0), vit(num_classes=0), forward=scaled))
+    assert "scales its embeddings to length 1" in error.hint
+
+
 def test_a_difference_that_no_idea_explains(vit: Make, prove: Prove) -> None:
     error = refused(
         lambda: prove(vit(), vit(), forward=lambda net, images: net(images.flip(3)) + net(images))
