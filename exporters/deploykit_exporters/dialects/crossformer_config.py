@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Interpolation
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.dialects.mm_config import mm_config, parse_config
+from deploykit_exporters.families.settings import Setting, Settings
+
+if TYPE_CHECKING:
+    from deploykit_exporters.nets.crossformer import CrossFormerConfig
 
 __all__ = ["TrainingConfig", "training_config"]
 
@@ -31,6 +35,14 @@ _FIXED = {
     "NO_MASK": False,
 }
 
+# Settings of MODEL.CROS that the weights have, too.
+_SIZES = ("EMBED_DIM", "DEPTHS", "NUM_HEADS", "PATCH_SIZE", "MERGE_SIZE", "IN_CHANS", "USE_ACL")
+# Settings of MODEL that the official code gives to no model, or that matter in training only.
+_TRAINING = (
+    *("NAME", "IMPL_TYPE", "CONV_BLOCKS", "RESUME", "FROM_PRETRAIN", "NUM_CLASSES", "DROP_RATE"),
+    *("DROP_PATH_RATE", "LABEL_SMOOTHING", "RETURN_DENSE", "MIX_TOKEN", "LOSS"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -45,6 +57,8 @@ class TrainingConfig:
         crop: The evaluation crops the centre of a larger resize.
         interpolation: Of that resize.
         imagenet: The data set was ImageNet.
+        settings: What became of each setting of the model.
+        sizes: What the configuration says about sizes that the weights have, by its own names.
     """
 
     source: str
@@ -56,9 +70,44 @@ class TrainingConfig:
     crop: bool = True
     interpolation: Interpolation = "bicubic"
     imagenet: bool = False
+    settings: tuple[Setting, ...] = ()
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+    def confirm(self, built: CrossFormerConfig) -> None:
+        """Compare the sizes with those of the weights.
+
+        Raises:
+            CheckpointError: they are not the same; the setting is named.
+        """
+        cooling = any(built.cooling)
+        found: dict[str, Any] = {
+            "EMBED_DIM": built.widths[0],
+            "DEPTHS": list(built.depths),
+            "NUM_HEADS": list(built.heads),
+            "PATCH_SIZE": list(built.embed_kernels),
+            "MERGE_SIZE": [list(kernels) for kernels in built.merge_kernels],
+            "IN_CHANS": built.channels,
+            "USE_ACL": cooling,
+        }
+        for name, value in self.sizes.items():
+            # A cooling layer is made where the default says so, too; only its weights tell.
+            if name == "USE_ACL" and not cooling:
+                continue
+            told = (
+                [list(one) if isinstance(one, tuple) else one for one in value]
+                if isinstance(value, list | tuple)
+                else value
+            )
+            if told != found[name]:
+                raise CheckpointError(
+                    f"MODEL.CROS.{name} is {value!r} in {self.source}; the weights have {found[name]!r}.",
+                    hint="Give the configuration that belongs to these weights with --config.",
+                )
 
 
-def training_config(checkpoint: Checkpoint, given: Mapping[str, Any] | None) -> TrainingConfig | None:
+def training_config(
+    checkpoint: Checkpoint, given: Mapping[str, Any] | None, ignore: tuple[str, ...] = ()
+) -> TrainingConfig | None:
     """The configuration that the user gave, else the checkpoint's own, else None.
 
     The official classification code saves a yacs ``CfgNode``; its YAML files hold the same keys.
@@ -72,7 +121,7 @@ def training_config(checkpoint: Checkpoint, given: Mapping[str, Any] | None) -> 
     if given is not None:
         text = given.get("text")
         config = parse_config(text) if isinstance(text, str) else given
-        found = _read(config, source="--config", own=False)
+        found = _read(config, ignore, source="--config", own=False)
         if found is None:
             raise OptionError(
                 "--config wants the configuration of a CrossFormer: MODEL.CROS of the official YAML files, "
@@ -80,29 +129,51 @@ def training_config(checkpoint: Checkpoint, given: Mapping[str, Any] | None) -> 
             )
         return found
     own = checkpoint.meta.get("config")
-    config = own if isinstance(own, Mapping) else mm_config(checkpoint.meta, None)
-    return _read(config, source="the checkpoint's config", own=True)
+    config = own if isinstance(own, Mapping) else mm_config(checkpoint.meta, None, whole=False)
+    return _read(config, ignore, source="the checkpoint's config", own=True)
 
 
-def _read(config: Mapping[str, Any], *, source: str, own: bool) -> TrainingConfig | None:
+def _read(
+    config: Mapping[str, Any], ignore: tuple[str, ...], *, source: str, own: bool
+) -> TrainingConfig | None:
     model = _section(config, "MODEL")
     if isinstance(model.get("CROS"), Mapping):
-        return _from_official(config, _section(model, "CROS"), source, own)
+        return _from_official(config, ignore, source, own)
     backbone = _section(_section(config, "model"), "backbone")
     if "group_size" in backbone:
+        told = Settings("model.backbone", backbone, ignore)
+        told.honoured("type", "group_size", "crs_interval", "adaptive_interval")
+        told.harmless("of the training", "drop*", "init_cfg", "pretrained", "use_checkpoint", "frozen_stages")
+        told.harmless("the weights tell", "embed_dim", "depths", "num_heads", "patch_size", "merge_size")
+        told.harmless("the weights tell", "mlp_ratio", "qkv_bias", "patch_norm", "in_chans", "use_acl")
+        for name, known in (("group_type", "constant"), ("use_cpe", False), ("ape", False)):
+            told.expect(name, known)
+        for name, value in (("pad_type", 0), ("no_mask", False)):
+            told.expect(name, value)
+        told.expect("qk_scale")
+        told.expect("out_indices", [0, 1, 2, 3], (0, 1, 2, 3))
         return TrainingConfig(
             source=source,
             own=own,
             groups=_numbers(backbone, "group_size", source, least=1),
             intervals=_numbers(backbone, "crs_interval", source, least=1),
             adaptive=backbone.get("adaptive_interval") is True,
+            settings=told.account(strict=True),
         )
     return None
 
 
 def _from_official(
-    config: Mapping[str, Any], cros: Mapping[str, Any], source: str, own: bool
+    config: Mapping[str, Any], ignore: tuple[str, ...], source: str, own: bool
 ) -> TrainingConfig:
+    model = Settings("MODEL", _section(config, "MODEL"), ignore)
+    cros = _section(_section(config, "MODEL"), "CROS")
+    told = Settings("MODEL.CROS", cros, ignore)
+    told.honoured("GROUP_SIZE", "INTERVAL", "ADAPT_INTER", *_FIXED, *_SIZES)
+    told.harmless("the weights tell", "MLP_RATIO", "QKV_BIAS", "PATCH_NORM")
+    model.honoured("CROS")
+    model.expect("TYPE", "cross-scale")
+    model.harmless("of the training", *_TRAINING)
     for key, known in _FIXED.items():
         if cros.get(key, known) != known:
             raise CheckpointError(
@@ -124,6 +195,8 @@ def _from_official(
         crop=test.get("CROP") is not False,
         interpolation=_INTERPOLATIONS[interpolation],
         imagenet=str(data.get("DATASET", "")).lower() == "imagenet",
+        settings=(*model.account(strict=True), *told.account(strict=True)),
+        sizes={name: told.get(name) for name in _SIZES if told.get(name) is not None},
     )
 
 

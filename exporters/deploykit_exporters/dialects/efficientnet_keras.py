@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -15,14 +16,18 @@ from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, 
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS, tensorflow_evaluation
 from deploykit_exporters.dialects.imagenet import IMAGENET_STD
+from deploykit_exporters.dialects.keras_layers import KerasLayers, read_layers
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
 __all__ = ["matches", "read"]
+
+_Normalisation = Callable[[Callable[[Size], Preprocess]], Callable[[Size], Preprocess]]
 
 _BLOCK = re.compile(r"block(\d{1,3})([a-z]{1,2})_(.+)")
 _TOP = {
@@ -79,10 +84,19 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     inside = {key: tensor for key, tensor in tensors.items() if key.startswith("normalization/")}
     names = _names(tensors.keys() - inside.keys(), tensors)
     translated = {ours: _to_torch(theirs, tensors[theirs]) for ours, theirs in names.items()}
-    plan = read_plan(translated, padding="same", eps=TENSORFLOW_EPS)
+    layers = read_layers(checkpoint.meta.get("model_config"), hints.ignore)
+    plan = read_plan(
+        translated,
+        padding="same",
+        eps=TENSORFLOW_EPS if layers is None or layers.eps is None else layers.eps,
+        activation=None if layers is None else layers.activation,
+    )
     compound = compound_name(plan)
     evaluation = tensorflow_evaluation(compound, hints.config)
     own = None if evaluation.told_by else _own_normalisation(inside, checkpoint.meta)
+    own_layer = "Normalization"
+    if own is None and not evaluation.told_by and layers is not None and layers.rescaling is not None:
+        own, own_layer = _own_rescaling(*layers.rescaling), "Rescaling"
     side = native_size(compound)
     return EfficientNetSource(
         tensors=translated,
@@ -91,9 +105,42 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         variant=f"EfficientNet{compound.upper()}" if compound else "",
         image_size=(side, side),
         preprocess=own(evaluation.build) if own else evaluation.build,
-        preprocess_from="the model's own Normalization layer" if own else evaluation.told_by,
-        sigmoid=_ends_in_sigmoid(checkpoint.meta.get("model_config")),
+        preprocess_from=f"the model's own {own_layer} layer" if own else evaluation.told_by,
+        sigmoid=layers is not None and layers.scores == "sigmoid",
+        assumed=_assumed(layers),
+        settings=() if layers is None else layers.settings,
+        confirm=None if layers is None else partial(_confirm, layers, names),
     )
+
+
+def _assumed(layers: KerasLayers | None) -> tuple[str, ...]:
+    if layers is None:
+        return ("Weights alone: BatchNormalization with epsilon 1e-3, and a softmax behind the classifier.",)
+    if layers.scores in {"", "linear"}:
+        return ("The last layer of the Keras model has no activation: its answers are taken for logits.",)
+    return ()
+
+
+def _confirm(layers: KerasLayers, names: Mapping[str, str], net: nn.Module) -> None:
+    """Compare the strides.
+
+    Raises:
+        CheckpointError: a convolution has another one.
+    """
+    for path, module in net.named_modules():
+        layer = names.get(f"{path}.weight", "").partition("/")[0]
+        told = layers.strides.get(layer)
+        if told is not None and told != getattr(module, "stride", told):
+            raise CheckpointError(
+                f"The Keras layer {layer} has strides {told}; deploykit builds {tuple(module.stride)} there."
+            )
+
+
+def _own_rescaling(scale: float, offset: float) -> _Normalisation:
+    """What a Rescaling layer does to pixels of 0 to 255, as mean and std of pixels divided by 255."""
+    std = 1 / (255 * scale)
+    mean = -offset * std
+    return lambda build: lambda size: replace(build(size), mean=(mean,) * 3, std=(std,) * 3)
 
 
 def _names(keys: set[str], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
@@ -151,9 +198,7 @@ def _to_torch(key: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _own_normalisation(
-    tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]
-) -> Callable[[Callable[[Size], Preprocess]], Callable[[Size], Preprocess]] | None:
+def _own_normalisation(tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> _Normalisation | None:
     """What the first layers of a `keras.applications` model do to pixels divided by 255.
 
     The weights trained on ImageNet hold the standard deviation in place of the variance there, and the
@@ -167,15 +212,3 @@ def _own_normalisation(
     mean = tuple(found["mean"])
     std = tuple(math.sqrt(max(v, 0.0)) * more for v, more in zip(found["variance"], extra, strict=False))
     return lambda build: lambda size: replace(build(size), mean=mean, std=std)
-
-
-def _ends_in_sigmoid(config: Any) -> bool:
-    """Whether the last layer of a whole model, which may be a model itself, scores its classes
-    independently."""
-    for _ in range(8):
-        inner = config.get("config") if isinstance(config, Mapping) else None
-        layers = inner.get("layers") if isinstance(inner, Mapping) else None
-        if not isinstance(layers, list) or not layers:
-            return isinstance(inner, Mapping) and inner.get("activation") == "sigmoid"
-        config = layers[-1]
-    return False

@@ -93,12 +93,15 @@ def _key(value: Any) -> Any:
     return value
 
 
-def mm_config(meta: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:
+def mm_config(
+    meta: Mapping[str, Any], config: Mapping[str, Any] | None, *, whole: bool = True
+) -> dict[str, Any]:
     """The training's configuration: the one that the user gave as text, else the file's own, else empty.
 
     Args:
         meta: ``Checkpoint.meta`` of a file of mmengine (``meta["meta"]["cfg"]``) or of mmcls 0.x.
         config: ``Hints.config``; the text of a Python configuration lies under ``"text"``.
+        whole: What is inherited from another file counts, too.
 
     Raises:
         CheckpointError: what decides an answer is in another file, or is computed.
@@ -112,7 +115,7 @@ def mm_config(meta: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict
     unread: list[str] = []
     found = parse_config(text, unread)
     where = "--config" if text is given else "The training's configuration"
-    if found.get("_base_"):
+    if whole and found.get("_base_"):
         bases = found["_base_"] if isinstance(found["_base_"], list | tuple) else [found["_base_"]]
         raise CheckpointError(
             f"{where} inherits from {bases[0]!r}, which is another file.",

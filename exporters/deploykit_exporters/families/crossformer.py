@@ -63,11 +63,13 @@ class CrossFormerFamily:
         norm = matched_tensors(checkpoint, match).get("norm.weight")
         joined = join_head(checkpoint, match, "head", 0 if norm is None else next(iter(norm.shape), 0), hints)
         tensors = joined.tensors
-        training = training_config(checkpoint, hints.config)
+        training = training_config(checkpoint, hints.config, hints.ignore)
         plan = official.attention_plan(tensors, training)
         features = hints.features or not official.has_head(tensors)
         config = official.architecture(tensors, plan, features=features)
         model = _load(config, official.weights(tensors, features=features), source=checkpoint.path.name)
+        if training is not None:
+            training.confirm(config)
         if joined.head is not None:
             model.head = joined.head  # type: ignore[assignment]
         spec = _spec(config, plan, training, hints)
@@ -85,7 +87,7 @@ class CrossFormerFamily:
             exportable=dynamic_form(model),
             fixed=lambda height, width: fixed_form(model, height, width),
             exporter="torchscript",
-            settings=joined.settings,
+            settings=(*(training.settings if training is not None else ()), *joined.settings),
         )
 
 
