@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.images import read_image
+from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import AxisRange, Interpolation, ModelSpec, Preprocess
+from PIL import Image
 
 from deploykit_exporters import record
 from deploykit_exporters.golden.difference import DifferenceError, Why
@@ -56,13 +59,15 @@ def compare_pixels(
     pictures = [(case, images[0]) for case, images in cases if case.of in ("photo", "picture")]
     if not pictures:
         return "pre-processing not recorded"
-    if spec.input.channels != 3:
-        return "pre-processing not compared: it is not of three channels"
+    wanted = PixelFormat.of(spec)
+    if wanted.color == "as_is":
+        return "pre-processing not compared: pictures have other channels"
     fixed = replace(spec, input=replace(spec.input, dynamic={}))
     free = replace(spec, input=replace(spec.input, dynamic=dict(axes)))
     equal, rounded = 1.0, True
     for case, theirs in pictures:
-        image = record.synthetic_photo() if case.pixels is None else case.pixels
+        colours = record.synthetic_photo() if case.pixels is None else case.pixels
+        image = read_image(Image.fromarray(colours), wanted)
         tensors = [one for one in (_prepared(image, fixed), _prepared(image, free)) if one is not None]
         fitting = [one for one in tensors if one.shape == theirs.shape]
         how = [_levels(theirs, one, spec.preprocess) for one in fitting]
@@ -84,7 +89,7 @@ def _unrounded(levels: np.ndarray) -> bool:
 
 
 def _prepared(image: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
-    """float32 [3, H, W]; None where it comes to a size that the network does not take."""
+    """float32 [C, H, W]; None where it comes to a size that the network does not take."""
     try:
         return preprocess(image, spec)[0]
     except DeploykitError:
@@ -135,15 +140,16 @@ def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> Wh
     """Which simple change of our pre-processing gives a recorded tensor.
 
     Args:
-        image: uint8 RGB [H, W, 3].
-        theirs: What the recorded transform made of it, float32 [3, h, w].
+        image: uint8 RGB [H, W, 3], or grey [H, W, 1].
+        theirs: What the recorded transform made of it, float32 [C, h, w].
         spec: Our contract.
     """
-    if theirs.shape[0] != 3:
+    if len(theirs) != image.shape[2]:
         return Why()
     height, width = theirs.shape[1:]
     own = spec.preprocess
-    bare = replace(own, color="rgb", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    plain = "rgb" if own.color == "bgr" else own.color
+    bare = replace(own, color=plain, scale=1.0, mean=(0.0,), std=(1.0,))
     sized = replace(spec, input=replace(spec.input, height=height, width=width))
     for how in _variants(bare, (height, width)):
         pixels = _prepared(image, replace(sized, preprocess=how))
@@ -218,8 +224,8 @@ def _told(fit: _Fit, how: Preprocess, own: Preprocess) -> tuple[list[str], dict[
     if fit.bgr != (own.color == "bgr"):
         channels = ["BGR", "RGB"] if fit.bgr else ["RGB", "BGR"]
         said.append(f"gives the channels as {channels[0]} (deploykit: {channels[1]})")
-    std = np.resize(np.asarray(own.std, np.float64), 3)
-    gain, bias = own.scale / std, -np.resize(np.asarray(own.mean, np.float64), 3) / std
+    std = np.resize(np.asarray(own.std, np.float64), len(fit.gain))
+    gain, bias = own.scale / std, -np.resize(np.asarray(own.mean, np.float64), len(std)) / std
     unequal = np.abs(fit.gain - gain) > _SAME * gain
     if unequal.any() or (np.abs(fit.bias - bias) > _SAME * np.maximum(np.abs(bias), 1)).any():
         found, wanted = _normalisation(fit.gain, fit.bias), _normalisation(gain, bias)

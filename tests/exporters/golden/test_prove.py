@@ -528,6 +528,18 @@ def test_a_mean_that_is_a_little_off(off: float, vit: Make, prove: Prove) -> Non
     assert f"has mean 0.5 {0.5 + off:g} 0.5" in error.hint
 
 
+def test_grey_images(vit: Make, prove: Prove) -> None:
+    def grey(**how: Any) -> transforms.Compose:
+        steps = evaluation(mean=how.get("mean", 0.5), std=0.5, crop=how.get("crop", 0.9))
+        return transforms.Compose([transforms.Grayscale(), steps])
+
+    net = vit(in_chans=1)
+    assert "100.00% of the pixels equal" in prove(net, net, transform=grey()).spec.parity.golden_said
+    error = refused(lambda: prove(net, net, transform=grey(mean=0.4, crop=1.0)))
+    assert "resizes the short edge to 64" in error.hint
+    assert "has mean 0.4, std 0.5 (deploykit: mean 0.5, std 0.5)" in error.hint
+
+
 def test_channels_that_ultralytics_has_the_other_way_round(
     ultralytics_file: Callable[..., Any], tmp_path: Path
 ) -> None:
