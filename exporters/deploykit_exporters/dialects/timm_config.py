@@ -221,6 +221,8 @@ def read_file(checkpoint: Checkpoint, hints: Hints) -> TimmFile:
     """Take apart what a checkpoint says."""
     meta = checkpoint.meta
     args = attributes(meta.get("args"))
+    if "model" in (hints.config or {}):  # The args.yaml that timm's training script writes beside its files.
+        args = {**args, **(hints.config or {})}
     hub, pretrained = _published(meta)
     arch = meta.get("arch")
     return TimmFile(

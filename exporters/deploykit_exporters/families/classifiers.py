@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import OptionError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["ASSUMED_IMAGENET", "class_names", "first_match", "matched_tensors"]
+__all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "matched_tensors"]
 
 ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
 
@@ -40,6 +41,25 @@ def first_match(
 def matched_tensors(checkpoint: Checkpoint, match: Match) -> Mapping[str, torch.Tensor]:
     """The weights under the view that was matched."""
     return next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+
+
+def check_config(hints: Hints, known: tuple[str, ...]) -> None:
+    """Refuse settings of --config that nothing here reads: a mistyped one would be passed over.
+
+    Args:
+        hints: What the user said.
+        known: The settings that there are.
+
+    Raises:
+        OptionError: names the first unknown setting, and the nearest known one.
+    """
+    unknown = [str(key) for key in hints.config or {} if key not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        raise OptionError(
+            f"--config has the setting {unknown[0]!r:.60}, which is not one of {', '.join(known)}.",
+            hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
+        )
 
 
 def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

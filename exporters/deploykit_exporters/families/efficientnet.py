@@ -14,7 +14,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
+from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ _OWN_LAYERS = {"mmpretrain": ("head.",), "keras": ("top", "classifier.")}
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 
 
+# What the origins read from --config; timm's the arguments of its training script, too.
+_IMAGES = ("mean", "std", "interpolation")
+_SETTINGS = {
+    "timm": (*_IMAGES, "crop_pct", "crop_mode"),
+    "torchvision": _IMAGES,
+    "lukemelas": ("mean", "std", "advprop", "image_size"),
+    "keras": ("mean", "std", "advprop"),
+}
+
+
 def _dialect(origin: str) -> ModuleType:
     return import_module(f"deploykit_exporters.dialects.efficientnet_{origin}")
 
@@ -69,6 +79,9 @@ class EfficientNetFamily:
         from deploykit_exporters.dialects.loading import load_strict
         from deploykit_exporters.nets.efficientnet import EfficientNet
 
+        known = _SETTINGS.get(match.origin)
+        if known is not None and not (match.origin == "timm" and "model" in (hints.config or {})):
+            check_config(hints, known)
         joined = _join(checkpoint, match, hints)
         with _sensible(checkpoint):
             source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)

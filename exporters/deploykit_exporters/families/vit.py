@@ -13,7 +13,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.classifiers import class_names, first_match, matched_tensors
+from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
 if TYPE_CHECKING:
@@ -67,6 +67,15 @@ _POOLS = {
     "map": "attention pooling",
 }
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+
+
+# Settings that decide the architecture, whatever the origin.
+_SETTINGS = ("num_heads", "img_size", "global_pool", "eps", "activation")
+# The origins that read nothing else from --config, but for the arguments of timm's training script.
+_CONFIGURED: dict[str, Callable[[Hints], tuple[str, ...]]] = {
+    "timm": lambda hints: tuple(map(str, hints.config or ())) if "model" in (hints.config or {}) else (),
+    "torchvision": lambda _: (),
+}
 
 
 def _dialect(name: str) -> ModuleType:
@@ -126,6 +135,8 @@ class _Found:
 def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     from deploykit_exporters.dialects.vit import read_architecture
 
+    if match.dialect in _CONFIGURED:
+        check_config(hints, (*_SETTINGS, *_PREPROCESS_KEYS, *_CONFIGURED[match.dialect](hints)))
     joined = _join(checkpoint, match, hints)
     try:
         source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)

@@ -370,3 +370,25 @@ def test_an_ignored_setting_is_not_followed() -> None:
     args = Namespace(model="vit_small_patch16_224", model_kwargs={**VIT, "num_heads": 6})
     built = described(model, Hints(ignore=("model_kwargs:num_heads",), config={"num_heads": 3}), args=args)
     assert outcome_of(built, model, (64, 64)) == "equal"
+
+
+def test_the_arguments_that_timm_writes_beside_its_files_can_be_given() -> None:
+    """``train.py`` writes args.yaml; weights alone and that file are the whole checkpoint."""
+    model = disturbed(timm.create_model("vit_small_patch16_224", **{**VIT, "num_heads": 6}))
+    told = {
+        "model": "vit_small_patch16_224",
+        "model_kwargs": {**VIT, "num_heads": 6},
+        "mean": [0.1, 0.2, 0.3],
+    }
+    built = described(model, Hints(config={**told, "lr": 0.1}))
+    assert outcome_of(built, model, (64, 64)) == "equal"
+    assert (built.spec.variant, built.spec.preprocess.mean) == ("vit_small_patch16_224", (0.1, 0.2, 0.3))
+    assert {setting.name: setting.treatment for setting in built.settings}["lr"] == "harmless"
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_224", "efficientnet_b0"])
+def test_a_mistyped_setting_is_not_passed_over(name: str) -> None:
+    model = timm.create_model(name, **MODELS[name])
+    with pytest.raises(OptionError, match="'crop_pcd', which is not one of") as error:
+        described(model, Hints(config={"crop_pcd": 0.9}))
+    assert error.value.hint == "Did you mean crop_pct?"
