@@ -439,6 +439,15 @@ def test_a_chaotic_network_on_another_machine(prove: Prove) -> None:
         refused(lambda other=other: prove(net, other, options, forward=otherwise))
 
 
+def test_answers_on_which_float32_can_tell_nothing(
+    vit: Make, prove: Prove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GoldenProof, "_spread", lambda self, groups, images: dict.fromkeys(groups, 0.5))
+    assert prove(vit(), vit()).spec.parity.golden  # equal answers need no float64
+    error = refused(lambda: prove(vit(), vit(), forward=lambda net, images: 1.001 * net(images)))
+    assert "Nothing can be proven with golden.npz" in error.problem
+
+
 # What is wrong with the pre-processing.
 
 
