@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.dialects.timm_config import TimmFile
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["timm_witness"]
+__all__ = ["resize_model", "timm_witness"]
 
 _PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
@@ -54,6 +55,7 @@ def timm_witness(
     hints: Hints,
     size: tuple[int, int],
     features: bool,
+    trained: tuple[int, int] | None = None,
 ) -> Witness:
     """Build timm's model of a name by its own constructor, the weights loaded strictly.
 
@@ -64,25 +66,40 @@ def timm_witness(
         file: What the file tells about pre-processing.
         size: (height, width) of the network's input.
         features: The built model gives features.
+        trained: (height, width) that a ViT's weights are for, where timm is to resize the loaded model and
+            not its weights.
     """
     state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-    positions = "pos_embed" in state
-    extra: dict[str, Any] = {"img_size": size} if positions else {"features_only": True} if features else {}
+    positions = "pos_embed" in state and trained is None
+    extra: dict[str, Any] = {"features_only": True} if features else {}
+    if positions or trained is not None:
+        extra = {"img_size": trained or size}
     model: Any = timm.create_model(name, pretrained=False, **{**arguments, **extra})
     if positions:
         state = timm.models.vision_transformer.checkpoint_filter_fn(state, model)
     wanted = model.state_dict()
     # Counters of the training may be left out; maps are those of a network without its head.
     kept = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
-    kept.update({key: value for key, value in state.items() if key in wanted or positions or not features})
+    every = "img_size" in extra or not features
+    kept.update({key: value for key, value in state.items() if key in wanted or every})
     model.load_state_dict(kept, strict=True)
+    if trained not in (None, size):
+        resize_model(model, size)
     model.eval()
-    module = model if not features else _Tokens(model) if positions else _Maps(model)
+    module = model if not features else _Tokens(model) if "img_size" in extra else _Maps(model)
     return Witness(
         library=f"timm {timm.__version__}",
         module=module.eval(),
         preprocess=_transform(model, file, hints, size) if model.in_chans in (1, 3) else None,
     )
+
+
+def resize_model(model: Any, size: tuple[int, int]) -> None:
+    """Let timm resize what a model keeps for one (height, width) of images."""
+    with warnings.catch_warnings():
+        # timm's interpolation of relative positions has indices that torch frowns on.
+        warnings.simplefilter("ignore", UserWarning)
+        model.set_input_size(img_size=size)
 
 
 def _transform(

@@ -12,6 +12,8 @@ from deploykit_runtimes.spec import Activation, Interpolation, Preprocess
 from deploykit_exporters.dialects.imagenet import (
     CLIP_MEAN,
     CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     INCEPTION_MEAN,
     INCEPTION_STD,
 )
@@ -98,6 +100,10 @@ _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "ViT": ({**_STRETCHED, "resample": 2}, True),
     "DeiT": (_ENLARGED, True),
     "EfficientNet": (_SCALED, True),
+    "DINOv3ViT": (
+        {**_STRETCHED, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
+        True,
+    ),
 }
 # What --config takes of every ViT.
 _OURS = {

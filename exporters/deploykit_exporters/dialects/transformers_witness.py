@@ -44,6 +44,8 @@ class _Answers(nn.Module):
         if not self.features:
             return model(pixel_values=images, **self.options).logits
         tower = getattr(model, "vision_model", None) or getattr(model, model.base_model_prefix, None) or model
+        if type(model).__name__.startswith("DINOv3"):
+            tower = model  # whose attribute of that name is its encoder
         found = tower(pixel_values=images, **self.options)
         pooled = found.pooler_output
         if pooled is None:  # a tower without a pooler gives its class token, or the mean of both
@@ -158,7 +160,7 @@ def _processor(
         return None
     name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
     kind = getattr(transformers, name.replace("FeatureExtractor", "ImageProcessor"), None)
-    if kind is None:
+    if kind is None or name.startswith("DINOv3"):  # resizes without rounding, see vit_transformers_dinov3
         return None
     process = kind(**{key: value for key, value in settings.items() if not key.endswith("_type")})
 

@@ -265,7 +265,7 @@ def _require(source: VitSource) -> None:
         raise CheckpointError(
             "The checkpoint is no complete ViT with learned position embeddings; "
             f"missing: {', '.join(missing)}.",
-            hint="Relative or rotary positions (BEiT, EVA, DINOv3) are not supported.",
+            hint="If its positions are relative or rotary (BEiT, EVA, DINOv3), name it: --variant NAME",
         )
     for key, rank in (("patch_embed.proj.weight", 4), ("pos_embed", 3)):
         if tensors[key].ndim != rank:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["SAY", "NamedModel", "channels_of", "confirm", "find_named"]
+__all__ = [
+    "SAY",
+    "NamedModel",
+    "asked_arguments",
+    "channels_of",
+    "claimed_name",
+    "confirm",
+    "find_named",
+]
 
 SAY = "Name the architecture with --variant, or give what it does not say with --config."
 _PRETRAINED = ("pretrained_cfg", "pretrained_cfg_overlay")
@@ -67,14 +75,13 @@ def find_named(
     pickled = pickled_model(checkpoint.module)
     if pickled is not None:
         return _pickled(pickled)
-    name, told_by = _architecture(checkpoint, file, hints)
+    name, told_by = claimed_name(checkpoint, file, hints)
     told = file.arguments(_constructor())
     where = file.where
     if not name:
         file.refuse_unnamed(told, "vit_small_patch16_224")
         return None
-    asked = {key: value for key, value in _asked(hints.config or {}).items() if value is not None}
-    arguments = {**told, **asked}
+    arguments = {**told, **asked_arguments(hints.config or {})}
     plain = _plain_model(name, told_by, arguments, where)
     given = {**arguments, **_sizes(plain, tensors, arguments, where)}
     model = _plain_model(name, told_by, given, where)
@@ -128,7 +135,7 @@ def _some(parts: tuple[str, ...]) -> str:
     return f"{parts[0]}{f' and {len(parts) - 1} more' if len(parts) > 1 else ''}"
 
 
-def _architecture(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
+def claimed_name(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
     """timm's name of the model, and who says so; empty where nobody does.
 
     Raises:
@@ -167,17 +174,18 @@ def _constructor() -> tuple[str, ...]:
     return (*signature(kind.__init__).parameters, *_PRETRAINED)
 
 
-def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
+def asked_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """--config in the words of timm's constructor."""
     from torch.nn import LayerNorm
 
     eps = config.get("eps")
-    return {
+    told = {
         "num_heads": config.get("num_heads"),
         "global_pool": config.get("global_pool"),
         "act_layer": config.get("activation"),
         "norm_layer": None if eps is None else partial(LayerNorm, eps=float(eps)),
     }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _plain_model(name: str, told_by: str, arguments: Mapping[str, Any], where: str) -> Any:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["FOREIGN", "READS", "Foreign", "foreign_name"]
 
 READS = (
-    "ViT, DeiT and DINOv2, the image towers of CLIP and SigLIP, EfficientNet, CrossFormer, and the YOLOs of "
-    "Ultralytics, YOLOv5 and YOLOX"
+    "ViT, DeiT, DINOv2, DINOv3, EVA-02 and BEiT, the image towers of CLIP and SigLIP, EfficientNet, "
+    "CrossFormer, and the YOLOs of Ultralytics, YOLOv5 and YOLOX"
 )
 
 

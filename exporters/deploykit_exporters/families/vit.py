@@ -30,8 +30,8 @@ __all__ = ["FAMILY", "ViTFamily"]
 
 # The official DINOv2 before timm, that of transformers before its ViT, whose names they share.
 _DIALECTS = (
-    *("dinov2", "timm", "torchvision", "mmpretrain"),
-    *("transformers_dinov2", "transformers_clip", "transformers", "open_clip"),
+    *("dinov2", "eva", "timm", "torchvision", "mmpretrain"),
+    *("transformers_dinov3", "transformers_dinov2", "transformers_clip", "transformers", "open_clip"),
 )
 _MAX_BATCH = 1024
 # torch's antialiased interpolation on the CPU forgets the vertical pass where the result is one column wide.
@@ -41,10 +41,12 @@ _MAX_GROWTH = 4
 # What the origins call their classifiers, and the patch embedding, whose rows are the width.
 _OWN_HEADS = {
     "timm": "head",
+    "eva": "head",
     "torchvision": "heads.head",
     "transformers": "classifier",
     "dinov2": "head",
     "transformers_dinov2": "classifier",
+    "transformers_dinov3": "classifier",
 }
 # Those that the other origins have under names of classifiers.
 _OWN_LAYERS = {
@@ -57,6 +59,7 @@ _EMBEDDINGS = (
     *(
         "vit.embeddings.patch_embeddings.projection.weight",
         "deit.embeddings.patch_embeddings.projection.weight",
+        "embeddings.patch_embeddings.weight",
     ),
 )
 _POOLS = {
@@ -94,6 +97,10 @@ class ViTFamily:
         from deploykit_exporters.nets.vit import ViT
         from deploykit_exporters.nets.vit_export import ExportableViT
 
+        if _is_eva(checkpoint, match, hints):
+            from deploykit_exporters.families.eva import build_eva
+
+            return build_eva(checkpoint, match, hints, _join(checkpoint, match, hints))
         found = _find(checkpoint, match, hints)
         reference = ViT(
             _network(found, checkpoint.path.name),
@@ -114,6 +121,13 @@ class ViTFamily:
             settings=_settings(found),
             witness=_witness(found),
         )
+
+
+def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
+    """Whether the positions are rotary or relative, by the weights or by the name of the model."""
+    if match.dialect in {"eva", "transformers_dinov3"}:
+        return True
+    return match.dialect == "timm" and bool(_dialect("eva").is_named(checkpoint, hints))
 
 
 @dataclass(frozen=True, kw_only=True)

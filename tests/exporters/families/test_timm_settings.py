@@ -281,9 +281,9 @@ def outcome_of(built: BuiltModel, model: Any, size: tuple[int, int]) -> str:
 @pytest.mark.parametrize(
     ("meta", "hints", "problem"),
     [
-        ({"arch": "vit_small_patch16_rope_ape_224"}, {}, "is timm's Eva and no plain ViT"),
-        ({"arch": "beit_base_patch16_224"}, {}, "is timm's Beit and no plain ViT"),
-        ({}, {"variant": "vit_small_patch16_rope_ape_224"}, "is timm's Eva and no plain ViT"),
+        ({"arch": "vit_small_patch16_rope_ape_224"}, {}, "not those of timm's vit_small_patch16_rope_ape"),
+        ({"arch": "beit_base_patch16_224"}, {}, "not those of timm's beit_base_patch16_224"),
+        ({}, {"variant": "vit_small_patch16_rope_ape_224"}, "not those of timm's vit_small_patch16_rope_a"),
         ({"args": Namespace(model="mine", model_kwargs={"num_heads": 6})}, {}, "num_heads = 6, and nothing"),
         (
             {"arch": "vit_small_patch16_224", "args": Namespace(model="vit_base_patch16_224")},

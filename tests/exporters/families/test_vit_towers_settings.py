@@ -34,6 +34,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "Dinov2ForImageClassification": DINO,
     "Dinov2WithRegistersModel": DINO,
     "Dinov2WithRegistersForImageClassification": DINO,
+    "DINOv3ViTModel": VISION,
     "CLIPVisionModel": VISION,
     "CLIPVisionModelWithProjection": VISION | {"projection_dim": 24},
     "SiglipVisionModel": VISION,
@@ -208,6 +209,8 @@ HARMLESS = {
     "mlp_ratio",
     "use_mask_token",
     "qkv_bias",
+    *("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias"),
+    *("pos_embed_shift", "pos_embed_jitter"),
 }
 
 PROCESSORS = {
