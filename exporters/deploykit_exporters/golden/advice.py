@@ -10,6 +10,7 @@ import torch
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.spec import Preprocess
 
+from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.load import LoadedCheckpoint
 
 __all__ = ["honoured", "in_words_of"]
@@ -40,11 +41,13 @@ def honoured(loaded: LoadedCheckpoint, config: Mapping[str, Any], images: np.nda
         images: What the network takes, float32 [N, C, H, W].
     """
     built = loaded.built
+    if (other := _with(loaded, config)) is None:
+        known = {key: value for key, value in config.items() if _with(loaded, {key: value}) is not None}
+        return honoured(loaded, known, images) if 0 < len(known) < len(config) else {}
     try:
-        other = loaded.again(config={**(loaded.hints.config or {}), **config})
         with torch.no_grad():
             ours, theirs = (_outputs(one.module.eval(), images) for one in (built, other))
-    except (DeploykitError, RuntimeError):
+    except RuntimeError:
         return {}
     same = len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
     old, new = built.spec.preprocess, other.spec.preprocess
@@ -56,6 +59,14 @@ def honoured(loaded: LoadedCheckpoint, config: Mapping[str, Any], images: np.nda
 
 
 _PIXELS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+
+
+def _with(loaded: LoadedCheckpoint, config: Mapping[str, Any]) -> BuiltModel | None:
+    """The model with settings over the user's own; None where they are refused."""
+    try:
+        return loaded.again(config={**(loaded.hints.config or {}), **config})
+    except DeploykitError:
+        return None
 
 
 def _takes(key: str, value: Any, old: Preprocess, new: Preprocess) -> bool:

@@ -85,7 +85,7 @@ def _command(whys: Sequence[Why], given: Mapping[str, Any]) -> str:
     if not config:
         return f"Export with {' '.join(options)}." if options else ""
     if len(json.dumps(dict(given), default=str)) > _LONGEST:
-        more = f", and with {' '.join(options)}" if options else ""
+        more = f", and export with {' '.join(options)}" if options else ""
         return f"Add {json.dumps(config)} to what --config gives{more}."
     merged = f"--config '{json.dumps({**given, **config}, default=str)}'"
     return f"Export with {' '.join([merged, *options])}."
