@@ -194,8 +194,13 @@ def _depths(shapes: Shapes) -> list[int]:
 
 def _read_block(shapes: Shapes, prefix: str, inputs: int, *, stride: int, plain: bool) -> BlockPlan:
     kind, spatial, last = _layers(shapes, prefix)
-    middle, _, _, kernel = _shape(shapes, f"{prefix}{spatial}.weight")
-    outputs = _shape(shapes, f"{prefix}{last}.weight")[0]
+    middle, group, _, kernel = _shape(shapes, f"{prefix}{spatial}.weight")
+    experts = next(iter(shapes.get(f"{prefix}routing_fn.weight", ())), 0)
+    if experts:
+        middle //= experts
+        outputs = next(iter(shapes.get(f"{prefix}bn3.weight", ())), 0)
+    else:
+        outputs = _shape(shapes, f"{prefix}{last}.weight")[0]
     return BlockPlan(
         kind=kind,
         inputs=inputs,
@@ -205,6 +210,8 @@ def _read_block(shapes: Shapes, prefix: str, inputs: int, *, stride: int, plain:
         kernel=kernel,
         stride=stride,
         residual=stride == 1 and inputs == outputs and not plain,
+        group=group if spatial == "conv_dw" else 1,
+        experts=experts,
     )
 
 
@@ -212,6 +219,8 @@ def _layers(shapes: Shapes, prefix: str) -> tuple[BlockKind, str, str]:
     """What a block is, and the names of its spatial and of its last convolution."""
     if f"{prefix}conv.weight" in shapes:
         return "plain", "conv", "conv"
+    if f"{prefix}routing_fn.weight" in shapes:
+        return "conditional", "conv_dw", "conv_pwl"
     if f"{prefix}conv_exp.weight" in shapes:
         return "edge", "conv_exp", "conv_pwl"
     if f"{prefix}conv_pwl.weight" in shapes:

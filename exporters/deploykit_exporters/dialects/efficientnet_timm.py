@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     """timm's keys are the net's own; what they do not tell is asked of the file's other entries."""
     file = read_file(checkpoint, hints)
     told = _told(checkpoint, file, tensors, hints)
-    plan = _plan(tensors, told)
+    built = _apart(tensors)
+    plan = _plan(built, told)
     compound = compound_name(plan)
     fits = bool(told.name) and (
         parse_compound(told.name) == compound
@@ -96,7 +98,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     config = _config(told.name if fits else name, checkpoint.path.name)
     side = native_size(compound)
     return EfficientNetSource(
-        tensors=tensors,
+        tensors=built,
         names={key: key for key in tensors},
         plan=plan,
         variant=name,
@@ -118,11 +120,34 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     )
 
 
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights with the depthwise kernels of experts apart: of [experts, C * k * k] becomes
+    [C * experts, 1, k, k]."""
+    found = dict(tensors)
+    for key, tensor in tensors.items():
+        norm = tensors.get(key.replace("conv_dw.weight", "bn2.weight"))
+        if not key.endswith(".conv_dw.weight") or tensor.ndim != 2 or norm is None or norm.ndim != 1:
+            continue
+        experts, channels = tensor.shape[0], max(1, norm.shape[0])
+        side = math.isqrt(tensor.shape[1] // channels)
+        if channels * side * side == tensor.shape[1]:
+            kernels = tensor.reshape(experts, channels, side, side).transpose(0, 1)
+            found[key] = kernels.reshape(channels * experts, 1, side, side)
+    return found
+
+
 def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
     """The structure from the shapes, and what they do not tell from the named model."""
     if told.model is not None and not told.other:
-        padding, eps, activation = unseen(told.model)
-        return read_plan(tensors, padding=padding, eps=eps, activation=activation)
+        padding, eps, activation, group = unseen(told.model)
+        plan = read_plan(tensors, padding=padding, eps=eps, activation=activation)
+        return replace(plan, norm_group=group)
+    if "bn1.weight" in tensors and not any(key.endswith("running_mean") for key in tensors):
+        raise CheckpointError(
+            "The norms of this EfficientNet have no statistics: they are no BatchNorms, and the weights do "
+            "not tell how many channels a GroupNorm takes together.",
+            hint="Name it as timm does: --variant efficientnet_b0_gn",
+        )
     plan = read_plan(tensors, padding="symmetric", eps=1e-5)
     return replace(plan, padding="same", eps=1e-3) if told.tensorflow else plan
 
@@ -206,6 +231,11 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
         if ours if source == "--variant" else timm.is_model(name) and source != "the file name":
             return claim, source
         match = _NAME.search(claim)
+        whole = re.split(r"[-.]", claim)[0]
+        # A name that goes on behind the size: tf_efficientnet_cc_b0_4e-4362b6b2.pth.
+        longer = "efficientnet" in whole and (match is None or match[0].partition(".")[0] != whole)
+        if longer and whole in timm.list_models(whole, module="efficientnet"):
+            return whole, source
         if match is not None:
             return match[0], source
         if source == "--variant":

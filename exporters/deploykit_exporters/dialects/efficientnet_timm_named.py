@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
+from torch import nn
 
 from deploykit_exporters.dialects.timm_template import activation_of, build_template, modules_of
 from deploykit_exporters.nets.efficientnet import ACTIVATIONS, Activation, Inverted, Padding
 from deploykit_exporters.nets.same_padding import SameConv2d
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["check_layers", "compare", "constructor", "find_template", "unseen"]
 
@@ -29,6 +27,7 @@ _AVERAGE = {"avg", "fast", "fastavg"}
 _PARTS = {
     *("EfficientNet", "Sequential", "InvertedResidual", "DepthwiseSeparableConv", "EdgeResidual"),
     *("ConvBnAct", "SqueezeExcite", "Conv2d", "Conv2dSame", "BatchNormAct2d", "Linear", "Identity"),
+    *("GroupNormAct", "CondConvResidual", "CondConv2d"),
     *("SelectAdaptivePool2d", "AdaptiveAvgPool2d", "FastAdaptiveAvgPool", "Flatten", "Sigmoid", "DropPath"),
 }
 
@@ -75,20 +74,25 @@ def check_layers(model: Any, name: str) -> None:
             )
 
 
-def unseen(template: Any) -> tuple[Padding, float, Activation]:
-    """What the weights do not tell: padding, eps of the norms, activation.
+def unseen(template: Any) -> tuple[Padding, float, Activation, int]:
+    """What the weights do not tell: padding, eps of the norms, activation, channels of a group of GroupNorm.
 
     Raises:
         CheckpointError: an activation that deploykit does not build.
     """
-    same = any(type(module).__name__ == "Conv2dSame" for module in modules_of(template).values())
+    same = any(
+        type(module).__name__ == "Conv2dSame" or getattr(module, "dynamic_padding", False)
+        for module in modules_of(template).values()
+    )
     found = activation_of(_first_act(template))
     if found not in ACTIVATIONS:
         raise CheckpointError(
             f"The model has the activation {found}; deploykit builds EfficientNets with "
             f"{', '.join(ACTIVATIONS)}."
         )
-    return ("same" if same else "symmetric"), float(template.bn1.eps), found
+    norm = template.bn1
+    group = norm.num_channels // norm.num_groups if type(norm).__name__ == "GroupNormAct" else 0
+    return ("same" if same else "symmetric"), float(norm.eps), found, group
 
 
 def _first_act(template: Any) -> Any:
@@ -117,7 +121,9 @@ def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
             continue  # Of the classifier or without weights: those that matter are read with their owner.
         if kind in {"Conv2d", "Conv2dSame"}:
             told = _convolutions(module, our)
-        elif kind == "BatchNormAct2d":
+        elif kind == "CondConv2d" and isinstance(our, nn.Conv2d):
+            told = _experts(module, our)
+        elif kind in {"BatchNormAct2d", "GroupNormAct"}:
             told = _norms(module, our, activation, acts=_acts(path, ours))
         elif kind == "SqueezeExcite":
             told = iter(
@@ -146,8 +152,17 @@ def _convolutions(theirs: Any, our: Any) -> Iterator[tuple[str, Any, Any]]:
     yield "padding", "SAME" if same else theirs.padding, "SAME" if built else our.padding
 
 
+def _experts(theirs: Any, our: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Of a depthwise convolution that applies the kernels of all experts."""
+    for name in ("kernel_size", "stride", "dilation", "groups", "in_channels"):
+        yield name, getattr(theirs, name), getattr(our, name)
+    built = isinstance(our, SameConv2d)
+    yield "padding", "SAME" if theirs.dynamic_padding else theirs.padding, "SAME" if built else our.padding
+
+
 def _norms(theirs: Any, our: Any, activation: str, *, acts: bool) -> Iterator[tuple[str, Any, Any]]:
     yield "eps", theirs.eps, our.eps
+    yield "num_groups", getattr(theirs, "num_groups", None), getattr(our, "num_groups", None)
     plain = type(theirs.act).__name__ == "Identity"
     yield "act", None if plain else activation_of(theirs.act), activation if acts else None
 

@@ -32,6 +32,7 @@ from deploykit_exporters.dialects.transformers_files import (
     label_names,
     output_activation,
     read_processor,
+    refuse_unread,
 )
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.nets.efficientnet import Activation, BlockPlan, EfficientNetPlan
@@ -117,6 +118,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     Raises:
         CheckpointError: config.json does not belong to the weights, or has what is not built.
     """
+    refuse_unread(hints)
     told = described(checkpoint, hints) or dict(attributes(getattr(checkpoint.module, "config", None)))
     config = config_settings("config.json", told, hints)
     stages = _stages(config) if config else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, Interpolation, Preprocess
 
 from deploykit_exporters.dialects.imagenet import (
@@ -32,6 +32,7 @@ __all__ = [
     "output_activation",
     "processor_settings",
     "read_processor",
+    "refuse_unread",
 ]
 
 # Of every configuration of transformers: what it was saved by, how training and generation of text go.
@@ -264,6 +265,20 @@ def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
         if not any(name in known for known in (_OURS, _COMMON, _CROPPED, _AGAIN))
     }
     return {**(config if isinstance(config, Mapping) else {}), **given}
+
+
+def refuse_unread(hints: Hints) -> None:
+    """Refuse what --config takes of other ViTs, where only the settings of transformers' own files are read.
+
+    Raises:
+        OptionError: names the setting.
+    """
+    unread = [name for name in hints.config or {} if name in _OURS]
+    if unread:
+        raise OptionError(
+            f"--config has the setting {unread[0]!r}, which is not read for this model.",
+            hint="It takes those of config.json and preprocessor_config.json: hidden_act, image_mean, ...",
+        )
 
 
 def output_activation(config: Mapping[str, Any]) -> Activation | None:

@@ -24,6 +24,7 @@ from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size
 from deploykit_exporters.dialects.vit_timm_named import asked_arguments, channels_of, claimed_name
+from deploykit_exporters.families.classifiers import check_config
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _UNUSED = {
     "used while pre-training only": ("mask_token", "lm_head.*"),
     "computed from the size": ("*relative_position_index", "rope.bands", "rope.periods", "rope.pos_embed*"),
 }
+_CONFIG = ("num_heads", "global_pool", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 _POOLS = ("token", "avg", "max", "avgmax", "map")
 
 
@@ -113,6 +115,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     Raises:
         CheckpointError: nothing names it, or it has other weights.
     """
+    if "model" not in (hints.config or {}):  # then it has the arguments of timm's training script
+        check_config(hints, _CONFIG)
     used, unused = take_unused(tensors, _UNUSED)
     file = read_file(checkpoint, hints)
     if pickled_model(checkpoint.module) is not None:

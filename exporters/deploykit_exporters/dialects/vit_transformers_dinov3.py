@@ -19,6 +19,7 @@ from deploykit_exporters.dialects.transformers_files import (
     label_names,
     output_activation,
     read_processor,
+    refuse_unread,
 )
 from deploykit_exporters.dialects.transformers_layers import activation_name, pack_qkv
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
@@ -74,6 +75,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     Raises:
         CheckpointError: config.json does not belong to the weights, or has what is not built.
     """
+    refuse_unread(hints)
     told = described(checkpoint, hints)
     config = config_settings("config.json", told, hints)
     used, unused = take_unused(

@@ -256,9 +256,12 @@ def _recognised(found: _Found) -> tuple[str, ...]:
     blocks = sum(len(stage) for stage in plan.stages)
     padding = "TensorFlow's SAME padding" if plan.padding == "same" else "symmetric padding"
     padding = padding if plan.stem_pads is None else "padding of its own at halvings"
+    norm = f"GroupNorm of {plan.norm_group} channels," if plan.norm_group else "BatchNorm"
+    most = max(block.experts for stage in plan.stages for block in stage)
+    experts = f", kernels mixed of up to {most} experts" if most else ""
     sentence = (
         f"An EfficientNet in {found.match.origin}'s form: {blocks} blocks in {len(plan.stages)} stages, "
-        f"{plan.activation}, {padding}, BatchNorm eps {plan.eps:g}."
+        f"{plan.activation}, {padding}, {norm} eps {plan.eps:g}{experts}."
     )
     if found.source.preprocess_from:
         return sentence, f"Pre-processing is from {found.source.preprocess_from}."

@@ -29,7 +29,7 @@ __all__ = [
 
 Activation = Literal["silu", "relu6", "relu", "gelu", "hard_swish", "leaky_relu", "mish"]
 Padding = Literal["same", "symmetric"]
-BlockKind = Literal["inverted", "separable", "edge", "plain"]
+BlockKind = Literal["inverted", "separable", "edge", "plain", "conditional"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "silu": nn.SiLU,
@@ -45,7 +45,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 @dataclass(frozen=True, kw_only=True)
 class BlockPlan:
     """One block: ``inverted`` (MBConv), ``separable`` (MBConv without expansion), ``edge``
-    (Fused-MBConv) or ``plain`` (one convolution).
+    (Fused-MBConv), ``plain`` (one convolution) or ``conditional`` (MBConv whose kernels depend on the image).
 
     Attributes:
         inputs, middle, outputs: Channels before, inside and after the block.
@@ -54,6 +54,8 @@ class BlockPlan:
         residual: The input is added to the output.
         pads: Zeros (before, after) the pixels of both axes for the spatial convolution, at every size; None:
             as ``EfficientNetPlan.padding`` says.
+        group: Channels that a depthwise convolution takes together.
+        experts: Kernels that a conditional block mixes.
     """
 
     kind: BlockKind
@@ -65,6 +67,8 @@ class BlockPlan:
     stride: int
     residual: bool
     pads: tuple[int, int] | None = None
+    group: int = 1
+    experts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,8 @@ class EfficientNetPlan:
         classes: Size of the classifier; 0 for none.
         padding: ``same`` as TensorFlow pads (more at the bottom and right, depending on the size), or
             ``symmetric``.
-        eps: Of every BatchNorm.
+        eps: Of every norm.
+        norm_group: Channels that a GroupNorm takes together; 0 for BatchNorm.
         padded_for: With the padding ``same``: (height, width) of the images whose padding is taken at every
             size; None for that of the images at hand.
         stem_pads: As ``BlockPlan.pads``, for the stem.
@@ -94,6 +99,7 @@ class EfficientNetPlan:
     channels: int = 3
     padded_for: tuple[int, int] | None = None
     stem_pads: tuple[int, int] | None = None
+    norm_group: int = 0
 
     def behind(self, stride: int) -> EfficientNetPlan:
         """The plan for what comes behind a convolution with this stride."""
@@ -210,6 +216,46 @@ class Inverted(_Block):
         return cast("torch.Tensor", self.bn3(self.conv_pwl(x)))
 
 
+class ConditionalPointwise(nn.Module):
+    """A convolution of 1x1 whose weights are mixed for each image (CondConv, Yang et al., NeurIPS 2019)."""
+
+    def __init__(self, experts: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.channels = (outputs, inputs)
+        self.weight = nn.Parameter(torch.empty(experts, outputs * inputs))
+
+    def forward(self, x: torch.Tensor, routing: torch.Tensor) -> torch.Tensor:
+        """[N, inputs, H, W] and [N, experts] to [N, outputs, H, W]."""
+        weight = (routing @ self.weight).reshape(-1, *self.channels)
+        mixed = weight @ x.flatten(2)
+        return mixed.reshape(-1, self.channels[0], x.shape[2], x.shape[3])
+
+
+class Conditional(Inverted):
+    """An inverted block that mixes the kernels of several experts by the pooled input.
+
+    The depthwise kernels of all experts are applied, and their maps are mixed: that is the same, and takes
+    any batch. ``conv_dw`` has for each channel one kernel of each expert.
+    """
+
+    def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
+        super().__init__(plan, block)
+        experts = block.experts
+        self.routing_fn = nn.Linear(block.inputs, experts)
+        self.conv_pw = ConditionalPointwise(experts, block.inputs, block.middle)  # type: ignore[assignment]
+        self.conv_dw = _spatial(plan, block, (block.middle, block.middle * experts), block.middle)
+        self.conv_pwl = ConditionalPointwise(experts, block.middle, block.outputs)  # type: ignore[assignment]
+        self.shape = (block.middle, experts)
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        routing = self.routing_fn(_pooled(x).flatten(1)).sigmoid()
+        x = self.conv_dw(self.act(self.bn1(self.conv_pw(x, routing))))
+        x = x.reshape(-1, *self.shape, x.shape[2], x.shape[3])
+        x = (x * routing[:, None, :, None, None]).sum(2)
+        x = self.conv_pwl(self.se(self.act(self.bn2(x))), routing)
+        return cast("torch.Tensor", self.bn3(x))
+
+
 class Separable(_Block):
     """Depthwise convolution, squeeze-and-excitation, project."""
 
@@ -259,6 +305,7 @@ _BLOCKS: dict[BlockKind, type[_Block]] = {
     "separable": Separable,
     "edge": Edge,
     "plain": Plain,
+    "conditional": Conditional,
 }
 
 
@@ -274,6 +321,8 @@ def _excite(plan: EfficientNetPlan, block: BlockPlan) -> nn.Module:
 
 
 def _norm(plan: EfficientNetPlan, channels: int) -> nn.Module:
+    if plan.norm_group:
+        return nn.GroupNorm(channels // plan.norm_group, channels, eps=plan.eps)
     return nn.BatchNorm2d(channels, eps=plan.eps)
 
 
@@ -301,4 +350,4 @@ def _spatial(
 
 
 def _depthwise(plan: EfficientNetPlan, block: BlockPlan, channels: int) -> nn.Conv2d:
-    return _spatial(plan, block, (channels, channels), channels)
+    return _spatial(plan, block, (channels, channels), channels // block.group)

@@ -17,7 +17,7 @@ from deploykit_exporters.export import export
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.options import ExportOptions
-from deploykit_runtimes.errors import CheckpointError, DeploykitError
+from deploykit_runtimes.errors import CheckpointError, DeploykitError, OptionError
 from deploykit_runtimes.preprocess import preprocess
 from torch import nn
 from transformers import (
@@ -269,6 +269,16 @@ def test_a_configuration_that_was_changed_afterwards_is_equal_or_refused(
             if found == "DIFFERENT" or (changed is None and found == "equal" and name != "id2label"):
                 different.append(f"{name} = {value!r}")
     assert different == []
+
+
+def test_a_setting_of_the_command_that_nothing_reads_is_refused(tmp_path: Path, perturb: Perturb) -> None:
+    small(EfficientNetForImageClassification, perturb).save_pretrained(tmp_path)
+    with pytest.raises(OptionError, match="'mean', which is not read"):
+        build(tmp_path, config={"mean": [0.1, 0.2, 0.3]})
+    with pytest.raises(CheckpointError, match="hedgehogs"):
+        build(tmp_path, config={"hedgehogs": 3})
+    how = build(tmp_path, config={"image_mean": [0.1, 0.2, 0.3], "include_top": False}).spec.preprocess
+    assert how.mean == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,14 @@ def test_names_of_other_models_are_refused() -> None:
     assert build(described(model, "eva02_base_patch14_224")).spec.variant == "eva02_base_patch14_224"
 
 
+def test_a_setting_of_the_command_that_nothing_reads_is_refused() -> None:
+    name = "vit_small_patch16_dinov3"
+    checkpoint = described(tiny(name), name)
+    with pytest.raises(OptionError, match="image_mean"):
+        build(checkpoint, config={"image_mean": [0.1, 0.2, 0.3]})
+    assert build(checkpoint, config={"mean": [0.1, 0.2, 0.3]}).spec.preprocess.mean == (0.1, 0.2, 0.3)
+
+
 def test_a_name_makes_a_rotary_model_of_weights_that_look_plain() -> None:
     name = "vit_small_patch16_rope_ape_224"
     model = tiny(name)
