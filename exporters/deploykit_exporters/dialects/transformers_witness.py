@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["transformers_witness"]
 
+# What --config calls otherwise than transformers does.
+_WORDS = {"num_heads": "num_attention_heads", "eps": "layer_norm_eps", "activation": "hidden_act"}
+_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
 _RESIZING = ("CLIP", "Siglip", "MetaClip2", "ViT", "DeiT")
 
 
@@ -108,7 +111,7 @@ def transformers_witness(
     with _quietly(transformers):
         model, loading = kind.from_pretrained(
             None,
-            config=kind.config_class.from_dict(dict(config)),
+            config=kind.config_class.from_dict(_as_asked(config, hints)),
             state_dict={
                 key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors
             },
@@ -129,6 +132,21 @@ def transformers_witness(
         module=(_Maps(model) if maps else _Answers(model, features=features)).eval(),
         preprocess=None if hints.imgsz else _processor(transformers, checkpoint, size),
     )
+
+
+def _as_asked(config: Mapping[str, Any], hints: Hints) -> dict[str, Any]:
+    """The configuration with what the user said in deploykit's words."""
+    asked = {
+        theirs: _ACTIVATIONS.get(str(value), value)
+        for ours, theirs in _WORDS.items()
+        if (value := (hints.config or {}).get(ours)) is not None
+    }
+    if "layer_norm_eps" in asked and "batch_norm_eps" in config:
+        asked["batch_norm_eps"] = asked.pop("layer_norm_eps")
+    tower = config.get("vision_config")
+    if isinstance(tower, Mapping):
+        return {**config, "vision_config": {**tower, **asked}}
+    return {**config, **asked}
 
 
 @contextmanager

@@ -485,3 +485,16 @@ def test_the_naflex_form_of_siglip2_is_not_taken_for_a_siglip() -> None:
     )
     with pytest.raises(CheckpointError):
         build(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "settings"),
+    [(CLIPVisionModel, CLIPVisionConfig, {}), (Dinov2Model, Dinov2Config, {})],
+)
+def test_what_the_user_says_in_our_words_is_said_to_the_witness_too(
+    tmp_path: Path, kind: Any, config: Any, settings: dict[str, Any]
+) -> None:
+    tiny(kind, config, **settings).save_pretrained(tmp_path)
+    asked = {"eps": 0.01, "activation": "gelu_tanh"}
+    built = build(read_checkpoint(tmp_path), config=asked)
+    assert "network within" in ask_witness(built, built.spec)
