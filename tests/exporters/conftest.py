@@ -83,7 +83,7 @@ def _model(config: str | dict[str, Any]) -> Any:
         "classify": tasks.ClassificationModel,
     }[task]
     torch.manual_seed(0)
-    model = cls(yaml, ch=3, verbose=False)
+    model = cls(yaml, ch=yaml.get("channels", 3), verbose=False)
     names = ("cat", "dog", "crème brûlée")
     model.names = dict(enumerate(names)) if yaml["nc"] == 3 else {n: f"thing {n}" for n in range(yaml["nc"])}
     model.task = task

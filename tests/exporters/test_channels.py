@@ -175,7 +175,7 @@ def test_yolo_answers_as_ultralytics(
 
     path, _ = ultralytics_file({**yaml_model_load("yolo11n.yaml"), "nc": 3, "channels": channels})
     result = export(path, ExportOptions(output=tmp_path / "yolo.onnx", dynamic=("all",), conf=0.3))
-    assert result.spec.assumed == ()
+    assert (result.spec.input.channels, result.spec.assumed) == (channels, ())
     assert result.spec.parity is not None
     assert "100.00% of the pixels equal" in result.spec.parity.witness
     if channels == 1:
@@ -217,6 +217,7 @@ def test_detector_with_processing_inside(tmp_path: Path, ultralytics_file: Any, 
     path, _ = ultralytics_file({**yaml_model_load("yolo11n.yaml"), "nc": 3, "channels": channels})
     options = ExportOptions(output=tmp_path / "yolo.onnx", preprocess=True, postprocess=True)
     spec = export(path, options).spec
+    assert spec.input.channels == channels
     assert spec.parity is not None
     assert spec.parity.exact_pixels > 0.999
     with load(tmp_path / "yolo.onnx") as model:

@@ -37,7 +37,7 @@ void set_letterbox(Spec& spec, const Fit& found, const Told& told) {
   const bool own = told.origin == "ultralytics";
   if (own) spec.assumed.emplace_back(kOwn);
   if (found.reading->is_yolox()) {
-    how.color = ColorOrder::bgr;
+    how.color = Color::bgr;
     how.anchor = Anchor::top_left;
     how.stride = 0;
     how.scale = 1.0;
@@ -88,6 +88,19 @@ void set_classifier(Spec& spec, const Fit& found, const Told& told) {
   spec.assumed.emplace_back("other readings: --outputs multilabel, probabilities or features");
 }
 
+// Of images that are not in colour, whose mean and std nobody knows.
+void set_channels(Spec& spec) {
+  const std::string colours = "ImageNet mean and std";
+  if (spec.input.channels == 3) return;
+  spec.preprocess.color = spec.input.channels == 1 ? Color::grey : Color::as_is;
+  spec.preprocess.mean = {0.0};
+  spec.preprocess.std = {1.0};
+  for (std::string& line : spec.assumed) {
+    const std::size_t found = line.find(colours);
+    if (found != std::string::npos) line.replace(found, colours.size(), "pixels scaled to 0..1");
+  }
+}
+
 void set_output(OutputSpec& output, const Fit& found, const Told& told) {
   const OutputReading& reading = *found.reading;
   output.layout = reading.layout;
@@ -131,6 +144,7 @@ Spec contract(const Fit& found, InputSpec image, const std::vector<TensorInfo>& 
   } else {
     set_classifier(spec, found, told);
   }
+  set_channels(spec);
   if (!told.size && (spec.input.range("height") != nullptr || spec.input.range("width") != nullptr)) {
     spec.assumed.push_back("image size " + std::to_string(spec.input.height) + "x" +
                            std::to_string(spec.input.width));

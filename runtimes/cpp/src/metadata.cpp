@@ -202,7 +202,8 @@ InputSpec read_input(const Metadata& metadata, const std::string& prefix) {
 Preprocess read_preprocess(Part part) {
   Preprocess how;
   part.read("included", how.included);
-  part.choose("color", how.color, {{"rgb", ColorOrder::rgb}, {"bgr", ColorOrder::bgr}});
+  part.choose("color", how.color,
+              {{"rgb", Color::rgb}, {"bgr", Color::bgr}, {"grey", Color::grey}, {"as_is", Color::as_is}});
   part.read("pre_crop", how.pre_crop);
   part.choose("pre_crop_offset", how.pre_crop_offset,
               {{"up", CropOffset::up}, {"down", CropOffset::down}, {"even", CropOffset::even}});

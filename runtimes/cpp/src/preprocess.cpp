@@ -4,7 +4,7 @@
 #include <string>
 
 #include "deploykit/error.hpp"
-#include "text.hpp"
+#include "pixel_format.hpp"
 
 namespace deploykit {
 namespace {
@@ -17,7 +17,7 @@ double channel_value(const std::vector<double>& values, std::size_t channel) {
 void resample(const Pixels& region, const Geometry& geometry, const Preprocess& how, const Window& visible,
               PreprocessScratch& scratch) {
   const auto [height, width] = geometry.resized;
-  scratch.pixels.resize(visible.bytes());
+  scratch.pixels.resize(visible.pixels() * region.channels);
   std::uint8_t* out = scratch.pixels.data();
   if (region.height == height && region.width == width) {
     copy_pixels(region, visible, out);
@@ -30,15 +30,18 @@ void resample(const Pixels& region, const Geometry& geometry, const Preprocess& 
 
 }  // namespace
 
-Normalisation normalisation_of(const Preprocess& how) {
+Normalisation normalisation_of(const Preprocess& how, std::int64_t channels) {
   Normalisation out;
   for (const std::vector<double>* values : {&how.mean, &how.std}) {
-    if (values->size() != 1 && values->size() != 3) {
-      throw ModelError("The model's pre-processing wants a mean and std of 3 channels, found " +
-                       std::to_string(values->size()) + " values.");
+    if (values->size() != 1 && static_cast<std::int64_t>(values->size()) != channels) {
+      throw ModelError("The model's pre-processing wants a mean and std of " + std::to_string(channels) +
+                       " channels, found " + std::to_string(values->size()) + " values.");
     }
   }
-  for (std::size_t channel = 0; channel < 3; ++channel) {
+  const std::size_t tables = std::max(how.mean.size(), how.std.size());
+  out.values.resize(tables);
+  out.padding.resize(tables);
+  for (std::size_t channel = 0; channel < tables; ++channel) {
     const double std = channel_value(how.std, channel);
     if (std == 0.0) throw ModelError("The model's pre-processing divides by a standard deviation of 0.");
     // One multiply and one add in float32, as in Python.
@@ -50,32 +53,6 @@ Normalisation normalisation_of(const Preprocess& how) {
     out.padding[channel] = static_cast<float>(how.pad_value) * gain + bias;
   }
   return out;
-}
-
-Pixels pixels_of(const ImageView& image) {
-  const bool known = image.channels == 1 || image.channels == 3 || image.channels == 4;
-  if (!known || image.height < 1 || image.width < 1) {
-    throw InputError("Wanted an array of shape [H, W, 3] (or [H, W, 4], [H, W]), found " +
-                     list_text(std::vector<std::int64_t>{image.height, image.width, image.channels}) + ".");
-  }
-  if (image.pixels == nullptr) throw InputError("Wanted an image with pixels, found a null pointer.");
-  const std::int64_t tight = image.width * image.channels;
-  if (image.row_bytes != 0 && std::abs(image.row_bytes) < tight) {
-    throw InputError("Rows of " + std::to_string(image.width) + " pixels have " + std::to_string(tight) +
-                     " bytes or more, found row_bytes=" + std::to_string(image.row_bytes) + ".");
-  }
-  Pixels pixels;
-  pixels.first = image.pixels;
-  pixels.height = image.height;
-  pixels.width = image.width;
-  pixels.row_bytes = image.row_bytes == 0 ? tight : image.row_bytes;
-  pixels.pixel_bytes = image.channels;
-  if (image.channels == 1) {
-    pixels.rgb = {0, 0, 0};
-  } else if (image.order == ColorOrder::bgr) {
-    pixels.rgb = {2, 1, 0};
-  }
-  return pixels;
 }
 
 void render(const Pixels& image, const Geometry& geometry, const Preprocess& how, const Normalisation& normalisation,
@@ -92,21 +69,35 @@ void render(const Pixels& image, const Geometry& geometry, const Preprocess& how
   region.first += geometry.region[0] * image.row_bytes + geometry.region[1] * image.pixel_bytes;
   region.height = geometry.region[2];
   region.width = geometry.region[3];
-  resample(region, geometry, how, visible, scratch);
+  if (how.color == Color::grey) region = grey_pixels(region, how.resampler, scratch.grey);
 
-  const std::int64_t pixel_step = channels_last ? 3 : 1;
+  // Colours are resized together, other channels each by itself.
+  const bool colour = how.color == Color::rgb || how.color == Color::bgr;
+  const std::size_t total = region.channels;
+  const std::size_t together = colour ? 3 : 1;
+  const std::int64_t pixel_step = channels_last ? static_cast<std::int64_t>(total) : 1;
   const bool padded = visible.height() != height || visible.width() != width;
-  for (std::int64_t channel = 0; channel < 3; ++channel) {
-    const auto index = static_cast<std::size_t>(channel);
-    float* plane = out + (channels_last ? channel : channel * height * width);
-    if (padded) {
-      for (std::int64_t i = 0; i < height * width; ++i) plane[i * pixel_step] = normalisation.padding[index];
+  for (std::size_t channel = 0; channel < total; ++channel) {
+    if (channel % together == 0) {
+      Pixels part = region;
+      if (!colour) {
+        part.first += channel;
+        part.channels = 1;
+        part.rgb = {0, 0, 0};
+      }
+      resample(part, geometry, how, visible, scratch);
     }
-    const std::array<float, 256>& values = normalisation.values[index];
-    const std::uint8_t* pixel = scratch.pixels.data() + (how.color == ColorOrder::rgb ? channel : 2 - channel);
+    float* plane = out + static_cast<std::int64_t>(channel) * (channels_last ? 1 : height * width);
+    if (padded) {
+      const float padding = normalisation.padding_of(channel);
+      for (std::int64_t i = 0; i < height * width; ++i) plane[i * pixel_step] = padding;
+    }
+    const std::array<float, 256>& values = normalisation.values_of(channel);
+    const std::size_t byte = channel % together;
+    const std::uint8_t* pixel = scratch.pixels.data() + (how.color == Color::bgr ? 2 - byte : byte);
     for (std::int64_t y = top; y < bottom; ++y) {
       float* target = plane + (y * width + left) * pixel_step;
-      for (std::int64_t x = left; x < right; ++x, pixel += 3, target += pixel_step) *target = values[*pixel];
+      for (std::int64_t x = left; x < right; ++x, pixel += together, target += pixel_step) *target = values[*pixel];
     }
   }
 }

@@ -7,6 +7,7 @@
 
 #include "deploykit/image.hpp"
 #include "geometry.hpp"
+#include "pixel_format.hpp"
 #include "resample.hpp"
 
 namespace deploykit {
@@ -14,21 +15,24 @@ namespace deploykit {
 struct PreprocessScratch {
   ResampleScratch resample;
   std::vector<std::uint8_t> pixels;
+  std::vector<std::uint8_t> grey;
 };
 
-// Value of every pixel value, per channel in the order of the tensor.
+// Value of every pixel value, per channel in the order of the tensor; one table where all channels have the same.
 struct Normalisation {
-  std::array<std::array<float, 256>, 3> values{};
-  std::array<float, 3> padding{};
+  std::vector<std::array<float, 256>> values;
+  std::vector<float> padding;
+
+  const std::array<float, 256>& values_of(std::size_t channel) const {
+    return values[values.size() == 1 ? 0 : channel];
+  }
+  float padding_of(std::size_t channel) const { return padding[padding.size() == 1 ? 0 : channel]; }
 };
 
-// Throws ModelError where the standard deviation is 0 or the values are not three.
-Normalisation normalisation_of(const Preprocess& how);
+// Throws ModelError where the standard deviation is 0, or there are other values than one for each channel, or for all.
+Normalisation normalisation_of(const Preprocess& how, std::int64_t channels = 3);
 
-// Throws InputError where the view is not an image.
-Pixels pixels_of(const ImageView& image);
-
-// Writes float32 [3, H, W], or [H, W, 3] where channels_last, of the size that the geometry plans.
+// Writes float32 [C, H, W], or [H, W, C] where channels_last, of the size that the geometry plans.
 void render(const Pixels& image, const Geometry& geometry, const Preprocess& how, const Normalisation& normalisation,
             bool channels_last, float* out, PreprocessScratch& scratch);
 

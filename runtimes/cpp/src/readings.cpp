@@ -59,7 +59,7 @@ const OutputReading* find_reading(const std::string& name) {
 }
 
 const OutputReading* reading_of(const Spec& spec) {
-  if (spec.output.layout == Layout::yolov5 && spec.output.decoded && spec.preprocess.color == ColorOrder::bgr) {
+  if (spec.output.layout == Layout::yolov5 && spec.output.decoded && spec.preprocess.color == Color::bgr) {
     return find_reading("yolox-decoded");
   }
   for (const OutputReading& reading : readings()) {

@@ -10,13 +10,14 @@
 
 namespace deploykit {
 
-// Where the red, green and blue byte of a pixel is, whatever the caller's format.
+// Where the red, green and blue byte of a pixel is, whatever the caller's format; or one byte of grey.
 struct Pixels {
   const std::uint8_t* first = nullptr;  // of the region's top-left pixel
   std::int64_t height = 0;
   std::int64_t width = 0;
   std::ptrdiff_t row_bytes = 0;
   std::ptrdiff_t pixel_bytes = 3;
+  std::size_t channels = 3;  // that are read: 3, or the first of rgb alone
   std::array<std::ptrdiff_t, 3> rgb{0, 1, 2};
 
   const std::uint8_t* row(std::int64_t y) const { return first + y * row_bytes; }
@@ -31,7 +32,7 @@ struct Window {
 
   std::int64_t height() const { return bottom - top; }
   std::int64_t width() const { return right - left; }
-  std::size_t bytes() const { return static_cast<std::size_t>(height() * width() * 3); }
+  std::size_t pixels() const { return static_cast<std::size_t>(height() * width()); }
 };
 
 // For output positions along one axis: the first source position and the weights of each.
@@ -54,7 +55,7 @@ struct ResampleScratch {
   std::vector<float> floats;
 };
 
-// Both write the window of the resized image as uint8 RGB [window height, window width, 3].
+// Both write the window of the resized image as uint8 [window height, window width, channels].
 // Throw ModelError: the library has no such interpolation.
 void resize_pillow(const Pixels& source, std::int64_t height, std::int64_t width, Interpolation interpolation,
                    const Window& window, std::uint8_t* out, ResampleScratch& scratch);

@@ -73,14 +73,15 @@ void compute_taps(Taps& taps, Kind kind, std::int64_t n, std::int64_t m, std::in
 }
 
 // One source row, resized along its length, in exact integers.
+template <std::size_t Channels>
 void sum_columns(const Pixels& source, std::int64_t y, const Taps& across, std::int32_t* out) {
   const std::uint8_t* line = source.row(y);
   const std::size_t positions = across.first.size() / across.count;
-  for (std::size_t x = 0; x < positions; ++x, out += 3) {
-    std::array<std::int32_t, 3> total{};
+  for (std::size_t x = 0; x < positions; ++x, out += Channels) {
+    std::array<std::int32_t, Channels> total{};
     for (std::size_t k = x * across.count; k < (x + 1) * across.count; ++k) {
       const std::uint8_t* pixel = line + across.first[k] * source.pixel_bytes;
-      for (std::size_t c = 0; c < 3; ++c) total[c] += pixel[source.rgb[c]] * across.weights[k];
+      for (std::size_t c = 0; c < Channels; ++c) total[c] += pixel[source.rgb[c]] * across.weights[k];
     }
     std::copy(total.begin(), total.end(), out);
   }
@@ -116,7 +117,8 @@ void resize_separable(const Pixels& source, std::int64_t height, std::int64_t wi
   Taps& down = scratch.down;
   compute_taps(across, kind, source.width, width, window.left, window.right);
   compute_taps(down, kind, source.height, height, window.top, window.bottom);
-  const auto row_values = static_cast<std::size_t>(window.width() * 3);
+  const auto row_values = static_cast<std::size_t>(window.width()) * source.channels;
+  const auto sum = source.channels == 1 ? sum_columns<1> : sum_columns<3>;
   scratch.sums.resize(row_values * down.count);
   std::array<std::int32_t, 4> kept{-1, -1, -1, -1};
   for (std::size_t y = 0; y < static_cast<std::size_t>(window.height()); ++y, out += row_values) {
@@ -126,7 +128,7 @@ void resize_separable(const Pixels& source, std::int64_t height, std::int64_t wi
       const std::size_t slot = static_cast<std::size_t>(row) % down.count;
       std::int32_t* sums = scratch.sums.data() + slot * row_values;
       if (kept[slot] != row) {
-        sum_columns(source, row, across, sums);
+        sum(source, row, across, sums);
         kept[slot] = row;
       }
       rows[k] = sums;
@@ -149,7 +151,7 @@ void resize_nearest(const Pixels& source, std::int64_t height, std::int64_t widt
     const std::uint8_t* line = source.row(position(y, source.height, height));
     for (std::int64_t x = window.left; x < window.right; ++x) {
       const std::uint8_t* pixel = line + position(x, source.width, width) * source.pixel_bytes;
-      for (const std::ptrdiff_t channel : source.rgb) *out++ = pixel[channel];
+      for (std::size_t c = 0; c < source.channels; ++c) *out++ = pixel[source.rgb[c]];
     }
   }
 }
@@ -159,7 +161,8 @@ void halve(const Pixels& source, const Window& window, std::uint8_t* out) {
     for (std::int64_t x = window.left; x < window.right; ++x) {
       const std::uint8_t* upper = source.row(2 * y) + 2 * x * source.pixel_bytes;
       const std::uint8_t* lower = source.row(2 * y + 1) + 2 * x * source.pixel_bytes;
-      for (const std::ptrdiff_t channel : source.rgb) {
+      for (std::size_t c = 0; c < source.channels; ++c) {
+        const std::ptrdiff_t channel = source.rgb[c];
         const int sum =
             upper[channel] + upper[channel + source.pixel_bytes] + lower[channel] + lower[channel + source.pixel_bytes];
         *out++ = static_cast<std::uint8_t>((sum + 2) >> 2);
@@ -183,21 +186,22 @@ void resize_area(const Pixels& source, std::int64_t height, std::int64_t width, 
   const auto last_of = [](std::int64_t i, double scale, std::int64_t n) {
     return std::min(n, static_cast<std::int64_t>(std::ceil(real(i + 1) * scale)));
   };
-  const auto values = static_cast<std::size_t>(window.width() * 3);
+  const std::size_t channels = source.channels;
+  const auto values = static_cast<std::size_t>(window.width()) * channels;
   line.resize(values);
   for (std::int64_t y = window.top; y < window.bottom; ++y, out += values) {
     std::fill(line.begin(), line.end(), 0.0F);
     for (std::int64_t row = first_of(y, down); row < last_of(y, down, source.height); ++row) {
       const float share = coverage(y, row, down);
       float* target = line.data();
-      for (std::int64_t x = window.left; x < window.right; ++x, target += 3) {
+      for (std::int64_t x = window.left; x < window.right; ++x, target += channels) {
         std::array<float, 3> sum{};
         for (std::int64_t column = first_of(x, across); column < last_of(x, across, source.width); ++column) {
           const std::uint8_t* pixel = source.row(row) + column * source.pixel_bytes;
           const float part = coverage(x, column, across);
-          for (std::size_t c = 0; c < 3; ++c) sum[c] += part * static_cast<float>(pixel[source.rgb[c]]);
+          for (std::size_t c = 0; c < channels; ++c) sum[c] += part * static_cast<float>(pixel[source.rgb[c]]);
         }
-        for (std::size_t c = 0; c < 3; ++c) target[c] += share * sum[c];
+        for (std::size_t c = 0; c < channels; ++c) target[c] += share * sum[c];
       }
     }
     for (std::size_t i = 0; i < values; ++i) {

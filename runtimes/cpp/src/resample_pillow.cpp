@@ -96,15 +96,20 @@ bool columns_first(const Pixels& source, std::int64_t height, std::int64_t width
   return height < source.height && source.height - height > 2 * (source.width - width);
 }
 
-bool is_tight(const Pixels& source) { return source.pixel_bytes == 3 && source.rgb[0] == 0 && source.rgb[1] == 1; }
+bool is_tight(const Pixels& source) {
+  if (source.channels == 1) return source.pixel_bytes == 1;
+  return source.pixel_bytes == 3 && source.rgb[0] == 0 && source.rgb[1] == 1;
+}
+
+std::int64_t channels_of(const Pixels& source) { return static_cast<std::int64_t>(source.channels); }
 
 std::uint8_t clipped(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp<std::int32_t>(sum >> kBits, 0, 255));
 }
 
 // Filters `rows` source rows along their length. The source starts at column first_column of the whole.
-void filter_rows(const Pixels& source, std::int64_t first_row, std::int64_t rows, std::int64_t first_column,
-                 const Taps& taps, std::uint8_t* out) {
+void filter_rows_of_colours(const Pixels& source, std::int64_t first_row, std::int64_t rows, std::int64_t first_column,
+                            const Taps& taps, std::uint8_t* out) {
   const auto [red, green, blue] = source.rgb;
   for (std::int64_t y = 0; y < rows; ++y) {
     const std::uint8_t* line = source.row(first_row + y);
@@ -126,10 +131,31 @@ void filter_rows(const Pixels& source, std::int64_t first_row, std::int64_t rows
   }
 }
 
-// Filters tight RGB rows down their columns. The source starts at row first_row of the whole.
+// The same for one channel.
+void filter_rows_of_grey(const Pixels& source, std::int64_t first_row, std::int64_t rows, std::int64_t first_column,
+                         const Taps& taps, std::uint8_t* out) {
+  for (std::int64_t y = 0; y < rows; ++y) {
+    const std::uint8_t* line = source.row(first_row + y);
+    const std::int32_t* weights = taps.weights.data();
+    for (std::size_t x = 0; x < taps.first.size(); ++x, weights += taps.count) {
+      const std::uint8_t* pixel = line + (taps.first[x] - first_column) * source.pixel_bytes;
+      std::int32_t sum = 1 << (kBits - 1);
+      for (std::int32_t k = 0; k < taps.length[x]; ++k, pixel += source.pixel_bytes) sum += *pixel * weights[k];
+      *out++ = clipped(sum);
+    }
+  }
+}
+
+void filter_rows(const Pixels& source, std::int64_t first_row, std::int64_t rows, std::int64_t first_column,
+                 const Taps& taps, std::uint8_t* out) {
+  const auto filter = source.channels == 1 ? filter_rows_of_grey : filter_rows_of_colours;
+  filter(source, first_row, rows, first_column, taps, out);
+}
+
+// Filters tight rows down their columns. The source starts at row first_row of the whole.
 void filter_columns(const Pixels& source, std::int64_t first_row, const Taps& taps, std::uint8_t* out,
                     std::vector<std::int32_t>& sums) {
-  const auto values = static_cast<std::size_t>(source.width * 3);
+  const auto values = static_cast<std::size_t>(source.width * channels_of(source));
   sums.resize(values);
   for (std::size_t y = 0; y < taps.first.size(); ++y, out += values) {
     std::fill(sums.begin(), sums.end(), 1 << (kBits - 1));
@@ -151,27 +177,29 @@ struct Reach {
   std::int64_t size() const { return stop - start; }
 };
 
-// Tight RGB in memory of our own.
-Pixels tight_pixels(std::vector<std::uint8_t>& memory, std::int64_t height, std::int64_t width) {
-  memory.resize(static_cast<std::size_t>(3 * height * width));
+// Tight pixels in memory of our own.
+Pixels tight_pixels(std::vector<std::uint8_t>& memory, std::int64_t height, std::int64_t width, std::size_t channels) {
+  memory.resize(channels * static_cast<std::size_t>(height * width));
   Pixels pixels;
+  pixels.channels = channels;
+  pixels.pixel_bytes = static_cast<std::ptrdiff_t>(channels);
   pixels.first = memory.data();
   pixels.height = height;
   pixels.width = width;
-  pixels.row_bytes = 3 * width;
+  pixels.row_bytes = pixels.pixel_bytes * width;
   return pixels;
 }
 
-// A part of the source as tight RGB rows: in place where it is that already.
+// A part of the source as tight rows: in place where it is that already.
 Pixels tight_part(const Pixels& source, const Window& part, std::vector<std::uint8_t>& memory) {
   if (is_tight(source)) {
     Pixels view = source;
-    view.first = source.row(part.top) + part.left * 3;
+    view.first = source.row(part.top) + part.left * source.pixel_bytes;
     view.height = part.height();
     view.width = part.width();
     return view;
   }
-  const Pixels copy = tight_pixels(memory, part.height(), part.width());
+  const Pixels copy = tight_pixels(memory, part.height(), part.width(), source.channels);
   copy_pixels(source, part, memory.data());
   return copy;
 }
@@ -195,7 +223,7 @@ void resize_nearest(const Pixels& source, std::int64_t height, std::int64_t widt
   for (const std::int32_t y : scratch.down.first) {
     for (const std::int32_t x : scratch.across.first) {
       const std::uint8_t* pixel = source.row(y) + x * source.pixel_bytes;
-      for (const std::ptrdiff_t channel : source.rgb) *out++ = pixel[channel];
+      for (std::size_t c = 0; c < source.channels; ++c) *out++ = pixel[source.rgb[c]];
     }
   }
 }
@@ -221,11 +249,11 @@ void resize_pillow(const Pixels& source, std::int64_t height, std::int64_t width
     filter_columns(part, rows.start, down, out, scratch.sums);
   } else if (columns_first(source, height, width)) {
     const Pixels part = tight_part(source, {rows.start, columns.start, rows.stop, columns.stop}, scratch.lines);
-    const Pixels middle = tight_pixels(scratch.middle, window.height(), columns.size());
+    const Pixels middle = tight_pixels(scratch.middle, window.height(), columns.size(), source.channels);
     filter_columns(part, rows.start, down, scratch.middle.data(), scratch.sums);
     filter_rows(middle, 0, window.height(), columns.start, across, out);
   } else {
-    const Pixels middle = tight_pixels(scratch.middle, rows.size(), window.width());
+    const Pixels middle = tight_pixels(scratch.middle, rows.size(), window.width(), source.channels);
     filter_rows(source, rows.start, rows.size(), 0, across, scratch.middle.data());
     filter_columns(middle, rows.start, down, out, scratch.sums);
   }
@@ -236,11 +264,11 @@ void copy_pixels(const Pixels& source, const Window& window, std::uint8_t* out) 
   for (std::int64_t y = window.top; y < window.bottom; ++y) {
     const std::uint8_t* pixel = source.row(y) + window.left * source.pixel_bytes;
     if (tight) {
-      out = std::copy_n(pixel, window.width() * 3, out);
+      out = std::copy_n(pixel, window.width() * source.pixel_bytes, out);
       continue;
     }
     for (std::int64_t x = window.left; x < window.right; ++x, pixel += source.pixel_bytes) {
-      for (const std::ptrdiff_t channel : source.rgb) *out++ = pixel[channel];
+      for (std::size_t c = 0; c < source.channels; ++c) *out++ = pixel[source.rgb[c]];
     }
   }
 }

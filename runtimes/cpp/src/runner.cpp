@@ -117,7 +117,7 @@ Runner::Runner(const std::string& path, const Options& options)
     : engine_(path, options),
       contract_(contract_of(engine_, options.outputs)),
       table_(contract_->spec, engine_.outputs()),
-      normalisation_(normalisation_of(contract_->spec.preprocess)),
+      normalisation_(normalisation_of(contract_->spec.preprocess, contract_->spec.input.channels)),
       image_input_(place_of(engine_.inputs(), spec().input.name)),
       workers_(checked_workers(options.workers)) {
   for (std::size_t i = 0; i < kThresholdInputs.size(); ++i) {
@@ -257,14 +257,17 @@ void Runner::feed_image(Context& context, std::int64_t count) const {
 // with zeros.
 void Runner::feed_raw(Context& context, std::int64_t count) const {
   const ImageView& first = context.images.front();
-  const std::array<std::int64_t, 4> shape{count, first.height, first.width, 3};
-  const auto bytes = static_cast<std::size_t>(first.height * first.width * 3);
-  const bool as_it_is = count == 1 && first.channels == 3 && first.order == ColorOrder::rgb &&
-                        (first.row_bytes == 0 || first.row_bytes == 3 * first.width);
+  const PixelFormat format = format_of(spec());
+  const std::int64_t channels = format.channels;
+  const std::array<std::int64_t, 4> shape{count, first.height, first.width, channels};
+  const auto bytes = static_cast<std::size_t>(first.height * first.width * channels);
+  const bool as_it_is = count == 1 && first.channels == channels &&
+                        (first.order == ColorOrder::rgb || !format.is_colour()) &&
+                        (first.row_bytes == 0 || first.row_bytes == channels * first.width);
   if (as_it_is) return feed_pixels(context, DType::uint8, first.pixels, bytes, shape);
   std::uint8_t* out = sized(context.raw, bytes * static_cast<std::size_t>(count));
   for (const ImageView& image : context.images) {
-    copy_pixels(pixels_of(image), {0, 0, image.height, image.width}, out);
+    copy_image(pixels_of(image, format), format, out);
     out += bytes;
   }
   std::fill(out, context.raw.data() + context.raw.size(), std::uint8_t{0});
@@ -275,13 +278,16 @@ void Runner::feed_tensor(Context& context, std::int64_t count) const {
   const InputSpec& input = spec().input;
   const auto [height, width] = context.geometries.front().input_size;
   const bool channels_last = input.layout == Axes::nhwc;
-  const std::array<std::int64_t, 4> shape = channels_last ? std::array<std::int64_t, 4>{count, height, width, 3}
-                                                          : std::array<std::int64_t, 4>{count, 3, height, width};
-  const auto values = static_cast<std::size_t>(3 * height * width);
+  const PixelFormat format = format_of(spec());
+  const std::int64_t channels = format.channels;
+  const std::array<std::int64_t, 4> shape = channels_last
+                                                ? std::array<std::int64_t, 4>{count, height, width, channels}
+                                                : std::array<std::int64_t, 4>{count, channels, height, width};
+  const auto values = static_cast<std::size_t>(channels * height * width);
   float* out = sized(context.tensor, values * static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < context.images.size(); ++i, out += values) {
-    render(pixels_of(context.images[i]), context.geometries[i], spec().preprocess, normalisation_, channels_last, out,
-           context.preprocess);
+    render(pixels_of(context.images[i], format), context.geometries[i], spec().preprocess, normalisation_,
+           channels_last, out, context.preprocess);
   }
   const std::vector<float>& tensor = context.tensor;
   std::fill(out, context.tensor.data() + tensor.size(), 0.0F);
@@ -316,11 +322,7 @@ void Runner::feed_pixels(Context& context, DType dtype, const void* data, std::s
 
 void Runner::check_predictable(const PredictOptions& options) const {
   refuse_unclear(spec(), engine_.outputs());
-  if (spec().input.channels != 3) {
-    throw ModelError(
-        "The model takes " + std::to_string(spec().input.channels) + " channels; images are fed as 3 (RGB or BGR).",
-        "Prepare the tensor yourself and call runner.infer().");
-  }
+  format_of(spec());
   if (options.imgsz) {
     check_size(spec(), *options.imgsz);
     check_same_crop(spec(), *options.imgsz);
@@ -328,7 +330,7 @@ void Runner::check_predictable(const PredictOptions& options) const {
 }
 
 Geometry Runner::plan(const ImageView& image, const PredictOptions& options) const {
-  pixels_of(image);
+  pixels_of(image, format_of(spec()));
   return plan_geometry({image.height, image.width}, spec().preprocess, spec().tensor(), options.imgsz);
 }
 

@@ -104,7 +104,7 @@ std::string summary(const Spec& spec) {
           " " + deploykit::join(free, ", "),
       std::string(resize_name(how.resize)) + " " + spaced(how.resize_to) + " " +
           (how.resampler == deploykit::Resampler::opencv ? "opencv" : "pillow") + " " +
-          (how.color == deploykit::ColorOrder::bgr ? "bgr" : "rgb") + " " +
+          (how.color == deploykit::Color::bgr ? "bgr" : "rgb") + " " +
           (how.anchor == deploykit::Anchor::top_left ? "top_left" : "center") + " " + crop + " " +
           number(how.stride) + " " + number(how.pad_value) + " " + deploykit::short_number(how.scale) + " " +
           deploykit::short_number(how.pre_crop) + " " + deploykit::short_number(how.mean[0]),

@@ -95,6 +95,74 @@ TEST(images_that_are_none) {
   CHECK_THROWS(deploykit::pixels_of({pixel, 1, 1, 3, deploykit::ColorOrder::rgb, 2}), deploykit::InputError);
 }
 
+TEST(channels_as_they_are) {
+  // Resized each by itself, in any number: three of them give what colours give, a fourth gives the first again.
+  for (auto block : golden::read_blocks(check::golden() + "/preprocess/index.txt")) {
+    if (block["deploykit.preprocess.color"] == "bgr") continue;
+    const golden::Photo photo = golden::read_photo(block.at("image"));
+    const Spec colours = contract_of(block);
+    const deploykit::Geometry geometry = plan(photo, colours);
+    const auto wanted = rendered({photo.pixels.data(), photo.height, photo.width}, colours, geometry);
+
+    block["deploykit.input.channels"] = "4";
+    block["deploykit.preprocess.color"] = "as_is";
+    for (const char* key : {"deploykit.preprocess.mean", "deploykit.preprocess.std"}) {
+      if (block.count(key) != 0) block[key] += " " + block[key].substr(0, block[key].find(' '));
+    }
+    const Spec spec = contract_of(block);
+    const deploykit::PixelFormat format = deploykit::format_of(spec);
+    std::vector<std::uint8_t> four;
+    for (std::size_t i = 0; i < photo.pixels.size(); i += 3) {
+      for (const std::size_t c : {0U, 1U, 2U, 0U}) four.push_back(photo.pixels[i + c]);
+    }
+    const deploykit::ImageView view(four.data(), photo.height, photo.width, 4, deploykit::ColorOrder::bgr);
+    deploykit::PreprocessScratch scratch;
+    const auto normalisation = deploykit::normalisation_of(spec.preprocess, 4);
+    const std::size_t plane = wanted.size() / 3;
+    std::vector<float> found(4 * plane);
+    deploykit::render(deploykit::pixels_of(view, format), geometry, spec.preprocess, normalisation, false, found.data(),
+                      scratch);
+    CHECK(std::equal(wanted.begin(), wanted.end(), found.begin()));
+    CHECK(std::equal(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(plane),
+                     found.begin() + static_cast<std::ptrdiff_t>(3 * plane)));
+    std::vector<float> last(4 * plane);
+    deploykit::render(deploykit::pixels_of(view, format), geometry, spec.preprocess, normalisation, true, last.data(),
+                      scratch);
+    bool same = true;
+    for (std::size_t i = 0; i < last.size(); ++i) same = same && last[i] == found[i % 4 * plane + i / 4];
+    CHECK(same);
+    CHECK_THROWS(deploykit::pixels_of({photo.pixels.data(), photo.height, photo.width}, format), deploykit::InputError);
+  }
+}
+
+TEST(colours_become_grey) {
+  const std::uint8_t rgb[6] = {255, 0, 0, 10, 200, 30};
+  const std::uint8_t bgra[8] = {0, 0, 255, 9, 30, 200, 10, 9};
+  for (const auto library : {deploykit::Resampler::pillow, deploykit::Resampler::opencv}) {
+    const deploykit::PixelFormat format{deploykit::Color::grey, 1, library};
+    std::vector<std::uint8_t> memory;
+    for (const deploykit::ImageView& view :
+         {deploykit::ImageView{rgb, 1, 2}, deploykit::ImageView{bgra, 1, 2, 4, deploykit::ColorOrder::bgr}}) {
+      const deploykit::Pixels grey = deploykit::grey_pixels(deploykit::pixels_of(view, format), library, memory);
+      CHECK_EQUAL(grey.channels, 1U);
+      CHECK_EQUAL(static_cast<int>(grey.first[0]), 76);
+      CHECK_EQUAL(static_cast<int>(grey.first[1]), 124);
+    }
+  }
+  const deploykit::Pixels one = deploykit::pixels_of({rgb, 2, 3, 1}, {deploykit::Color::grey, 1});
+  CHECK_EQUAL(one.channels, 1U);
+}
+
+TEST(channels_that_contradict_the_colours) {
+  Spec spec;
+  spec.input.channels = 4;
+  spec.preprocess.color = deploykit::Color::grey;
+  CHECK_THROWS(deploykit::format_of(spec), deploykit::ModelError);
+  CHECK_THROWS(deploykit::normalisation_of(spec.preprocess, 4), deploykit::ModelError);
+  spec.preprocess.color = deploykit::Color::as_is;
+  CHECK_EQUAL(deploykit::format_of(spec).channels, 4);
+}
+
 TEST(half_precision) {
   for (std::uint32_t bits = 0; bits < 0x7c00; ++bits) {
     const auto half = static_cast<std::uint16_t>(bits);

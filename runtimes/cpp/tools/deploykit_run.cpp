@@ -51,7 +51,7 @@ void answer(const deploykit::Model& model, const std::vector<std::string>& paths
   try {
     const auto started = std::chrono::steady_clock::now();
     std::vector<tool::Image> images;
-    for (const std::string& path : paths) images.push_back(tool::read_image(path));
+    for (const std::string& path : paths) images.push_back(tool::read_image(path, model.spec()));
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - started;
     std::vector<deploykit::ImageView> views;
     for (const tool::Image& image : images) views.push_back(image.view());

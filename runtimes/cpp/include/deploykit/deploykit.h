@@ -117,7 +117,7 @@ typedef struct {
   const uint8_t *pixels;
   int64_t height;
   int64_t width;
-  int64_t channels;  /* 3, 4 (the last is ignored) or 1 */
+  int64_t channels;  /* 3, 4 (the last is ignored), 1, or as many as the model has */
   int order;         /* DEPLOYKIT_RGB or DEPLOYKIT_BGR */
   int64_t row_bytes; /* 0: rows follow each other */
 } deploykit_image;

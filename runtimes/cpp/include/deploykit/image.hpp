@@ -7,7 +7,8 @@
 
 namespace deploykit {
 
-// uint8 pixels, row by row: 3 channels, 4 (the last is ignored) or 1 (grey).
+// uint8 pixels, row by row. For a model of colour images 3 channels, 4 (the last is ignored) or 1 (grey); for one of
+// grey images 1, or 3 or 4, which become grey as the training code makes them; for any other as many as the model has.
 struct ImageView {
   const std::uint8_t* pixels = nullptr;
   std::int64_t height = 0;

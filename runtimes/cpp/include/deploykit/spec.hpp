@@ -12,7 +12,13 @@
 namespace deploykit {
 
 enum class Task { classify, detect, segment, pose, obb, features };
-enum class ColorOrder { rgb, bgr };
+enum class ColorOrder { rgb, bgr };  // of the caller's pixels
+enum class Color {
+  rgb,
+  bgr,
+  grey,   // one channel
+  as_is,  // the channels of the image, never converted
+};
 enum class Resize { none, stretch, short_edge, long_edge, cover, letterbox };
 enum class Interpolation { nearest, bilinear, bicubic, lanczos, box, area };
 enum class Resampler { pillow, opencv };
@@ -68,7 +74,7 @@ struct InputSpec {
 
 struct Preprocess {
   bool included = false;
-  ColorOrder color = ColorOrder::rgb;
+  Color color = Color::rgb;
   double pre_crop = 0.0;
   CropOffset pre_crop_offset = CropOffset::up;
   Resize resize = Resize::none;
