@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from deploykit_runtimes.bands import looks_like_tiff, tiff_size
+from deploykit_runtimes.bands import looks_like_tiff, tiff_shape
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.npy import is_npy, npy_shape
 from PIL import Image
@@ -40,5 +40,5 @@ def _declared_size(image: bytes, limit: int) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, ImportError) as error:
         name, file = f"The {len(image)} bytes", io.BytesIO(image)
         if looks_like_tiff(file):
-            return tiff_size(file, name)
+            return tiff_shape(file, name)[:2]
         raise InputError(f"{name} are no picture that is known here.") from error

@@ -182,6 +182,12 @@ def test_something_to_draw_on(noise, tmp_path) -> None:
     for source in (noise[..., :5], tmp_path / "five.npy", noise[..., :4]):
         np.testing.assert_array_equal(drawable(source), noise[..., :3])
     np.testing.assert_array_equal(drawable(noise[..., :2]), np.repeat(noise[..., :1], 3, axis=2))
+    pytest.importorskip("tifffile").imwrite(
+        tmp_path / "five.tif", noise[..., :5], photometric="minisblack", planarconfig="contig"
+    )
+    np.testing.assert_array_equal(drawable(tmp_path / "five.tif"), noise[..., :3])
+    with pytest.raises(InputError, match="not an image of a known format"):
+        drawable(b"no image")
 
 
 def test_damaged_npy_files(noise, tmp_path) -> None:

@@ -33,7 +33,7 @@ from deploykit_exporters.dialects.yolov5_settings import account_settings
 from deploykit_exporters.dialects.yolov5_tree import build_network, class_name
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.nets.yolov5 import AnchorHead, YoloV5
-from deploykit_exporters.nets.yolov5_blocks import Classify
+from deploykit_exporters.nets.yolov5_blocks import Classify, Focus
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
@@ -112,7 +112,7 @@ def _detector(
         family=match.family,
         variant=hints.variant or variant_of(checkpoint.module, p6=p6, suffix="-seg" * bool(head.masks)),
         origin=match.origin,
-        input=InputSpec(height=height, width=width),
+        input=InputSpec(height=height, width=width, channels=_image_channels(net)),
         # utils/augmentations.py letterbox(): the sides are rounded, the padding is centred.
         preprocess=Preprocess(
             resize="letterbox",
@@ -156,7 +156,7 @@ def _classifier(
         family=match.family,
         variant=hints.variant or variant_of(checkpoint.module, p6=False, suffix="-cls"),
         origin=match.origin,
-        input=InputSpec(height=height, width=width),
+        input=InputSpec(height=height, width=width, channels=_image_channels(net)),
         # utils/augmentations.py classify_transforms(): the largest centred square, then bilinear.
         preprocess=Preprocess(
             pre_crop=1.0,
@@ -218,6 +218,12 @@ def variant_of(root: Any, *, p6: bool, suffix: str) -> str:
     if isinstance(name := getattr(root, "yaml_file", None), str) and PurePath(name).stem:
         return PurePath(name).stem
     return f"yolov5-w{channels}-d{depth}{'-p6' if p6 else ''}{suffix}"
+
+
+def _image_channels(net: YoloV5) -> int:
+    """Of the first convolution; a Focus gives it four pixels at a time."""
+    first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    return first.in_channels // (4 if isinstance(net.model[0], Focus) else 1)
 
 
 def _first_channels(node: Any) -> int:

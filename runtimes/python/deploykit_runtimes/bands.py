@@ -20,7 +20,7 @@ from deploykit_runtimes.errors import DependencyError, InputError
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.pixel_format import PixelFormat
 
-__all__ = ["looks_like_tiff", "pillow_bands", "tiff_bands", "tiff_size"]
+__all__ = ["looks_like_tiff", "pillow_bands", "tiff_bands", "tiff_shape"]
 
 _SAMPLES, _PHOTOMETRIC, _RGB = 277, 262, 2  # SamplesPerPixel, PhotometricInterpretation
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -86,15 +86,15 @@ def _only_page(file: Any, name: str, wanted: PixelFormat) -> tuple[np.ndarray, b
     return page.asarray(), page.samplesperpixel > 1 and page.planarconfig == 2
 
 
-def tiff_size(source: Path | io.BytesIO, name: str) -> tuple[int, int]:
-    """Height and width of the first page of such a file, of which no pixel is decoded.
+def tiff_shape(source: Path | io.BytesIO, name: str) -> tuple[int, int, int]:
+    """Height, width and channels of the first page of such a file, of which no pixel is decoded.
 
     Raises:
         DependencyError, InputError: see ``tiff_bands``.
     """
     with _tifffile(source, name) as file:
         page = file.pages[0]
-        return int(page.imagelength), int(page.imagewidth)
+        return int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
 
 
 @contextmanager

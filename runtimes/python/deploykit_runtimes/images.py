@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from deploykit_runtimes.bands import looks_like_tiff, pillow_bands, tiff_bands
+from deploykit_runtimes.bands import looks_like_tiff, pillow_bands, tiff_bands, tiff_shape
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.grey import draft_luma, grey_image, grey_of
 from deploykit_runtimes.npy import is_npy, read_npy
@@ -98,7 +98,17 @@ def drawable(source: ImageSource) -> np.ndarray:
         source = read_npy(cast("str | Path | bytes", source))
     if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] not in (1, 3, 4):
         source = source[..., : 3 if source.shape[2] > 3 else 1]
-    return read_image(source)
+    try:
+        return read_image(source)
+    except InputError:
+        if isinstance(source, np.ndarray | Image.Image):
+            raise
+        file, name = _file_of(source)
+        if not looks_like_tiff(file):
+            raise
+        # With channels that Pillow does not give out.
+        channels = tiff_shape(file, name)[2]
+        return drawable(tiff_bands(file, name, PixelFormat(color="as_is", channels=channels)))
 
 
 def _file_of(source: ImageSource) -> tuple[Path | io.BytesIO, str]:

@@ -69,7 +69,7 @@ def _read_header(file: BinaryIO, name: str, size: int) -> tuple[tuple[int, ...],
         )
         shape, _, dtype = read(file)
     except Exception as error:  # numpy parses the header as Python, and lets through what that raises
-        raise InputError(f"{name} is not a valid .npy file.", hint=f"numpy says: {error}.") from error
+        raise InputError(f"{name} cannot be read as a .npy file.", hint=f"numpy says: {error}.") from error
     if math.prod(shape) * dtype.itemsize > size - file.tell():
         raise InputError(f"{name} is damaged or truncated: its header declares an array {list(shape)}.")
     return shape, dtype

@@ -4,6 +4,7 @@ written (tests/fixtures/make_yolov5.py)."""
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,19 @@ def test_a_backbone_without_head_is_refused(fixtures: Path) -> None:
     tensors = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("model.24.")}
     with pytest.raises(CheckpointError, match="ends with C3, wanted a Detect, Segment or Classify head"):
         build(dataclasses.replace(checkpoint, tensors=tensors))
+
+
+@pytest.mark.parametrize("name", ["detect", "focus", "classify"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_images_of_other_channels(fixtures: Path, name: str, channels: int) -> None:
+    """With the first convolution of a training on such images."""
+    checkpoint = read(fixtures, name)
+    (key,) = (key for key in checkpoint.tensors if re.fullmatch(r"model\.0\.(conv\.)+weight", key))
+    wide = checkpoint.tensors[key]
+    times = wide.shape[1] // 3
+    weight = wide[:, : times * channels].clone()
+    node = dict(walk(checkpoint.module))[key.removesuffix(".weight")]
+    node._parameters["weight"] = weight
+    built = build(dataclasses.replace(checkpoint, tensors={**checkpoint.tensors, key: weight}))
+    assert built.spec.input.channels == channels
+    assert len(run(built.module, np.zeros((1, channels, 64, 64), np.float32))) == len(built.spec.output.names)
