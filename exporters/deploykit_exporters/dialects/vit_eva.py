@@ -93,7 +93,8 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
     if "blocks.0.attn.qkv.bias" not in tensors and any(key in tensors for key in _MARKS):
         return True
     rotary = "blocks.0.gamma_1" in tensors and "pos_embed" not in tensors
-    return rotary and "blocks.0.attn.qkv.weight" in tensors
+    # One of the two may be missing: then it can be named.
+    return rotary and ("blocks.0.attn.qkv.weight" in tensors or "blocks.0.attn.proj.weight" in tensors)
 
 
 def is_named(checkpoint: Checkpoint, hints: Hints) -> bool:

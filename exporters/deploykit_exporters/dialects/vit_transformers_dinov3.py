@@ -54,6 +54,13 @@ _BLOCKS = {
 }
 _GATED = {"mlp.gate_proj": "mlp.fc1_g", "mlp.up_proj": "mlp.fc1_x"}
 _PLAIN = {"mlp.up_proj": "mlp.fc1"}
+_BIASES = {
+    "query_bias": "attn.q",
+    "key_bias": "attn.k",
+    "value_bias": "attn.v",
+    "proj_bias": "attn.proj",
+    "mlp_bias": "mlp.fc2",
+}
 _EVALUATION = {"resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 _NAMES = {384: "small", 768: "base", 1024: "large", 1280: "huge", 4096: "7b"}
 _WIDTH = 64
@@ -87,12 +94,18 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     )
     gated = "layer.0.mlp.gate_proj.weight" in used
     apart = rename(used, _RULES, block="layer.", blocks={**_BLOCKS, **(_GATED if gated else _PLAIN)})
+    missing = [key for key in ("blocks.0.mlp.fc2.weight", "blocks.0.attn.q.weight") if key not in apart]
+    if missing:
+        lost = ", ".join(name_in_file(key, apart, tensors) for key in missing)
+        raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {lost}.")
     renamed = pack_qkv(_with_biases(apart), name=lambda key: name_in_file(key, apart, tensors))
     if "reg_token" in renamed and not renamed["reg_token"].shape[1]:
         del renamed["reg_token"]
     processor = read_processor(checkpoint, hints, "DINOv3ViT", **_EVALUATION)
     width = int(renamed["patch_embed.proj.weight"].shape[0])
     trained = as_size(config.get("image_size")) or (224, 224)
+    for name, layer in _BIASES.items():
+        config.expect(name, _has_bias(apart, layer), instead=_BELONGS)
     arguments = _arguments(config, renamed, trained, gated=gated)
     return EvaSource(
         tensors=renamed,
@@ -120,14 +133,19 @@ def patch_name(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _with_biases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights with zeros for the biases that layers of a block do not have."""
+    """The weights with zeros for the biases that a layer has in no block."""
     found = dict(tensors)
+    there = {key.split(".", 2)[2] for key in tensors if key.startswith("blocks.")}
     for key, tensor in tensors.items():
         layer, _, kind = key.rpartition(".")
         inner = layer.startswith("blocks.") and (".attn." in layer or ".mlp." in layer)
-        if inner and kind == "weight" and f"{layer}.bias" not in tensors:
+        if inner and kind == "weight" and f"{layer.split('.', 2)[2]}.bias" not in there:
             found[f"{layer}.bias"] = tensor.new_zeros(tensor.shape[0])
     return found
+
+
+def _has_bias(tensors: Mapping[str, torch.Tensor], layer: str) -> bool:
+    return any(key.startswith("blocks.") and key.endswith(f".{layer}.bias") for key in tensors)
 
 
 def _arguments(
@@ -136,12 +154,8 @@ def _arguments(
     """The arguments of timm's ``Eva``; compares what the configuration says with the shapes.
 
     Raises:
-        CheckpointError: they do not agree, or weights are missing.
+        CheckpointError: they do not agree.
     """
-    wanted = ("blocks.0.mlp.fc2.weight", "blocks.0.attn.qkv.weight")
-    missing = [key for key in wanted if key not in tensors]
-    if missing:
-        raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {', '.join(missing)}.")
     width, channels, *patch = tensors["patch_embed.proj.weight"].shape
     hidden = tensors["blocks.0.mlp.fc2.weight"].shape[1]
     depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
@@ -165,7 +179,6 @@ def _arguments(
             "--ignore config.json:architectures"
         ),
     )
-    config.harmless("the weights tell", "*_bias")
     config.harmless("used while training only", "pos_embed_*")
     config.harmless(
         "of the backbone class only",

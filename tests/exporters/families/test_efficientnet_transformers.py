@@ -183,6 +183,18 @@ def test_a_classifier_of_ones_own_beside_the_network(perturb: Perturb) -> None:
         assert off(built.module(images), expected) < 1e-5
 
 
+@pytest.mark.parametrize("config", [False, True])
+def test_a_lost_weight_is_an_error_and_never_another_model(perturb: Perturb, config: bool) -> None:
+    model = small(EfficientNetForImageClassification, perturb)
+    meta = {"config": model.config.to_dict() | {"architectures": [type(model).__name__]}} if config else {}
+    keys = [key for key in model.state_dict() if "num_batches" not in key and "blocks.1" not in key]
+    for lost in keys:
+        tensors = {key: tensor for key, tensor in model.state_dict().items() if key != lost}
+        broken = Checkpoint(path=Path("x.pt"), sha256="", container="torch", tensors=tensors, meta=meta)
+        with pytest.raises(DeploykitError):
+            build(broken)
+
+
 OTHERS: dict[str, list[Any]] = {
     "num_channels": [1, 4],
     "image_size": [96, [64, 64], [64, 96], "big"],

@@ -220,6 +220,25 @@ def test_without_a_name_the_weights_are_refused_and_an_example_is_given(name: st
     assert f"--variant {example}" in str(error.value.hint).replace("vit_small_patch16_", "")
 
 
+@pytest.mark.parametrize(
+    "name", ["eva02_base_patch14_224", "vit_small_patch16_dinov3", "beitv2_base_patch16_224"]
+)
+def test_every_lost_weight_is_named(name: str) -> None:
+    model = tiny(name)
+    for lost in model.state_dict():
+        checkpoint = described(model, name)
+        kept = {key: tensor for key, tensor in checkpoint.tensors.items() if key != lost}
+        broken = Checkpoint(
+            path=Path("x.pt"), sha256="", container="torch", tensors=kept, meta=dict(checkpoint.meta)
+        )
+        if lost in ("head.weight", "patch_embed.proj.weight"):
+            continue  # the first leaves features, and without the other it is no ViT
+        with pytest.raises(DeploykitError) as error:
+            family, match = recognise(broken, Hints())
+            family.build(broken, match, Hints())
+        assert lost in str(error.value), f"{lost}: {error.value}"
+
+
 def test_names_of_other_models_are_refused() -> None:
     model = tiny("eva02_base_patch14_224")
     with pytest.raises(CheckpointError, match="vit_small_patch16_224, named by --variant"):

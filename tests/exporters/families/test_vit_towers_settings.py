@@ -209,7 +209,6 @@ HARMLESS = {
     "mlp_ratio",
     "use_mask_token",
     "qkv_bias",
-    *("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias"),
     *("pos_embed_shift", "pos_embed_jitter"),
 }
 

@@ -131,6 +131,26 @@ def test_a_classifier_of_ones_own_beside_the_network() -> None:
         assert_equal(built.module(images), head(model(pixel_values=images).pooler_output))
 
 
+@pytest.mark.parametrize("kind", ["plain", "gated"])
+@pytest.mark.parametrize("config", [False, True])
+def test_every_lost_weight_is_named(kind: str, config: bool) -> None:
+    model = tiny(**{"num_register_tokens": 2, **KINDS[kind]})
+    meta = {"config": model.config.to_dict() | {"architectures": ["DINOv3ViTModel"]}} if config else {}
+    # Nothing tells the first ones, and without the last two it is another form or unknown.
+    untold = {"embeddings.mask_token", "embeddings.patch_embeddings.weight"}
+    untold |= {"model.layer.0.layer_scale1.lambda1"} | (set() if config else {"embeddings.register_tokens"})
+    for lost in model.state_dict().keys() - untold:
+        tensors = {key: tensor for key, tensor in model.state_dict().items() if key != lost}
+        checkpoint = Checkpoint(path=Path("x.pt"), sha256="", container="torch", tensors=tensors, meta=meta)
+        with pytest.raises(CheckpointError) as error:
+            build(checkpoint)
+        # A layer that is gone may be named by what is left of it.
+        told = str(error.value)
+        assert lost.removeprefix("embeddings.") in told or lost.rpartition(".")[0] in told or config, (
+            f"{lost}: {told}"
+        )
+
+
 def test_without_config_what_is_assumed_is_said() -> None:
     model = tiny(hidden_size=128, num_attention_heads=2)
     alone = Checkpoint(path=Path("x.pt"), sha256="", container="torch", tensors=model.state_dict(), meta={})
