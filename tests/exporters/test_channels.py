@@ -112,6 +112,43 @@ def test_four_channels_vit(tmp_path: Path, perturb: Perturb, photos: dict[str, n
     assert "image.npy" in verified.parity.inputs
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_library_that_prepares_colours_only(tmp_path: Path, perturb: Perturb, channels: int) -> None:
+    """timm's own mean and std of the architecture are of three channels: its transform fails on others."""
+    path, _ = timm_file(tmp_path, perturb, channels)
+    spec = export(path).spec
+    assert spec.parity is not None
+    assert spec.parity.witness.startswith("timm ")
+    assert ("takes no images of 1 channel" if channels == 1 else "is not told") in spec.parity.witness
+    assert spec.preprocess.mean == pytest.approx((0.5,) * channels)
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "said"),
+    [
+        (1, [0.5], "pixels equal"),
+        (1, [0.4, 0.5, 0.6], "takes no images of 1 channel"),
+        (4, [0.1, 0.2, 0.3, 0.4], "pixels equal"),
+    ],
+)
+def test_vit_of_transformers(tmp_path: Path, channels: int, mean: list[float], said: str) -> None:
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96}
+    config = ViTConfig(image_size=32, patch_size=8, num_channels=channels, num_labels=3, **sizes)
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    processor = ViTImageProcessor(
+        size={"height": 32, "width": 32}, image_mean=mean, image_std=[0.5] * len(mean)
+    )
+    processor.save_pretrained(tmp_path / "vit")
+    spec = export(tmp_path / "vit", ExportOptions(output=tmp_path / "vit.onnx")).spec
+    assert spec.preprocess.mean == pytest.approx(mean if len(mean) == channels else [0.5])
+    assert spec.parity is not None
+    assert spec.parity.witness.startswith("transformers ")
+    assert said in spec.parity.witness
+
+
 def test_timm_images_of_another_mode_are_refused(tmp_path: Path, perturb: Perturb) -> None:
     for channels, mode in ((1, "RGB"), (4, "RGBA"), (4, "CMYK")):
         path, _ = timm_file(tmp_path, perturb, channels, input_img_mode=mode)

@@ -31,6 +31,9 @@ _GREY_LEVEL = 1.01
 _EQUAL_PIXELS = 0.99
 """Smallest share of the pixels that are the same to a hundredth of a grey level."""
 
+_NOT_MADE_FOR = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+"""What libraries raise on images of channels that they do not know."""
+
 _LEAVE_OUT = (
     "If deploykit is right, --no-witness leaves the comparison out; please report the checkpoint's origin."
 )
@@ -59,8 +62,23 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     network = _compare_networks(built, spec, found, ours)
     if found.preprocess is None:
         return f"{found.library}: network within {network:.1e}; its pre-processing is not told"
+    channels = spec.input.channels
+    if channels != 3 and not _prepares(found.preprocess, image):
+        return (
+            f"{found.library}: network within {network:.1e}; its own pre-processing takes no images of "
+            f"{channels} channel{'s' if channels > 1 else ''}"
+        )
     pixels = _compare_preprocessing(spec, found, found.preprocess, image, ours)
     return f"{found.library}: network within {network:.1e}, {pixels:.2%} of the pixels equal on a photo"
+
+
+def _prepares(process: Callable[[np.ndarray], torch.Tensor], image: np.ndarray) -> bool:
+    """Whether a library can prepare images of other channels at all: most have a mean of three."""
+    try:
+        process(image)
+    except _NOT_MADE_FOR:
+        return False
+    return True
 
 
 def _compare_networks(built: BuiltModel, spec: ModelSpec, witness: Witness, images: np.ndarray) -> float:
