@@ -28,7 +28,7 @@ def class_sample(spec: ModelSpec) -> str:
     if not count:
         return ""
     if not spec.classes:
-        return f"{count}, names unknown (give them with --labels)"
+        return f"{count}, names unknown (export with --labels FILE to name them)"
     more = ", ..." if len(spec.classes) > _MOST_CLASSES else ""
     return f"{count}: {', '.join(spec.classes[:_MOST_CLASSES])}{more}"
 
