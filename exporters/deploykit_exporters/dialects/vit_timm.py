@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["matches", "read"]
 
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+_ENCODER = ("norm_pre.weight", "attn_pool.latent", "cls_token")
 _UNUSED = {"used while pre-training only": ("mask_token",)}
 
 
@@ -48,6 +49,12 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     used = rename(kept, {}, block="blocks.", blocks=_BLOCKS)
     file = read_file(checkpoint, hints)
     named = find_named(checkpoint, file, used, hints)
+    if named is None and all(key in used for key in _ENCODER):
+        raise CheckpointError(
+            "These are the names of a Perception Encoder's weights, whose rotary positions the weights do "
+            "not tell, and the file does not say which model it is.",
+            hint="Name it as timm does: --variant vit_pe_core_base_patch16_224",
+        )
     config = hints.config or {}
     usual = attributes(getattr(named.model, "pretrained_cfg", None)) if named else {}
     named_by = f"timm's configuration of {named.name}, named by {named.told_by}" if named and usual else ""

@@ -249,6 +249,19 @@ def test_names_of_other_models_are_refused() -> None:
     assert build(described(model, "eva02_base_patch14_224")).spec.variant == "eva02_base_patch14_224"
 
 
+def test_a_perception_encoder_has_to_be_named() -> None:
+    """Its weights are those of a plain ViT with a norm before the blocks and attention pooling."""
+    name = "vit_pe_core_tiny_patch16_384"
+    model = tiny(name)
+    with pytest.raises(CheckpointError, match="this is a Perception Encoder"):
+        build(described(model, name))
+    with pytest.raises(CheckpointError, match="Perception Encoder's weights"):
+        build(named(model), family="vit")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert_equal(build(described(model, name), family="vit").module(images), model(images))
+
+
 def test_a_setting_of_the_command_that_nothing_reads_is_refused() -> None:
     name = "vit_small_patch16_dinov3"
     checkpoint = described(tiny(name), name)
