@@ -163,7 +163,7 @@ def timm_preprocess(size: tuple[int, int], *sources: _Source) -> Preprocess:
         raise CheckpointError(
             f"The checkpoint was evaluated with timm's crop_mode {mode!r}; "
             "deploykit knows center, squash, and border of a square with one mean for all channels.",
-            hint='Choose the nearest with --config, for instance {"crop_mode": "squash", "crop_pct": 1.0}.',
+            hint='Choose the nearest, for instance --config \'{"crop_mode": "squash", "crop_pct": 1.0}\'.',
         )
     return crop_preprocess(size, crop_pct=crop_pct, interpolation=interpolation, mean=mean, std=std)
 

@@ -166,7 +166,7 @@ class ImageProcessor:
             raise CheckpointError(
                 f"{self.found or _WHERE} keeps the aspect ratio of images and does not crop them: their size "
                 "varies.",
-                hint='Say how large the crop is with --config {"do_center_crop": true, "crop_size": 224}.',
+                hint='Say how large the crop is: --config \'{"do_center_crop": true, "crop_size": 224}\'.',
             )
         ratio = max(size) / max(_sides(crop))
         sides = tuple(round(side * ratio) for side in _sides(wanted))

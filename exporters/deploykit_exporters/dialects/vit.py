@@ -307,7 +307,7 @@ def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: S
         f"The position embedding has {positions} entries, which fit no square image of "
         f"{patch[0]}x{patch[1]} patches with {prefix} class or register tokens"
         + (": is the class token missing?" if not prefix else "."),
-        hint='Give the size that the model was trained at with --config: {"img_size": [height, width]}.',
+        hint="Give the size that the model was trained at with --config '{\"img_size\": [height, width]}'.",
     )
 
 
@@ -320,7 +320,7 @@ def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None
         return []
     return [
         f"The positions are those of {height}x{width} images, as a square has them: the file does not tell. "
-        'For others of as many patches: --config {"img_size": [height, width]}.'
+        "For others of as many patches: --config '{\"img_size\": [height, width]}'."
     ]
 
 
@@ -340,12 +340,12 @@ def _num_heads(
         heads = wide.get((embed_dim, depth)) or max(1, embed_dim // 64)
         assumed.append(
             f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not tell; "
-            'override with --config {"num_heads": N}.'
+            "override with --config '{\"num_heads\": N}'."
         )
     if heads < 1 or embed_dim % heads:
         raise CheckpointError(
             f"{embed_dim} channels cannot be divided among {heads} attention heads.",
-            hint='Give the number of heads with --config, for instance {"num_heads": 3}.',
+            hint="Give the number of heads with --config, for instance '{\"num_heads\": 3}'.",
         )
     return heads, assumed
 

@@ -107,12 +107,14 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 def _variant(renamed: Mapping[str, torch.Tensor]) -> str:
     """torchvision's name of a model of these sizes, or empty."""
     models = require("torchvision.models", extra="export", purpose="know its ViTs")
-    projection = renamed["patch_embed.proj.weight"]
+    projection, hidden = renamed.get("patch_embed.proj.weight"), renamed.get("blocks.0.mlp.fc1.weight")
+    if projection is None or hidden is None:
+        return ""  # What is missing is named where the architecture is read.
     found = (
         projection.shape[0],
         len({key.split(".")[1] for key in renamed if key.startswith("blocks.")}),
         projection.shape[-1],
-        renamed["blocks.0.mlp.fc1.weight"].shape[0],
+        hidden.shape[0],
     )
     name = _MODELS.get(found, "")
     return name if name in models.list_models() else ""

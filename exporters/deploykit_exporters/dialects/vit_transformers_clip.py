@@ -210,7 +210,7 @@ def _assumed(
     if activation is None and "activation" not in (hints.config or {}):
         sentences.append(
             f"The activation is {own.activation}, the usual one of {own.name}: the weights do not tell; "
-            'override with --config {"activation": "gelu"}.'
+            'override with --config \'{"activation": "gelu"}\'.'
         )
     if pool == "avg" and not clip and not classifies:
         sentences.append("The tower has no pooling of its own: the mean of the patches is given.")

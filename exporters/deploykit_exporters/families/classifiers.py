@@ -81,6 +81,11 @@ def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple
         return hints.labels, ()
     if len(found) == count:
         return found, ()
+    left_out = (
+        (f"The file names {len(found)} classes, the model has {count}: the names are left out.",)
+        if found
+        else ()
+    )
     if count == 1000:
-        return imagenet_class_names(), (ASSUMED_IMAGENET,)
-    return (), ()
+        return imagenet_class_names(), (*left_out, ASSUMED_IMAGENET)
+    return (), left_out

@@ -166,7 +166,7 @@ def _activation(name: str) -> Any:
     if layer is None:
         raise CheckpointError(
             f"The MLP's activation {name!r} is not known.",
-            hint='Name it in timm\'s words with --config, for instance {"activation": "quick_gelu"}.',
+            hint='Name it in timm\'s words with --config, for instance \'{"activation": "quick_gelu"}\'.',
         )
     return layer
 

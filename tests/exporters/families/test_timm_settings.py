@@ -392,3 +392,11 @@ def test_a_mistyped_setting_is_not_passed_over(name: str) -> None:
     with pytest.raises(OptionError, match="'crop_pcd', which is not one of") as error:
         described(model, Hints(config={"crop_pcd": 0.9}))
     assert error.value.hint == "Did you mean crop_pct?"
+
+
+def test_names_that_are_not_as_many_as_the_classes_are_left_out_with_a_word() -> None:
+    model = disturbed(timm.create_model("vit_small_patch16_224", **{**VIT, "num_classes": 3}))
+    config = {"architecture": "vit_small_patch16_224", "model_args": VIT, "label_names": ["bee", "ant"]}
+    built = described(model, Hints(), config=config)
+    assert built.spec.classes == ()
+    assert "The file names 2 classes, the model has 3: the names are left out." in built.spec.assumed
