@@ -21,6 +21,7 @@ from deploykit_exporters.dialects.efficientnet import (
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess, pipeline_size
 from deploykit_exporters.dialects.mm_model import MmModel
+from deploykit_exporters.dialects.mm_witness import mm_witness
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.efficientnet import Activation
 
@@ -107,6 +108,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         classes=_classes(checkpoint.meta),
         assumed=() if model.told else ("BatchNorm eps is mmpretrain's default, 1e-3.",),
         sigmoid=model.scores() == "sigmoid",
+        witness=partial(mm_witness, settings, tensors, hints),
         settings=model.account(features=hints.features),
     )
 

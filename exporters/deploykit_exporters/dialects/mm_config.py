@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Interpolation, Preprocess
 
-__all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size"]
+__all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size", "pipeline_steps"]
 
 Size = tuple[int, int]
 
@@ -212,6 +212,11 @@ def _scaled(how: Preprocess, size: Size) -> Preprocess:
 
 def _pair(value: Any) -> Size:
     return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def pipeline_steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of the test pipeline that change pixels, but for Normalize."""
+    return [step for step in _steps(config) if str(step.get("type", "")).rpartition(".")[2] not in _NEUTRAL]
 
 
 def _steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess
 from deploykit_exporters.dialects.mm_model import MmModel
+from deploykit_exporters.dialects.mm_witness import mm_witness
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
@@ -109,6 +110,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         classes=_classes(checkpoint.meta),
         notes=notes,
         scores=model.scores(),
+        witness=partial(mm_witness, settings, tensors, hints),
         settings=model.account(features=hints.features),
         assumed=()
         if model.told

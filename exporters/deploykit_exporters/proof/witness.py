@@ -52,7 +52,7 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     Raises:
         ParityError: the two readings differ: in pre-processing, in the network, or in both.
     """
-    found = built.witness() if built.witness is not None else f"none for {spec.origin} checkpoints"
+    found = _asked(built.witness) if built.witness is not None else f"none for {spec.origin} checkpoints"
     if isinstance(found, str):
         return found
     image = picture(PixelFormat.of(spec))
@@ -79,6 +79,21 @@ def _prepares(process: Callable[[np.ndarray], torch.Tensor], image: np.ndarray) 
     except _NOT_MADE_FOR:
         return False
     return True
+
+
+def _asked(build: Callable[[], Witness | str]) -> Witness | str:
+    """The witness, whose weights are loaded strictly.
+
+    Raises:
+        ParityError: the library's own model does not take the weights.
+    """
+    try:
+        return build()
+    except RuntimeError as error:  # What torch says of missing, unexpected and misshapen weights.
+        said = " ".join(str(error).split())
+        raise ParityError(
+            f"The training library's own model does not take these weights: {said[:300]}", hint=_LEAVE_OUT
+        ) from error
 
 
 def _compare_networks(built: BuiltModel, spec: ModelSpec, witness: Witness, images: np.ndarray) -> float:

@@ -15,7 +15,8 @@ import torch
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
-from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_exporters.proof.witness import ask_witness
+from deploykit_runtimes.errors import CheckpointError, OptionError, ParityError
 
 KINDS = ("VisionTransformer", "DeiT3", "DistilledVisionTransformer", "EfficientNet", "EfficientNetV2")
 
@@ -138,3 +139,22 @@ def test_every_setting_is_listed(cases: list[dict[str, Any]], maker: Any) -> Non
     treatments = {setting.path: setting.treatment for setting in built.settings}
     assert treatments["model.backbone:drop_path_rate"] == "harmless"
     assert treatments["model.backbone:type"] == treatments["model.head:type"] == "honoured"
+
+
+def test_without_mmpretrain_there_is_no_witness_and_the_record_says_so(
+    cases: list[dict[str, Any]], maker: Any
+) -> None:
+    built = built_from(checkpoint_of(case_of(cases, "VisionTransformer"), maker))
+    told = ask_witness(built, built.spec)
+    assert told.startswith(("none: mmpretrain is not installed", "mmpretrain 1."))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mmpretrain_is_the_witness(cases: list[dict[str, Any]], maker: Any, kind: str) -> None:
+    pytest.importorskip("mmpretrain", reason="mmpretrain is not installed: it cannot be beside transformers")
+    built = built_from(checkpoint_of(case_of(cases, kind), maker))
+    assert "network within" in ask_witness(built, built.spec)
+    *_, last = built.module.parameters()
+    last.data = last + last.abs().max()
+    with pytest.raises(ParityError, match="read this checkpoint differently"):
+        ask_witness(built, built.spec)

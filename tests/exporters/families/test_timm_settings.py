@@ -3,6 +3,7 @@ are those of timm's own model and transform with that setting, or the checkpoint
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import Namespace
 from collections import Counter
@@ -400,3 +401,16 @@ def test_names_that_are_not_as_many_as_the_classes_are_left_out_with_a_word() ->
     built = described(model, Hints(), config=config)
     assert built.spec.classes == ()
     assert "The file names 2 classes, the model has 3: the names are left out." in built.spec.assumed
+
+
+def test_a_library_that_does_not_take_the_weights_is_one_clear_error() -> None:
+    model = disturbed(timm.create_model("vit_small_patch16_224", **VIT))
+    built = described(model, Hints(config={"num_heads": 3}))
+
+    def witness() -> str:
+        model.load_state_dict({"hedgehog": torch.zeros(1)}, strict=True)
+        return "not reached"
+
+    with pytest.raises(ParityError, match=r"does not take these weights: .*hedgehog") as error:
+        ask_witness(dataclasses.replace(built, witness=witness), built.spec)
+    assert "--no-witness" in error.value.hint
