@@ -211,14 +211,18 @@ def _match(expected: Detections, found: Detections) -> tuple[np.ndarray, np.ndar
 
 
 def _is_borderline(one: Detections, index: int, other: Detections, output: OutputSpec) -> bool:
-    """Whether a threshold decides about the detection: of score, of places, or of overlap.
+    """Whether a threshold decides about the detection: of score, of places, of overlap, or of its mask.
 
-    A box that lies in the padding alone has no area in the image, and its overlap with others is not told.
+    A box that lies in the padding alone has no area in the image, and its overlap with others is not told. A
+    mask of so few pixels that all of them may differ decides whether Ultralytics keeps the detection.
     """
     score = one.scores[index]
     if not (one.boxes[index, 2:] > one.boxes[index, :2]).all():
         return True
     if score - output.conf <= SCORE_LIMIT:
+        return True
+    masks = getattr(one, "masks", None)
+    if masks is not None and _edge(pixels := int(np.count_nonzero(masks[index]))) >= pixels:
         return True
     if len(other) >= output.max_det and score - other.scores[-1] <= SCORE_LIMIT:
         return True
@@ -230,9 +234,13 @@ def _is_borderline(one: Detections, index: int, other: Detections, output: Outpu
 def _check_masks(expected: np.ndarray, found: np.ndarray) -> None:
     for want, have in zip(expected, found, strict=True):
         shared, union = int(np.count_nonzero(want & have)), int(np.count_nonzero(want | have))
-        edge = 4 * math.sqrt(max(union, 1))
-        if union - shared > edge:
+        if union - shared > _edge(union):
             raise ParityError(f"a mask differs in {union - shared} of its {union} pixels.")
+
+
+def _edge(pixels: int) -> float:
+    """How many pixels of a mask may differ: some along its edge."""
+    return 4 * math.sqrt(max(pixels, 1))
 
 
 def _check(what: str, difference: float, limit: float) -> None:

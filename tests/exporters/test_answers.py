@@ -142,3 +142,35 @@ def test_the_image_that_differs_is_named() -> None:
     assert 0 < same.score < SCORE_LIMIT
     with pytest.raises(ParityError, match=r"photo \(300x451\)"):
         prove_answers(Predictor(runner(0)), Predictor(runner(0.5)), images, OUTPUT)
+
+
+@pytest.mark.parametrize(("pixels", "allowed"), [(0, True), (12, True), (40, False)])
+def test_a_detection_whose_mask_is_a_few_pixels_may_be_on_one_side_only(
+    pixels: int, *, allowed: bool
+) -> None:
+    """Ultralytics keeps those with a mask: one at the threshold falls to either side by rounding."""
+    mask = np.zeros((1, 300, 400), bool)
+    mask[0, 100, 50 : 50 + pixels] = True
+    one = boxes((40.0, 90.0, 150.0, 110.0, 0.6, 0))
+    segment = Segmentation(
+        boxes=one.boxes,
+        scores=one.scores,
+        class_ids=one.class_ids,
+        names=one.names,
+        image_size=one.image_size,
+        masks=mask,
+    )
+    none = Segmentation(
+        boxes=one.boxes[:0],
+        scores=one.scores[:0],
+        class_ids=one.class_ids[:0],
+        names=(),
+        image_size=one.image_size,
+        masks=mask[:0],
+    )
+    if allowed:
+        assert compare_answers(segment, none, OUTPUT).borderline == 1
+        assert compare_answers(none, segment, OUTPUT).borderline == 1
+    else:
+        with pytest.raises(ParityError, match="the file lacks a detection"):
+            compare_answers(segment, none, OUTPUT)
