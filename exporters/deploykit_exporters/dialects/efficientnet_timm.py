@@ -23,7 +23,12 @@ from deploykit_exporters.dialects.efficientnet_timm_named import (
 )
 from deploykit_exporters.dialects.imagenet import timm_preprocess
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
-from deploykit_exporters.dialects.timm_template import other_weights, pickled_model
+from deploykit_exporters.dialects.timm_template import (
+    first_of,
+    other_weights,
+    pickled_model,
+    refuse_differences,
+)
 from deploykit_exporters.dialects.timm_witness import timm_witness
 
 if TYPE_CHECKING:
@@ -178,12 +183,7 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     }
     model = find_template(architecture, given, where=file.where)
     other = tuple(other_weights(model, _counted(tensors), except_for=("classifier.",)))
-    if other and any(place.honours for place in file.constructor):
-        raise CheckpointError(
-            f"The weights are not those of timm's {architecture} with what {file.where} says: {other[0]}"
-            f"{f' and {len(other) - 1} more' if len(other) > 1 else ''}.",
-            hint=f"Leave out what does not belong to these weights: --ignore {file.where}:NAME",
-        )
+    file.refuse_other(architecture, other)
     return _Told(name=name, source=source, model=model, arguments=given, other=other)
 
 
@@ -251,15 +251,14 @@ def _assumed(told: _Told, name: str) -> tuple[str, ...]:
         return (_guess(name),)
     if not told.other:
         return ()
-    more = f" and {len(told.other) - 1} more" if len(told.other) > 1 else ""
     style = (
         "TensorFlow's padding, BatchNorm eps 1e-3"
         if told.tensorflow
         else "symmetric padding, BatchNorm eps 1e-5"
     )
     return (
-        f"The weights are not those of timm's {told.architecture}, named by {told.source} ({told.other[0]}"
-        f"{more}); what they do not tell is as in timm's plain ones: {style}.",
+        f"The weights are not those of timm's {told.architecture}, named by {told.source} "
+        f"({first_of(told.other)}); what they do not tell is as in timm's plain ones: {style}.",
     )
 
 
@@ -269,14 +268,11 @@ def _confirm(told: _Told, net: nn.Module) -> None:
     Raises:
         CheckpointError: they differ where an answer could.
     """
-    found = compare(told.model, net)
-    if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise CheckpointError(
-            f"deploykit would build another model than timm's {told.architecture}, named by {told.source}: "
-            f"{found[0]}{more}.",
-            hint="What the file says there is not supported.",
-        )
+    refuse_differences(
+        compare(told.model, net),
+        f"{told.architecture}, named by {told.source}",
+        "What the file says there is not supported.",
+    )
 
 
 def _witness(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,23 @@ class TimmFile:
             raise CheckpointError(
                 f"{self.where} says {', '.join(left)}, and nothing says of which architecture of timm.",
                 hint=f"Name it: --variant {example}",
+            )
+
+    def refuse_other(self, name: str, other: Sequence[str]) -> None:
+        """Refuse weights that are not those of timm's model with the arguments of this file.
+
+        Args:
+            name: Of the model.
+            other: What the weights have otherwise, in parts of sentences.
+
+        Raises:
+            CheckpointError: there is something, and the file tells arguments.
+        """
+        if other and any(place.honours for place in self.constructor):
+            more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+            raise CheckpointError(
+                f"The weights are not those of timm's {name} with what {self.where} says: {other[0]}{more}.",
+                hint=f"Leave out what does not belong to these weights: --ignore {self.where}:NAME",
             )
 
     @property

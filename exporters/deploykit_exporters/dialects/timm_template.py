@@ -8,7 +8,7 @@ the place of that model: its stand-in has the same attributes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -24,9 +24,11 @@ __all__ = [
     "activation_of",
     "build_template",
     "differences",
+    "first_of",
     "modules_of",
     "other_weights",
     "pickled_model",
+    "refuse_differences",
 ]
 
 ACTIVATIONS = (
@@ -79,6 +81,28 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
             f"timm builds no {name} with {told} ({type(error).__name__}: {error}).",
             hint=f"These are from {where}. Leave out what does not belong to the model: --ignore NAME",
         ) from error
+
+
+def first_of(parts: Sequence[str]) -> str:
+    """The first of some parts of a sentence, and how many more there are."""
+    return f"{parts[0]}{f' and {len(parts) - 1} more' if len(parts) > 1 else ''}"
+
+
+def refuse_differences(found: Sequence[str], which: str, hint: str) -> None:
+    """Refuse to build a model that differs from timm's.
+
+    Args:
+        found: The differences, in parts of sentences.
+        which: timm's model and who names it.
+        hint: What the user can do.
+
+    Raises:
+        CheckpointError: there are differences.
+    """
+    if found:
+        raise CheckpointError(
+            f"deploykit would build another model than timm's {which}: {first_of(found)}.", hint=hint
+        )
 
 
 def pickled_model(module: Any) -> Any:

@@ -19,6 +19,7 @@ from deploykit_exporters.dialects.timm_template import (
     modules_of,
     other_weights,
     pickled_model,
+    refuse_differences,
 )
 
 if TYPE_CHECKING:
@@ -94,11 +95,7 @@ def find_named(
             + (f" ({other[0]})." if other and not sizes else "."),
             hint="Leave --variant out: the sizes are read from the weights.",
         )
-    if other and any(place.honours for place in file.constructor):
-        raise CheckpointError(
-            f"The weights are not those of timm's {name} with what {where} says: {_some(other)}.",
-            hint=f"Leave out what does not belong to these weights: --ignore {where}:NAME",
-        )
+    file.refuse_other(name, other)
     return NamedModel(
         name=name,
         told_by=told_by,
@@ -129,10 +126,6 @@ def _pickled(model: Any) -> NamedModel:
         model=model,
         heads=int(modules_of(model)["blocks.0.attn"].num_heads),
     )
-
-
-def _some(parts: tuple[str, ...]) -> str:
-    return f"{parts[0]}{f' and {len(parts) - 1} more' if len(parts) > 1 else ''}"
 
 
 def claimed_name(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
@@ -287,13 +280,12 @@ def confirm(named: NamedModel, net: nn.Module) -> None:
     found = differences(named.model, net, shapes=not named.other)
     if not getattr(named.model, "num_prefix_tokens", 1):
         found = [one for one in found if not one.startswith("no_embed_class ")]
-    if found:
-        raise CheckpointError(
-            f"deploykit would build another model than timm's {named.name or 'ViT'}, named by "
-            f"{named.told_by}: {_some(tuple(found))}.",
-            hint="deploykit reads plain ViTs; what the file says beyond that is not supported, nor can "
-            "--config say otherwise.",
-        )
+    refuse_differences(
+        found,
+        f"{named.name or 'ViT'}, named by {named.told_by}",
+        "deploykit reads plain ViTs; what the file says beyond that is not supported, nor can --config say "
+        "otherwise.",
+    )
 
 
 def _width(tensors: Mapping[str, torch.Tensor]) -> int:
