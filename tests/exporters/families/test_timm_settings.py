@@ -414,3 +414,55 @@ def test_a_library_that_does_not_take_the_weights_is_one_clear_error() -> None:
     with pytest.raises(ParityError, match=r"does not take these weights: .*Missing key") as error:
         ask_witness(dataclasses.replace(built, witness=witness), built.spec)
     assert "--no-witness" in error.value.hint
+
+
+PLACES_OF_ONES_OWN: list[dict[str, Any]] = [
+    {"hyper_parameters": {"num_heads": 6}},
+    {"cfg": {"model": {"num_heads": 6}}},
+    {"opt": Namespace(num_heads=6)},
+    {"config": {"num_heads": 6}},
+    {"num_heads": 6},
+    {"args": {"num_heads": 6}},
+]
+
+
+@pytest.mark.parametrize("meta", PLACES_OF_ONES_OWN, ids=str)
+def test_settings_at_any_place_are_not_passed_over(tmp_path: Path, meta: dict[str, Any]) -> None:
+    model = disturbed(timm.create_model("vit_small_patch16_224", **{**VIT, "num_heads": 6, "num_classes": 5}))
+    torch.save({"state_dict": model.state_dict(), **meta}, tmp_path / "mine.pth")
+    checkpoint = read_checkpoint(tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match=r"num_heads = 6 .*; built would be 1") as error:
+        built_by(checkpoint)
+    assert "--config '{\"num_heads\": 6}'" in error.value.hint
+    assert outcome_of(built_by(checkpoint, config={"num_heads": 6}), model, (64, 64)) == "equal"
+    ignored = error.value.hint.rpartition("--ignore ")[2]
+    assert built_by(checkpoint, ignore=(ignored,)).spec.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"act_layer": "relu"}, "act_layer = 'relu'"),
+        ({"act_layer": torch.nn.ReLU}, "act_layer = 'ReLU'"),
+        ({"global_pool": True}, "global_pool = 'avg'"),
+        ({"norm_eps": 1e-5}, "norm_eps = 1e-05"),
+        ({"act_layer": torch.nn.GELU, "global_pool": False, "norm_eps": 1e-6, "eps": 0.1}, ""),
+    ],
+)
+def test_what_agrees_passes_and_what_does_not_is_named(
+    tmp_path: Path, told: dict[str, Any], problem: str
+) -> None:
+    model = disturbed(timm.create_model("vit_small_patch16_224", **VIT))
+    settings = {**told, "num_heads": 3}
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": settings}, tmp_path / "mine.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "mine.ckpt")
+    if not problem:
+        assert outcome_of(built_by(checkpoint, config={"num_heads": 3}), model, (64, 64)) == "equal"
+        return
+    with pytest.raises(CheckpointError, match=problem):
+        built_by(checkpoint, config={"num_heads": 3})
+
+
+def built_by(checkpoint: Checkpoint, **hints: Any) -> BuiltModel:
+    family, match = recognise(checkpoint, Hints(**hints))
+    return family.build(checkpoint, match, Hints(**hints))
