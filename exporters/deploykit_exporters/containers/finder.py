@@ -106,7 +106,7 @@ class Finder:
             taken = without_names(raw, entries)
         beside = self._beside(entries, nesting) | self._callbacks(entries, nesting)
         others = {key: one for key, one in beside.items() if not _is_in(key, known)}
-        return taken.noting(*_left_out(taken, others))
+        return taken.noting(*_left_out(taken, others), *_lone(entries))
 
     def _first(self, entries: Mapping[str, Any], keys: tuple[str, ...], nesting: int) -> Found | None:
         for key in keys:
@@ -190,6 +190,19 @@ def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
     if others:
         notes.append(f"Left out: the tensors under {_quoted(others[:5])}.")
     return notes
+
+
+def _lone(entries: Mapping[str, Any]) -> list[str]:
+    """What is said of tensors that lie beside the weights."""
+    found = [
+        key
+        for key, value in entries.items()
+        if isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and value.ndim > 0
+        and not TRAINING_STATE.search(key)
+    ]
+    return [f"Left out: the tensors {_quoted(found[:5])} beside the weights."] if found else []
 
 
 def _quoted(keys: Iterable[str]) -> str:

@@ -192,7 +192,9 @@ def _needed(source: EfficientNetSource, *, features: bool) -> dict[str, torch.Te
 
 
 def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = None if found.joined.found else found.source.witness
+    ask = found.source.witness
+    if ask is not None and found.joined.found:
+        return lambda: f"none: the classifier is not {found.match.origin}'s own"
     return None if ask is None else partial(ask, found.size, features=found.hints.features)
 
 

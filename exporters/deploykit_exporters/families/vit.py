@@ -242,7 +242,9 @@ def _pooler(source: VitSource, features: bool) -> nn.Module | None:
 
 
 def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = None if found.joined.found else found.source.witness
+    ask = found.source.witness
+    if ask is not None and found.joined.found:
+        return lambda: f"none: the classifier is not {found.match.origin}'s own"
     return None if ask is None else partial(ask, found.size, features=found.features)
 
 

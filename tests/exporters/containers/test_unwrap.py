@@ -333,3 +333,13 @@ def test_objects_inside_themselves_end(reading: Reading) -> None:
     for _ in range(30):
         wide = {str(i): wide for i in range(20)}
     assert value_of(reading({**loop, "wide": wide})) == 1.0
+
+
+def test_tensors_that_lie_beside_the_weights_are_told(tmp_path: Path) -> None:
+    weights = {f"blocks.{number}.weight": torch.ones(2, 2) for number in range(4)}
+    more = {"foo_token": torch.ones(1, 3), "loss": torch.tensor(0.5), "epoch": 3}
+    torch.save({"state_dict": weights, **more}, tmp_path / "a.pth")
+    notes = read_checkpoint(tmp_path / "a.pth").notes
+    assert [note for note in notes if "beside the weights" in note] == [
+        "Left out: the tensors 'foo_token' beside the weights."
+    ]
