@@ -25,7 +25,8 @@ def check_beside(meta: Mapping[str, Any], built: Mapping[str, tuple[str, Any]], 
 
     Args:
         meta: ``Checkpoint.meta``.
-        built: For each name of a setting what --config calls it, and its value in the built model.
+        built: For each name of a setting what --config calls it (empty: it cannot be given there), and its
+            value in the built model.
         hints: What the user said; what --config names is settled.
 
     Raises:
@@ -39,14 +40,18 @@ def check_beside(meta: Mapping[str, Any], built: Mapping[str, tuple[str, Any]], 
             continue
         ours, own = built[name]
         settings = Settings(where or "checkpoint", {name: value}, hints.ignore)
-        if (hints.config or {}).get(ours) is not None or settings.get(name) is None or _same(value, own):
+        if (
+            (ours and (hints.config or {}).get(ours) is not None)
+            or settings.get(name) is None
+            or _same(value, own)
+        ):
             continue
         given = f'"{value}"' if isinstance(value, str) else value
         place = f"{settings.where}:{name}"
+        follow = f"If that is of this network, --config '{{\"{ours}\": {given}}}' follows it; if it is not, "
         raise CheckpointError(
             f"The file says {name} = {value!r:.60} ({settings.where}); built would be {own}.",
-            hint=f"If that is of this network, --config '{{\"{ours}\": {given}}}' follows it; if it is not, "
-            f"say so: --ignore {place}",
+            hint=f"{follow if ours else 'If that is not of this network, '}say so: --ignore {place}",
         )
 
 

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
+from deploykit_exporters.families.beside import check_beside
 from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
@@ -59,6 +60,10 @@ _SETTINGS = {
 }
 
 
+# Those whose configuration has no place of its own in a file.
+_ANYWHERE = {"timm", "torchvision", "lukemelas"}
+
+
 def _dialect(origin: str) -> ModuleType:
     return import_module(f"deploykit_exporters.dialects.efficientnet_{origin}")
 
@@ -88,6 +93,8 @@ class EfficientNetFamily:
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
             source = told_by_module(source, checkpoint.module, match.prefix)
+        if match.origin in _ANYWHERE:
+            check_beside(checkpoint.meta, _decided(source.plan), hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:
             raise CheckpointError(
@@ -168,6 +175,14 @@ class _Found:
     @property
     def size(self) -> Size:
         return self.hints.imgsz or self.source.image_size
+
+
+def _decided(plan: EfficientNetPlan) -> dict[str, tuple[str, Any]]:
+    """What the weights do not tell, by the names that training code gives it."""
+    return {
+        **dict.fromkeys(("act_layer", "hidden_act"), ("", plan.activation)),
+        **dict.fromkeys(("bn_eps", "norm_eps", "batch_norm_epsilon"), ("", plan.eps)),
+    }
 
 
 def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:

@@ -155,3 +155,15 @@ def test_a_pickled_network_that_was_changed_is_refused_by_what_was(
     edit(model)
     with pytest.raises(CheckpointError, match=problem):
         built_from(pickled(model, tmp_path))
+
+
+def test_settings_of_an_efficientnet_at_any_place_are_not_passed_over() -> None:
+    model = torchvision.models.efficientnet_b0(num_classes=4)
+    told = {"hyper_parameters": {"act_layer": "relu", "lr": 0.1}}
+    checkpoint = Checkpoint(
+        path=Path("w.ckpt"), sha256="", container="torch", tensors=model.state_dict(), meta=told
+    )
+    with pytest.raises(CheckpointError, match=r"act_layer = 'relu' .*; built would be silu") as error:
+        built_from(checkpoint)
+    assert error.value.hint.endswith("--ignore hyper_parameters:act_layer")
+    assert built_from(checkpoint, ignore=("hyper_parameters:act_layer",)).spec.num_classes == 4
