@@ -7,14 +7,17 @@ names a property of the network that the weights do not tell has to be what was 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.settings import Settings
 
-__all__ = ["check_beside"]
+if TYPE_CHECKING:
+    from deploykit_exporters.nets.vit import ViTArchitecture
+
+__all__ = ["check_beside", "decided_by_vit"]
 
 _SKIPPED = ("optim", "lr_sched", "sched", "scaler", "callbacks", "loops", "rng", "state_dict")
 _DEEPEST, _MOST = 4, 5000
@@ -53,6 +56,16 @@ def check_beside(meta: Mapping[str, Any], built: Mapping[str, tuple[str, Any]], 
             f"The file says {name} = {value!r:.60} ({settings.where}); built would be {own}.",
             hint=f"{follow if ours else 'If that is not of this network, '}say so: --ignore {place}",
         )
+
+
+def decided_by_vit(arch: ViTArchitecture) -> dict[str, tuple[str, Any]]:
+    """What the weights do not tell, by the names that training code gives it."""
+    return {
+        **dict.fromkeys(("num_heads", "num_attention_heads", "n_heads"), ("num_heads", arch.num_heads)),
+        **dict.fromkeys(("act_layer", "hidden_act"), ("activation", arch.activation)),
+        **dict.fromkeys(("layer_norm_eps", "norm_eps"), ("eps", arch.eps)),
+        "global_pool": ("global_pool", arch.pool),
+    }
 
 
 def _entries(values: Any, where: str, depth: int) -> Iterator[tuple[str, str, Any]]:

@@ -13,7 +13,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.beside import check_beside
+from deploykit_exporters.families.beside import check_beside, decided_by_vit
 from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
 
@@ -168,7 +168,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
             hint="Export the weights alone, and give what they cannot tell with --config.",
         ) from error
     if match.dialect in _ANYWHERE:
-        check_beside(checkpoint.meta, _decided(arch), hints)
+        check_beside(checkpoint.meta, decided_by_vit(arch), hints)
     return _Found(
         checkpoint=checkpoint,
         match=match,
@@ -181,16 +181,6 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
         assumed=(*assumed, *joined.assumed),
         joined=joined,
     )
-
-
-def _decided(arch: ViTArchitecture) -> dict[str, tuple[str, Any]]:
-    """What the weights do not tell, by the names that training code gives it."""
-    return {
-        **dict.fromkeys(("num_heads", "num_attention_heads", "n_heads"), ("num_heads", arch.num_heads)),
-        **dict.fromkeys(("act_layer", "hidden_act"), ("activation", arch.activation)),
-        **dict.fromkeys(("layer_norm_eps", "norm_eps"), ("eps", arch.eps)),
-        "global_pool": ("global_pool", arch.pool),
-    }
 
 
 def _settings(found: _Found) -> tuple[Setting, ...]:
