@@ -85,8 +85,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     renamed = rename(plain, _RULES, block="layers.", blocks=_BLOCKS)
     notes = _share_norm(renamed, kind)
     if "head.pre_logits.weight" in renamed:
-        for kind in ("weight", "bias"):
-            renamed[f"head.head.{kind}"] = renamed.pop(f"head.{kind}")
+        for part in ("weight", "bias"):
+            renamed[f"head.head.{part}"] = renamed.pop(f"head.{part}")
     backbone.expect("interpolate_mode", "bicubic")
     activation = model.activation(model.layers, _ACTIVATIONS)
     model.activation(model.head, {"Tanh": "tanh"})

@@ -121,3 +121,19 @@ data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False)
     spec = build(checkpoint, config={"text": text}).spec
     assert spec.variant == "vit_d48_l2_h1_patch16_64"
     assert (spec.preprocess.color, spec.preprocess.mean) == ("bgr", (1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_norm_that_mmpretrain_makes_and_does_not_use_is_refused(
+    checkpoint: Checkpoint, hidden: bool
+) -> None:
+    tensors = dict(checkpoint.tensors)
+    if hidden:
+        classes = tensors["head.layers.head.weight"].shape[0]
+        tensors["head.layers.head.weight"] = torch.rand(classes, 10)
+        tensors["head.layers.pre_logits.weight"] = torch.rand(10, 48)
+        tensors["head.layers.pre_logits.bias"] = torch.rand(10)
+    backbone = "dict(type='DistilledVisionTransformer', arch=dict(num_heads=3), pre_norm=True)"
+    config = f"model = dict(backbone={backbone})"
+    with pytest.raises(CheckpointError, match="pre_norm = True"):
+        build(edited(checkpoint, tensors, meta={"cfg": config}))
