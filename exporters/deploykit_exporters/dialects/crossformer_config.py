@@ -146,11 +146,8 @@ def _read(
         told.harmless("of the training", "drop*", "init_cfg", "pretrained", "use_checkpoint", "frozen_stages")
         told.harmless("the weights tell", "embed_dim", "depths", "num_heads", "patch_size", "merge_size")
         told.harmless("the weights tell", "mlp_ratio", "qkv_bias", "patch_norm", "in_chans", "use_acl")
-        for name, known in (("group_type", "constant"), ("use_cpe", False), ("ape", False)):
-            told.expect(name, known)
-        for name, value in (("pad_type", 0), ("no_mask", False)):
-            told.expect(name, value)
-        told.expect("qk_scale")
+        for name, known in _FIXED.items():
+            told.expect(name.lower(), known)
         told.expect("out_indices", [0, 1, 2, 3], (0, 1, 2, 3))
         return TrainingConfig(
             source=source,
