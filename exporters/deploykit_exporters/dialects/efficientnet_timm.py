@@ -29,7 +29,7 @@ from deploykit_exporters.dialects.timm_template import (
     pickled_model,
     refuse_differences,
 )
-from deploykit_exporters.dialects.timm_witness import timm_witness
+from deploykit_exporters.dialects.timm_witness import UNNAMED, not_asked, timm_witness
 
 if TYPE_CHECKING:
     import torch
@@ -285,19 +285,9 @@ def _witness(
     features: bool,
 ) -> Witness | str:
     if told.model is None:
-        return "none: the file does not say which model of timm it is"
-    if told.source == "the pickled module":
-        return "none: the file holds the whole module, whose layers were compared instead"
-    if told.other:
-        return f"none: the weights are not those of timm's {told.architecture}"
-    return timm_witness(
-        told.architecture,
-        told.arguments,
-        tensors,
-        file=file,
-        hints=hints,
-        size=size,
-        features=features,
+        return UNNAMED
+    return not_asked(told.architecture, told.source, told.other) or timm_witness(
+        told.architecture, told.arguments, tensors, size, file=file, hints=hints, features=features
     )
 
 

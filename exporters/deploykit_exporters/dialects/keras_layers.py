@@ -89,8 +89,9 @@ def read_layers(model: Any, ignore: tuple[str, ...]) -> KerasLayers | None:
     settings.honoured(*_READ)
     ignored = {one.name for one in settings.account(strict=False) if one.treatment == "ignored"}
     layers = [(kind, config) for kind, config in layers if kind not in ignored]
+    unknown = settings.open()
     for kind, config in layers:
-        if kind in settings.open():
+        if kind in unknown:
             raise CheckpointError(
                 f"The Keras model has the layer {config.get('name')!r} of the class {kind}, which deploykit "
                 "does not build.",

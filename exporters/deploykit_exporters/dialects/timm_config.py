@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.timm_template import first_of
 from deploykit_exporters.families.settings import Setting, Settings
 
 if TYPE_CHECKING:
@@ -142,9 +143,8 @@ class TimmFile:
             CheckpointError: there is something, and the file tells arguments.
         """
         if other and any(place.honours for place in self.constructor):
-            more = f" and {len(other) - 1} more" if len(other) > 1 else ""
             raise CheckpointError(
-                f"The weights are not those of timm's {name} with what {self.where} says: {other[0]}{more}.",
+                f"The weights are not those of timm's {name} with what {self.where} says: {first_of(other)}.",
                 hint=f"Leave out what does not belong to these weights: --ignore {self.where}:NAME",
             )
 

@@ -158,7 +158,7 @@ def other_weights(
     """
     wanted = {key: list(tensor.shape) for key, tensor in template.state_dict().items()}
     found = {key: list(tensor.shape) for key, tensor in tensors.items()}
-    compared = [key for key in (*wanted, *found) if not key.startswith(except_for)]
+    compared = {key for key in (*wanted, *found) if not key.startswith(except_for)}
     differ = [
         f"{key} is {found[key]}, not {wanted[key]}"
         for key in wanted

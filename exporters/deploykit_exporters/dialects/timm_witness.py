@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.dialects.timm_config import TimmFile
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["resize_model", "timm_witness"]
+__all__ = ["UNNAMED", "not_asked", "resize_model", "timm_witness"]
+
+UNNAMED = "none: the file does not say which model of timm it is"
 
 _PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
@@ -46,14 +48,27 @@ class _Maps(nn.Module):
         return tuple(self.model(images))
 
 
+def not_asked(name: str, told_by: str, other: Sequence[str]) -> str:
+    """Why timm's model of a name is no witness, as a report says it; empty where it is one.
+
+    Args:
+        name: Of the model.
+        told_by: Who names it.
+        other: What the weights have otherwise.
+    """
+    if told_by == "the pickled module":
+        return "none: the file holds the whole module, whose layers were compared instead"
+    return f"none: the weights are not those of timm's {name}" if other else ""
+
+
 def timm_witness(
     name: str,
     arguments: Mapping[str, Any],
     tensors: Mapping[str, torch.Tensor],
+    size: tuple[int, int],
     *,
     file: TimmFile,
     hints: Hints,
-    size: tuple[int, int],
     features: bool,
     trained: tuple[int, int] | None = None,
 ) -> Witness:
@@ -63,8 +78,8 @@ def timm_witness(
         name: Of an architecture that timm has.
         arguments: Of its constructor.
         tensors: The weights under timm's names; timm resizes positions that are for another size.
-        file: What the file tells about pre-processing.
         size: (height, width) of the network's input.
+        file: What the file tells about pre-processing.
         features: The built model gives features.
         trained: (height, width) that a ViT's weights are for, where timm is to resize the loaded model and
             not its weights.

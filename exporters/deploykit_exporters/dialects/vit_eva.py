@@ -19,7 +19,7 @@ from deploykit_runtimes.spec import Activation, Preprocess
 
 from deploykit_exporters.dialects.imagenet import timm_preprocess
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
-from deploykit_exporters.dialects.timm_template import build_template, other_weights, pickled_model
+from deploykit_exporters.dialects.timm_template import build_template, first_of, other_weights, pickled_model
 from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size
@@ -161,16 +161,13 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         assumed=assumed,
         settings=(*unused, *file.account(channels_of(tensors), named=True)),
         witness=partial(
-            _witness,
-            partial(
-                timm_witness,
-                name,
-                {key: value for key, value in arguments.items() if key != "img_size"},
-                used,
-                file=file,
-                hints=hints,
-                trained=trained,
-            ),
+            timm_witness,
+            name,
+            {key: value for key, value in arguments.items() if key != "img_size"},
+            used,
+            file=file,
+            hints=hints,
+            trained=trained,
         ),
     )
 
@@ -234,10 +231,9 @@ def _fitting(
             guessed = not told and size == square and square not in sizes[:-1]
             return template, (size[0], size[1]), ((_guess(size),) if guessed else ())
     other = other_weights(first, tensors, except_for=("head.",))
-    more = f" and {len(other) - 1} more" if len(other) > 1 else ""
     where = f" with what {file.where} says" if any(place.honours for place in file.constructor) else ""
     raise CheckpointError(
-        f"The weights are not those of timm's {name}{where}: {other[0]}{more}.",
+        f"The weights are not those of timm's {name}{where}: {first_of(other)}.",
         hint="Give the right name with --variant, and the size of the training's images with --imgsz.",
     )
 
@@ -261,7 +257,3 @@ def _guess(size: tuple[int, ...]) -> str:
         f"The positions are those of {size[0]}x{size[1]} images, as a square has them: the file does not "
         "tell. --imgsz takes the size of the training's images."
     )
-
-
-def _witness(build: Callable[..., Witness | str], size: Size, *, features: bool) -> Witness | str:
-    return build(size=size, features=features)

@@ -18,7 +18,7 @@ from deploykit_exporters.dialects.imagenet import (
 )
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
 from deploykit_exporters.dialects.timm_template import activation_of, modules_of
-from deploykit_exporters.dialects.timm_witness import timm_witness
+from deploykit_exporters.dialects.timm_witness import UNNAMED, not_asked, timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
 from deploykit_exporters.dialects.vit_projection import projected
@@ -136,19 +136,9 @@ def _witness(
     features: bool,
 ) -> Witness | str:
     if named is None:
-        return "none: the file does not say which model of timm it is"
-    if named.told_by == "the pickled module":
-        return "none: the file holds the whole module, whose layers were compared instead"
-    if named.other:
-        return f"none: the weights are not those of timm's {named.name}"
-    return timm_witness(
-        named.name,
-        named.arguments,
-        tensors,
-        file=file,
-        hints=hints,
-        size=size,
-        features=features,
+        return UNNAMED
+    return not_asked(named.name, named.told_by, named.other) or timm_witness(
+        named.name, named.arguments, tensors, size, file=file, hints=hints, features=features
     )
 
 
