@@ -26,6 +26,7 @@ __all__ = [
     "class_path",
     "inert_class",
     "is_module",
+    "records_of",
     "state_dict_of",
     "to_plain",
     "walk",
@@ -123,6 +124,11 @@ def class_path(obj: object) -> str:
     if issubclass(cls, InertObject):
         return cls.inert_path
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def records_of(obj: InertObject) -> tuple[Any, ...]:
+    """What a stand-in holds beside its items: arguments, state and attributes."""
+    return (*(getattr(obj, name, None) for name in _RECORD), _attributes(obj))
 
 
 def is_module(obj: object) -> bool:

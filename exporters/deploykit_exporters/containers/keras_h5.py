@@ -8,20 +8,19 @@ root (``save_weights``) or under ``model_weights`` (``save``). An attribute too 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import torch
 from deploykit_runtimes.errors import CheckpointError
 
-__all__ = ["KerasFile", "read_keras"]
+from deploykit_exporters.containers.budget import ExcessError
+from deploykit_exporters.containers.hdf5 import Hdf5Reader, NotPlainDataError
 
-# A data set may be stored compressed, or as nothing but a fill value.
-_MAX_EXPANSION = 1000
-_FREE_BYTES = 64 << 20
+__all__ = ["KerasFile", "read_keras"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,35 +41,49 @@ def read_keras(path: Path) -> KerasFile:
     """
     try:
         with h5py.File(path, "r") as file:
-            return _read(path, file)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+            return _read(path, Hdf5Reader(path, file))
+    except ExcessError as error:
+        raise CheckpointError(
+            f"{path.name} asks for more than a checkpoint of its size may take: {error}.",
+            hint="It is damaged, or was made to fill the memory. Save it again from Keras.",
+        ) from error
+    except NotPlainDataError as error:
+        raise CheckpointError(f"{path.name}: {error}.", hint="Save it again from Keras.") from error
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError, zlib.error) as error:
         raise CheckpointError(
             f"{path.name} is not a complete HDF5 file: {error}.",
             hint="The file is truncated or damaged; copy or download it again.",
         ) from error
 
 
-def _read(path: Path, file: Any) -> KerasFile:
-    root = file.get("model_weights", file)
-    layers = _names(root, "layer_names")
+def _read(path: Path, reader: Hdf5Reader) -> KerasFile:
+    root = reader.group("model_weights") or reader.file
+    layers = _names(reader, root, "layer_names")
     if not layers:
-        raise _foreign(path, file)
-    datasets = _datasets(root)
+        raise _foreign(path, reader.file)
+    groups, datasets = _contents(root)
     tensors: dict[str, torch.Tensor] = {}
-    for layer in layers:
-        for weight in _names(root[layer], "weight_names"):
+    for layer in dict.fromkeys(layers):
+        for weight in _names(reader, groups[layer], "weight_names"):
             dataset = datasets.get(f"{layer}/{weight}")
             if dataset is None:
                 raise CheckpointError(f"{path.name} lists the weight {layer}/{weight}, but does not hold it.")
             name = _short_name(layer, weight)
-            tensors[name if name not in tensors else f"{layer}/{weight}"] = _tensor(path, dataset)
+            tensors[name if name not in tensors else f"{layer}/{weight}"] = torch.from_numpy(
+                reader.array(dataset)
+            )
     meta: dict[str, Any] = {"layer_names": layers}
     for key in ("keras_version", "backend"):
-        if (value := root.attrs.get(key, file.attrs.get(key))) is not None:
+        if (value := _either(reader, root, key)) is not None:
             meta[key] = _text(value)
-    if (config := file.attrs.get("model_config")) is not None:
+    if (config := reader.attribute(reader.file, "model_config")) is not None:
         meta["model_config"] = json.loads(_text(config))
     return KerasFile(tensors=tensors, meta=meta)
+
+
+def _either(reader: Hdf5Reader, root: Any, key: str) -> Any:
+    value = reader.attribute(root, key)
+    return reader.attribute(reader.file, key) if value is None else value
 
 
 def _short_name(layer: str, weight: str) -> str:
@@ -83,39 +96,25 @@ def _short_name(layer: str, weight: str) -> str:
     return "/".join(parts[-2:]) if len(parts) > 1 else f"{layer}/{weight}"
 
 
-def _datasets(root: Any) -> dict[str, Any]:
-    """Every data set by its path. ``visititems`` does not follow links into other files."""
-    found: dict[str, Any] = {}
+def _contents(root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every group and every data set by its path. ``visititems`` follows no link into another file."""
+    groups: dict[str, Any] = {}
+    datasets: dict[str, Any] = {}
 
     def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = item
+        (datasets if isinstance(item, h5py.Dataset) else groups)[name] = item
 
     root.visititems(note)
-    return found
+    return groups, datasets
 
 
-def _tensor(path: Path, dataset: Any) -> torch.Tensor:
-    if dataset.dtype.kind not in "fiub" or dataset.is_virtual or dataset.external:
-        raise CheckpointError(f"{path.name}: {dataset.name} is not a plain array of numbers.")
-    if dataset.nbytes > _FREE_BYTES + _MAX_EXPANSION * dataset.id.get_storage_size():
-        raise CheckpointError(
-            f"{path.name}: {dataset.name} claims {dataset.nbytes} bytes that it does not hold."
-        )
-    array = np.asarray(dataset[()])
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
-
-
-def _names(group: Any, attribute: str) -> list[str]:
-    values = group.attrs.get(attribute)
+def _names(reader: Hdf5Reader, group: Any, attribute: str) -> list[str]:
+    values = reader.attribute(group, attribute)
     if values is None:
-        chunks = iter(range(len(group.attrs)))
-        values = [
-            value
-            for chunk in chunks
-            if (part := group.attrs.get(f"{attribute}{chunk}")) is not None
-            for value in part
-        ]
+        values = []
+        while (part := reader.attribute(group, f"{attribute}{len(values)}")) is not None:
+            values.append(part)
+        values = [value for part in values for value in part]
     return [_text(value) for value in values]
 
 

@@ -10,26 +10,25 @@ from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from deploykit_exporters.containers.rebuild import check_key
+from deploykit_exporters.containers.budget import check_integer
 
 if TYPE_CHECKING:
     from deploykit_exporters.containers.unpickle import Machine
 
-__all__ = ["MARK", "OPERATIONS"]
+__all__ = ["COSTS", "MARK", "OPERATIONS"]
 
 MARK = object()
 
 
-def _entries(items: list[Any]) -> dict[Any, Any]:
+def _entries(machine: Machine, items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise UnpicklingError("the pickle has a key without a value")
-    for key in items[::2]:
-        check_key(key)
+    machine.count_keys(items[::2])
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
 def _set_items(machine: Machine, items: list[Any]) -> None:
-    machine.extend(machine.target(), _entries(items))
+    machine.extend(machine.target(), _entries(machine, items))
 
 
 def _append_items(machine: Machine, items: list[Any]) -> None:
@@ -44,13 +43,23 @@ def _push_argument(machine: Machine, argument: Any) -> None:
     machine.stack.append(argument)
 
 
-def _collect(build: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    return lambda machine, _: machine.stack.append(build(machine.pop_mark()))
+def _push_integer(machine: Machine, argument: int) -> None:
+    machine.stack.append(check_integer(argument))
 
 
-def _frozen(items: list[Any]) -> frozenset[Any]:
-    for item in items:
-        check_key(item)
+def _push_text(machine: Machine, argument: str) -> None:
+    """Pickles can hold halves of characters, which no program can write."""
+    if not argument.isascii():
+        argument = argument.encode("utf-8", "replace").decode("utf-8")
+    machine.stack.append(argument)
+
+
+def _collect(build: Callable[[Machine, list[Any]], Any]) -> Callable[[Machine, Any], None]:
+    return lambda machine, _: machine.stack.append(build(machine, machine.pop_mark()))
+
+
+def _frozen(machine: Machine, items: list[Any]) -> frozenset[Any]:
+    machine.count_keys(items)
     return frozenset(items)
 
 
@@ -134,12 +143,13 @@ def _nothing(_machine: Machine, _: Any) -> None:
     """PROTO and FRAME only describe the encoding."""
 
 
-_ARGUMENTS = (
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
-    "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
-)
+_ARGUMENTS = "BININT BININT1 BININT2 FLOAT BINFLOAT BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
+_INTEGERS = "INT LONG LONG1 LONG4"
+_TEXTS = "STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8"
 OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     **dict.fromkeys(_ARGUMENTS.split(), _push_argument),
+    **dict.fromkeys(_INTEGERS.split(), _push_integer),
+    **dict.fromkeys(_TEXTS.split(), _push_text),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
     "PROTO": _nothing,
@@ -152,8 +162,8 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "EMPTY_DICT": _push(dict),
     "EMPTY_SET": _push(set),
     "MARK": _push(lambda: MARK),
-    "LIST": _collect(list),
-    "TUPLE": _collect(tuple),
+    "LIST": _collect(lambda _, items: items),
+    "TUPLE": _collect(lambda _, items: tuple(items)),
     "DICT": _collect(_entries),
     "FROZENSET": _collect(_frozen),
     "TUPLE1": _tuple_of(1),
@@ -179,3 +189,21 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "PERSID": _persistent,
     "BINPERSID": lambda machine, _: _persistent(machine, machine.pop()),
 }
+
+_SLOT = 16
+"""Bytes that any object takes on the stack, and later in a container."""
+
+COSTS = dict.fromkeys(OPERATIONS, _SLOT) | {
+    "EMPTY_LIST": 72,
+    "EMPTY_DICT": 80,
+    "EMPTY_SET": 232,
+    "DICT": 80,
+    "FROZENSET": 232,
+    "LIST": 72,
+    "TUPLE": 56,
+    "TUPLE1": 64,
+    "TUPLE2": 72,
+    "TUPLE3": 80,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 100),
+}
+"""Bytes that an operation makes beside its argument; those of calls and of entries are counted apart."""

@@ -1,8 +1,8 @@
 """The few globals of a pickle that are rebuilt into real values: tensors, arrays, plain containers.
 
-Each is rebuilt by a small function written here, which checks what it is given; the function or class
-that the pickle names is never called. Everything that is not in ``REBUILDERS`` becomes an inert
-stand-in.
+Each is rebuilt by a small function written here, which checks what it is given and takes what it makes from
+the budget of the read; the function or class that the pickle names is never called. Everything that is not in
+``REBUILDERS`` becomes an inert stand-in.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import torch
+
+from deploykit_exporters.containers.budget import FREE_BYTES, Budget
 
 __all__ = [
     "REBUILDERS",
@@ -25,13 +28,12 @@ __all__ = [
     "Rebuilder",
     "Storage",
     "StorageType",
-    "check_key",
     "set_array_state",
 ]
 
-# A tensor may repeat its storage (a stride of 0), so a few bytes can describe terabytes.
-_MAX_REPEATED_BYTES = 64 << 20
-_MAX_KEY_PARTS = 100
+
+_PAIR_BYTES = 200  # of an ordered dictionary
+_ELEMENT_BYTES = 64  # of a set
 
 
 class NotPlainError(UnpicklingError):
@@ -41,10 +43,21 @@ class NotPlainError(UnpicklingError):
 @dataclass(frozen=True)
 class Rebuilder:
     """A global that has a rebuilding function. It stands on the pickle's stack in place of the real
-    one and is deliberately not callable."""
+    one and is deliberately not callable.
+
+    Attributes:
+        counted: The function takes the budget before its arguments.
+    """
 
     inert_path: str
     rebuild: Callable[..., Any]
+    counted: bool = False
+
+    def run(
+        self, budget: Budget, args: Iterable[Any], kwargs: Mapping[str, Any] = MappingProxyType({})
+    ) -> Any:
+        """What stands for a call with these arguments."""
+        return self.rebuild(budget, *args, **kwargs) if self.counted else self.rebuild(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -77,18 +90,6 @@ class ArrayType:
         return dtype
 
 
-def check_key(key: object) -> None:
-    """Refuse a key whose hashing could take for ever (tuples nested in themselves)."""
-    if not isinstance(key, tuple | frozenset):
-        return
-    parts: list[object] = [key]
-    for count, part in enumerate(parts):
-        if count > _MAX_KEY_PARTS:
-            raise UnpicklingError("a dictionary key or set element is nested too deeply")
-        if isinstance(part, tuple | frozenset):
-            parts.extend(list(part)[: _MAX_KEY_PARTS + 1])
-
-
 def set_array_state(array: np.ndarray, state: Any) -> None:
     """Fill an array from ``_reconstruct`` in place, as its BUILD asks."""
     _version, shape, array_type, fortran, data = state
@@ -109,7 +110,7 @@ def _sizes(values: Iterable[Any]) -> tuple[int, ...]:
 
 
 def _tensor(
-    storage: Any, offset: int, size: Iterable[int], stride: Iterable[int], *more: Any
+    budget: Budget, storage: Any, offset: int, size: Iterable[int], stride: Iterable[int], *more: Any
 ) -> torch.Tensor:
     """``_rebuild_tensor``, ``_v2`` and ``_v3``; only the last gives a dtype, as its third extra."""
     if not isinstance(storage, Storage):
@@ -127,8 +128,10 @@ def _tensor(
         raise UnpicklingError(
             f"a tensor of shape {list(sizes)} needs {used * dtype.itemsize} bytes, its storage has {capacity}"
         )
-    if numel * dtype.itemsize > max(capacity, _MAX_REPEATED_BYTES):
+    # A tensor may repeat its storage (a stride of 0), so a few bytes can describe terabytes.
+    if numel * dtype.itemsize > max(capacity, FREE_BYTES):
         raise UnpicklingError(f"a tensor of shape {list(sizes)} repeats a storage of {capacity} bytes")
+    budget.tensor(numel * dtype.itemsize)
     if empty:
         return torch.empty(sizes, dtype=dtype)
     return torch.empty(0, dtype=dtype).set_(storage.data, start, sizes, strides)
@@ -140,10 +143,12 @@ def _same_tensor(data: Any, *_: Any) -> torch.Tensor:
     return data
 
 
-def _tensor_subclass(rebuilder: Any, _type: Any, args: tuple[Any, ...], _state: Any) -> torch.Tensor:
+def _tensor_subclass(
+    budget: Budget, rebuilder: Any, _type: Any, args: tuple[Any, ...], _state: Any
+) -> torch.Tensor:
     if not (isinstance(rebuilder, Rebuilder) and rebuilder.rebuild in (_tensor, _same_tensor)):
         raise UnpicklingError("a tensor subclass is rebuilt by a function of its own")
-    return rebuilder.rebuild(*args)  # type: ignore[no-any-return]
+    return rebuilder.run(budget, args)  # type: ignore[no-any-return]
 
 
 def _tensor_from_array(array: Any, *_: Any) -> torch.Tensor:
@@ -184,17 +189,20 @@ def _scalar(array_type: ArrayType, data: Any) -> Any:
     return np.frombuffer(raw, dtype=dtype)[0]
 
 
-def _pairs(items: Any = ()) -> dict[Any, Any]:
-    if not isinstance(items, Mapping | list | tuple):
+def _pairs(budget: Budget, items: Any = ()) -> dict[Any, Any]:
+    if not isinstance(items, dict | list | tuple):
         raise NotPlainError("a dictionary is made from something that is none")
-    pairs = list(items.items()) if isinstance(items, Mapping) else [tuple(pair) for pair in items]
-    for key, _ in pairs:
-        check_key(key)
+    pairs = list(dict.items(items)) if isinstance(items, dict) else items
+    for pair in pairs:
+        if not isinstance(pair, list | tuple | str) or len(pair) != 2:
+            raise UnpicklingError("a dictionary is made from something else than pairs")
+        budget.key(pair[0])
+        budget.spend(_PAIR_BYTES)
     return OrderedDict(pairs)
 
 
-def _default_dict(_factory: Any = None, items: Any = ()) -> dict[Any, Any]:
-    return dict(_pairs(items))
+def _default_dict(budget: Budget, _factory: Any = None, items: Any = ()) -> dict[Any, Any]:
+    return dict(_pairs(budget, items))
 
 
 def _sequence(items: Any = (), *_: Any) -> list[Any]:
@@ -203,9 +211,10 @@ def _sequence(items: Any = (), *_: Any) -> list[Any]:
     return list(items)
 
 
-def _set(items: Any = ()) -> set[Any]:
+def _set(budget: Budget, items: Any = ()) -> set[Any]:
     for item in (elements := _sequence(items)):
-        check_key(item)
+        budget.key(item)
+        budget.spend(_ELEMENT_BYTES)
     return set(elements)
 
 
@@ -266,16 +275,19 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 
 
+_COUNTED = {_tensor, _tensor_subclass, _pairs, _default_dict, _set}
+
+
 def _table() -> dict[str, Rebuilder | StorageType | torch.dtype]:
     table: dict[str, Rebuilder | StorageType | torch.dtype] = {}
     for rebuild, paths in _FUNCTIONS.items():
         for path in paths:
-            table[path] = Rebuilder(path, rebuild)
+            table[path] = Rebuilder(path, rebuild, rebuild in _COUNTED)
             # Python 2 and Python 3.13 have other homes for some of them.
             for home, other in (("builtins.", "__builtin__."), ("pathlib.", "pathlib._local.")):
                 if path.startswith(home):
                     alias = other + path.removeprefix(home)
-                    table[alias] = Rebuilder(alias, rebuild)
+                    table[alias] = Rebuilder(alias, rebuild, rebuild in _COUNTED)
     for name, value in vars(torch).items():
         if isinstance(value, torch.dtype):
             table[f"torch.{name}"] = value

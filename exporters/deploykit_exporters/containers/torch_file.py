@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.budget import Budget, ExcessError
 from deploykit_exporters.containers.rebuild import REBUILDERS, Rebuilder, Storage, StorageType
 from deploykit_exporters.containers.unpickle import Pickle, load_inert
 
@@ -32,8 +33,6 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 # Weights hardly compress; an archive that claims more than this was made to fill the memory.
 _MAX_EXPANSION = 20
-# A pickle is read twice where it holds containers of unknown classes; honest storages hold no others.
-_MAX_READINGS = 4
 _MAX_NESTED = 3
 _LOAD = "torch.storage._load_from_bytes"
 # What a malformed file can provoke in the standard library and in torch.
@@ -45,7 +44,6 @@ MALFORMED = (
     BufferError,
     EOFError,
     LookupError,
-    MemoryError,
     NotImplementedError,
     OSError,
     RuntimeError,
@@ -99,6 +97,11 @@ def read_trusted(path: Path) -> Any:
 
 
 def damaged(path: Path, error: BaseException) -> CheckpointError:
+    if isinstance(error, ExcessError):
+        return CheckpointError(
+            f"{path.name} asks for more than a checkpoint of its size may take: {error}.",
+            hint="It is damaged, or was made to fill the memory. Save the model's state_dict() alone.",
+        )
     reason = str(error) or type(error).__name__
     return CheckpointError(
         f"{path.name} is not a complete checkpoint of torch.save: {reason}.",
@@ -126,13 +129,13 @@ class _Archive:
             raise UnpicklingError("the archive has no data.pkl")
         self.swap = self._optional("byteorder", sys.byteorder.encode()) != sys.byteorder.encode()
         content = self._bytes(self.archive.getinfo(f"{self.root}data.pkl"))
-        nested = _Nested(len(content))
+        nested = _Nested(Budget(self.size))
         return nested.load(io.BytesIO(content), self.storage)
 
     def storage(self, pid: Any) -> Storage:
         kind, storage_type, key, _location, numel = pid
         nbytes = _nbytes(kind, storage_type, numel)
-        key = str(key)
+        key = _key(key)
         if key not in self.storages:
             self.storages[key] = self._read(
                 self.archive.getinfo(f"{self.root}data/{key}"), storage_type.dtype
@@ -183,7 +186,7 @@ class _Legacy:
 
     def __init__(self, data: torch.UntypedStorage, nested: _Nested | None = None) -> None:
         self.data = data
-        self.nested = nested or _Nested(data.nbytes())
+        self.nested = nested or _Nested(Budget(data.nbytes()))
         self.claimed = 0
         self.storages: dict[str, torch.UntypedStorage] = {}
         self.item_sizes: dict[str, int] = {}
@@ -198,7 +201,7 @@ class _Legacy:
             raise UnpicklingError("it was written on a big-endian machine")
         pickle = self.nested.load(file, self.storage)
         last = self.nested.load(file)  # torch would run all five, so what any of them names counts
-        keys = [str(key) for key in last.value]
+        keys = [_key(key) for key in last.value]
         for key in keys:
             self._fill(file, key)
         if len(set(keys)) < len(self.storages):
@@ -210,7 +213,7 @@ class _Legacy:
             return pid[1]
         kind, storage_type, key, _location, numel, view = pid
         nbytes = _nbytes(kind, storage_type, numel)
-        key = str(key)
+        key = _key(key)
         if key not in self.storages:
             self.claimed += nbytes
             if self.claimed > self.data.nbytes():
@@ -235,6 +238,12 @@ class _Legacy:
         file.seek(start + length)
 
 
+def _key(key: Any) -> str:
+    if not isinstance(key, str | int):
+        raise UnpicklingError("a storage has a key that is no text")
+    return str(key)
+
+
 def _nbytes(kind: Any, storage_type: Any, numel: Any) -> int:
     if kind != "storage" or not isinstance(storage_type, StorageType):
         name = getattr(storage_type, "inert_path", type(storage_type).__name__)
@@ -249,25 +258,25 @@ class _Nested:
     files of their own (``torch.storage._load_from_bytes``). What any of them names counts for all.
 
     Args:
-        size: Bytes that the pickles can hold, those inside others included.
+        budget: What is left to all of them.
     """
 
-    def __init__(self, size: int) -> None:
-        self.left = _MAX_READINGS * size
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.depth = 0
         self.inert: set[str] = set()
         self.rebuilders = {**REBUILDERS, _LOAD: Rebuilder(_LOAD, self._content)}
 
     def load(self, file: BinaryIO, storage: Callable[[Any], Any] | None = None) -> Pickle:
-        pickle = load_inert(file, storage, rebuilders=self.rebuilders)
+        pickle = load_inert(file, storage, rebuilders=self.rebuilders, budget=self.budget)
         self.inert.update(pickle.inert)
         return Pickle(value=pickle.value, inert=tuple(sorted(self.inert)))
 
     def _content(self, content: Any) -> Any:
         if not isinstance(content, bytes | bytearray):
             raise UnpicklingError("a storage has no content")
-        self.left -= len(content)
-        if self.left < 0 or self.depth == _MAX_NESTED:
+        self.budget.spend(2 * len(content))
+        if self.depth == _MAX_NESTED:
             raise UnpicklingError("it has storages inside storages without end")
         self.depth += 1
         try:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import pickletools
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from deploykit_exporters.containers.budget import Budget, check_extent
 from deploykit_exporters.containers.inert import (
     InertDict,
     InertInstance,
@@ -36,13 +37,12 @@ from deploykit_exporters.containers.inert import (
     class_path,
     inert_class,
 )
-from deploykit_exporters.containers.opcodes import MARK, OPERATIONS
+from deploykit_exporters.containers.opcodes import COSTS, MARK, OPERATIONS
 from deploykit_exporters.containers.rebuild import (
     REBUILDERS,
     ArrayType,
     NotPlainError,
     Rebuilder,
-    check_key,
     set_array_state,
 )
 
@@ -53,10 +53,12 @@ PersistentLoad = Callable[[Any], Any]
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAX_GLOBALS = 10_000
 _MAX_PATH = 1_000
-# Rebuilding copies, and a pickle may have the same object copied again and again. Honest ones take less
-# than 20 bytes of memory for each byte read.
-_FREE_BYTES = 64 << 20
-_BYTES_PER_BYTE = 32
+# Bytes of memory.
+_ENTRY = 100
+_STAND_IN = 250
+_CLASS = 2000
+_TENSOR = 1000
+_CACHED = 257  # Python keeps one object for each of the small integers
 _CONSTRUCTORS = ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copyreg._reconstructor")
 
 
@@ -78,6 +80,7 @@ def load_inert(
     persistent_load: PersistentLoad | None = None,
     *,
     rebuilders: Mapping[str, Any] = REBUILDERS,
+    budget: Budget | None = None,
 ) -> Pickle:
     """Read one pickle of ``file``, which is left just behind it.
 
@@ -86,20 +89,24 @@ def load_inert(
             or a BytesIO).
         persistent_load: Gives the object for a persistent id (a torch storage).
         rebuilders: The globals that do not become inert.
+        budget: What is left to the whole read; None: what a file of the same size may take.
 
     Raises:
+        ExcessError: the pickle asks for more than its budget.
         UnpicklingError: and whatever built-in error a malformed pickle provokes.
     """
     start = file.tell()
-    machine = Machine(persistent_load, rebuilders, {})
+    budget = budget or Budget(_size(file))
+    machine = Machine(persistent_load, rebuilders, {}, budget)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python's, about odd escapes in a damaged pickle's text
         value = machine.run(file)
         if machine.learnt:
             # Only now is it known which classes derive from dict or list: read again with such stand-ins.
             file.seek(start)
-            machine = Machine(persistent_load, rebuilders, machine.learnt)
+            machine = Machine(persistent_load, rebuilders, machine.learnt, budget)
             value = machine.run(file)
+    check_extent(value, file.tell() - start)
     return Pickle(value=value, inert=tuple(sorted(machine.classes)))
 
 
@@ -116,6 +123,7 @@ class Machine:
         persistent_load: PersistentLoad | None,
         rebuilders: Mapping[str, Any],
         shapes: Mapping[str, type[InertObject]],
+        budget: Budget,
     ) -> None:
         self.persistent_load = persistent_load
         self.rebuilders = rebuilders
@@ -124,18 +132,21 @@ class Machine:
         self.learnt: dict[str, type[InertObject]] = {}
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.position = 0
-        self.spent = 0
+        self.budget = budget
 
     def run(self, file: BinaryIO) -> Any:
-        start = file.tell()
+        before = file.tell()
         for opcode, argument, position in pickletools.genops(file):
-            self.position = (position or 0) - start
-            if opcode.name == "STOP":
+            at = position or 0
+            name = opcode.name
+            if name == "STOP":
                 return self.pop()
-            operation = OPERATIONS.get(opcode.name)
+            operation = OPERATIONS.get(name)
             if operation is None:
-                raise UnpicklingError(f"the pickle uses {opcode.name}, which no checkpoint needs")
+                raise UnpicklingError(f"the pickle uses {name}, which no checkpoint needs")
+            made = 0 if argument is None else _made(argument)
+            self.budget.step(COSTS[name] + made, at - before)
+            before = at
             operation(self, argument)
         raise UnpicklingError("the pickle has no end")
 
@@ -169,26 +180,26 @@ class Machine:
         if path not in self.classes:
             if len(self.classes) == _MAX_GLOBALS or len(path) > _MAX_PATH:
                 raise UnpicklingError("the pickle names more globals than a checkpoint has")
+            self.budget.spend(_CLASS)
             self.classes[path] = inert_class(path, self.shapes.get(path, InertInstance))
         return self.classes[path]
 
-    def spend(self, *objects: Any) -> None:
-        """Account for copies, so that a small pickle cannot fill the memory."""
-        self.spent += sum(map(sys.getsizeof, objects))
-        if self.spent > _FREE_BYTES + _BYTES_PER_BYTE * self.position:
-            raise UnpicklingError("the pickle copies its content again and again")
+    def count_keys(self, keys: Iterable[Any]) -> None:
+        """Account for keys of a dictionary, or elements of a set, before they are put there."""
+        for key in keys:
+            self.budget.spend(_ENTRY)
+            self.budget.key(key)
 
     def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
         """What stands for ``function(*args, **kwargs)``."""
         if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
             raise UnpicklingError("the pickle gives arguments that are no tuple")
-        named = {str(name): value for name, value in (kwargs or {}).items()}
+        named = kwargs or {}
+        if not all(isinstance(name, str) for name in named):
+            raise UnpicklingError("the pickle gives arguments that have no names")
+        self.budget.spend(_STAND_IN + sys.getsizeof(args) + sys.getsizeof(named))
         if isinstance(function, Rebuilder):
-            self.spend(*args)
-            try:
-                return function.rebuild(*args, **named)
-            except NotPlainError:
-                return self.stand_in(function.inert_path)(*args, **named)
+            return self.rebuild(function, args, named)
         path = _path(function)
         if path in _CONSTRUCTORS:
             return self.construct(path, *args)
@@ -200,6 +211,16 @@ class Machine:
         if isinstance(stand_in, InertDict | InertList) and len(args) == 1:
             self.extend(stand_in, args[0])
         return stand_in
+
+    def rebuild(self, function: Rebuilder, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        for arg in args:  # a copy may be made of each
+            self.budget.spend(sys.getsizeof(arg))
+        try:
+            value = function.run(self.budget, args, named)
+        except NotPlainError:
+            return self.stand_in(function.inert_path)(*args, **named)
+        self.budget.spend(_TENSOR if isinstance(value, torch.Tensor) else sys.getsizeof(value))
+        return value
 
     def construct(self, how: str, cls: Any, *rest: Any) -> Any:
         """What stands for a call of one of ``copyreg``'s constructors."""
@@ -214,9 +235,9 @@ class Machine:
 
     def extend(self, target: Any, items: Any) -> None:
         """Add entries (given as a dict) or elements (a list, tuple or set) to a container."""
-        self.spend(items)
-        for key in items if isinstance(items, dict) or isinstance(target, set) else ():
-            check_key(key)
+        self.budget.spend(sys.getsizeof(items))
+        if isinstance(items, dict) or isinstance(target, set):
+            self.count_keys(items)
         if isinstance(target, dict | set) and isinstance(target, dict) == isinstance(items, dict):
             target.update(items)
         elif isinstance(target, list) and isinstance(items, list | tuple | set | frozenset):
@@ -236,13 +257,28 @@ class Machine:
             if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
                 target.order = state[1]
         elif isinstance(target, np.ndarray):
-            self.spend(*(state if isinstance(state, tuple) else ()))
+            self.budget.spend(sum(map(sys.getsizeof, state if isinstance(state, tuple) else ())))
             try:
                 set_array_state(target, state)
             except NotPlainError:
                 self.stack[-1] = self.stand_in("numpy.ndarray")(state)
         elif not isinstance(target, dict | torch.Tensor):  # attributes of these two say nothing
             raise UnpicklingError(f"the pickle sets the state of a {class_path(target)}")
+
+
+def _made(argument: Any) -> int:
+    """Bytes of an operation's argument."""
+    if isinstance(argument, int) and argument < _CACHED:
+        return 0
+    return sys.getsizeof(argument)
+
+
+def _size(file: BinaryIO) -> int:
+    """Bytes of the file, whose position stays."""
+    position = file.tell()
+    size = file.seek(0, 2) or file.tell()  # an mmap's seek tells nothing
+    file.seek(position)
+    return size
 
 
 def _is_inert_class(obj: object) -> bool:
@@ -254,11 +290,17 @@ def _path(obj: object) -> str:
 
 
 def _set_attributes(target: InertObject, state: Any) -> None:
+    """An attribute named as a method of a dictionary or list would take the method's place."""
     parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
     if all(part is None or isinstance(part, dict) for part in parts):
+        methods = dir(type(target).__mro__[-2]) if isinstance(target, dict | list) else ()
         for part in parts:
             vars(target).update(
-                {name: value for name, value in (part or {}).items() if isinstance(name, str)}
+                {
+                    name: value
+                    for name, value in dict.items(part or {})
+                    if isinstance(name, str) and name not in methods
+                }
             )
     else:
         target.inert_state = state

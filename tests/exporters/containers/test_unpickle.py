@@ -184,7 +184,8 @@ def test_bombs_are_refused_without_memory_or_time() -> None:
     laughs = b"]" + b"".join(
         b"q" + bytes([i]) + b"](h" + bytes([i]) + b"h" + bytes([i]) + b"e" for i in range(90)
     )
-    assert to_plain(load_inert(io.BytesIO(b"\x80\x02" + laughs + b"."), None).value, max_items=100)
+    with pytest.raises(pickle.UnpicklingError, match="thousands of times as long"):
+        load_inert(io.BytesIO(b"\x80\x02" + laughs + b"."))
     tower = b"\x80\x02}N" + b"".join(b"2\x86" for _ in range(60)) + b"K\x01s."
     with pytest.raises(pickle.UnpicklingError, match="nested"):
         load_inert(io.BytesIO(tower))

@@ -1,0 +1,233 @@
+"""What the reading of one file may take: memory, work, and the extent of what it describes.
+
+A file of a few kilobytes can describe gigabytes: by copying the same list again and again, by a list that
+holds another ten times which holds another ten times, by keys that all have the same hash. One budget is
+counted for a whole read, nested files included, where objects are made. The limits follow from the size of
+the file; SECURITY.md tells them with their reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pickle import UnpicklingError
+from typing import Any
+
+from deploykit_exporters.containers.inert import InertObject, records_of
+
+__all__ = ["FREE_BYTES", "Budget", "ExcessError", "check_extent"]
+
+FREE_BYTES = 64 << 20
+"""Memory that every file may take, however small it is."""
+
+_BYTES_PER_BYTE = 32
+"""Memory for each byte of a pickle. Honest ones, of modules and of optimisers, take less than 20."""
+
+_FREE_STEPS = 2_000_000
+_BYTES_PER_STEP = 4
+"""Operations: as many as an honest pickle of 10 MB has, and one more for every 4 bytes of the file."""
+
+_TENSOR_BYTES_PER_BYTE = 16
+"""Bytes that all tensors would have as copies: module, EMA and state dict of one file share storages."""
+
+_MAX_ODD_KEYS = 4000
+"""Keys whose hashes a file can choose. All alike, they cost their number squared."""
+
+_MAX_KEY_PARTS = 100
+_SAFE_INTEGER = 1 << 60  # hash(n) == n up to here
+_MAX_INTEGER_BITS = 4096
+_MAX_LEVELS = 200
+_MAX_LOOPS = 8
+_FREE_TEXT = 32 << 20
+_TEXT_PER_BYTE = 8
+
+
+class ExcessError(UnpicklingError):
+    """A file asks for more than one of its size may take."""
+
+
+class Budget:
+    """What is left to the reading of one file.
+
+    Args:
+        size: Bytes of the file.
+
+    Attributes:
+        consumed: Bytes of pickles that were read so far, those inside others included.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.consumed = 0
+        self._bytes = 0
+        self._steps = _FREE_STEPS + size // _BYTES_PER_STEP
+        self._tensor_bytes = FREE_BYTES + _TENSOR_BYTES_PER_BYTE * size
+        self._odd_keys = _MAX_ODD_KEYS
+
+    def step(self, nbytes: int, consumed: int) -> None:
+        """One operation, which makes ``nbytes`` of objects from ``consumed`` bytes of a pickle."""
+        self.consumed += consumed
+        self._steps -= 1
+        if self._steps < 0:
+            raise ExcessError("it takes more operations to read than a file of its size may")
+        self.spend(nbytes)
+
+    def spend(self, nbytes: int) -> None:
+        """Account for objects before or just after they are made."""
+        self._bytes += nbytes
+        if self._bytes > FREE_BYTES + _BYTES_PER_BYTE * min(self.consumed, self.size):
+            raise ExcessError("it makes or copies the same objects again and again")
+
+    def tensor(self, nbytes: int) -> None:
+        """Account for a tensor by its own size, whatever storage it shares or repeats."""
+        self._tensor_bytes -= nbytes
+        if self._tensor_bytes < 0:
+            raise ExcessError("its tensors repeat their storages beyond any network")
+
+    def key(self, key: object) -> None:
+        """Refuse keys whose hashing or comparing could take for ever: nested in themselves, or all alike."""
+        kind = type(key)
+        if kind is str or kind is bytes or kind is bool or key is None or isinstance(key, InertObject):
+            return
+        if kind is int and -_SAFE_INTEGER < key < _SAFE_INTEGER:  # type: ignore[operator]
+            return
+        self._odd_keys -= 1
+        if self._odd_keys < 0:
+            raise ExcessError(f"it has more than {_MAX_ODD_KEYS} keys that are no text and no index")
+        _check_parts(key)
+
+
+def _check_parts(key: object) -> None:
+    parts: list[object] = [key]
+    for count, part in enumerate(parts):
+        if count > _MAX_KEY_PARTS:
+            raise ExcessError("a dictionary key or set element is nested too deeply")
+        if isinstance(part, tuple | frozenset):
+            parts.extend(list(part)[: _MAX_KEY_PARTS + 1])
+
+
+def check_integer(value: int) -> int:
+    """The integer, unless no program could print it.
+
+    Raises:
+        ExcessError: it has thousands of bits.
+    """
+    if value.bit_length() > _MAX_INTEGER_BITS:
+        raise ExcessError(f"it has an integer of {value.bit_length()} bits")
+    return value
+
+
+def check_extent(value: Any, size: int) -> None:
+    """Refuse plain containers that, written out, would be far longer than what they were read from.
+
+    Lists may hold the same list many times, and that again another, so that whatever walks, prints, compares
+    or copies the outermost takes for ever. Each object is looked at once here.
+
+    Args:
+        value: Whatever was read. Inert objects are looked into, each on its own.
+        size: Bytes that it was read from.
+
+    Raises:
+        ExcessError: it is that long, nested too deeply, or contains itself in many places.
+    """
+    _Extent(_FREE_TEXT + _TEXT_PER_BYTE * size).check(value)
+
+
+class _Extent:
+    """The length of each container as text, by its identity, and its levels."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.known: dict[int, tuple[int, int]] = {}
+        self.open: set[int] = set()
+        self.roots: list[Any] = []
+        self.seen: set[int] = set()
+        self.loops = 0
+
+    def check(self, value: Any) -> None:
+        self.roots.append(value)
+        while self.roots:
+            root = self.roots.pop()
+            if isinstance(root, InertObject):
+                if id(root) in self.seen:
+                    continue
+                self.seen.add(id(root))
+                self.roots.extend(records_of(root))
+            if _is_container(root):
+                self._measure(root)
+
+    def _measure(self, root: Any) -> None:
+        """Depth first, without recursion: a pickle can nest millions of lists."""
+        if id(root) in self.known:
+            return
+        pending: list[tuple[Any, Iterator[Any], list[int]]] = [(root, _items(root), [2, 0])]
+        self.open.add(id(root))
+        while pending:
+            container, items, total = pending[-1]
+            for item in items:
+                if not _is_container(item):
+                    total[0] += _leaf(item)
+                    if isinstance(item, InertObject):
+                        self.roots.append(item)
+                elif id(item) in self.known:
+                    _add(total, self.known[id(item)])
+                elif id(item) in self.open:
+                    self._loop()
+                else:
+                    if len(pending) > _MAX_LEVELS:
+                        raise _too_deep()
+                    self.open.add(id(item))
+                    pending.append((item, _items(item), [2, 0]))
+                    break
+            else:
+                self._close(container, total)
+                pending.pop()
+                if pending:
+                    _add(pending[-1][2], self.known[id(container)])
+
+    def _loop(self) -> None:
+        """A container inside itself is printed as ``...``, but not at the same places from every start."""
+        self.loops += 1
+        if self.loops > _MAX_LOOPS:
+            raise ExcessError("its content contains itself in many places")
+
+    def _close(self, container: Any, total: list[int]) -> None:
+        if total[0] > self.limit:
+            raise ExcessError("written out, it would be thousands of times as long as the file")
+        if total[1] > _MAX_LEVELS:
+            raise _too_deep()
+        self.known[id(container)] = (total[0], total[1] + 1)
+        self.open.discard(id(container))
+        if isinstance(container, InertObject):
+            self.roots.append(container)
+
+
+def _too_deep() -> ExcessError:
+    return ExcessError(f"it nests its content more than {_MAX_LEVELS} levels deep")
+
+
+def _add(total: list[int], part: tuple[int, int]) -> None:
+    total[0] += part[0]
+    total[1] = max(total[1], part[1])
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple | set | frozenset)
+
+
+def _items(container: Any) -> Iterator[Any]:
+    """What is printed of a container: its elements, of a dictionary the keys, too."""
+    if isinstance(container, dict):
+        return chain.from_iterable(dict.items(container))
+    return iter(container)
+
+
+def _leaf(value: Any) -> int:
+    """Characters of a value that is no container; of arrays and tensors little is ever printed."""
+    if isinstance(value, str):
+        return len(value) + 4
+    if isinstance(value, bytes | bytearray):
+        return 2 * len(value) + 4
+    if isinstance(value, int):
+        return value.bit_length() // 3 + 4
+    return 16
