@@ -8,17 +8,16 @@ either way round, Ultralytics' ``names``, transformers' ``id2label``, COCO's ``c
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.errors import OptionError
 
-__all__ = ["names_from", "parse_settings", "read_labels", "read_text"]
+__all__ = ["LARGEST", "names_from", "parse_settings", "read_labels", "read_text"]
 
-_LARGEST = 16 << 20
+LARGEST = 16 << 20
 """Bytes of a file of names or settings: 21,000 classes of ImageNet take less than 1 MB."""
 
 _LONGEST = 1000
@@ -39,10 +38,11 @@ _HEADER = {
     "category",
     "number",
 }
-_FIRST = re.compile(r"(\d+)\s*[\s,;:]\s*(\S.*)")
-_LAST = re.compile(r"(.*\S)\s*[\s,;:]\s*(\d+)")
+# Blanks can be divided in one way only: a line of blanks must not take the square of its length.
+_FIRST = re.compile(r"(\d+)(?:\s*[,;:]\s*|\s+)(\S.*)")
+_LAST = re.compile(r"(.*\S)(?:\s*[,;:]\s*|\s+)(\d+)")
 _WORDNET = re.compile(r"n\d{8}")
-_ITEM = re.compile(r"item\s*\{([^}]*)\}")
+_ITEM = re.compile(r"item\s*\{([^{}]*)\}")
 _FORMS = "One name per line, a JSON list of names, or an object from index to name."
 
 
@@ -193,12 +193,11 @@ def parse_settings(text: str, path: Path, option: str) -> Any:
     Raises:
         OptionError: it is not valid.
     """
-    import yaml
+    from deploykit_exporters.containers.texts import parse_json, parse_yaml
 
-    read: Callable[[str], Any] = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        return read(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        return parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except ValueError as error:
         raise OptionError(f"{option} {path} cannot be parsed: {error}") from error
 
 
@@ -210,9 +209,9 @@ def read_text(path: Path, option: str) -> str:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise OptionError(f"{option} {path} has more than {_LARGEST >> 20} MB, which no such file needs.")
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise OptionError(f"{option} {path} has more than {LARGEST >> 20} MB, which no such file needs.")
         encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
         return content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -248,9 +247,11 @@ def _as_config(value: object) -> Path | Mapping[str, Any] | None:
         return value
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return as_path(value, "--config")
+    from deploykit_exporters.containers.texts import parse_json
+
     try:
-        settings = json.loads(value)
-    except json.JSONDecodeError as error:
+        settings = parse_json(value)
+    except ValueError as error:
         raise OptionError(
             f"--config cannot be parsed as JSON: {error}.",
             hint="""A file, or an object in quotes: --config '{"num_heads": 6}'""",

@@ -6,13 +6,15 @@ Shards are listed by an ``*.index.json`` whose ``weight_map`` gives the file of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
+
+from deploykit_exporters.containers.texts import parse_json
+from deploykit_exporters.labels import LARGEST
 
 __all__ = ["Folder", "open_folder", "sibling_folder"]
 
@@ -22,7 +24,6 @@ _WEIGHTS = (
 )
 _INDEXES = tuple(f"{name}.index.json" for name in _WEIGHTS)
 _SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".hdf5", ".pkl"}
-_MAX_JSON = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +85,13 @@ def _texts(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_JSON:
+    if path.stat().st_size > LARGEST:
         raise CheckpointError(
-            f"{path.name} is larger than {_MAX_JSON >> 20} MiB, too large to describe a model."
+            f"{path.name} is larger than {LARGEST >> 20} MiB, too large to describe a model."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path.name} cannot be read: {error}.", hint="Fetch the folder again."
         ) from error

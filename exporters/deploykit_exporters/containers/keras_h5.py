@@ -7,7 +7,6 @@ root (``save_weights``) or under ``model_weights`` (``save``). An attribute too 
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.containers.budget import ExcessError
 from deploykit_exporters.containers.hdf5 import Hdf5Reader, NotPlainDataError
+from deploykit_exporters.containers.texts import parse_json
 
 __all__ = ["KerasFile", "read_keras"]
 
@@ -77,7 +77,7 @@ def _read(path: Path, reader: Hdf5Reader) -> KerasFile:
         if (value := _either(reader, root, key)) is not None:
             meta[key] = _text(value)
     if (config := reader.attribute(reader.file, "model_config")) is not None:
-        meta["model_config"] = json.loads(_text(config))
+        meta["model_config"] = parse_json(_text(config))
     return KerasFile(tensors=tensors, meta=meta)
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Interpolation, Preprocess
+
+from deploykit_exporters.containers.budget import Budget, ExcessError, check_extent
+from deploykit_exporters.containers.texts import NotLiteralError, literal, parse_python
 
 __all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size", "pipeline_steps"]
 
 Size = tuple[int, int]
 
-_MAX_TEXT = 4 << 20
 # Assignments on which answers depend.
 _DECISIVE = {"model", "data_preprocessor", "test_pipeline", "test_dataloader", "data"}
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -34,10 +36,6 @@ _NEUTRAL = {
 }
 
 
-class _NotLiteralError(ValueError):
-    """An expression that only running it could evaluate."""
-
-
 def parse_config(text: str, unread: list[str] | None = None) -> dict[str, Any]:
     """The top-level assignments of a configuration whose values are literals.
 
@@ -51,46 +49,24 @@ def parse_config(text: str, unread: list[str] | None = None) -> dict[str, Any]:
     Raises:
         OptionError: the text is not Python, or nested or long beyond any real configuration.
     """
-    if len(text) > _MAX_TEXT:
-        raise OptionError(f"The configuration has {len(text)} characters, too many to be one.")
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise OptionError(f"The configuration is not Python text: {error}.") from error
-    values: dict[str, Any] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            try:
-                values[node.targets[0].id] = _evaluate(node.value, values)
-            except (_NotLiteralError, RecursionError):
-                if unread is not None:
-                    unread.append(node.targets[0].id)
+        tree, budget = parse_python(text), Budget(len(text))
+        values: dict[str, Any] = {}
+        for node in tree.body:
+            if (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
+                try:
+                    values[node.targets[0].id] = literal(node.value, values, budget)
+                except (NotLiteralError, RecursionError):
+                    if unread is not None:
+                        unread.append(node.targets[0].id)
+        check_extent(values, len(text))
+    except (ValueError, ExcessError) as error:
+        raise OptionError(f"The configuration is not Python text of settings: {error}.") from error
     return values
-
-
-def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant():
-            return node.value
-        case ast.List() | ast.Tuple() | ast.Set():
-            items = [_evaluate(item, names) for item in node.elts]
-            return items if isinstance(node, ast.List) else tuple(items)
-        case ast.Dict() if None not in node.keys:
-            keys = [_key(_evaluate(cast("ast.expr", key), names)) for key in node.keys]
-            return dict(zip(keys, (_evaluate(value, names) for value in node.values), strict=True))
-        case ast.Call(func=ast.Name(id="dict"), args=[]) if all(item.arg for item in node.keywords):
-            return {str(item.arg): _evaluate(item.value, names) for item in node.keywords}
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
-        case ast.Name() if node.id in names:
-            return names[node.id]
-    raise _NotLiteralError(type(node).__name__)
-
-
-def _key(value: Any) -> Any:
-    if isinstance(value, list | dict | set):
-        raise _NotLiteralError("unhashable key")
-    return value
 
 
 def mm_config(

@@ -9,6 +9,8 @@ from typing import Any
 
 from deploykit_runtimes.errors import OptionError
 
+from deploykit_exporters.containers.budget import Budget, ExcessError
+from deploykit_exporters.containers.texts import NotLiteralError, literal, parse_python
 from deploykit_exporters.dialects.yolox_shapes import Architecture
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.settings import Setting, Settings
@@ -100,17 +102,20 @@ def _expect_rounded(settings: Settings, name: str, unit: int, built: int) -> Non
 
 def _literals(text: str) -> dict[str, Any]:
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+        return _assigned(parse_python(text), Budget(len(text)))
+    except (ValueError, ExcessError, RecursionError) as error:
         raise OptionError(
-            f"The experiment given with --config is not a Python file: {error}.",
+            f"The experiment given with --config is not a Python file of settings: {error}.",
             hint="Give the exps/.../NAME.py that the model was trained with.",
         ) from error
+
+
+def _assigned(tree: ast.Module, budget: Budget) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            with contextlib.suppress(ValueError):  # a computed value, which is none of those read here
-                settings[node.targets[0].attr] = ast.literal_eval(node.value)
+            with contextlib.suppress(NotLiteralError):  # a computed value, which is none of those read here
+                settings[node.targets[0].attr] = literal(node.value, {}, budget)
         # ValTransform(legacy=True)
         if isinstance(node, ast.keyword) and node.arg == "legacy" and isinstance(node.value, ast.Constant):
             settings["legacy"] = node.value.value
