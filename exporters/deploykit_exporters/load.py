@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.containers.blame import blaming
 from deploykit_exporters.download import fetch, is_model_name
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.channels import for_channels
 from deploykit_exporters.families.networks import settle
 
-__all__ = ["LoadedCheckpoint", "load_checkpoint"]
+__all__ = ["LoadedCheckpoint", "build_checkpoint", "load_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class LoadedCheckpoint:
         """
         hints = replace(self.hints, **changes)
         family, match = recognise(self.checkpoint, hints)
-        return family.build(self.checkpoint, match, hints)
+        with blaming(self.checkpoint.path.name):
+            return family.build(self.checkpoint, match, hints)
 
 
 def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) -> LoadedCheckpoint:
@@ -54,9 +56,20 @@ def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) ->
     if is_model_name(name):
         checkpoint = fetch(name)
     else:
-        checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
-    checkpoint = settle(checkpoint)
-    family, match = recognise(checkpoint, hints)
-    built = family.build(checkpoint, match, hints)
-    built = replace(built, spec=for_channels(built.spec, hints.config))
+        with blaming(Path(name).name):
+            checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
+    return build_checkpoint(checkpoint, hints)
+
+
+def build_checkpoint(checkpoint: Checkpoint, hints: Hints) -> LoadedCheckpoint:
+    """Recognise and build what was read.
+
+    Raises:
+        CheckpointError, OptionError, DependencyError: see the families.
+    """
+    with blaming(checkpoint.path.name):
+        checkpoint = settle(checkpoint)
+        family, match = recognise(checkpoint, hints)
+        built = family.build(checkpoint, match, hints)
+        built = replace(built, spec=for_channels(built.spec, hints.config))
     return LoadedCheckpoint(checkpoint=checkpoint, hints=hints, match=match, built=built)

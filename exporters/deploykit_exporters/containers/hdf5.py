@@ -87,7 +87,7 @@ class Hdf5Reader:
         if dataset.chunks is not None:
             self._check_chunks(dataset)
         array = np.asarray(dataset[()])
-        return np.array(array, dtype=array.dtype.newbyteorder("="))
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _take(self, nbytes: int, what: str) -> None:
         self._left -= nbytes

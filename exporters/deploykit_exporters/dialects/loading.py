@@ -64,6 +64,18 @@ def load_strict(
             "or compare with the keys that `deploykit inspect FILE` lists.",
         )
     weights = {key: tensor.detach() for key, tensor in tensors.items() if key in wanted}
+    foreign = [
+        key for key in weights.keys() - counters if _is_number(weights[key]) != _is_number(wanted[key])
+    ]
+    if foreign:
+
+        def types(key: str) -> str:
+            return f"{name(key)} (wanted {_type(wanted[key])}, found {_type(weights[key])})"
+
+        raise CheckpointError(
+            f"{source} has tensors of another type than the network: {_listed(sorted(foreign), types)}.",
+            hint="They may be quantised: export the checkpoint in floating point that they were made of.",
+        )
     floats = {key: tensor.float() for key, tensor in weights.items() if tensor.is_floating_point()}
     unset = {
         key: torch.zeros(wanted[key].shape, dtype=wanted[key].dtype) for key in counters - weights.keys()
@@ -78,6 +90,15 @@ def load_strict(
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     module.load_state_dict({**weights, **floats, **unset}, assign=on_meta)
     module.float().eval().requires_grad_(False)
+
+
+def _is_number(tensor: torch.Tensor) -> bool:
+    """Whether it holds real numbers rather than indices, flags, codes or complex numbers."""
+    return tensor.is_floating_point() and not tensor.is_quantized
+
+
+def _type(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _implied(tensors: Mapping[str, torch.Tensor], left_over: Sequence[str]) -> list[str]:

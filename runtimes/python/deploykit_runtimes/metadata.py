@@ -33,6 +33,7 @@ _PARTS: dict[str, type] = {
     "output": OutputSpec,
     "parity": ParityRecord,
 }
+_REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
 _AXES = ("batch", "height", "width")
 _LINES = {"classes", "recognised", "assumed", "shapes", "inputs"}
@@ -85,7 +86,7 @@ def spec_from_metadata(metadata: Mapping[str, str]) -> ModelSpec:
     values: dict[str, Any] = {}
     for name, part in _PARTS.items():
         prefix = f"{PREFIX}{name}."
-        if any(key.startswith(prefix) for key in metadata):
+        if name in _REQUIRED or any(key.startswith(prefix) for key in metadata):
             values[name] = _part_from_keys(part, prefix, metadata)
     values.update(_read_fields(ModelSpec, PREFIX, metadata, skip={*_PARTS, *_NOT_IN_FILES}))
     return ModelSpec(**values)

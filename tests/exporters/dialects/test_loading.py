@@ -31,6 +31,26 @@ def test_counters_of_batchnorm_may_be_left_over() -> None:
     load_strict(target, {**target.state_dict(), "bn.num_batches_tracked": torch.tensor(3)}, source="a.pth")
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64, torch.qint8]
+)
+def test_weights_that_are_no_real_numbers_are_refused_by_name(dtype: torch.dtype) -> None:
+    source = dict(module().state_dict())
+    weight = source["2.weight"]
+    source["2.weight"] = (
+        torch.quantize_per_tensor(weight, 0.1, 0, dtype) if dtype is torch.qint8 else weight.to(dtype)
+    )
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(CheckpointError, match=rf"2\.weight \(wanted float32, found {name}\)"):
+        load_strict(module(), source, source="a.pth")
+
+
+def test_averaged_counters_play_no_part() -> None:
+    source = dict(module().state_dict())
+    source["1.num_batches_tracked"] = torch.tensor(2.5)
+    load_strict(module(), source, source="a.pth")
+
+
 def test_each_kind_of_misfit_lists_five_keys() -> None:
     source = {f"extra.{index}": torch.zeros(1) for index in range(7)}
     source["0.weight"] = torch.zeros(4, 3, 3, 3)
