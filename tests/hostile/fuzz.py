@@ -98,15 +98,15 @@ def _vit(*, name: bool = False) -> dict[str, Any]:
 
     torch.manual_seed(0)
     model = timm.create_model(
-        "vit_tiny_patch16_224", depth=1, embed_dim=24, num_heads=3, num_classes=2, img_size=32
+        "vit_tiny_patch16_224", depth=1, embed_dim=64, num_heads=1, num_classes=2, img_size=32
     )
-    args = argparse.Namespace(model="vit_tiny_patch16_224", mean=[0.5] * 3, model_kwargs={"num_heads": 3})
+    args = argparse.Namespace(model="vit_tiny_patch16_224", mean=[0.5] * 3, model_kwargs={"num_heads": 1})
     named = {"arch": "vit_tiny_patch16_224", "args": args} if name else {}  # which timm is asked for, slowly
     return {
         "epoch": 3,
         **named,
         "state_dict": model.state_dict(),
-        "hyper_parameters": {"num_heads": 3, "lr": 0.1},
+        "hyper_parameters": {"num_heads": 1, "lr": 0.1},
     }
 
 
