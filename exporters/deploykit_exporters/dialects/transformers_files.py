@@ -100,6 +100,7 @@ _CLASSES: dict[str, tuple[Mapping[str, Any], bool]] = {
     "Siglip": (_STRETCHED, False),
     "ViT": ({**_STRETCHED, "resample": 2}, True),
     "DeiT": (_ENLARGED, True),
+    "Beit": ({**_STRETCHED, "crop_size": {"height": 224, "width": 224}}, True),
     "EfficientNet": (_SCALED, True),
     "DINOv3ViT": (
         {**_STRETCHED, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
@@ -222,6 +223,7 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
         "of how the processor was saved", "processor_class", "_valid_*", "device", "return_tensors"
     )
     settings.harmless("images are RGB already", "do_convert_rgb")
+    settings.harmless("of maps of labels for segmentation", "do_reduce_labels", "reduce_labels")
     settings.harmless("of the form of arrays", "data_format", "input_data_format", "disable_grouping")
     settings.expect("do_pad", False)
     settings.expect("default_to_square", square)

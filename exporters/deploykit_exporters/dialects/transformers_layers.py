@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects.vit import as_size
 
@@ -14,7 +15,23 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.families.settings import Settings
 
-__all__ = ["activation_name", "agree", "pack_pairs", "pack_qkv"]
+__all__ = ["BLOCKS", "activation_name", "agree", "pack_pairs", "pack_qkv", "replace_activation"]
+
+BLOCKS = {
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+    "attention.attention.query": "attn.q",
+    "attention.attention.key": "attn.k",
+    "attention.attention.value": "attn.v",
+    "attention.output.dense": "attn.proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+    "attention.q_proj": "attn.q",
+    "attention.k_proj": "attn.k",
+    "attention.v_proj": "attn.v",
+    "attention.o_proj": "attn.proj",
+}
+"""The layers of a block of ViT, DeiT and BEiT, in both key styles, and what timm calls them."""
 
 _TOKENS = 2  # of the class and of distillation
 _BELONGS = "Give the config.json that belongs to these weights."
@@ -24,6 +41,27 @@ _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu
 def activation_name(hidden_act: Any) -> str:
     """timm's name of an activation."""
     return _ACTIVATIONS.get(str(hidden_act), str(hidden_act))
+
+
+def replace_activation(net: Any, hidden_act: Any) -> None:
+    """Give the MLPs of a network of timm's the activation that a configuration names.
+
+    Args:
+        net: With ``blocks``, each with an ``mlp.act``.
+        hidden_act: transformers' name of it.
+
+    Raises:
+        CheckpointError: timm does not know the activation.
+    """
+    layers = require("timm.layers", extra="export", purpose="build a ViT")
+    try:
+        layer = layers.get_act_layer(activation_name(hidden_act))
+    except (KeyError, AssertionError):
+        layer = None
+    if layer is None:
+        raise CheckpointError(f"config.json says hidden_act = {hidden_act!r}, which is not known.")
+    for block in net.blocks:
+        block.mlp.act = layer()
 
 
 def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str]) -> dict[str, torch.Tensor]:

@@ -42,6 +42,8 @@ class _Answers(nn.Module):
         resizes = type(model).__name__.startswith(_RESIZING)
         self.options = {"interpolate_pos_encoding": True} if resizes else {}
 
+    @torch.inference_mode(False)  # BEiT keeps tensors for the process, which may train afterwards
+    @torch.no_grad()
     def forward(self, images: torch.Tensor) -> Any:
         model = self.model
         if not self.features:

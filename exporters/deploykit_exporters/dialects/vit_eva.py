@@ -67,6 +67,8 @@ class EvaSource:
         assumed: What the file does not tell, in sentences.
         settings: What became of the settings and unused tensors of the file.
         witness: As ``VitSource.witness``.
+        resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
+            otherwise than timm.
         name_in_file: What the file calls a weight.
     """
 
@@ -83,6 +85,7 @@ class EvaSource:
     assumed: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     witness: Callable[..., Witness | str] | None = None
+    resize: Callable[[Any, Size], None] | None = None
     name_in_file: Callable[[str], str] = str
 
 

@@ -17,7 +17,7 @@ from deploykit_exporters.dialects.transformers_files import (
     output_activation,
     read_processor,
 )
-from deploykit_exporters.dialects.transformers_layers import activation_name, agree, pack_qkv
+from deploykit_exporters.dialects.transformers_layers import BLOCKS, activation_name, agree, pack_qkv
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, name_in_file, rename, size_name
@@ -51,20 +51,6 @@ _RULES = {
     "cls_classifier": "head",
     "distillation_classifier": "head_dist",
 }
-_BLOCKS = {
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-    "attention.attention.query": "attn.q",
-    "attention.attention.key": "attn.k",
-    "attention.attention.value": "attn.v",
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "attention.q_proj": "attn.q",
-    "attention.k_proj": "attn.k",
-    "attention.v_proj": "attn.v",
-    "attention.o_proj": "attn.proj",
-}
 # Without preprocessor_config.json: that of the published models.
 _PROCESSORS = {False: "ViT", True: "DeiT"}
 
@@ -87,7 +73,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     )
     pooler = {key.removeprefix("pooler."): plain.pop(key) for key in list(plain) if key.startswith("pooler.")}
     block = "layers." if "layers.0.attention.q_proj.weight" in plain else "encoder.layer."
-    apart = rename(plain, _RULES, block=block, blocks=_BLOCKS)
+    apart = rename(plain, _RULES, block=block, blocks=BLOCKS)
     renamed = pack_qkv(apart, name=lambda key: name_in_file(key, apart, tensors))
     deit = "dist_token" in renamed
     if deit and "head_dist.weight" not in renamed:

@@ -21,7 +21,7 @@ from deploykit_exporters.dialects.transformers_files import (
     read_processor,
     refuse_unread,
 )
-from deploykit_exporters.dialects.transformers_layers import activation_name, pack_qkv
+from deploykit_exporters.dialects.transformers_layers import pack_qkv, replace_activation
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size, name_in_file, rename
@@ -109,7 +109,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     arguments = _arguments(config, renamed, trained, gated=gated)
     return EvaSource(
         tensors=renamed,
-        network=partial(_build, arguments, activation_name(config.get("hidden_act", "gelu"))),
+        network=partial(_build, arguments, config.get("hidden_act", "gelu")),
         name=f"dinov3-vit-{_NAMES[width]}{patch_name(renamed)}"
         if width in _NAMES
         else f"dinov3-vit-d{width}",
@@ -207,7 +207,7 @@ def _arguments(
     }
 
 
-def _build(arguments: Mapping[str, Any], activation: str) -> Any:
+def _build(arguments: Mapping[str, Any], activation: Any) -> Any:
     """timm's network, without these weights.
 
     Raises:
@@ -216,7 +216,6 @@ def _build(arguments: Mapping[str, Any], activation: str) -> Any:
     from torch import nn
 
     eva = require("timm.models.eva", extra="export", purpose="build a DINOv3")
-    layers = require("timm.layers", extra="export", purpose="build a DINOv3")
     given = {key: value for key, value in arguments.items() if key != "eps"}
     net = eva.Eva(
         **given,
@@ -230,14 +229,7 @@ def _build(arguments: Mapping[str, Any], activation: str) -> Any:
         norm_layer=partial(nn.LayerNorm, eps=arguments["eps"]),
         dynamic_img_size=True,
     )
-    try:
-        layer = layers.get_act_layer(activation)
-    except (KeyError, AssertionError):
-        layer = None
-    if layer is None:
-        raise CheckpointError(f"config.json says hidden_act = {activation!r}, which is not known.")
-    for block in net.blocks:
-        block.mlp.act = layer()
+    replace_activation(net, activation)
     return net
 
 

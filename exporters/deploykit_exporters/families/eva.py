@@ -87,7 +87,7 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
 
 _FIXED = (
     "Height and width are fixed: relative positions, and rotations that are learned, are tables for one "
-    "size, which timm makes when the model is built; --imgsz chooses another size."
+    "size, which are made when the model is built; --imgsz chooses another size."
 )
 
 
@@ -106,14 +106,16 @@ def _fit(net: Any, size: Size, source: EvaSource) -> None:
             f"--imgsz {size[0]},{size[1]}: height and width must be multiples of the patch size, "
             f"{patch[0]}x{patch[1]}, two or more."
         )
-    if size == source.trained or getattr(net, "dynamic_img_size", False):
-        return
-    if not hasattr(net, "set_input_size"):
-        raise CheckpointError(
-            f"This release of timm cannot resize {source.name} from {source.trained[0]}x{source.trained[1]}.",
-            hint="pip install -U timm, or leave --imgsz out.",
-        )
-    resize_model(net, size)
+    if size != source.trained and not getattr(net, "dynamic_img_size", False):
+        if not hasattr(net, "set_input_size"):
+            high, wide = source.trained
+            raise CheckpointError(
+                f"This release of timm cannot resize {source.name} from {high}x{wide}.",
+                hint="pip install -U timm, or leave --imgsz out.",
+            )
+        resize_model(net, size)
+    if source.resize is not None:
+        source.resize(net, size)
     net.requires_grad_(False)
 
 
@@ -182,7 +184,7 @@ def _recognised(source: EvaSource, net: Any) -> tuple[str, ...]:
     positions = [
         *(["rotary"] if getattr(net, "rope", None) is not None else []),
         *(["learned"] if getattr(net, "pos_embed", None) is not None else []),
-        *(["relative"] if type(net).__name__ == "Beit" else []),
+        *(["relative"] if any("relative_position" in name for name, _ in net.named_parameters()) else []),
     ]
     sentence = (
         f"A ViT, {source.title}, {source.name}: {net.embed_dim} channels, {len(net.blocks)} blocks, "

@@ -192,13 +192,6 @@ FOREIGN = (
         ),
     ),
     Foreign(
-        "a BEiT of transformers (timm's is read)",
-        (
-            ("layers.0.lambda_1", "layers.0.layernorm_before.weight"),
-            ("encoder.layer.0.lambda_1", "encoder.layer.0.layernorm_before.weight"),
-        ),
-    ),
-    Foreign(
         "a BEiT (relative positions)",
         ((f"blocks.0.{_BIASES}",), ("rel_pos_bias.relative_position_bias_table",)),
         ("beit", "data2vec-vision"),

@@ -32,7 +32,8 @@ __all__ = ["FAMILY", "ViTFamily"]
 # The official DINOv2 before timm, that of transformers before its ViT, whose names they share.
 _DIALECTS = (
     *("dinov2", "eva", "timm", "torchvision", "mmpretrain"),
-    *("transformers_dinov3", "transformers_dinov2", "transformers_clip", "transformers", "open_clip"),
+    *("transformers_dinov3", "transformers_dinov2", "transformers_beit", "transformers_clip"),
+    *("transformers", "open_clip"),
 )
 _MAX_BATCH = 1024
 # torch's antialiased interpolation on the CPU forgets the vertical pass where the result is one column wide.
@@ -48,6 +49,7 @@ _OWN_HEADS = {
     "dinov2": "head",
     "transformers_dinov2": "classifier",
     "transformers_dinov3": "classifier",
+    "transformers_beit": "classifier",
 }
 # Those that the other origins have under names of classifiers.
 _OWN_LAYERS = {
@@ -56,11 +58,10 @@ _OWN_LAYERS = {
     "mmpretrain": ("head.",),
 }
 _EMBEDDINGS = (
-    *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.projection.weight"),
+    *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.weight"),
     *(
-        "vit.embeddings.patch_embeddings.projection.weight",
-        "deit.embeddings.patch_embeddings.projection.weight",
-        "embeddings.patch_embeddings.weight",
+        f"{one}embeddings.patch_embeddings.projection.weight"
+        for one in ("", "vit.", "deit.", "beit.", "data2vec_vision.")
     ),
 )
 _POOLS = {
@@ -73,7 +74,6 @@ _POOLS = {
 # Those whose configuration has no place of its own in a file.
 _ANYWHERE = {"timm", "torchvision", "dinov2"}
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
-
 
 # Settings that decide the architecture, whatever the origin.
 _SETTINGS = ("num_heads", "img_size", "global_pool", "eps", "activation")
@@ -128,7 +128,7 @@ class ViTFamily:
 
 def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
     """Whether the positions are rotary or relative, by the weights or by the name of the model."""
-    if match.dialect in {"eva", "transformers_dinov3"}:
+    if match.dialect in {"eva", "transformers_dinov3", "transformers_beit"}:
         return True
     return match.dialect == "timm" and bool(_dialect("eva").is_named(checkpoint, hints))
 

@@ -1,5 +1,5 @@
-"""Every setting of the constructors of DINOv2, CLIP and SigLIP, changed one at a time: the answers are those
-of the origin's own model with that setting, or the checkpoint is refused."""
+"""Every setting of the constructors of transformers' ViTs, CLIPs and SigLIPs, changed one at a time: the
+answers are those of the origin's own model with that setting, or the checkpoint is refused."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ VISION = {
     "image_size": 64,
     "patch_size": 16,
 }
+BEIT = VISION | {"use_relative_position_bias": True, "use_mask_token": True, "vocab_size": 20}
 DINO = {key: value for key, value in VISION.items() if key != "intermediate_size"} | {"mlp_ratio": 2}
 MODELS: dict[str, dict[str, Any]] = {
     "Dinov2Model": DINO,
@@ -35,6 +36,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "Dinov2WithRegistersModel": DINO,
     "Dinov2WithRegistersForImageClassification": DINO,
     "DINOv3ViTModel": VISION,
+    "BeitModel": BEIT,
+    "BeitForImageClassification": BEIT,
+    "Data2VecVisionModel": BEIT,
+    "Data2VecVisionForImageClassification": BEIT,
     "CLIPVisionModel": VISION,
     "CLIPVisionModelWithProjection": VISION | {"projection_dim": 24},
     "SiglipVisionModel": VISION,
@@ -71,6 +76,7 @@ WORDS = {
     "num_channels": [1, 4],
     "_out_features": [["stage1"]],
     "_out_indices": [[1]],
+    "layer_scale_init_value": [0.0, 0.5],
 }
 
 
@@ -159,7 +165,8 @@ def test_a_model_with_another_setting_is_equal_or_refused(tmp_path: Path, name: 
             try:
                 model = disturbed(kind(configured(kind, name, {key: value})))
                 model.save_pretrained(tmp_path)
-                answers(model, torch.randn(1, model.config.to_dict().get("num_channels", 3), 64, 64))
+                with torch.inference_mode():
+                    answers(model, torch.randn(1, model.config.to_dict().get("num_channels", 3), 64, 64))
             except Exception:  # noqa: BLE001 - the origin itself has no such model
                 told["impossible"] += 1
                 continue
@@ -189,7 +196,8 @@ def test_a_configuration_that_was_changed_afterwards_is_equal_or_refused(tmp_pat
             try:
                 changed = kind(kind.config_class.from_dict({**own, key: value})).float().eval()
                 changed.load_state_dict(model.state_dict())
-                answers(changed, torch.randn(1, 3, 64, 64))
+                with torch.inference_mode():
+                    answers(changed, torch.randn(1, 3, 64, 64))
             except Exception:  # noqa: BLE001 - the weights do not fit, or there is no such model
                 changed = None
             told = outcome(read_checkpoint(tmp_path), changed or model, own.get("problem_type"))
@@ -210,6 +218,7 @@ HARMLESS = {
     "use_mask_token",
     "qkv_bias",
     *("pos_embed_shift", "pos_embed_jitter"),
+    *("add_fpn", "pool_scales"),
 }
 
 PROCESSORS = {
@@ -217,6 +226,7 @@ PROCESSORS = {
     "BitImageProcessor": {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
     "SiglipImageProcessor": {"size": {"height": 64, "width": 64}},
     "ViTImageProcessor": {"size": {"height": 64, "width": 64}},
+    "BeitImageProcessor": {"size": {"height": 64, "width": 64}},
     "DeiTImageProcessor": {"size": {"height": 72, "width": 72}, "crop_size": {"height": 64, "width": 64}},
 }
 IMAGES: dict[str, list[Any]] = {
@@ -232,6 +242,7 @@ IMAGES: dict[str, list[Any]] = {
     "image_std": [[0.1, 0.2, 0.3], 0.5],
     "do_convert_rgb": [False],
     "do_pad": [True],
+    "do_reduce_labels": [True],
     "hedgehogs": [3],
 }
 

@@ -1,0 +1,138 @@
+"""What the shapes of a BEiT's weights, under timm's names, tell of timm's ``Beit``: nearly everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.optional import require
+
+from deploykit_exporters.dialects.vit import Size
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "beit_arguments",
+    "build_beit",
+    "heads_of",
+    "hidden_width",
+    "misfit",
+    "norms_of",
+    "square_size",
+]
+
+_TABLE = "relative_position_bias_table"
+_SHARED = "rel_pos_bias."
+_EXTRA = 3  # Rows of a table for pairs with the class token.
+_USUAL = 224
+
+
+def beit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The arguments of ``Beit`` that shapes tell, all but ``img_size``, ``num_heads`` and the norms."""
+    width, channels, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
+    own, shared, scaled, biased = (
+        any(key.endswith(end) for key in tensors)
+        for end in (
+            f".attn.{_TABLE}",
+            f"{_SHARED}{_TABLE}",
+            (".gamma_1", ".gamma_2"),
+            (".attn.q_bias", ".attn.v_bias"),
+        )
+    )
+    return {
+        "patch_size": tuple(patch),
+        "in_chans": channels,
+        "num_classes": int(tensors["head.weight"].shape[0]) if "head.weight" in tensors else 0,
+        "embed_dim": width,
+        "depth": len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
+        # timm truncates the product: half a unit more keeps rounding away.
+        "mlp_ratio": (hidden_width(tensors) + 0.5) / width,
+        "qkv_bias": biased,
+        "init_values": 1.0 if scaled else None,
+        "use_abs_pos_emb": "pos_embed" in tensors,
+        "use_rel_pos_bias": own,
+        "use_shared_rel_pos_bias": shared,
+    }
+
+
+def hidden_width(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Width of the MLPs."""
+    return int(tensors["blocks.0.mlp.fc1.weight"].shape[0])
+
+
+def heads_of(tensors: Mapping[str, torch.Tensor]) -> int | None:
+    """Attention heads, of which a table of relative positions has a column each; None without one."""
+    table = _table(tensors)
+    return None if table is None else int(table.shape[-1])
+
+
+def norms_of(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Which of the norms behind the blocks are there: ``norm``, ``fc_norm``."""
+    return [layer for layer in ("norm", "fc_norm") if not tensors.keys().isdisjoint(_parts(layer))]
+
+
+def _parts(layer: str) -> tuple[str, str]:
+    return f"{layer}.weight", f"{layer}.bias"
+
+
+def square_size(tensors: Mapping[str, torch.Tensor]) -> Size:
+    """(height, width) of the square images that positions and tables are for."""
+    high, wide = (int(side) for side in tensors["patch_embed.proj.weight"].shape[2:])
+    positions, table = tensors.get("pos_embed"), _table(tensors)
+    side = _USUAL // high
+    if positions is not None:
+        side = math.isqrt(max(int(positions.shape[1]) - 1, 0))
+    elif table is not None:
+        side = (math.isqrt(max(int(table.shape[0]) - _EXTRA, 0)) + 1) // 2
+    return max(side, 1) * high, max(side, 1) * wide
+
+
+def misfit(tensors: Mapping[str, torch.Tensor], image: Size) -> str:
+    """What positions and tables have otherwise than those of images of (height, width); empty if nothing."""
+    high, wide = (int(side) for side in tensors["patch_embed.proj.weight"].shape[2:])
+    rows, columns = image[0] // high, image[1] // wide
+    positions, table = tensors.get("pos_embed"), _table(tensors)
+    if positions is not None and positions.shape[1] != rows * columns + 1:
+        return f"which is {rows * columns} patches; the weights have {positions.shape[1]} positions"
+    wanted = (2 * rows - 1) * (2 * columns - 1) + _EXTRA
+    if table is not None and table.shape[0] != wanted:
+        return (
+            f"for which a table of relative positions has {wanted} rows; that of the weights has "
+            f"{table.shape[0]}"
+        )
+    return ""
+
+
+def build_beit(arguments: Mapping[str, Any], *, eps: float, norm: str | None) -> Any:
+    """timm's network, without these weights.
+
+    Args:
+        arguments: Those of ``beit_arguments``, with ``img_size`` and ``num_heads``.
+        norm: ``norm``: all tokens are normalised, and the class token is pooled; ``fc_norm``: the mean of the
+            patches is; None: neither, and the class token is pooled.
+
+    Raises:
+        CheckpointError: the channels do not go into the heads.
+    """
+    from torch import nn
+
+    beit = require("timm.models.beit", extra="export", purpose="build a BEiT")
+    width, heads = arguments["embed_dim"], arguments["num_heads"]
+    if heads < 1 or width % heads:
+        raise CheckpointError(f"{width} channels cannot be divided among {heads} attention heads.")
+    net = beit.Beit(
+        **arguments,
+        global_pool="avg" if norm == "fc_norm" else "token",
+        norm_layer=partial(nn.LayerNorm, eps=eps),
+    )
+    if norm is None:
+        net.norm = nn.Identity()
+    return net
+
+
+def _table(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    return next((one for key, one in tensors.items() if key.endswith(_TABLE)), None)
