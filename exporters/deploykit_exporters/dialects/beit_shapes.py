@@ -60,8 +60,15 @@ def beit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def hidden_width(tensors: Mapping[str, torch.Tensor]) -> int:
-    """Width of the MLPs."""
-    return int(tensors["blocks.0.mlp.fc1.weight"].shape[0])
+    """Width of the MLPs.
+
+    Raises:
+        CheckpointError: the weight that tells it is missing.
+    """
+    key = "blocks.0.mlp.fc1.weight"
+    if key not in tensors:
+        raise CheckpointError(f"The checkpoint is no complete BEiT; missing: {key}.")
+    return int(tensors[key].shape[0])
 
 
 def heads_of(tensors: Mapping[str, torch.Tensor]) -> int | None:

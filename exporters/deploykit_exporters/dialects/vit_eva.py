@@ -1,39 +1,39 @@
 """timm's EVA, EVA-02, DINOv3 and other ViTs with rotary positions (``Eva``), and its BEiTs (``Beit``).
 
 Their weights do not tell enough: timm's own model of the name that the file or the user tells is built, with
-the arguments that the file tells, and has to have exactly these weights.
+the arguments that the file tells, and has to have exactly these weights. BEiT's own repository has the same
+keys and tells no such name, see ``vit_beit``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
-from deploykit_runtimes.spec import Activation, Preprocess
 
+from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import timm_preprocess
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
 from deploykit_exporters.dialects.timm_template import build_template, first_of, other_weights, pickled_model
 from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size
+from deploykit_exporters.dialects.vit_beit import is_official, read_official
 from deploykit_exporters.dialects.vit_timm_named import asked_arguments, channels_of, claimed_name
 from deploykit_exporters.families.classifiers import check_config
-from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
     import torch
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.families.base import Hints, Witness
+    from deploykit_exporters.families.base import Hints
 
-__all__ = ["ORIGIN", "EvaSource", "is_named", "matches", "read"]
+__all__ = ["ORIGIN", "is_named", "matches", "read"]
 
 ORIGIN = "timm"
 _MODULES = {"eva": "Eva", "beit": "Beit"}
@@ -42,51 +42,11 @@ _MARKS = (
     *("blocks.0.attn.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table"),
 )
 _UNUSED = {
-    "used while pre-training only": ("mask_token", "lm_head.*"),
+    "used while pre-training only": ("mask_token", "lm_head.*", "cls_pt_*"),
     "computed from the size": ("*relative_position_index", "rope.bands", "rope.periods", "rope.pos_embed*"),
 }
 _CONFIG = ("num_heads", "global_pool", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 _POOLS = ("token", "avg", "max", "avgmax", "map")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaSource:
-    """A checkpoint of a network that is timm's own.
-
-    Attributes:
-        tensors: Weights under timm's names.
-        network: Builds the network for the trained size, on the CPU, without these weights.
-        name: The origin's name of the architecture.
-        title: What it is, in a few words.
-        trained: (height, width) that the weights are for.
-        image_size: (height, width) of the origin's images.
-        preprocess: Pre-processing for an input of (height, width).
-        preprocess_from: Where that was read; empty for the origin's default.
-        classes: Class names of the file.
-        scores: What turns logits into scores, where the file tells.
-        assumed: What the file does not tell, in sentences.
-        settings: What became of the settings and unused tensors of the file.
-        witness: As ``VitSource.witness``.
-        resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
-            otherwise than timm.
-        name_in_file: What the file calls a weight.
-    """
-
-    tensors: Mapping[str, torch.Tensor]
-    network: Callable[[], Any]
-    name: str
-    title: str
-    trained: Size
-    image_size: Size
-    preprocess: Callable[[Size], Preprocess]
-    preprocess_from: str
-    classes: tuple[str, ...] = ()
-    scores: Activation | None = None
-    assumed: tuple[str, ...] = ()
-    settings: tuple[Setting, ...] = ()
-    witness: Callable[..., Witness | str] | None = None
-    resize: Callable[[Any, Size], None] | None = None
-    name_in_file: Callable[[str], str] = str
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -119,8 +79,6 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     Raises:
         CheckpointError: nothing names it, or it has other weights.
     """
-    if "model" not in (hints.config or {}):  # then it has the arguments of timm's training script
-        check_config(hints, _CONFIG)
     used, unused = take_unused(tensors, _UNUSED)
     file = read_file(checkpoint, hints)
     if pickled_model(checkpoint.module) is not None:
@@ -130,6 +88,10 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         )
     name, told_by = claimed_name(checkpoint, file, hints)
     kind = _kind(name)
+    if is_official(file, used, name, kind):
+        return read_official(checkpoint, used, unused, file, hints, name=name)
+    if "model" not in (hints.config or {}):  # then it has the arguments of timm's training script
+        check_config(hints, _CONFIG)
     if not kind:
         raise _unnamed(name, told_by, tensors)
     arguments = {
@@ -183,12 +145,10 @@ def _unnamed(name: str, told_by: str, tensors: Mapping[str, torch.Tensor]) -> Ch
             hint="Give the right name: --variant beitv2_base_patch16_224",
         )
     example = "eva02_base_patch14_448"
-    if any("relative_position" in key for key in tensors):
-        example = "beitv2_base_patch16_224"
-    elif "blocks.0.attn.q_bias" not in tensors and "blocks.0.attn.q_proj.weight" not in tensors:
+    if "blocks.0.attn.q_bias" not in tensors and "blocks.0.attn.q_proj.weight" not in tensors:
         example = "vit_small_patch16_dinov3"
     return CheckpointError(
-        "These are weights of a ViT with rotary or relative positions in timm's form (EVA, DINOv3, BEiT), or "
+        "These are weights of a ViT with rotary or relative positions in timm's form (EVA, DINOv3), or "
         "of one that lost its pos_embed; they do not tell how the positions are computed, and the file does "
         "not say which model it is.",
         hint=f"Name it as timm does: --variant {example}",

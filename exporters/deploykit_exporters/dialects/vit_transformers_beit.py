@@ -22,6 +22,7 @@ from deploykit_exporters.dialects.beit_shapes import (
     norms_of,
     square_size,
 )
+from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.transformers_files import (
     config_settings,
     described,
@@ -34,7 +35,6 @@ from deploykit_exporters.dialects.transformers_layers import BLOCKS, pack_qkv, r
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size, name_in_file, rename
-from deploykit_exporters.dialects.vit_eva import EvaSource
 from deploykit_exporters.nets.beit import resize_beit
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 
+from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deploykit_exporters.dialects.transformers_files import (
     config_settings,
@@ -25,7 +26,6 @@ from deploykit_exporters.dialects.transformers_layers import pack_qkv, replace_a
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size, name_in_file, rename
-from deploykit_exporters.dialects.vit_eva import EvaSource
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from deploykit_exporters.families.settings import Settings
 if TYPE_CHECKING:
     from deploykit_exporters.nets.vit import ViTArchitecture
 
-__all__ = ["check_beside", "decided_by_vit"]
+__all__ = ["check_beside", "decided", "decided_by_vit"]
 
 _SKIPPED = ("optim", "lr_sched", "sched", "scaler", "callbacks", "loops", "rng", "state_dict")
 _DEEPEST, _MOST = 4, 5000
@@ -60,11 +60,16 @@ def check_beside(meta: Mapping[str, Any], built: Mapping[str, tuple[str, Any]], 
 
 def decided_by_vit(arch: ViTArchitecture) -> dict[str, tuple[str, Any]]:
     """What the weights do not tell, by the names that training code gives it."""
+    return decided(heads=arch.num_heads, activation=arch.activation, eps=arch.eps, pool=arch.pool)
+
+
+def decided(*, heads: int, activation: str, eps: float, pool: str) -> dict[str, tuple[str, Any]]:
+    """The same of a network that is described by these alone."""
     return {
-        **dict.fromkeys(("num_heads", "num_attention_heads", "n_heads"), ("num_heads", arch.num_heads)),
-        **dict.fromkeys(("act_layer", "hidden_act"), ("activation", arch.activation)),
-        **dict.fromkeys(("layer_norm_eps", "norm_eps"), ("eps", arch.eps)),
-        "global_pool": ("global_pool", arch.pool),
+        **dict.fromkeys(("num_heads", "num_attention_heads", "n_heads"), ("num_heads", heads)),
+        **dict.fromkeys(("act_layer", "hidden_act"), ("activation", activation)),
+        **dict.fromkeys(("layer_norm_eps", "norm_eps"), ("eps", eps)),
+        "global_pool": ("global_pool", pool),
     }
 
 

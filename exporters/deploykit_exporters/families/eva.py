@@ -11,12 +11,13 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.beside import check_beside, decided
 from deploykit_exporters.families.classifiers import class_names
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.dialects.eva_source import EvaSource
     from deploykit_exporters.dialects.vit import Size
-    from deploykit_exporters.dialects.vit_eva import EvaSource
     from deploykit_exporters.families.heads import Joined
 
 __all__ = ["build_eva"]
@@ -24,6 +25,8 @@ __all__ = ["build_eva"]
 _MAX_BATCH = 1024
 _MIN_PATCHES = 2
 _MAX_GROWTH = 4
+# Dialects that build from the shapes of the weights, and not from what a file says.
+_TOLD_BY_SHAPES = {"eva02", "dinov3"}
 
 
 def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined) -> BuiltModel:
@@ -39,9 +42,8 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     from deploykit_exporters.dialects.loading import load_strict
     from deploykit_exporters.nets.eva import EvaNet, ExportableEva, check_blocks, is_resizable
 
-    dialect = import_module(
-        f"deploykit_exporters.dialects.vit_{match.dialect if match.dialect != 'timm' else 'eva'}"
-    )
+    kind = match.dialect if match.dialect != "timm" else "eva"
+    dialect = import_module(f"deploykit_exporters.dialects.vit_{kind}")
     try:
         source: EvaSource = dialect.read(checkpoint, joined.tensors, hints)
         size = hints.imgsz or source.image_size
@@ -54,6 +56,8 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
         ) from error
     net = source.network()
     check_blocks(net)
+    if kind in _TOLD_BY_SHAPES or source.origin:
+        check_beside(checkpoint.meta, _decided(net), hints)
     load_strict(net, source.tensors, source=checkpoint.path.name, name=source.name_in_file)
     if joined.head is not None:
         net.head = joined.head
@@ -89,6 +93,17 @@ _FIXED = (
     "Height and width are fixed: relative positions, and rotations that are learned, are tables for one "
     "size, which are made when the model is built; --imgsz chooses another size."
 )
+
+
+def _decided(net: Any) -> dict[str, tuple[str, Any]]:
+    """What the weights do not tell, for ``check_beside``."""
+    block = net.blocks[0]
+    return decided(
+        heads=int(block.attn.num_heads),
+        activation=type(block.mlp.act).__name__,
+        eps=float(block.norm1.eps),
+        pool=net.global_pool,
+    )
 
 
 def _fit(net: Any, size: Size, source: EvaSource) -> None:
@@ -161,12 +176,13 @@ def _spec(found: _Found) -> ModelSpec:
     if not count:
         strides = (net.patch_embed.patch_size[0],)
         output = OutputSpec(names=("features", "pooled"), layout="features", strides=strides)
-    assumed = () if source.preprocess_from else (f"Pre-processing is the usual one of {found.match.origin}.",)
+    origin = source.origin or found.match.origin
+    assumed = () if source.preprocess_from else (f"Pre-processing is the usual one of {origin}.",)
     return ModelSpec(
         task="classify" if count else "features",
         family="vit",
         variant=source.name,
-        origin=found.match.origin,
+        origin=origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=net.patch_embed.proj.in_channels),
         preprocess=source.preprocess(found.size),
         output=output,

@@ -207,11 +207,7 @@ def named(model: Any, **meta: Any) -> Checkpoint:
 
 @pytest.mark.parametrize(
     ("name", "example"),
-    [
-        ("eva02_base_patch14_224", "eva02_base"),
-        ("vit_small_patch16_dinov3", "dinov3"),
-        ("beit_base_patch16_224", "beitv2"),
-    ],
+    [("eva02_base_patch14_224", "eva02_base"), ("vit_small_patch16_dinov3", "dinov3")],
 )
 def test_without_a_name_the_weights_are_refused_and_an_example_is_given(name: str, example: str) -> None:
     with pytest.raises(CheckpointError) as error:
