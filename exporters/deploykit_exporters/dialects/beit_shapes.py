@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.optional import require
 
 from deploykit_exporters.dialects.vit import Size
@@ -22,6 +22,7 @@ __all__ = [
     "hidden_width",
     "misfit",
     "norms_of",
+    "refuse_heads",
     "square_size",
 ]
 
@@ -75,6 +76,16 @@ def heads_of(tensors: Mapping[str, torch.Tensor]) -> int | None:
     """Attention heads, of which a table of relative positions has a column each; None without one."""
     table = _table(tensors)
     return None if table is None else int(table.shape[-1])
+
+
+def refuse_heads(config: Mapping[str, Any], heads: int) -> None:
+    """Refuse a number of attention heads that the user gives and the weights tell otherwise.
+
+    Raises:
+        OptionError: it is another one.
+    """
+    if config.get("num_heads") not in (None, heads):
+        raise OptionError(f"--config says num_heads = {config['num_heads']!r:.60}; the weights tell {heads}.")
 
 
 def norms_of(tensors: Mapping[str, torch.Tensor]) -> list[str]:

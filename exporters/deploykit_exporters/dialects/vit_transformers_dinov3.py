@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints
     from deploykit_exporters.families.settings import Settings
 
-__all__ = ["ORIGIN", "matches", "read"]
+__all__ = ["ORIGIN", "build_dinov3", "matches", "read", "with_biases"]
 
 ORIGIN = "transformers"
 _RULES = {
@@ -98,7 +98,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     if missing:
         lost = ", ".join(name_in_file(key, apart, tensors) for key in missing)
         raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {lost}.")
-    renamed = pack_qkv(_with_biases(apart), name=lambda key: name_in_file(key, apart, tensors))
+    renamed = pack_qkv(with_biases(apart), name=lambda key: name_in_file(key, apart, tensors))
     if "reg_token" in renamed and not renamed["reg_token"].shape[1]:
         del renamed["reg_token"]
     processor = read_processor(checkpoint, hints, "DINOv3ViT", **_EVALUATION)
@@ -109,7 +109,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     arguments = _arguments(config, renamed, trained, gated=gated)
     return EvaSource(
         tensors=renamed,
-        network=partial(_build, arguments, config.get("hidden_act", "gelu")),
+        network=partial(build_dinov3, arguments, config.get("hidden_act", "gelu")),
         name=f"dinov3-vit-{_NAMES[width]}{patch_name(renamed)}"
         if width in _NAMES
         else f"dinov3-vit-d{width}",
@@ -132,7 +132,7 @@ def patch_name(tensors: Mapping[str, torch.Tensor]) -> str:
     return f"-patch{tensors['patch_embed.proj.weight'].shape[-1]}"
 
 
-def _with_biases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def with_biases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights with zeros for the biases that a layer has in no block."""
     found = dict(tensors)
     there = {key.split(".", 2)[2] for key in tensors if key.startswith("blocks.")}
@@ -202,13 +202,18 @@ def _arguments(
         "swiglu_mlp": gated,
         "swiglu_align_to": int(gated),
         "num_reg_tokens": registers,
+        "init_values": 1.0,
         "rope_temperature": float(config.get("rope_theta", 100.0)),
         "eps": float(config.get("layer_norm_eps", 1e-5)),
     }
 
 
-def _build(arguments: Mapping[str, Any], activation: Any) -> Any:
+def build_dinov3(arguments: Mapping[str, Any], activation: Any) -> Any:
     """timm's network, without these weights.
+
+    Args:
+        arguments: Of its constructor, with the ``eps`` of the norms.
+        activation: Of the MLPs.
 
     Raises:
         CheckpointError: timm does not know the activation.
@@ -221,7 +226,6 @@ def _build(arguments: Mapping[str, Any], activation: Any) -> Any:
         **given,
         global_pool="token",
         attn_type="rope",
-        init_values=1.0,
         use_abs_pos_emb=False,
         use_rot_pos_emb=True,
         rope_type="dinov3",

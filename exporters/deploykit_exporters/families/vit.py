@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "ViTFamily"]
 
-# The official DINOv2 before timm, that of transformers before its ViT, whose names they share.
+# The official EVA-02 before DINOv2, both before timm, those of transformers before its ViT: they share names.
 _DIALECTS = (
-    *("dinov2", "eva", "timm", "torchvision", "mmpretrain"),
+    *("eva02", "dinov3", "dinov2", "eva", "timm", "torchvision", "mmpretrain"),
     *("transformers_dinov3", "transformers_dinov2", "transformers_beit", "transformers_clip"),
     *("transformers", "open_clip"),
 )
@@ -42,14 +42,11 @@ _MIN_PATCHES = 2
 _MAX_GROWTH = 4
 # What the origins call their classifiers, and the patch embedding, whose rows are the width.
 _OWN_HEADS = {
-    "timm": "head",
-    "eva": "head",
+    **dict.fromkeys(("timm", "eva", "eva02", "dinov2", "dinov3"), "head"),
     "torchvision": "heads.head",
-    "transformers": "classifier",
-    "dinov2": "head",
-    "transformers_dinov2": "classifier",
-    "transformers_dinov3": "classifier",
-    "transformers_beit": "classifier",
+    **dict.fromkeys(
+        ("transformers", *(f"transformers_{one}" for one in ("beit", "dinov2", "dinov3"))), "classifier"
+    ),
 }
 # Those that the other origins have under names of classifiers.
 _OWN_LAYERS = {
@@ -128,7 +125,7 @@ class ViTFamily:
 
 def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
     """Whether the positions are rotary or relative, by the weights or by the name of the model."""
-    if match.dialect in {"eva", "transformers_dinov3", "transformers_beit"}:
+    if match.dialect in {"eva", "eva02", "dinov3", "transformers_dinov3", "transformers_beit"}:
         return True
     return match.dialect == "timm" and bool(_dialect("eva").is_named(checkpoint, hints))
 

@@ -223,3 +223,29 @@ def test_an_exported_classifier_is_proven(tmp_path: Path) -> None:
     assert result.spec.origin == "beit"
     assert result.spec.parity is not None
     assert "not a package" in result.spec.parity.witness
+
+
+CHANGES: list[dict[str, Any]] = [
+    *({"patch_size": 8}, {"in_chans": 1}, {"in_chans": 4}, {"num_classes": 1}, {"num_classes": 0}),
+    *({"embed_dim": 96}, {"depth": 1}, {"num_heads": 6}, {"num_heads": 1}, {"qkv_bias": False}),
+    *({"mlp_ratio": 2.5}, {"init_values": None}, {"init_values": 1e-5}, {"use_abs_pos_emb": True}),
+    *({"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}, {"use_shared_rel_pos_bias": True}),
+    *({"global_pool": "token"}, {"img_size": 96}),
+]
+
+
+@pytest.mark.parametrize("changed", CHANGES, ids=str)
+def test_every_argument_of_that_codes_constructor_is_told_by_the_shapes(changed: dict[str, Any]) -> None:
+    model = tiny(**changed)
+    built = build(checkpoint_of(model))
+    images = torch.randn(1, model.in_chans, *model.patch_embed.img_size)
+    assert (built.spec.input.height, built.spec.input.channels) == (images.shape[2], images.shape[1])
+    assert_equal(built.module, images, model, features=not model.num_classes)
+
+
+def test_without_tables_the_heads_are_not_guessed() -> None:
+    model = tiny(use_rel_pos_bias=False, use_abs_pos_emb=True)
+    checkpoint = checkpoint_of(model)
+    family, match = recognise(checkpoint, Hints())
+    with pytest.raises(CheckpointError, match="does not say which model"):
+        family.build(checkpoint, match, Hints())
