@@ -40,6 +40,7 @@ class EvaSource:
         resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
             otherwise than timm.
         name_in_file: What the file calls a weight.
+        with_mean: See ``EvaNet``.
         origin: Whose form the weights have, where their keys alone do not tell it; empty for the dialect's.
     """
 
@@ -59,3 +60,4 @@ class EvaSource:
     resize: Callable[[Any, Size], None] | None = None
     name_in_file: Callable[[str], str] = str
     origin: str = ""
+    with_mean: bool = False

@@ -1,4 +1,5 @@
-"""DINOv3 of its own repository (facebookresearch/dinov3): its backbones, built as timm's ``Eva``.
+"""DINOv3 of its own repository (facebookresearch/dinov3), built as timm's ``Eva``: backbones, and classifiers
+with a linear head on the class token and the mean of the patches.
 
 The periods of the rotations are saved, in the precision of the training: they tell the heads, and rotations
 are computed with them as they are.
@@ -43,13 +44,25 @@ _PERIODS = "rope_embed.periods"
 _LETTERS = {384: "s", 768: "b", 1024: "l", 1280: "h", 4096: "7b"}
 _SATELLITE = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
 _WIDTH, _EVALUATED = 64, 224
+_HEAD = ("linear_head.weight", "linear_head.bias")
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Registers and periods under the names of DINOv3's own code."""
+    tensors = _unwrapped(tensors)
     if "patch_embed.proj.weight" not in tensors or "pos_embed" in tensors:
         return False
     return _PERIODS in tensors or ("storage_tokens" in tensors and "blocks.0.attn.qkv.weight" in tensors)
+
+
+def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The weights of a whole classifier as if its head were the network's."""
+    if not any(key in tensors for key in _HEAD):
+        return tensors
+    return {
+        key.removeprefix("backbone.").replace("linear_head.", "head."): tensor
+        for key, tensor in tensors.items()
+    }
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EvaSource:
@@ -60,7 +73,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     """
     check_config(hints, _CONFIG)
     config = hints.config or {}
-    used, unused = take_unused(tensors, _UNUSED)
+    used, unused = take_unused(_unwrapped(tensors), _UNUSED)
     if any(key.startswith("cls_norm.") for key in used):
         raise CheckpointError(
             "The checkpoint has a norm of its own for class token and registers (cls_norm): not read."
@@ -73,12 +86,20 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {lost}.")
     renamed = with_biases(renamed)
     arguments = _arguments(renamed, periods, config)
+    inputs = int(renamed["head.weight"].shape[-1]) if "head.weight" in renamed else 0
+    with_mean = any(key in tensors for key in _HEAD)
+    if with_mean and inputs not in (0, 2 * arguments["embed_dim"]):
+        raise CheckpointError(
+            f"The linear head takes {inputs} values; DINOv3's classifiers take {2 * arguments['embed_dim']}, "
+            "the class token and the mean of the patches.",
+            hint="Export the features with --features, and apply the head to them.",
+        )
     satellite = "sat493m" in checkpoint.path.name.lower()
     mean, std = _SATELLITE if satellite else (IMAGENET_MEAN, IMAGENET_STD)
     usual = {"crop_pct": 0.875, "interpolation": "bicubic", "mean": mean, "std": std}
     return EvaSource(
         tensors=renamed,
-        network=partial(_build, arguments, periods),
+        network=partial(_build, arguments, periods, with_mean=with_mean),
         name=hints.variant or _name(arguments),
         title="DINOv3 in the form of its own repository",
         trained=arguments["img_size"],
@@ -89,6 +110,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         settings=unused,
         witness=_no_witness,
         name_in_file=lambda key: name_in_file(key, renamed, tensors),
+        with_mean=with_mean,
     )
 
 
@@ -155,10 +177,14 @@ def _arguments(
     }
 
 
-def _build(arguments: Mapping[str, Any], periods: torch.Tensor | None) -> Any:
+def _build(arguments: Mapping[str, Any], periods: torch.Tensor | None, *, with_mean: bool) -> Any:
+    from torch import nn
+
     net = build_dinov3(arguments, "silu" if arguments["swiglu_mlp"] else "gelu")
     if periods is not None:
         net.rope.periods.copy_(periods.float())
+    if with_mean and arguments["num_classes"]:
+        net.head = nn.Linear(2 * arguments["embed_dim"], arguments["num_classes"])
     return net
 
 

@@ -41,12 +41,13 @@ _BLOCKS = {
 _APART = {**_BLOCKS, "attn.q_bias": "attn.q_proj.bias", "attn.v_bias": "attn.v_proj.bias"}
 _UNUSED = {
     "used while pre-training only": ("mask_token", "lm_head.*"),
-    "computed from the size": ("rope.*", "blocks.*.attn.rope.*"),
+    "what they tell is computed in the graph": ("rope.*", "blocks.*.attn.rope.*"),
 }
 _CONFIG = ("num_heads", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 _SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base", (1024, 24): "large"}
 _WIDTH, _GRID, _THETA = 64, 16, 10000.0
 _LARGEST = 129
+_SAID = "The eps is 1e-6, and norms are before their layers, as in all models of EVA-02's own code."
 _CLOSE = 1e-2  # Tables may have been saved in half precision.
 
 
@@ -84,7 +85,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     norm = "fc_norm" if "fc_norm" in norms_of(renamed) or not norms_of(renamed) else "norm"
     eps = float(config.get("eps", 1e-6))
     evaluated = evaluation(file.args, trained, CLIP_MEAN, CLIP_STD)
-    said = [] if "eps" in config else ["The eps is 1e-6, as in all models of EVA-02's own code."]
+    said = [] if "eps" in config else [_SAID]
     return EvaSource(
         tensors=renamed,
         network=partial(_build, arguments, eps=eps, pool="avg" if norm == "fc_norm" else "token"),

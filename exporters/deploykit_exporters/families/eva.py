@@ -73,7 +73,7 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     )
     features = not found.classes
     resizable = is_resizable(net)
-    reference = EvaNet(net, features=features).eval()
+    reference = EvaNet(net, features=features, with_mean=source.with_mean).eval()
     ask = None if joined.found else source.witness
     return BuiltModel(
         module=reference,

@@ -54,19 +54,28 @@ class EvaNet(nn.Module):
     Args:
         net: timm's network; an ``Eva`` with ``dynamic_img_size``.
         features: Return the tokens instead of the head's output.
+        with_mean: The head takes the class token and the mean of the patches, [N, 2 * D].
     """
 
-    def __init__(self, net: nn.Module, *, features: bool) -> None:
+    def __init__(self, net: nn.Module, *, features: bool, with_mean: bool = False) -> None:
         super().__init__()
         self.net: Any = net
         self.features = features
+        self.with_mean = with_mean
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Images [N, C, H, W] to logits [N, classes], or to normalised tokens [N, T, D] and pooled [N, D]."""
-        tokens = self.net.forward_features(images)
-        if not self.features:
-            return self.net.forward_head(tokens)  # type: ignore[no-any-return]
-        return tokens, self.net.forward_head(tokens, pre_logits=True)
+        return self.answer(self.net.forward_features(images))
+
+    def answer(self, tokens: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Normalised tokens [N, T, D] to what ``forward`` returns."""
+        net = self.net
+        if self.features:
+            return tokens, net.forward_head(tokens, pre_logits=True)
+        if self.with_mean:
+            mean = tokens[:, net.num_prefix_tokens :].mean(1)
+            return net.head(torch.cat([tokens[:, 0], mean], dim=-1))  # type: ignore[no-any-return]
+        return net.forward_head(tokens)  # type: ignore[no-any-return]
 
 
 class ExportableEva(nn.Module):
@@ -84,7 +93,7 @@ class ExportableEva(nn.Module):
     def __init__(self, reference: EvaNet, size: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.net = net = reference.net
-        self.features = reference.features
+        self.answer = reference.answer
         prefix, grid = _positions(net)
         self.count = prefix.shape[1]
         self.register_buffer("prefix", prefix, persistent=False)
@@ -136,10 +145,7 @@ class ExportableEva(nn.Module):
         for number, block in enumerate(net.blocks):
             rotation = rotations[number if len(rotations) > 1 else 0] if rotations else None
             tokens = _block(block, tokens, count, rotation, self._bias(number))
-        tokens = net.norm(tokens)
-        if not self.features:
-            return net.forward_head(tokens)  # type: ignore[no-any-return]
-        return tokens, net.forward_head(tokens, pre_logits=True)
+        return self.answer(net.norm(tokens))
 
     def _embed(
         self, patches: torch.Tensor

@@ -146,13 +146,36 @@ def test_layers_that_are_not_built_are_refused() -> None:
     assert any(setting.name == "local_cls_norm.*" for setting in built.settings)
     with pytest.raises(CheckpointError, match="do not go into heads"):
         build(checkpoint_of({**tensors, "rope_embed.periods": torch.ones(5)}))
-    with pytest.raises(CheckpointError, match="linear_head"):
-        whole = {f"backbone.{key}": one for key, one in tensors.items()}
-        build(
-            checkpoint_of(
-                whole | {"linear_head.weight": torch.ones(5, 128), "linear_head.bias": torch.ones(5)}
-            )
-        )
+
+
+def test_a_linear_classifier_sees_the_class_token_and_the_mean_of_the_patches(tmp_path: Path) -> None:
+    model, head = tiny(NAMES[1]), nn.Linear(128, 5)
+    tensors = {f"backbone.{key}": one for key, one in official(model).items()}
+    tensors |= {f"linear_head.{key}": one.detach() for key, one in head.state_dict().items()}
+    built = build(checkpoint_of(tensors))
+    assert built.spec.num_classes == 5
+    assert built.exportable is not None
+    for size in SIZES:
+        images = torch.randn(2, 3, *size)
+        with torch.inference_mode():
+            tokens = model.forward_features(images)
+            expected = head(torch.cat([tokens[:, 0], tokens[:, 5:].mean(1)], dim=1))
+            for module in (built.module, built.exportable):
+                assert (module(images) - expected).abs().max() <= 2e-5 * expected.abs().max()
+    assert_equal(build(checkpoint_of(tensors), features=True).module, images, model, features=True)
+    torch.save(tensors, tmp_path / "w.pth")
+    result = export(tmp_path / "w.pth", ExportOptions(output=tmp_path / "m.onnx", imgsz=(64, 64)))
+    assert result.spec.task == "classify"
+    narrow = {**tensors, "linear_head.weight": torch.ones(5, 64)}
+    with pytest.raises(CheckpointError, match="takes 64 values"):
+        build(checkpoint_of(narrow))
+    for lost in _heads_keys(tensors):
+        with pytest.raises(CheckpointError, match="head"):
+            build(checkpoint_of({key: one for key, one in tensors.items() if key != lost}))
+
+
+def _heads_keys(tensors: dict[str, torch.Tensor]) -> list[str]:
+    return [key for key in tensors if key.startswith("linear_head.")]
 
 
 @pytest.mark.parametrize("name", NAMES)
