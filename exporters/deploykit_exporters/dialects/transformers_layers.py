@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -72,10 +72,8 @@ def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str])
         name: What the file calls a weight.
 
     Raises:
-        CheckpointError: one of the three is missing.
+        CheckpointError: one of the three is missing, or they have different shapes.
     """
-    import torch
-
     packed = {}
     for key, tensor in tensors.items():
         layer, _, kind = key.rpartition(".")
@@ -89,16 +87,31 @@ def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str])
                 f"Attention has a {kind} for query, key and value or for none; missing: {', '.join(missing)}."
             )
         if layer.endswith("q"):
-            packed[f"{layer[:-1]}qkv.{kind}"] = torch.cat([tensors[part] for part in parts])
+            packed[f"{layer[:-1]}qkv.{kind}"] = _stack(tensors, parts, name)
     return packed
+
+
+def _stack(
+    tensors: Mapping[str, torch.Tensor], keys: Sequence[str], name: Callable[[str], str]
+) -> torch.Tensor:
+    """Tensors of one shape behind one another along their first axis.
+
+    Raises:
+        CheckpointError: they have different shapes.
+    """
+    import torch
+
+    shapes = {tuple(tensors[key].shape) for key in keys}
+    if len(shapes) > 1 or () in shapes:
+        told = ", ".join(f"{name(key)} is {list(tensors[key].shape)}" for key in keys)
+        raise CheckpointError(f"Parts of one layer have different shapes: {told}.")
+    return torch.cat([tensors[key] for key in keys])
 
 
 def pack_pairs(
     tensors: Mapping[str, torch.Tensor], names: tuple[str, str], packed: str
 ) -> dict[str, torch.Tensor]:
     """Stack two layers of each block into one, in the order of ``names``; a lone one stays as it is."""
-    import torch
-
     together = {}
     for key, tensor in tensors.items():
         layer, _, kind = key.rpartition(".")
@@ -107,7 +120,7 @@ def pack_pairs(
         if mine is None or any(one not in tensors for one in both):
             together[key] = tensor
         elif mine == names[0]:
-            together[f"{layer.removesuffix(mine)}{packed}.{kind}"] = torch.cat([tensors[one] for one in both])
+            together[f"{layer.removesuffix(mine)}{packed}.{kind}"] = _stack(tensors, both, str)
     return together
 
 

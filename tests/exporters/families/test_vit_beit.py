@@ -249,3 +249,14 @@ def test_without_tables_the_heads_are_not_guessed() -> None:
     family, match = recognise(checkpoint, Hints())
     with pytest.raises(CheckpointError, match="does not say which model"):
         family.build(checkpoint, match, Hints())
+
+
+def test_weights_of_another_rank_are_refused() -> None:
+    tensors = official(tiny("class token"))
+    for key, tensor in tensors.items():
+        for other in (tensor[None], tensor.flatten(), tensor.new_ones(())):
+            if key.endswith("_index") or other.shape == tensor.shape:
+                continue
+            changed = {**tensors, key: other}
+            with pytest.raises(CheckpointError):
+                build(Checkpoint(path=Path("x.pth"), sha256="", container="torch", tensors=changed, meta={}))

@@ -213,3 +213,14 @@ def test_every_argument_of_the_constructor_is_told_by_the_weights(name: str, cha
     side = 5 * model.patch_embed.patch_size[0]
     images = torch.randn(1, model.in_chans, side, 2 * side)
     assert_equal(built.module, images, model, features=not model.num_classes)
+
+
+def test_weights_of_another_rank_are_refused() -> None:
+    tensors = official(tiny(NAMES[1]))
+    for key, tensor in tensors.items():
+        for other in (tensor[None], tensor.flatten(), tensor.new_ones(())):
+            if key.endswith("mask_token") or other.shape == tensor.shape:
+                continue
+            changed = {**tensors, key: other}
+            with pytest.raises(CheckpointError):
+                build(checkpoint_of(changed))

@@ -249,3 +249,14 @@ def test_every_argument_of_the_constructor_is_told_by_the_weights(name: str, cha
     images = torch.randn(1, model.in_chans, *model.patch_embed.img_size)
     assert (built.spec.input.height, built.spec.input.channels) == (images.shape[2], images.shape[1])
     assert_equal(built.module, images, model, features=False)
+
+
+def test_weights_of_another_rank_are_refused() -> None:
+    tensors = official(tiny(NAMES[1]))
+    for key, tensor in tensors.items():
+        for other in (tensor[None], tensor.flatten(), tensor.new_ones(())):
+            if ".attn.rope." in key or other.shape == tensor.shape:
+                continue
+            changed = {**tensors, key: other}
+            with pytest.raises(CheckpointError):
+                build(checkpoint_of(changed))

@@ -263,3 +263,34 @@ def test_the_process_can_train_after_the_witness_was_asked(tmp_path: Path) -> No
     built = build(read_checkpoint(tmp_path))
     assert ask_witness(built, built.spec).startswith("transformers")
     model(pixel_values=torch.randn(1, 3, 112, 112)).pooler_output.sum().backward()
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_weights_of_another_rank_are_refused(config: bool) -> None:
+    model = tiny("BeitForImageClassification", **KINDS["all"])
+    meta = {"config": model.config.to_dict() | {"architectures": ["BeitForImageClassification"]}}
+    for key, tensor in model.state_dict().items():
+        rows = tensor[: len(tensor) // 2] if tensor.ndim > 1 and len(tensor) > 5 else tensor
+        for other in (tensor[None], tensor.flatten(), tensor.new_ones(()), rows):
+            # Half of the classes are classes, too.
+            if other.shape == tensor.shape or (key.startswith("classifier.") and other is rows):
+                continue
+            checkpoint = Checkpoint(
+                path=Path("x.pt"),
+                sha256="",
+                container="torch",
+                tensors={**model.state_dict(), key: other},
+                meta=meta if config else {},
+            )
+            with pytest.raises(CheckpointError):
+                build(checkpoint)
+
+
+def test_parts_of_one_layer_that_add_up_are_refused() -> None:
+    model = tiny("BeitModel", **RELATIVE)
+    tensors = dict(model.state_dict())
+    key = "layers.0.attention.k_proj.weight"
+    tensors[key] = torch.cat([tensors[key], torch.zeros(8, 48)])
+    tensors["layers.0.attention.v_proj.weight"] = tensors["layers.0.attention.v_proj.weight"][8:]
+    with pytest.raises(CheckpointError, match="different shapes"):
+        build(Checkpoint(path=Path("x.pt"), sha256="", container="torch", tensors=tensors, meta={}))
