@@ -38,6 +38,7 @@ _SAFE_INTEGER = 1 << 60  # hash(n) == n up to here
 _MAX_INTEGER_BITS = 4096
 _MAX_LEVELS = 200
 _MAX_LOOPS = 8
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 _FREE_TEXT = 32 << 20
 _TEXT_PER_BYTE = 8
 
@@ -60,14 +61,16 @@ class Budget:
         self.size = size
         self.consumed = 0
         self._bytes = 0
+        self._limit = FREE_BYTES
         self._steps = _FREE_STEPS + size // _BYTES_PER_STEP
         self._tensor_bytes = FREE_BYTES + _TENSOR_BYTES_PER_BYTE * size
         self._odd_keys = _MAX_ODD_KEYS
 
-    def step(self, nbytes: int, consumed: int) -> None:
-        """One operation, which makes ``nbytes`` of objects from ``consumed`` bytes of a pickle."""
+    def step(self, count: int, nbytes: int, consumed: int) -> None:
+        """``count`` operations, which make ``nbytes`` of objects from ``consumed`` bytes of a pickle."""
         self.consumed += consumed
-        self._steps -= 1
+        self._limit = FREE_BYTES + _BYTES_PER_BYTE * min(self.consumed, self.size)
+        self._steps -= count
         if self._steps < 0:
             raise ExcessError("it takes more operations to read than a file of its size may")
         self.spend(nbytes)
@@ -75,7 +78,7 @@ class Budget:
     def spend(self, nbytes: int) -> None:
         """Account for objects before or just after they are made."""
         self._bytes += nbytes
-        if self._bytes > FREE_BYTES + _BYTES_PER_BYTE * min(self.consumed, self.size):
+        if self._bytes > self._limit:
             raise ExcessError("it makes or copies the same objects again and again")
 
     def tensor(self, nbytes: int) -> None:
@@ -153,7 +156,7 @@ class _Extent:
                     continue
                 self.seen.add(id(root))
                 self.roots.extend(records_of(root))
-            if _is_container(root):
+            if isinstance(root, _CONTAINERS):
                 self._measure(root)
 
     def _measure(self, root: Any) -> None:
@@ -165,7 +168,9 @@ class _Extent:
         while pending:
             container, items, total = pending[-1]
             for item in items:
-                if not _is_container(item):
+                if type(item) is str:
+                    total[0] += len(item) + 4
+                elif not isinstance(item, _CONTAINERS):
                     total[0] += _leaf(item)
                     if isinstance(item, InertObject):
                         self.roots.append(item)
@@ -211,10 +216,6 @@ def _add(total: list[int], part: tuple[int, int]) -> None:
     total[1] = max(total[1], part[1])
 
 
-def _is_container(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple | set | frozenset)
-
-
 def _items(container: Any) -> Iterator[Any]:
     """What is printed of a container: its elements, of a dictionary the keys, too."""
     if isinstance(container, dict):
@@ -223,11 +224,11 @@ def _items(container: Any) -> Iterator[Any]:
 
 
 def _leaf(value: Any) -> int:
-    """Characters of a value that is no container; of arrays and tensors little is ever printed."""
-    if isinstance(value, str):
-        return len(value) + 4
+    """Characters of a value that is no container or text; of arrays and tensors little is ever printed."""
+    if isinstance(value, float):
+        return 16
     if isinstance(value, bytes | bytearray):
         return 2 * len(value) + 4
     if isinstance(value, int):
         return value.bit_length() // 3 + 4
-    return 16
+    return len(value) + 4 if isinstance(value, str) else 16

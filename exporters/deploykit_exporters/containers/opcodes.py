@@ -193,7 +193,10 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
 _SLOT = 16
 """Bytes that any object takes on the stack, and later in a container."""
 
+_INTEGER = 32
+
 COSTS = dict.fromkeys(OPERATIONS, _SLOT) | {
+    **dict.fromkeys(("BININT", "BININT2", *_INTEGERS.split()), _SLOT + _INTEGER),
     "EMPTY_LIST": 72,
     "EMPTY_DICT": 80,
     "EMPTY_SET": 232,

@@ -20,7 +20,7 @@ from __future__ import annotations
 import pickletools
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -58,7 +58,9 @@ _ENTRY = 100
 _STAND_IN = 250
 _CLASS = 2000
 _TENSOR = 1000
-_CACHED = 257  # Python keeps one object for each of the small integers
+# What lies between two looks at the budget.
+_STEPS_AT_ONCE = 64
+_BYTES_AT_ONCE = 1 << 16
 _CONSTRUCTORS = ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copyreg._reconstructor")
 
 
@@ -135,18 +137,24 @@ class Machine:
         self.budget = budget
 
     def run(self, file: BinaryIO) -> Any:
-        before = file.tell()
-        for opcode, argument, position in pickletools.genops(file):
-            at = position or 0
+        counted = file.tell()
+        count = made = 0
+        for opcode, argument, _ in pickletools.genops(file):
             name = opcode.name
             if name == "STOP":
+                self.budget.step(count, made, file.tell() - counted)
                 return self.pop()
             operation = OPERATIONS.get(name)
             if operation is None:
                 raise UnpicklingError(f"the pickle uses {name}, which no checkpoint needs")
-            made = 0 if argument is None else _made(argument)
-            self.budget.step(COSTS[name] + made, at - before)
-            before = at
+            count += 1
+            made += COSTS[name]
+            if argument is not None and type(argument) is not int:
+                made += sys.getsizeof(argument)
+            if count == _STEPS_AT_ONCE or made > _BYTES_AT_ONCE:
+                at = file.tell()
+                self.budget.step(count, made, at - counted)
+                counted, count, made = at, 0, 0
             operation(self, argument)
         raise UnpicklingError("the pickle has no end")
 
@@ -184,11 +192,12 @@ class Machine:
             self.classes[path] = inert_class(path, self.shapes.get(path, InertInstance))
         return self.classes[path]
 
-    def count_keys(self, keys: Iterable[Any]) -> None:
+    def count_keys(self, keys: Collection[Any]) -> None:
         """Account for keys of a dictionary, or elements of a set, before they are put there."""
+        self.budget.spend(_ENTRY * len(keys))
         for key in keys:
-            self.budget.spend(_ENTRY)
-            self.budget.key(key)
+            if type(key) is not str:
+                self.budget.key(key)
 
     def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
         """What stands for ``function(*args, **kwargs)``."""
@@ -264,13 +273,6 @@ class Machine:
                 self.stack[-1] = self.stand_in("numpy.ndarray")(state)
         elif not isinstance(target, dict | torch.Tensor):  # attributes of these two say nothing
             raise UnpicklingError(f"the pickle sets the state of a {class_path(target)}")
-
-
-def _made(argument: Any) -> int:
-    """Bytes of an operation's argument."""
-    if isinstance(argument, int) and argument < _CACHED:
-        return 0
-    return sys.getsizeof(argument)
 
 
 def _size(file: BinaryIO) -> int:
