@@ -13,9 +13,7 @@ from itertools import chain
 from pickle import UnpicklingError
 from typing import Any
 
-from deploykit_exporters.containers.inert import InertObject, records_of
-
-__all__ = ["FREE_BYTES", "Budget", "ExcessError", "check_extent"]
+__all__ = ["FREE_BYTES", "Budget", "ExcessError", "Holder", "check_extent", "check_integer"]
 
 FREE_BYTES = 64 << 20
 """Memory that every file may take, however small it is."""
@@ -41,6 +39,16 @@ _MAX_LOOPS = 8
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _FREE_TEXT = 32 << 20
 _TEXT_PER_BYTE = 8
+
+
+class Holder:
+    """An object that holds others beside its items, and has a hash of its own."""
+
+    __slots__ = ()
+
+    def inert_records(self) -> tuple[Any, ...]:
+        """What it holds beside its items."""
+        raise NotImplementedError
 
 
 class ExcessError(UnpicklingError):
@@ -90,7 +98,7 @@ class Budget:
     def key(self, key: object) -> None:
         """Refuse keys whose hashing or comparing could take for ever: nested in themselves, or all alike."""
         kind = type(key)
-        if kind is str or kind is bytes or kind is bool or key is None or isinstance(key, InertObject):
+        if kind is str or kind is bytes or kind is bool or key is None or isinstance(key, Holder):
             return
         if kind is int and -_SAFE_INTEGER < key < _SAFE_INTEGER:  # type: ignore[operator]
             return
@@ -151,11 +159,11 @@ class _Extent:
         self.roots.append(value)
         while self.roots:
             root = self.roots.pop()
-            if isinstance(root, InertObject):
+            if isinstance(root, Holder):
                 if id(root) in self.seen:
                     continue
                 self.seen.add(id(root))
-                self.roots.extend(records_of(root))
+                self.roots.extend(root.inert_records())
             if isinstance(root, _CONTAINERS):
                 self._measure(root)
 
@@ -172,7 +180,7 @@ class _Extent:
                     total[0] += len(item) + 4
                 elif not isinstance(item, _CONTAINERS):
                     total[0] += _leaf(item)
-                    if isinstance(item, InertObject):
+                    if isinstance(item, Holder):
                         self.roots.append(item)
                 elif id(item) in self.known:
                     _add(total, self.known[id(item)])
@@ -203,7 +211,7 @@ class _Extent:
             raise _too_deep()
         self.known[id(container)] = (total[0], total[1] + 1)
         self.open.discard(id(container))
-        if isinstance(container, InertObject):
+        if isinstance(container, Holder):
             self.roots.append(container)
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.budget import Holder
+
 __all__ = [
     "InertDict",
     "InertInstance",
@@ -26,7 +28,6 @@ __all__ = [
     "class_path",
     "inert_class",
     "is_module",
-    "records_of",
     "state_dict_of",
     "to_plain",
     "walk",
@@ -40,7 +41,7 @@ _MAX_PLACES = 200_000
 _MAX_DEPTH = 200
 
 
-class InertObject:
+class InertObject(Holder):
     """Base of every stand-in; see ``inert_class``.
 
     Attributes:
@@ -67,6 +68,9 @@ class InertObject:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Construction only records what it was given."""
+
+    def inert_records(self) -> tuple[Any, ...]:
+        return (*(getattr(self, name, None) for name in _RECORD), _attributes(self))
 
     def __repr__(self) -> str:
         return f"<inert {type(self).inert_path}>"
@@ -124,11 +128,6 @@ def class_path(obj: object) -> str:
     if issubclass(cls, InertObject):
         return cls.inert_path
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def records_of(obj: InertObject) -> tuple[Any, ...]:
-    """What a stand-in holds beside its items: arguments, state and attributes."""
-    return (*(getattr(obj, name, None) for name in _RECORD), _attributes(obj))
 
 
 def is_module(obj: object) -> bool:

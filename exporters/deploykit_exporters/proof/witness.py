@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from deploykit_runtimes.errors import ParityError
+from deploykit_runtimes.errors import DeploykitError, ParityError
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import ModelSpec
@@ -85,7 +85,7 @@ def _asked(build: Callable[[], Witness | str]) -> Witness | str:
     """The witness, whose weights are loaded strictly.
 
     Raises:
-        ParityError: the library's own model does not take the weights.
+        ParityError: the library's own model does not take the weights, or the settings.
     """
     try:
         return build()
@@ -93,6 +93,14 @@ def _asked(build: Callable[[], Witness | str]) -> Witness | str:
         said = " ".join(str(error).split())
         raise ParityError(
             f"The training library's own model does not take these weights: {said[:300]}", hint=_LEAVE_OUT
+        ) from error
+    except (DeploykitError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # Anything, where a library is given settings that it does not check.
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ParityError(
+            f"The training library's own model cannot be made of what the file says: {said[:300]}",
+            hint=_LEAVE_OUT,
         ) from error
 
 
