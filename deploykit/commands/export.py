@@ -18,7 +18,7 @@ from deploykit.commands.options import (
     golden_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, good, pairs, seconds, size, strong
+from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, strong
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
@@ -97,10 +97,9 @@ def command(
 
         result = export(checkpoint, options, report=report)
     if json_output:
-        click.echo(as_json(result.to_dict()))
+        echo_json(result.to_dict())
         return
-    for line in result_lines(result, checkpoint):
-        click.echo(line)
+    echo(*result_lines(result, checkpoint))
 
 
 def result_lines(result: ExportResult, checkpoint: str) -> list[str]:

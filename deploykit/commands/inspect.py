@@ -10,7 +10,7 @@ import click
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.options import checkpoint_options, common, outputs_option
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, pairs, size, strong
+from deploykit.terminal import echo, echo_json, pairs, size, strong
 
 if TYPE_CHECKING:
     from deploykit_exporters.families.settings import Setting
@@ -48,11 +48,10 @@ def command(*, file: str, outputs: str | None, json_output: bool, **settings: An
         found = _checkpoint(file, settings)
         rows = _checkpoint_rows(found)
     if json_output:
-        click.echo(as_json(found.to_dict()))
+        echo_json(found.to_dict())
         return
-    click.echo(strong(model_title(found.spec)))
-    for line in pairs(rows):
-        click.echo(line)
+    echo(strong(model_title(found.spec)))
+    echo(*pairs(rows))
 
 
 def _checkpoint(file: str, settings: Mapping[str, Any]) -> CheckpointReport:

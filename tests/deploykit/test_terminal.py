@@ -6,21 +6,20 @@ import json
 import math
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.terminal import as_json, columns, pairs, seconds, size
+from deploykit.terminal import as_json, columns, pairs, plain, seconds, size
 
-plain = st.recursive(
+values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
 )
 
 
-@given(plain)
+@given(values)
 def test_json_is_strict_whatever_is_in_it(value: object) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -34,14 +33,12 @@ def test_json_of_arrays_paths_and_infinities() -> None:
 
 
 def test_pairs_align_and_leave_out_the_empty() -> None:
-    lines = [
-        click.unstyle(line) for line in pairs([("a", "1"), ("long", ["2", "3"]), ("none", ""), ("no", [])])
-    ]
+    lines = [plain(line) for line in pairs([("a", "1"), ("long", ["2", "3"]), ("none", ""), ("no", [])])]
     assert lines == ["  a     1", "  long  2", "        3"]
 
 
 def test_columns_align() -> None:
-    lines = [click.unstyle(line) for line in columns(("", "ms"), [("one", "1.25"), ("three", "10")])]
+    lines = [plain(line) for line in columns(("", "ms"), [("one", "1.25"), ("three", "10")])]
     assert lines == ["           ms", "  one    1.25", "  three    10"]
 
 
