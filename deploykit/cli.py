@@ -139,10 +139,10 @@ def _tell(problem: str, hint: str = "", *, debug: bool) -> None:
 
 def _click_lines(error: click.ClickException) -> list[str]:
     """What click says of an error: usage, a hint, and the message, which quotes the command line."""
+    vars(error)["message"] = printable(error.message)  # before its line ends and ours are mixed
     shown = io.StringIO()
     error.show(file=shown)
-    text = shown.getvalue().replace(error.message, printable(error.message))
-    return text.rstrip("\n").expandtabs(4).split("\n")
+    return shown.getvalue().rstrip("\n").expandtabs(4).split("\n")
 
 
 def _os_problem(error: OSError) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "echo_file",
     "echo_json",
     "good",
+    "name",
     "pairs",
     "plain",
     "seconds",
@@ -40,7 +41,9 @@ __all__ = [
 _MARK = f"<{secrets.token_hex(8)}:"
 """Before the number of a colour or weight (SGR). It differs in each process, so that nobody can write it."""
 _MARKS = re.compile(f"{_MARK}([0-9]+)>")
-_MOST_OF_A_CELL = 120
+_MOST_OF_A_NAME = 120
+_MOST_LINES = 1000
+"""Of one key: a checkpoint can hold hundreds of settings, a forged file millions of notes."""
 
 
 def echo(*lines: str, err: bool = False) -> None:
@@ -126,7 +129,9 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
 
     Rows without a value are left out.
     """
-    kept = [(_cell(key), [value] if isinstance(value, str) else list(value)) for key, value in rows if value]
+    kept = [
+        (name(key), [value] if isinstance(value, str) else _several(value)) for key, value in rows if value
+    ]
     width = max((len(key) for key, _ in kept), default=0)
     margin = " " * indent
     lines = []
@@ -138,9 +143,14 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
     return lines
 
 
+def _several(values: Sequence[str]) -> list[str]:
+    more = len(values) - _MOST_LINES
+    return [*values[:_MOST_LINES], f"... and {more:,} more"] if more > 0 else list(values)
+
+
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
     """A table as lines; the first ``left`` columns are aligned left, the others right."""
-    table = [list(map(_cell, row)) for row in (header, *rows)]
+    table = [list(map(name, row)) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = []
     for row in table:
@@ -153,9 +163,9 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
     return lines
 
 
-def _cell(text: str) -> str:
-    """What is aligned, as wide as it will be."""
-    return printable(text, _MOST_OF_A_CELL)
+def name(text: str) -> str:
+    """A name in a line with others: printable, and no longer than a line of a terminal."""
+    return printable(text, _MOST_OF_A_NAME)
 
 
 def seconds(value: float) -> str:

@@ -9,7 +9,7 @@ import click
 
 from deploykit.commands.options import common, existing_file
 from deploykit.recording import source
-from deploykit.terminal import echo, echo_file, echo_json, pairs, size
+from deploykit.terminal import echo, echo_file, echo_json, name, pairs, size
 
 if TYPE_CHECKING:
     from deploykit_exporters.golden.file import Golden, GoldenCase
@@ -63,11 +63,11 @@ def _show(file: Path, *, json_output: bool) -> None:
         echo_json(_plain(golden))
         return
     more = ", ..." if len(golden.labels) > _MOST_NAMES else ""
-    names = f"{len(golden.labels)}: {', '.join(golden.labels[:_MOST_NAMES])}{more}"
+    names = f"{len(golden.labels)}: {', '.join(map(name, golden.labels[:_MOST_NAMES]))}{more}"
     rows: list[tuple[str, str | list[str]]] = [
         ("file", f"{file} ({size(file.stat().st_size)})"),
         ("model", golden.model),
-        ("versions", ", ".join(f"{name} {version}" for name, version in golden.versions.items())),
+        ("versions", ", ".join(f"{package} {version}" for package, version in golden.versions.items())),
         ("classes", names if golden.labels else "not recorded"),
         ("weights", f"the means of {len(golden.weights)}"),
         ("answers", [_case(case) for case in golden.cases]),
@@ -77,7 +77,7 @@ def _show(file: Path, *, json_output: bool) -> None:
 
 
 def _case(case: GoldenCase) -> str:
-    shown = ", ".join(f"{one.name} {list(one.shape)}" for one in case.outputs)
+    shown = ", ".join(f"{name(one.name)} {list(one.shape)}" for one in case.outputs)
     through = ", as the transform makes it" if case.of in ("photo", "picture") else ""
     return f"{case.name} {'x'.join(map(str, case.shape))}{through}: {shown}"
 
