@@ -94,6 +94,7 @@ def test_a_model_by_another_exporter(run_on: Run, evil_picture: Path, tmp_path: 
         ("deploykit.input.name", NAME),
         ("deploykit.format", EVIL),
     ],
+    ids=["task", "number", "numbers", "axis", "outputs", "input", "format"],
 )
 def test_errors_of_metadata(run_on: Run, evil_picture: Path, tmp_path: Path, key: str, value: str) -> None:
     import onnx
@@ -174,6 +175,7 @@ def test_package(run_on: Run, evil_model: Path, tmp_path: Path, kind: str) -> No
         ("doctor", "--runtime", EVIL),
         ("demo", "-o", "/dev/null/" + EVIL),
     ],
+    ids=lambda arguments: f"{len(arguments)}-{ascii(arguments[0])[1:9]}",
 )
 def test_what_is_typed_or_globbed(
     run_on: Run, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: Any
