@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "printable_json", "printable_lines"]
+__all__ = ["one_line", "printable", "printable_json", "printable_lines"]
 
 LONGEST = 4000
 """Characters of a line. A path has up to 4,096 bytes and mostly a tenth of that."""
@@ -64,6 +64,11 @@ def printable(text: str, most: int = LONGEST) -> str:
 def printable_lines(text: str) -> str:
     """A text whose line ends are ours, such as a traceback: each of its lines printable."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, whose line ends are layout, in one line."""
+    return " ".join(str(error).split())
 
 
 def printable_json(document: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,20 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from corpus_of_strangers import EVIL, HONEST, NAME, check_text, write_model
+
+
+def _exporters_conftest() -> Any:
+    """Checkpoints of the real training libraries are made by the fixtures of tests/exporters."""
+    path = Path(__file__).parents[2] / "exporters/conftest.py"
+    spec = importlib.util.spec_from_file_location("exporters_conftest", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ultralytics_file = _exporters_conftest().ultralytics_file
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

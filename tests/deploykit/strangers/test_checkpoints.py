@@ -7,6 +7,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus_of_strangers import EVIL, HONEST, global_named, unicode, zip_pickle
@@ -155,3 +156,22 @@ def test_labels_that_do_not_fit(run_on: Run, talkative: Path, tmp_path: Path, su
     labels.write_text(text, encoding="utf-8")
     done = run_on("export", talkative, "-o", tmp_path / "a.onnx", "--labels", labels)
     assert done.returncode in (2, 4, 5), done.stderr
+
+
+def test_what_the_training_library_says(
+    run_on: Run, ultralytics_file: Callable[..., tuple[Path, Any]], evil_picture: Path, tmp_path: Path
+) -> None:
+    """Ultralytics, which is asked as a second witness, prints on its own."""
+
+    def plant(model: Any) -> None:
+        model.names = {0: EVIL, 1: f"b{LONE}", 2: HONEST}
+        model.args = {EVIL: EVIL}
+        model.yaml[EVIL] = EVIL
+
+    path, _ = ultralytics_file("yolo11n", edit=plant)
+    target = tmp_path / f"{EVIL}.onnx"
+    for command in (("inspect", path), ("export", path, "-o", target, "--dynamic", "batch")):
+        done = run_on(*command)
+        assert done.returncode == 0, done.stderr
+        assert HONEST.encode() in done.stdout
+    assert run_on("predict", target, evil_picture, "--conf", "0.01").returncode == 0
