@@ -175,3 +175,21 @@ def test_what_the_training_library_says(
         assert done.returncode == 0, done.stderr
         assert HONEST.encode() in done.stdout
     assert run_on("predict", target, evil_picture, "--conf", "0.01").returncode == 0
+
+
+def test_golden_answers(run_on: Run, tmp_path: Path) -> None:
+    import torch
+
+    import deploykit
+
+    class Stranger(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {f"out{EVIL}": images.mean((2, 3))}
+
+    Stranger.__name__ = Stranger.__qualname__ = EVIL
+    path = tmp_path / f"{EVIL}.npz"
+    deploykit.record(Stranger(), path, size=8, labels=[EVIL, f"b{EVIL}", HONEST])
+    for flags in ((), ("--json",)):
+        done = run_on("record", path, *flags)
+        assert done.returncode in (0, 2), done.stderr
+        assert b"owned" in done.stdout + done.stderr
