@@ -11,7 +11,9 @@ def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
     try:
         from deploykit.cli import main
+        from deploykit.hooks import install
 
+        install()
         return main()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

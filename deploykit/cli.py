@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 other failures, 2 wrong options, 3 parity beyond tolerance
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import signal
 import sys
@@ -21,8 +22,10 @@ from typing import Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.printable import printable
 
 from deploykit import __version__
+from deploykit.terminal import bad, color, echo, strong
 
 __all__ = ["cli", "main"]
 
@@ -82,7 +85,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """From a trained ViT, CrossFormer, EfficientNet or YOLO checkpoint to one proven ONNX file."""
-    ctx.color = _color()
+    ctx.color = color()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,43 +110,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explain(error: Exception, *, debug: bool) -> int:
     """Tell an error in one message; its exit code."""
     if isinstance(error, click.ClickException):
-        error.show()
+        echo(*_click_lines(error), err=True)
         return error.exit_code
     if isinstance(error, DeploykitError):
-        _tell(str(error), debug=debug)
+        _tell(error.problem, error.hint, debug=debug)
         return error.exit_code
     if isinstance(error, OSError):
         _tell(_os_problem(error), debug=debug)
         return 1
     _tell(
-        f"this is a bug in deploykit: {type(error).__name__}: {error}\n"
-        "  Run again with --debug for the traceback and report it with the command you typed.",
+        f"this is a bug in deploykit: {type(error).__name__}: {error}",
+        "Run again with --debug for the traceback and report it with the command you typed.",
         debug=debug,
     )
     return EXIT_BUG
 
 
 def _interrupted() -> int:
-    click.echo("interrupted", err=True)
+    echo("interrupted", err=True)
     return EXIT_INTERRUPTED
 
 
-def _tell(message: str, *, debug: bool) -> None:
+def _tell(problem: str, hint: str = "", *, debug: bool) -> None:
     if debug:
-        click.echo(traceback.format_exc(), err=True, nl=False)
-    # Names in a message may come from a file that was made to command the terminal.
-    message = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in message)
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=_color())
+        echo(*traceback.format_exc().rstrip("\n").split("\n"), err=True)
+    echo(f"{strong(bad('error:'))} {problem}", *([f"  {hint}"] if hint else []), err=True)
+
+
+def _click_lines(error: click.ClickException) -> list[str]:
+    """What click says of an error: usage, a hint, and the message, which quotes the command line."""
+    vars(error)["message"] = printable(error.message)  # before its line ends and ours are mixed
+    shown = io.StringIO()
+    error.show(file=shown)
+    return shown.getvalue().rstrip("\n").expandtabs(4).split("\n")
 
 
 def _os_problem(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {error.filename}" if error.filename else reason
-
-
-def _color() -> bool | None:
-    """False where the user opted out (https://no-color.org), None to follow the stream."""
-    return False if os.environ.get("NO_COLOR") else None
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,6 +217,8 @@ def _write_reports(result: DemoResult, picture: Path) -> None:
 
 def _lead(result: DemoResult, picture: Path) -> str:
     """The proof and the prediction, as HTML above the measurements."""
+    from deploykit.benchmark.html import shown
+
     parity = result.export.spec.parity
     proof = (
         f"<p>Proof: largest difference {parity.max_abs:.1e} ({parity.max_rel:.1e} of the output's scale, "
@@ -226,9 +227,9 @@ def _lead(result: DemoResult, picture: Path) -> str:
         else ""
     )
     data = base64.b64encode(picture.read_bytes()).decode()
-    label = escape(f"{result.prediction.label} {result.prediction.score:.1%}")
+    label = shown(f"{result.prediction.label} {result.prediction.score:.1%}")
     return (
-        f"{proof}<p>Measured: {escape('; '.join(MEASURED))}.</p>"
+        f"{proof}<p>Measured: {shown('; '.join(MEASURED))}.</p>"
         f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'
         f"<figcaption>{label}</figcaption></figure>"
     )

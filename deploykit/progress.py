@@ -9,14 +9,15 @@ import time
 from types import TracebackType
 from typing import Self
 
-import click
+from deploykit_runtimes.printable import printable
 
-from deploykit.terminal import dim, good, seconds
+from deploykit.terminal import dim, draw, echo, good, seconds
 
 __all__ = ["Progress"]
 
 _FRAMES = "|/-\\"
 _INTERVAL = 0.1
+_CLEAR = "\r\x1b[K"
 
 
 class Progress:
@@ -50,22 +51,22 @@ class Progress:
             return
         with self._lock:
             self._finish_step()
-            self._step, self._started = step, time.monotonic()
+            self._step, self._started = printable(step), time.monotonic()
             if not self._animate:
-                click.echo(step, err=True)
+                echo(step, err=True)
 
     def note(self, step: str) -> None:
         """Change the text of the current step, for counting (``3 of 12 images``); animated only."""
         with self._lock:
             if self._animate and not self._quiet:
-                self._step = step
+                self._step = printable(step)
 
     def tell(self, text: str) -> None:
         """Print a line of its own on stderr, which the moving line does not tear."""
         with self._lock:
             if self._animate and self._step and not self._quiet:
-                self._draw("\r\x1b[K")
-            click.echo(text, err=True)
+                draw(before=_CLEAR)
+            echo(text, err=True)
 
     def __enter__(self) -> Self:
         if self._animate and not self._quiet:
@@ -83,7 +84,7 @@ class Progress:
             if kind is None:
                 self._finish_step()
             elif self._animate and self._step:
-                self._draw("\n")
+                draw(after="\n")
             self._step = ""
 
     def _spin(self) -> None:
@@ -91,18 +92,15 @@ class Progress:
         while not self._done.wait(_INTERVAL):
             with self._lock:
                 if self._step:
-                    self._draw(f"\r{_FRAMES[turn % 4]} {self._fitted()}")
+                    draw(f"{_FRAMES[turn % 4]} {self._fitted()}", before="\r", after="\x1b[K")
             turn += 1
 
     def _finish_step(self) -> None:
         if self._animate and self._step and not self._quiet:
             took = dim(seconds(time.monotonic() - self._started))
-            self._draw(f"\r\x1b[K{good('+')} {self._step} {took}\n")
+            draw(f"{good('+')} {self._step} {took}", before=_CLEAR, after="\n")
 
     def _fitted(self) -> str:
         took = f" {time.monotonic() - self._started:.0f} s"
         room = shutil.get_terminal_size().columns - len(took) - 3
-        return f"{self._step[:room]}{took}\x1b[K"
-
-    def _draw(self, text: str) -> None:
-        click.echo(text, err=True, nl=False)
+        return f"{self._step[:room]}{took}"

@@ -1,35 +1,127 @@
-"""How commands print: aligned pairs, units, and JSON that is valid everywhere."""
+"""How commands print: the one way out, aligned pairs, units, and JSON that is valid everywhere.
+
+Text of strangers (names in files, paths, messages of engines) is made printable here, on its way out, so
+that no caller can forget it. Our own colours are marks that no file can know until they are printed.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import secrets
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
+from deploykit_runtimes.printable import printable, printable_json
 
-__all__ = ["as_json", "bad", "columns", "dim", "good", "pairs", "seconds", "size", "strong", "warning"]
+__all__ = [
+    "as_json",
+    "bad",
+    "color",
+    "columns",
+    "dim",
+    "draw",
+    "echo",
+    "echo_file",
+    "echo_json",
+    "good",
+    "name",
+    "pairs",
+    "plain",
+    "seconds",
+    "size",
+    "strong",
+    "warning",
+]
+
+_MARK = f"<{secrets.token_hex(8)}:"
+"""Before the number of a colour or weight (SGR). It differs in each process, so that nobody can write it."""
+_MARKS = re.compile(f"{_MARK}([0-9]+)>")
+_MOST_OF_A_NAME = 120
+_MOST_LINES = 1000
+"""Of one key: a checkpoint can hold hundreds of settings, a forged file millions of notes."""
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines, on stdout or stderr. A line end inside of one is not ours and is escaped."""
+    _write("".join(f"{_rendered(line)}\n" for line in lines), err=err)
+
+
+def echo_json(value: object) -> None:
+    """Print a JSON document on stdout: exact data."""
+    _write(as_json(value) + "\n", err=False)
+
+
+def echo_file(text: str) -> None:
+    """Print a file of deploykit itself on stdout, as it is."""
+    _write(text, err=False)
+
+
+def draw(text: str = "", *, before: str = "", after: str = "") -> None:
+    """Write a part of a line on stderr.
+
+    Args:
+        text: What is shown.
+        before, after: Control sequences of ours around it.
+    """
+    _write(before + _rendered(text) + after, err=True)
+
+
+def plain(text: str) -> str:
+    """A line as ``echo`` prints it, without colours."""
+    return click.unstyle(_rendered(text))
+
+
+def color() -> bool | None:
+    """False where the user opted out (https://no-color.org), True where they insist (https://force-color.org),
+    None to follow the stream."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+def _write(text: str, *, err: bool) -> None:
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A stream that lacks a letter shows its number.
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err, nl=False, color=color())
+
+
+def _rendered(text: str) -> str:
+    """The text made printable, with our marks as the escape sequences that they stand for."""
+    parts = _MARKS.split(text)
+    parts[::2] = map(printable, parts[::2])
+    parts[1::2] = (f"\x1b[{number}m" for number in parts[1::2])
+    return "".join(parts)
+
+
+def _styled(text: str, number: int) -> str:
+    return f"{_MARK}{number}>{text}{_MARK}0>"
 
 
 def strong(text: str) -> str:
-    return click.style(text, bold=True)
+    return _styled(text, 1)
 
 
 def good(text: str) -> str:
-    return click.style(text, fg="green")
+    return _styled(text, 32)
 
 
 def bad(text: str) -> str:
-    return click.style(text, fg="red")
+    return _styled(text, 31)
 
 
 def warning(text: str) -> str:
-    return click.style(text, fg="yellow")
+    return _styled(text, 33)
 
 
 def dim(text: str) -> str:
-    return click.style(text, dim=True)
+    return _styled(text, 2)
 
 
 def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -> list[str]:
@@ -37,7 +129,9 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
 
     Rows without a value are left out.
     """
-    kept = [(key, [value] if isinstance(value, str) else list(value)) for key, value in rows if value]
+    kept = [
+        (name(key), [value] if isinstance(value, str) else _several(value)) for key, value in rows if value
+    ]
     width = max((len(key) for key, _ in kept), default=0)
     margin = " " * indent
     lines = []
@@ -49,9 +143,14 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
     return lines
 
 
+def _several(values: Sequence[str]) -> list[str]:
+    more = len(values) - _MOST_LINES
+    return [*values[:_MOST_LINES], f"... and {more:,} more"] if more > 0 else list(values)
+
+
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
     """A table as lines; the first ``left`` columns are aligned left, the others right."""
-    table = [list(header), *(list(row) for row in rows)]
+    table = [list(map(name, row)) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = []
     for row in table:
@@ -62,6 +161,11 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
         lines.append("  " + "  ".join(cells).rstrip())
     lines[0] = dim(lines[0])
     return lines
+
+
+def name(text: str) -> str:
+    """A name in a line with others: printable, and no longer than a line of a terminal."""
+    return printable(text, _MOST_OF_A_NAME)
 
 
 def seconds(value: float) -> str:
@@ -80,8 +184,11 @@ def size(n: int) -> str:
 
 
 def as_json(value: object) -> str:
-    """Indented strict JSON: NaN and infinities become null, numpy and paths plain values."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    """Indented strict JSON: NaN and infinities become null, numpy and paths plain values.
+
+    It is UTF-8 whatever is in it, and what a terminal could obey is escaped.
+    """
+    return printable_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

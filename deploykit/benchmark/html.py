@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from deploykit_runtimes.printable import printable
+
 from deploykit.benchmark.report import BenchReport, BenchRow, milliseconds
 from deploykit.benchmark.timing import percentile
 
-__all__ = ["histogram", "to_html"]
+__all__ = ["histogram", "shown", "to_html"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --paper: #ffffff; --faint: #6a7385; --line: #d9dee7;
@@ -23,6 +25,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-t
 .faint { color: var(--faint); } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
+h1, td, dd, figcaption { unicode-bidi: isolate; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 500; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -42,19 +45,24 @@ def to_html(report: BenchReport, *, lead: str = "") -> str:
         report: What was measured.
         lead: HTML that comes before the table; the caller escapes it.
     """
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in report.warnings())
+    notes = "".join(f'<p class="note">{shown(text)}</p>' for text in report.warnings())
     figures = "".join(_figure(row) for row in report.rows)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(report.title)}</h1>\n"
-        f'<p class="faint">deploykit benchmark, {escape(report.environment.time)}</p>\n'
+        f"<title>{shown(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{shown(report.title)}</h1>\n"
+        f'<p class="faint">deploykit benchmark, {shown(report.environment.time)}</p>\n'
         f'{lead}\n<h2>Latency</h2>\n<div class="scroll">{_table(report.rows)}</div>\n{notes}\n'
         f"<h2>Distribution</h2>\n{figures}\n"
         f"<h2>Model</h2>\n{_definitions(report.model)}\n"
         f"<h2>Environment</h2>\n{_definitions(_environment(report))}\n</body>\n</html>\n"
     )
+
+
+def shown(text: str) -> str:
+    """A text as HTML, for the inside of an element or attribute."""
+    return escape(printable(text))
 
 
 def histogram(samples: Sequence[float]) -> str:
@@ -103,7 +111,7 @@ def _mark(name: str, value: float, low: float, high: float) -> str:
 
 def _figure(row: BenchRow) -> str:
     caption = f"{row.name}: {row.summary.runs} calls at {'x'.join(map(str, row.shape))}. {row.placement}"
-    return f"<figure>{histogram(row.samples)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{histogram(row.samples)}<figcaption>{shown(caption)}</figcaption></figure>"
 
 
 def _table(rows: Sequence[BenchRow]) -> str:
@@ -116,7 +124,7 @@ def _table(rows: Sequence[BenchRow]) -> str:
         cells = [milliseconds(value) for value in times]
         cells += [f"{row.throughput:.1f}", f"{summary.variation:.1%}", str(summary.runs)]
         numbers = "".join(f"<td>{cell}</td>" for cell in cells)
-        body += f"<tr><td>{escape(row.name)}</td>{numbers}</tr>"
+        body += f"<tr><td>{shown(row.name)}</td>{numbers}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -139,7 +147,7 @@ def _environment(report: BenchReport) -> dict[str, object]:
 def _definitions(facts: object) -> str:
     items = facts.items() if hasattr(facts, "items") else ()
     rows = "".join(
-        f"<dt>{escape(str(key))}</dt><dd>{escape(_readable(value))}</dd>"
+        f"<dt>{shown(str(key))}</dt><dd>{shown(_readable(value))}</dd>"
         for key, value in items
         if value not in ("", None)
     )

@@ -25,6 +25,7 @@ from deploykit_runtimes.runner import Runner
 from deploykit.benchmark.run import feeds_for
 from deploykit.benchmark.subject import Subject
 from deploykit.benchmark.timing import warm_up
+from deploykit.hooks import install
 
 __all__ = ["serve"]
 
@@ -97,6 +98,7 @@ def _main() -> None:
     # Engines print what they like on stdout; the answers get a channel that only they use.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    install()
     serve(sys.stdin, channel)
 
 

@@ -19,7 +19,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, pairs, strong, warning
+from deploykit.terminal import echo, echo_json, pairs, strong, warning
 
 if TYPE_CHECKING:
     from deploykit.benchmark.report import BenchReport
@@ -111,13 +111,15 @@ def command(
         check_target(html)
     with Progress() as report:
         result = bench(model, options, report=report)
-    for line in [as_json(result.to_dict())] if json_output else _lines(result):
-        click.echo(line)
+    if json_output:
+        echo_json(result.to_dict())
+    else:
+        echo(*_lines(result))
     if html is not None:
         # Last, so that a full disk cannot take the measurement along.
         with atomic_path(html) as draft:
             draft.write_text(to_html(result), encoding="utf-8")
-        click.echo(f"wrote {html}", err=True)
+        echo(f"wrote {html}", err=True)
     return 0
 
 

@@ -11,7 +11,7 @@ import click
 
 from deploykit.commands.options import common, existing_file, gpu_option
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, good, pairs, seconds, size
+from deploykit.terminal import echo, echo_json, good, pairs, seconds, size
 
 if TYPE_CHECKING:
     from deploykit_runtimes.build import BuildResult
@@ -106,10 +106,9 @@ def command(*, model: Path, runtime: str, json_output: bool, **options: Any) -> 
         told = BuildReport(step=report, note=_Notes(report))
         result = build_engine(model, runtime=runtime, options=chosen, report=told)
     if json_output:
-        click.echo(as_json(result.to_dict()))
+        echo_json(result.to_dict())
         return
-    for line in result_lines(result):
-        click.echo(line)
+    echo(*result_lines(result))
 
 
 class _Notes:

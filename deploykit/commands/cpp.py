@@ -8,7 +8,7 @@ import click
 from deploykit_runtimes.errors import DependencyError
 
 from deploykit.commands.options import common
-from deploykit.terminal import as_json
+from deploykit.terminal import echo, echo_json
 
 __all__ = ["command"]
 
@@ -34,12 +34,12 @@ def command(*, folder: str | None, json_output: bool) -> int:
     """
     paths = folders()
     if json_output:
-        click.echo(as_json({name: str(path) for name, path in paths.items()}))
+        echo_json({name: str(path) for name, path in paths.items()})
     elif folder is not None:
-        click.echo(str(paths[folder]))
+        echo(str(paths[folder]))
     else:
         for name, path in paths.items():
-            click.echo(f"--{name.replace('_', '-'):<12}  {path}")
+            echo(f"--{name.replace('_', '-'):<12}  {path}")
     return 0
 
 

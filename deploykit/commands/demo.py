@@ -10,7 +10,7 @@ import click
 from deploykit.commands.describe import model_title, parity_lines
 from deploykit.commands.options import common
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, good, pairs, seconds, size, strong, warning
+from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, strong, warning
 
 __all__ = ["command"]
 
@@ -39,10 +39,10 @@ def command(*, output: Path, json_output: bool) -> None:
         result = run_demo(output, report=report)
     took = time.perf_counter() - started
     if json_output:
-        click.echo(as_json({**result.to_dict(), "seconds": took}))
+        echo_json({**result.to_dict(), "seconds": took})
         return
     spec, graph, answer = result.export.spec, result.export.graph, result.prediction
-    click.echo(strong(model_title(spec)))
+    echo(strong(model_title(spec)))
     ratio = ", ".join(f"{value:.2f} at batch {batch}" for batch, value in result.speedups.items())
     noisy = any(row.summary.noisy for row in result.benchmark.rows)
     if noisy or result.benchmark.environment.warnings():
@@ -56,11 +56,10 @@ def command(*, output: Path, json_output: bool) -> None:
         ("torch / ONNX", f"ratio of median times {ratio}"),
         ("measured", list(MEASURED)),
     ]
-    for line in [*pairs(rows), "", *result.benchmark.table()]:
-        click.echo(line)
+    echo(*pairs(rows), "", *result.benchmark.table())
     for text in result.benchmark.warnings():
-        click.echo(f"  {warning('note')} {text}")
-    click.echo("")
-    click.echo(f"{good('done')} in {seconds(took)}; everything is in {result.folder}")
-    click.echo("\n".join(f"  {path}" for path in result.files))
-    click.echo(f"next  deploykit predict {result.files[0]} {result.files[1]}")
+        echo(f"  {warning('note')} {text}")
+    echo("")
+    echo(f"{good('done')} in {seconds(took)}; everything is in {result.folder}")
+    echo(*(f"  {path}" for path in result.files))
+    echo(f"next  deploykit predict {result.files[0]} {result.files[1]}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from deploykit.terminal import name
+
 if TYPE_CHECKING:
     from deploykit_runtimes.results import Result
     from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
@@ -19,7 +21,7 @@ def model_title(spec: ModelSpec) -> str:
     """``efficientnet-lite0 (efficientnet, from lukemelas)``."""
     if spec.inferred and spec.family == "unknown":
         return "a model by another exporter"
-    return f"{spec.variant} ({spec.family}, from {spec.origin})"
+    return f"{name(spec.variant)} ({name(spec.family)}, from {name(spec.origin)})"
 
 
 def class_sample(spec: ModelSpec) -> str:
@@ -30,7 +32,7 @@ def class_sample(spec: ModelSpec) -> str:
     if not spec.classes:
         return f"{count}, names unknown (export with --labels FILE to name them)"
     more = ", ..." if len(spec.classes) > _MOST_CLASSES else ""
-    return f"{count}: {', '.join(spec.classes[:_MOST_CLASSES])}{more}"
+    return f"{count}: {', '.join(map(name, spec.classes[:_MOST_CLASSES]))}{more}"
 
 
 def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
@@ -79,13 +81,13 @@ def answer_text(result: Result) -> str:
     from deploykit_runtimes.results import Classification, Features
 
     if isinstance(result, Classification):
-        return ", ".join(f"{entry.name} {entry.score:.3f}" for entry in result.top)
+        return ", ".join(f"{name(entry.name)} {entry.score:.3f}" for entry in result.top)
     if isinstance(result, Features):
         maps = zip(result.names, result.maps, strict=True)
-        return ", ".join(f"{name} {list(values.shape)}" for name, values in maps)
+        return ", ".join(f"{name(output)} {list(values.shape)}" for output, values in maps)
     if not len(result):
         return "nothing detected"
     shown = zip(result.names[:_MOST_DETECTIONS], result.scores[:_MOST_DETECTIONS], strict=True)
     rest = len(result) - _MOST_DETECTIONS
-    text = ", ".join(f"{name} {score:.2f}" for name, score in shown)
+    text = ", ".join(f"{name(label)} {score:.2f}" for label, score in shown)
     return f"{len(result)} detected: {text}" + (f" and {rest} more" if rest > 0 else "")

@@ -9,7 +9,7 @@ import click
 
 from deploykit.commands.options import common
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, bad, dim, good, pairs, size, strong
+from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, size, strong
 
 if TYPE_CHECKING:
     from deploykit.doctor.diagnosis import Diagnosis, Finding
@@ -36,10 +36,9 @@ def command(runtime: str | None, json_output: bool) -> int:
         machine = collect(report)
     diagnosis = diagnose(machine)
     if json_output:
-        click.echo(as_json({"machine": machine.to_dict(), **diagnosis.to_dict()}))
+        echo_json({"machine": machine.to_dict(), **diagnosis.to_dict()})
     else:
-        for line in _lines(machine, diagnosis):
-            click.echo(line)
+        echo(*_lines(machine, diagnosis))
     return 0 if diagnosis.ok and (wanted is None or wanted in diagnosis.ready) else 1
 
 

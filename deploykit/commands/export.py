@@ -18,7 +18,7 @@ from deploykit.commands.options import (
     golden_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, good, pairs, seconds, size, strong
+from deploykit.terminal import echo, echo_json, good, name, pairs, seconds, size, strong
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
@@ -97,10 +97,9 @@ def command(
 
         result = export(checkpoint, options, report=report)
     if json_output:
-        click.echo(as_json(result.to_dict()))
+        echo_json(result.to_dict())
         return
-    for line in result_lines(result, checkpoint):
-        click.echo(line)
+    echo(*result_lines(result, checkpoint))
 
 
 def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
@@ -114,16 +113,16 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         ("classes", class_sample(spec)),
         (
             "input",
-            f"{spec.input.name} {spec.input.dtype} [{', '.join(map(str, spec.input.shape))}]"
+            f"{name(spec.input.name)} {spec.input.dtype} [{', '.join(map(str, spec.input.shape))}]"
             + (f", {axes_text}" if axes_text else ""),
         ),
-        ("output", f"{', '.join(spec.output.names)} ({spec.output.layout})"),
+        ("output", f"{', '.join(map(name, spec.output.names))} ({spec.output.layout})"),
         ("proof", parity_lines(spec.parity, spec.task)),
         (
             "graph",
             f"{result.graph.nodes} nodes, {result.graph.parameters:,} parameters, opset {result.graph.opset}",
         ),
-        ("time", ", ".join(f"{name} {seconds(value)}" for name, value in result.seconds.items())),
+        ("time", ", ".join(f"{step} {seconds(value)}" for step, value in result.seconds.items())),
     ]
     next_steps = [f"deploykit predict {result.path} IMAGE", f"deploykit bench {result.path}"]
     if spec.task == "features":

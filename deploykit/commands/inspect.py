@@ -10,7 +10,7 @@ import click
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.options import checkpoint_options, common, outputs_option
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, pairs, size, strong
+from deploykit.terminal import echo, echo_json, name, pairs, size, strong
 
 if TYPE_CHECKING:
     from deploykit_exporters.families.settings import Setting
@@ -48,11 +48,10 @@ def command(*, file: str, outputs: str | None, json_output: bool, **settings: An
         found = _checkpoint(file, settings)
         rows = _checkpoint_rows(found)
     if json_output:
-        click.echo(as_json(found.to_dict()))
+        echo_json(found.to_dict())
         return
-    click.echo(strong(model_title(found.spec)))
-    for line in pairs(rows):
-        click.echo(line)
+    echo(strong(model_title(found.spec)))
+    echo(*pairs(rows))
 
 
 def _checkpoint(file: str, settings: Mapping[str, Any]) -> CheckpointReport:
@@ -75,7 +74,7 @@ def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
         ("file", str(found.path)),
         ("container", found.container),
         ("weights under", found.weights_key),
-        ("also holds", ", ".join(found.entries)),
+        ("also holds", ", ".join(map(name, found.entries))),
         ("tensors", str(found.tensors)),
         ("parameters", f"{found.parameters:,}"),
         ("operations", _operations(found.flops, spec)),
@@ -113,7 +112,7 @@ def _model_rows(found: ModelReport) -> list[Row]:
         ("dynamic", axis_ranges(spec.input.dynamic) or "nothing"),
     ]
     if graph is not None:
-        operators = ", ".join(f"{name} {count}" for name, count in graph.facts.operators.items())
+        operators = ", ".join(f"{name(kind)} {count}" for kind, count in graph.facts.operators.items())
         rows += [
             ("opset", str(graph.facts.opset)),
             ("operators", f"{graph.facts.nodes}: {operators}"),
@@ -136,18 +135,18 @@ def _spec_rows(spec: ModelSpec) -> list[Row]:
     image = spec.input
     rows: list[Row] = [
         ("task", spec.task),
-        ("family", spec.family),
-        ("variant", spec.variant),
-        ("origin", spec.origin),
+        ("family", name(spec.family)),
+        ("variant", name(spec.variant)),
+        ("origin", name(spec.origin)),
         ("classes", class_sample(spec)),
         (
             "image size",
             f"{image.height} x {image.width}, {image.channels} channels, {image.layout} {image.dtype}",
         ),
         ("pre-processing", preprocess_text(spec.preprocess)),
-        ("output", f"{', '.join(spec.output.names)}: {spec.output.layout}, {_after(spec)}"),
-        ("exported by", spec.exporter),
-        ("exported from", spec.source),
+        ("output", f"{', '.join(map(name, spec.output.names))}: {spec.output.layout}, {_after(spec)}"),
+        ("exported by", name(spec.exporter)),
+        ("exported from", name(spec.source)),
         ("recognised", list(spec.recognised)),
         ("assumed", list(spec.assumed)),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from deploykit.commands.options import common
-from deploykit.terminal import as_json, good, pairs
+from deploykit.terminal import echo, echo_json, good, pairs
 
 if TYPE_CHECKING:
     from deploykit.package.result import PackageResult
@@ -140,10 +140,9 @@ def _run(kind: str, *, models: tuple[str, ...], output: Path, json_output: bool,
 
     result = package(kind, models, output, **settings)
     if json_output:
-        click.echo(as_json(result.to_dict()))
+        echo_json(result.to_dict())
         return
-    for line in result_lines(result):
-        click.echo(line)
+    echo(*result_lines(result))
 
 
 def result_lines(result: PackageResult) -> list[str]:

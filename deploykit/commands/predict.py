@@ -23,7 +23,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, bad, dim
+from deploykit.terminal import bad, dim, echo, echo_json
 
 if TYPE_CHECKING:
     from deploykit_runtimes.engine_options import Goal, Precision
@@ -122,7 +122,7 @@ def command(
                     _tell(path, outcome, entry)
             placement = predictor.placement()
     if json_output:
-        click.echo(as_json(run.document(model, placement)))
+        echo_json(run.document(model, placement))
     else:
         _tell_end(run, placement)
     return InputError.exit_code if run.failed else 0
@@ -209,9 +209,9 @@ def _answers(
 
 
 def _tell(path: Path, outcome: Result, entry: Mapping[str, object]) -> None:
-    click.echo(f"{path}  {answer_text(outcome)}")
+    echo(f"{path}  {answer_text(outcome)}")
     if "saved" in entry:
-        click.echo(dim(f"  saved {entry['saved']}"))
+        echo(dim(f"  saved {entry['saved']}"))
 
 
 def _tell_end(run: _Run, placement: Placement) -> None:
@@ -220,6 +220,6 @@ def _tell_end(run: _Run, placement: Placement) -> None:
         parts = ", ".join(
             f"{name.removesuffix('_ms')} {value / answered:.1f}" for name, value in run.milliseconds.items()
         )
-        click.echo(dim(f"ms per image: {parts}; {placement}"), err=True)
+        echo(dim(f"ms per image: {parts}; {placement}"), err=True)
     if run.failed:
-        click.echo(f"{run.failed} of {len(run.entries)} images could not be answered", err=True)
+        echo(f"{run.failed} of {len(run.entries)} images could not be answered", err=True)

@@ -9,7 +9,7 @@ import click
 
 from deploykit.commands.options import common, existing_file
 from deploykit.recording import source
-from deploykit.terminal import as_json, pairs, size
+from deploykit.terminal import echo, echo_file, echo_json, name, pairs, size
 
 if TYPE_CHECKING:
     from deploykit_exporters.golden.file import Golden, GoldenCase
@@ -29,7 +29,8 @@ Where deploykit is not installed, one file does it, with numpy and torch alone:
 
 Its answers are what an export is proven against:
 
-  deploykit export CKPT --golden golden.npz"""
+  deploykit export CKPT --golden golden.npz
+"""
 
 
 @click.command("record")
@@ -47,11 +48,11 @@ def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
         return
     path = source()
     if json_output:
-        click.echo(as_json({"path": str(path), "source": path.read_text(encoding="utf-8")}))
+        echo_json({"path": str(path), "source": path.read_text(encoding="utf-8")})
     elif print_file:
-        click.echo(path.read_text(encoding="utf-8"), nl=False)
+        echo_file(path.read_text(encoding="utf-8"))
     else:
-        click.echo(_HOW)
+        echo_file(_HOW)
 
 
 def _show(file: Path, *, json_output: bool) -> None:
@@ -59,25 +60,24 @@ def _show(file: Path, *, json_output: bool) -> None:
 
     golden = read_golden(file)
     if json_output:
-        click.echo(as_json(_plain(golden)))
+        echo_json(_plain(golden))
         return
     more = ", ..." if len(golden.labels) > _MOST_NAMES else ""
-    names = f"{len(golden.labels)}: {', '.join(golden.labels[:_MOST_NAMES])}{more}"
+    names = f"{len(golden.labels)}: {', '.join(map(name, golden.labels[:_MOST_NAMES]))}{more}"
     rows: list[tuple[str, str | list[str]]] = [
         ("file", f"{file} ({size(file.stat().st_size)})"),
         ("model", golden.model),
-        ("versions", ", ".join(f"{name} {version}" for name, version in golden.versions.items())),
+        ("versions", ", ".join(f"{package} {version}" for package, version in golden.versions.items())),
         ("classes", names if golden.labels else "not recorded"),
         ("weights", f"the means of {len(golden.weights)}"),
         ("answers", [_case(case) for case in golden.cases]),
         ("sha256", golden.sha256),
     ]
-    for line in pairs(rows):
-        click.echo(line)
+    echo(*pairs(rows))
 
 
 def _case(case: GoldenCase) -> str:
-    shown = ", ".join(f"{one.name} {list(one.shape)}" for one in case.outputs)
+    shown = ", ".join(f"{name(one.name)} {list(one.shape)}" for one in case.outputs)
     through = ", as the transform makes it" if case.of in ("photo", "picture") else ""
     return f"{case.name} {'x'.join(map(str, case.shape))}{through}: {shown}"
 

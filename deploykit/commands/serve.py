@@ -21,7 +21,7 @@ from deploykit.commands.options import (
     strict_option,
     threads_option,
 )
-from deploykit.terminal import as_json, pairs, strong
+from deploykit.terminal import echo, echo_json, pairs, strong
 
 if TYPE_CHECKING:
     from deploykit.serve.server import Server
@@ -158,7 +158,10 @@ def command(
 
         def on_ready(server: Server) -> None:
             try:
-                click.echo(_document(server) if json_output else _banner(server))
+                if json_output:
+                    echo_json(_document(server))
+                else:
+                    echo(*_banner(server))
             except OSError as error:  # whoever started the server reads no more
                 log.warning("where it listens cannot be printed: %s", error.strerror or error)
                 _silence_stdout()
@@ -201,27 +204,25 @@ def _silence_stdout() -> None:
     os.close(nowhere)
 
 
-def _document(server: Server) -> str:
-    return as_json(
-        {
-            "url": server.url,
-            "grpc": server.grpc_address or None,
-            "models": [
-                {
-                    "name": model.name,
-                    "version": model.version,
-                    "path": str(model.path),
-                    "task": model.spec.task,
-                    "instances": model.instances,
-                    "placement": model.placement().to_dict(),
-                }
-                for model in server.repository.models
-            ],
-        }
-    )
+def _document(server: Server) -> dict[str, object]:
+    return {
+        "url": server.url,
+        "grpc": server.grpc_address or None,
+        "models": [
+            {
+                "name": model.name,
+                "version": model.version,
+                "path": str(model.path),
+                "task": model.spec.task,
+                "instances": model.instances,
+                "placement": model.placement().to_dict(),
+            }
+            for model in server.repository.models
+        ],
+    }
 
 
-def _banner(server: Server) -> str:
+def _banner(server: Server) -> list[str]:
     models = server.repository.models
     rows = [("page", f"{server.url}/"), ("http", f"{server.url}/v2")]
     if server.grpc_address:
@@ -229,4 +230,4 @@ def _banner(server: Server) -> str:
     rows += [(model.name, f"{model.spec.task}, {model.placement()}") for model in models]
     key = '-H "Authorization: Bearer KEY" ' if server.options.api_keys else ""
     rows.append(("try", f"curl {key}-F image=@photo.jpg {server.url}/v2/models/{models[0].name}/predict"))
-    return "\n".join([strong(f"serving {len(models)} model{'s' * (len(models) > 1)}"), *pairs(rows)])
+    return [strong(f"serving {len(models)} model{'s' * (len(models) > 1)}"), *pairs(rows)]

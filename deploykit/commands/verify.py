@@ -20,7 +20,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import as_json, good, pairs
+from deploykit.terminal import echo, echo_json, good, pairs
 
 if TYPE_CHECKING:
     from deploykit_runtimes.engine_options import Goal, Precision
@@ -116,16 +116,14 @@ def command(
                     "passed": False,
                     "problem": error.problem,
                 }
-                click.echo(as_json(failure))
+                echo_json(failure)
             raise
     if json_output:
-        click.echo(as_json(result.to_dict()))
+        echo_json(result.to_dict())
         return
-    click.echo(f"{good('passed')} {model} gives the answers of {checkpoint}")
-    for line in pairs(
-        [
-            ("proof", parity_lines(result.parity, result.task)),
-            ("images", [str(path) for path in result.images]),
-        ]
-    ):
-        click.echo(line)
+    echo(f"{good('passed')} {model} gives the answers of {checkpoint}")
+    rows = [
+        ("proof", parity_lines(result.parity, result.task)),
+        ("images", [str(path) for path in result.images]),
+    ]
+    echo(*pairs(rows))

@@ -30,8 +30,9 @@ from deploykit_runtimes.runner import check_feeds
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from deploykit.package.answers import JsonAnswer
 from deploykit.package.bodies import predict_options, read_body, read_images
 from deploykit.package.models import PackagedModel
 from deploykit.package.ray_front import Front, error_response
@@ -227,7 +228,7 @@ class ModelServer:
                 for info in tensors
             ]
 
-        return JSONResponse(
+        return JsonAnswer(
             {
                 "name": self._name,
                 "versions": ["1"],
@@ -238,7 +239,7 @@ class ModelServer:
         )
 
     async def _ready(self, request: Request) -> Response:  # noqa: ARG002
-        return JSONResponse({"name": self._name, "ready": True})
+        return JsonAnswer({"name": self._name, "ready": True})
 
     async def _infer_request(self, request: Request) -> Response:
         wanted = read_request(await read_body(request), request.headers.get(HEADER_LENGTH))
@@ -254,7 +255,7 @@ class ModelServer:
         wanted = PixelFormat.of(self._model.spec)
         images = await asyncio.gather(*(asyncio.to_thread(read_image, file, wanted) for file in files))
         results = await asyncio.gather(*(self.predict(image, **options) for image in images))
-        return JSONResponse(
+        return JsonAnswer(
             {
                 "model_name": self._name,
                 "model_version": "1",

@@ -8,8 +8,9 @@ from deploykit_runtimes.errors import InputError
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from deploykit.package.answers import JsonAnswer
 from deploykit.package.bodies import read_body
 
 __all__ = ["ATTEMPTS_HEADER", "Front", "error_response"]
@@ -56,4 +57,4 @@ class Front:
 
 def error_response(status: int, text: str) -> Response:
     """The protocol's form of an error."""
-    return JSONResponse({"error": text}, status_code=status)
+    return JsonAnswer({"error": text}, status_code=status)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.printable import printable
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
@@ -250,4 +251,4 @@ def _facts(model: PackagedModel, options: TritonOptions) -> dict[str, Any]:
 
 
 def _one_line(name: str) -> str:
-    return " ".join(name.split())
+    return printable(" ".join(name.split()))

@@ -25,6 +25,7 @@ from deploykit_runtimes.errors import (
     ModelError,
     OptionError,
 )
+from deploykit_runtimes.printable import printable
 
 if TYPE_CHECKING:
     import grpc
@@ -170,8 +171,7 @@ def status_of(error: BaseException) -> tuple[int, str]:
 
 def _short(error: DeploykitError) -> str:
     """The text of an error, which may quote what a client sent."""
-    text = str(error)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} ..."
+    return "\n".join(printable(line, _LONGEST_TEXT) for line in str(error).split("\n"))
 
 
 def grpc_status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TextIO
 
+from deploykit_runtimes.printable import printable, printable_json, printable_lines
+
 __all__ = ["start_log"]
 
 _NAME = "deploykit.serve"
@@ -26,10 +28,13 @@ class _Readable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        text = record.getMessage().replace("\n", " ")
-        shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{clock} {level}{shown}{trace}"
+        shown = printable(record.getMessage().replace("\n", " "))
+        return "\n  ".join([f"{clock} {level}{shown}", *self._trace(record)])
+
+    def _trace(self, record: logging.LogRecord) -> list[str]:
+        """The lines of a traceback, indented below their record: none can be taken for another record."""
+        text = self.formatException(record.exc_info) if record.exc_info else ""
+        return printable_lines(text).split("\n") if text else []
 
 
 class _Json(logging.Formatter):
@@ -46,7 +51,7 @@ class _Json(logging.Formatter):
         entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return printable_json(json.dumps(entry))
 
 
 def start_log(*, as_json: bool, level: str = "info", stream: TextIO | None = None) -> logging.Logger:

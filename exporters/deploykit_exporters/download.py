@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from deploykit_runtimes.errors import CheckpointError, DownloadError, OptionError
 from deploykit_runtimes.optional import require
+from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
 from deploykit_exporters.dialects.imagenet import imagenet_class_names
@@ -105,7 +106,9 @@ def _in_timm_names(model: NamedModel, downloaded: Checkpoint) -> dict[str, Any]:
             model.name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(downloaded.tensors)}
         )
     except (RuntimeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{model} was fetched, but does not fit its architecture: {error}") from error
+        raise CheckpointError(
+            f"{model} was fetched, but does not fit its architecture: {one_line(error)}"
+        ) from error
     return dict(network.state_dict())
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.printable import one_line
 
 __all__ = ["LARGEST", "names_from", "parse_settings", "read_labels", "read_text"]
 
@@ -198,7 +199,7 @@ def parse_settings(text: str, path: Path, option: str) -> Any:
     try:
         return parse_json(text) if path.suffix == ".json" else parse_yaml(text)
     except ValueError as error:
-        raise OptionError(f"{option} {path} cannot be parsed: {error}") from error
+        raise OptionError(f"{option} {path} cannot be parsed: {one_line(error)}") from error
 
 
 def read_text(path: Path, option: str) -> str:

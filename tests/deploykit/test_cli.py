@@ -139,7 +139,7 @@ def test_a_message_cannot_command_the_terminal(
 ) -> None:
     failing(monkeypatch, DeploykitError("found a\x1b[2Jb\r\x07", hint="next"))
     cli.main(["doctor"])
-    assert capsys.readouterr().err == "error: found a?[2Jb??\n  next\n"
+    assert capsys.readouterr().err == "error: found a\\x1b[2Jb\\r\\x07\n  next\n"
 
 
 @pytest.mark.parametrize("error", [*DeploykitError.__subclasses__(), DeploykitError])

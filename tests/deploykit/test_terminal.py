@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.terminal import as_json, columns, pairs, seconds, size
+from deploykit.terminal import as_json, columns, dim, echo, good, pairs, plain, seconds, size, strong
 
-plain = st.recursive(
+values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
 )
 
 
-@given(plain)
+@given(values)
 def test_json_is_strict_whatever_is_in_it(value: object) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -34,14 +36,12 @@ def test_json_of_arrays_paths_and_infinities() -> None:
 
 
 def test_pairs_align_and_leave_out_the_empty() -> None:
-    lines = [
-        click.unstyle(line) for line in pairs([("a", "1"), ("long", ["2", "3"]), ("none", ""), ("no", [])])
-    ]
+    lines = [plain(line) for line in pairs([("a", "1"), ("long", ["2", "3"]), ("none", ""), ("no", [])])]
     assert lines == ["  a     1", "  long  2", "        3"]
 
 
 def test_columns_align() -> None:
-    lines = [click.unstyle(line) for line in columns(("", "ms"), [("one", "1.25"), ("three", "10")])]
+    lines = [plain(line) for line in columns(("", "ms"), [("one", "1.25"), ("three", "10")])]
     assert lines == ["           ms", "  one    1.25", "  three    10"]
 
 
@@ -54,3 +54,52 @@ def test_sizes(n: int, text: str) -> None:
 
 def test_seconds() -> None:
     assert (seconds(0.0123), seconds(3.44)) == ("12 ms", "3.4 s")
+
+
+def test_a_line_is_one_line_without_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(f"{good('ok')} a\x1b[31m\nerror: forged", "next")
+    echo(dim("told\r"), err=True)
+    printed = capsys.readouterr()
+    assert printed.out == "ok a\\x1b[31m\\nerror: forged\nnext\n"
+    assert printed.err == "told\\r\n"
+
+
+def test_only_our_colours_become_colours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    echo(f"{strong('a')} \x1b[32mpassed <0123456789abcdef:32>passed")
+    assert capsys.readouterr().out == "\x1b[1ma\x1b[0m \\x1b[32mpassed <0123456789abcdef:32>passed\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    echo(strong("a"))
+    assert capsys.readouterr().out == "a\n"
+
+
+def test_the_marks_of_colours_differ_in_each_process() -> None:
+    code = "from deploykit.terminal import strong; print(strong('a'))"
+    marks = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)
+    }
+    assert len(marks) == 2
+
+
+def test_a_stream_that_lacks_a_letter_shows_its_number() -> None:
+    code = "from deploykit.terminal import echo; echo('caf\\u00e9 \\u732b \\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert done.stdout == b"caf\\xe9 \\u732b \\udcff\n"
+
+
+def test_json_has_nothing_that_a_terminal_obeys() -> None:
+    text = "a\x9b2J\u202e\x7f\udcff\u732b"
+    shown = as_json({text: [text]})
+    assert json.loads(shown) == {text: [text]}
+    assert shown.encode("utf-8")
+    assert "\\u009b2J\\u202e\\u007f\\udcff\u732b" in shown
+
+
+def test_a_thousand_lines_of_a_key_are_enough() -> None:
+    lines = pairs([("notes", ["a"] * 5000)])
+    assert len(lines) == 1001
+    assert plain(lines[-1]).strip() == "... and 4,000 more"

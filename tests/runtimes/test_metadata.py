@@ -135,3 +135,19 @@ def test_a_missing_key_is_named(key: str) -> None:
     del keys[key]
     with pytest.raises(ModelError, match=key):
         spec_from_metadata(keys)
+
+
+def test_what_utf_8_has_no_form_for_stands_as_its_number() -> None:
+    spec = ModelSpec(
+        task="classify",
+        family="vit",
+        variant="a\ud800",
+        origin="timm",
+        input=InputSpec(height=8, width=8),
+        preprocess=Preprocess(),
+        output=OutputSpec(names=("logits",), layout="logits"),
+        classes=("b\udcff\nc", "d"),
+    )
+    keys = spec_to_metadata(spec)
+    assert keys["deploykit.variant"] == "a\\ud800"
+    assert keys["deploykit.classes"] == "b\\udcff c\nd"

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
+from deploykit_runtimes.printable import printable_json
 
 from deploykit.serve.errors import (
     BadRequestError,
@@ -20,7 +21,17 @@ from deploykit.serve.errors import (
 )
 from deploykit.serve.http.protocol import BODY, GONE, Body
 
-__all__ = ["CODINGS", "DisconnectedError", "Receive", "Request", "Response", "Scope", "Send", "json_response"]
+__all__ = [
+    "CODINGS",
+    "DisconnectedError",
+    "Receive",
+    "Request",
+    "Response",
+    "Scope",
+    "Send",
+    "json_bytes",
+    "json_response",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -48,8 +59,15 @@ class Response:
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON document."""
+    return Response(status=status, body=json_bytes(value), headers=headers or {})
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON document, in which whatever a terminal could obey is escaped."""
     body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(status=status, body=body, headers=headers or {})
+    if body.isascii() and b"\x7f" not in body:
+        return body
+    return printable_json(body.decode()).encode()
 
 
 class Request:

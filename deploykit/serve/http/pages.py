@@ -9,7 +9,17 @@ from deploykit.serve.http.exchange import Response
 
 __all__ = ["page"]
 
-_MODULES = ("api.js", "app.js", "camera.js", "chart.js", "draw.js", "masks.js", "panels.js", "skeleton.js")
+_MODULES = (
+    "api.js",
+    "app.js",
+    "camera.js",
+    "chart.js",
+    "draw.js",
+    "masks.js",
+    "panels.js",
+    "printable.js",
+    "skeleton.js",
+)
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     **{name: (name, "text/javascript; charset=utf-8") for name in _MODULES},

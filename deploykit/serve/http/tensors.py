@@ -18,6 +18,7 @@ from deploykit_runtimes.runner import TensorInfo
 
 from deploykit.serve.datatypes import checked_count, datatype_of, dtype_of, from_bytes, from_values
 from deploykit.serve.errors import BadRequestError, UnsupportedError
+from deploykit.serve.http.exchange import json_bytes
 
 __all__ = ["HEADER_LENGTH", "InferRequest", "json_object", "read_request", "write_response"]
 
@@ -131,7 +132,7 @@ def write_response(
     }
     if request.id is not None:
         head["id"] = request.id
-    document = orjson.dumps(head)
+    document = json_bytes(head)
     if not tail:
         return document, {}
     return b"".join([document, *tail]), {"Inference-Header-Content-Length": str(len(document))}

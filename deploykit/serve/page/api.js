@@ -1,4 +1,6 @@
-// The server, as far as the page asks it.
+// The server, as far as the page asks it. Its texts come from models and are made printable on their way in.
+
+import { printableValue } from "./printable.js";
 
 const KEY = "deploykit-key";
 
@@ -55,7 +57,7 @@ async function ask(url, { headers = {}, ...request } = {}) {
   const key = sessionStorage.getItem(KEY);
   const all = key === null ? headers : { ...headers, Authorization: `Bearer ${key}` };
   const response = await send(url, { ...request, headers: all });
-  const answer = await response.json().catch(() => null);
+  const answer = printableValue(await response.json().catch(() => null));
   if (response.ok && answer !== null) {
     return answer;
   }

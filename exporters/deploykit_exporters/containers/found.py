@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 import torch
+from deploykit_runtimes.printable import printable
 
 __all__ = [
     "STATISTICS",
@@ -80,7 +81,7 @@ def said(text: str) -> str:
     """A note or question for the user: keys from the top of the file, those to type in the words of a shell,
     and nothing that a terminal obeys."""
     text = _TYPED.sub(lambda typed: quote(typed[1]), text)
-    return "".join(letter if letter.isprintable() else "?" for letter in text.replace(HERE, ""))
+    return printable(text.replace(HERE, ""))
 
 
 def entries_of(value: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.containers.budget import Budget, ExcessError
 from deploykit_exporters.containers.rebuild import REBUILDERS, Rebuilder, Storage, StorageType
@@ -91,7 +92,7 @@ def read_trusted(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (*MALFORMED, ImportError) as error:
         raise CheckpointError(
-            f"{path.name} cannot be unpickled: {error}",
+            f"{path.name} cannot be unpickled: {one_line(error)}",
             hint="Install the package that defines the named class, or leave out --trust.",
         ) from error
 

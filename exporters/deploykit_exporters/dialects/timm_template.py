@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
+from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.containers.inert import InertObject, class_path, walk
 
@@ -78,7 +79,7 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
     except _WRONG as error:
         told = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
         raise CheckpointError(
-            f"timm builds no {name} with {told} ({type(error).__name__}: {error}).",
+            f"timm builds no {name} with {told} ({type(error).__name__}: {one_line(error)}).",
             hint=f"These are from {where}. Leave out what does not belong to the model: --ignore NAME",
         ) from error
 

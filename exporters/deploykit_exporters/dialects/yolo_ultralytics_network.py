@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.printable import one_line
 from torch import nn
 
 from deploykit_exporters.checkpoint import Checkpoint
@@ -153,7 +154,7 @@ def _check_runs(network: YoloNetwork, checkpoint: Checkpoint) -> None:
 
 def _misfit(checkpoint: Checkpoint, what: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{checkpoint.path.name}: {what} does not run in {_versions(checkpoint)}: {error}",
+        f"{checkpoint.path.name}: {what} does not run in {_versions(checkpoint)}: {one_line(error)}",
         hint="It was trained with a modified or a newer ultralytics: try `pip install -U ultralytics`.",
     )
 

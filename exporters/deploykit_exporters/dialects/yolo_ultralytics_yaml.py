@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Task
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -117,7 +118,7 @@ def shapes_of(yaml: Mapping[str, Any], channels: int) -> dict[str, list[int]]:
         with _quiet(), _Weightless():
             layers, _ = tasks.parse_model(_own(yaml), ch=channels, verbose=False)
     except _MISFIT as error:
-        raise CheckpointError(f"The layers of the yaml do not fit each other: {error}") from error
+        raise CheckpointError(f"The layers of the yaml do not fit each other: {one_line(error)}") from error
     return {f"model.{name}": list(tensor.shape) for name, tensor in layers.state_dict().items()}
 
 
@@ -143,7 +144,9 @@ def construct(yaml: Mapping[str, Any], task: Task, channels: int) -> nn.Module:
         with _quiet(), torch.random.fork_rng(devices=[]):
             return cast("nn.Module", getattr(tasks, _CLASSES[task])(_own(yaml), ch=channels, verbose=False))
     except _MISFIT as error:
-        raise CheckpointError(f"The installed ultralytics cannot build the yaml: {error}") from error
+        raise CheckpointError(
+            f"The installed ultralytics cannot build the yaml: {one_line(error)}"
+        ) from error
 
 
 class _Weightless(TorchFunctionMode):

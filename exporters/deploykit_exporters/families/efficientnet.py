@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
@@ -133,7 +134,7 @@ def _sensible(checkpoint: Checkpoint) -> Iterator[None]:
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise CheckpointError(
             f"{checkpoint.path.name}: the settings beside the weights make no sense for an EfficientNet "
-            f"({type(error).__name__}: {error}).",
+            f"({type(error).__name__}: {one_line(error)}).",
             hint="Export the weights alone, and give what they cannot tell with --config.",
         ) from error
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
@@ -51,7 +52,7 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise CheckpointError(
             f"{checkpoint.path.name}: the settings beside the weights make no sense for a ViT "
-            f"({type(error).__name__}: {error}).",
+            f"({type(error).__name__}: {one_line(error)}).",
             hint="Export the weights alone, and name their model with --variant.",
         ) from error
     net = source.network()

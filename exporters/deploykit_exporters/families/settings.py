@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.printable import printable
 
 __all__ = ["Setting", "Settings", "Treatment"]
 
@@ -159,8 +160,10 @@ class Settings:
 
 def _short(value: Any) -> str:
     """A value in at most 60 printable characters, whatever it is."""
-    if isinstance(value, bool | int | float | str) or value is None:
-        text = repr(value if not isinstance(value, str) else value[:_LONGEST])
+    if isinstance(value, str) and len(value) > _LONGEST:
+        text = f"'{printable(value, _LONGEST - 2)}'"
+    elif isinstance(value, bool | int | float | str) or value is None:
+        text = repr(value)
     elif (
         isinstance(value, list | tuple)
         and len(value) <= 8
@@ -169,5 +172,4 @@ def _short(value: Any) -> str:
         text = f"[{', '.join(map(_short, value))}]"
     else:
         text = f"<{type(value).__name__}>"
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return printable(text, _LONGEST)

@@ -20,6 +20,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.printable import printable
 
 __all__ = ["Fingerprint", "Golden", "GoldenCase", "GoldenOutput", "read_golden"]
 
@@ -286,7 +287,7 @@ def _shape(value: Any) -> Any:
 def _word(value: Any) -> str:
     """A name or version, which is printed."""
     word: str = _of(value, str)
-    if not word.isprintable() or len(word) > 200:
+    if printable(word, 200) != word:
         raise _DamagedError(f"its description has the name {word!r:.60}")
     return word
 

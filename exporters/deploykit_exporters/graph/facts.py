@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.printable import one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -69,7 +70,7 @@ def inspect_graph(path: str | Path) -> GraphReport:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError) as error:
-        raise ModelError(f"{path} is not an ONNX model: {error}") from error
+        raise ModelError(f"{path} is not an ONNX model: {one_line(error)}") from error
     return GraphReport(facts=graph_facts(model), flops=_graph_flops(model))
 
 

@@ -16,6 +16,7 @@ import torch
 from deploykit_runtimes.errors import DeploykitError, ParityError
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
@@ -90,7 +91,7 @@ def _asked(build: Callable[[], Witness | str]) -> Witness | str:
     try:
         return build()
     except RuntimeError as error:  # What torch says of missing, unexpected and misshapen weights.
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ParityError(
             f"The training library's own model does not take these weights: {said[:300]}", hint=_LEAVE_OUT
         ) from error

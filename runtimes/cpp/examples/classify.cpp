@@ -16,8 +16,8 @@ int main(int argc, char** argv) {
     const deploykit::Model model(argv[1], deploykit::Options{}.with_threads(2));
     const deploykit::Result result = model.predict({pixels.get(), height, width});
     for (const auto& entry : result.top) {
-      std::printf("%6.2f %%  %.*s\n", 100.0 * static_cast<double>(entry.score), static_cast<int>(entry.name.size()),
-                  entry.name.data());
+      std::printf("%6.2f %%  %s\n", 100.0 * static_cast<double>(entry.score),
+                  deploykit::printable(entry.name).c_str());
     }
   } catch (const deploykit::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

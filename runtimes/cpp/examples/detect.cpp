@@ -45,8 +45,7 @@ int main(int argc, char** argv) {
     const deploykit::Model model(argv[1]);
     Canvas canvas{pixels.get(), width, height};
     for (const auto& found : model.predict({pixels.get(), height, width}).detections) {
-      std::printf("%.2f %.*s\n", static_cast<double>(found.score), static_cast<int>(found.name.size()),
-                  found.name.data());
+      std::printf("%.2f %s\n", static_cast<double>(found.score), deploykit::printable(found.name).c_str());
       canvas.draw(found.box);
     }
     return stbi_write_png(argv[3], width, height, 3, pixels.get(), 3 * width) != 0 ? 0 : 1;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "c_objects.hpp"
+#include "deploykit/printable.hpp"
 
 namespace deploykit {
 namespace {
@@ -110,7 +111,12 @@ deploykit_error* error_of(const Error& error) noexcept {
 }
 
 deploykit_error* error_of(const std::exception& error) noexcept {
-  return make_error(DEPLOYKIT_OTHER, error.what(), error.what(), "");
+  try {
+    const std::string text = printable(error.what());
+    return make_error(DEPLOYKIT_OTHER, text.c_str(), text.c_str(), "");
+  } catch (const std::bad_alloc&) {
+    return &out_of_memory();
+  }
 }
 
 }  // namespace deploykit

@@ -24,8 +24,7 @@ ort::OwnedSessionOptions session_options(const Options& options, const Settings&
   ort::SessionOptions* raw = nullptr;
   ort::check(f.CreateSessionOptions(&raw));
   ort::OwnedSessionOptions session(raw);
-  constexpr int kLogErrors = 3;
-  ort::check(f.SetSessionLogSeverityLevel(raw, kLogErrors));
+  ort::check(f.SetSessionLogSeverityLevel(raw, ort::kLogFatal));
   ort::check(f.SetIntraOpNumThreads(raw, threads_of(options)));
   for (const auto& [key, value] : session_settings(options)) {
     ort::check(f.AddSessionConfigEntry(raw, key.c_str(), value.c_str()));

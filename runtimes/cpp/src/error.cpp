@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "deploykit/printable.hpp"
+
 namespace deploykit {
 namespace {
 
@@ -11,8 +13,12 @@ std::string joined(const std::string& problem, const std::string& hint) {
 
 }  // namespace
 
+// Texts of files and engines in a message are made printable here, so that no message can forget it.
 Error::Error(ErrorCode code, std::string problem, std::string hint)
-    : std::runtime_error(joined(problem, hint)), code_(code), problem_(std::move(problem)), hint_(std::move(hint)) {}
+    : std::runtime_error(joined(printable(problem), printable(hint))),
+      code_(code),
+      problem_(printable(problem)),
+      hint_(printable(hint)) {}
 
 Error::Error(const Error&) = default;
 

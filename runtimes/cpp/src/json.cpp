@@ -5,10 +5,36 @@
 #include <cmath>
 #include <cstdio>
 
+#include "escapes.hpp"
 #include "text.hpp"
 
 namespace deploykit {
 namespace {
+
+// Before what ends or escapes in a text of JSON.
+std::string with_backslashes(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+std::string json_escape(char32_t c) {
+  static constexpr std::string_view special = "\b\f\n\r\t";
+  static constexpr std::string_view letters = "bfnrt";
+  const std::size_t place = c < 0x80 ? special.find(static_cast<char>(c)) : std::string_view::npos;
+  if (place != std::string_view::npos) return {'\\', letters[place]};
+  std::array<char, 16> text{};
+  if (c < 0x10000) {
+    std::snprintf(text.data(), text.size(), "\\u%04x", static_cast<unsigned>(c));
+  } else {
+    std::snprintf(text.data(), text.size(), "\\u%04x\\u%04x", static_cast<unsigned>(0xd7c0 + (c >> 10)),
+                  static_cast<unsigned>(0xdc00 + (c & 0x3ff)));
+  }
+  return text.data();
+}
 
 void write_numbers(JsonWriter& json, const float* values, std::size_t count) {
   json.begin_array();
@@ -173,56 +199,18 @@ void JsonWriter::new_line() {
   text_.append(2 * depth_, ' ');
 }
 
-void JsonWriter::quote(std::string_view text) {
-  static constexpr std::string_view special = "\"\\\b\f\n\r\t";
-  static constexpr std::string_view letters = "\"\\bfnrt";
-  text_ += '"';
-  for (const char c : text) {
-    const std::size_t place = special.find(c);
-    if (place != std::string_view::npos) {
-      text_ += '\\';
-      text_ += letters[place];
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      std::array<char, 8> escape{};
-      std::snprintf(escape.data(), escape.size(), "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      text_ += escape.data();
-    } else {
-      text_ += c;
-    }
-  }
-  text_ += '"';
-}
+void JsonWriter::quote(std::string_view text) { text_ += '"' + escaped(with_backslashes(text), json_escape) + '"'; }
 
 std::string json_ascii(std::string_view text) {
-  JsonWriter quoted;
-  quoted.value(text);
-  std::string out;
-  const std::string& bytes = quoted.text();
-  const auto escape = [&](unsigned unit) {
-    std::array<char, 12> digits{};
-    std::snprintf(digits.data(), digits.size(), "\\u%04x", unit);
-    out += digits.data();
-  };
-  for (std::size_t i = 0; i < bytes.size();) {
-    const auto first = static_cast<unsigned char>(bytes[i++]);
-    if (first < 0x80) {
-      out += static_cast<char>(first);
-      continue;
-    }
-    // How many bytes follow stands in the first one.
-    const int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
-    unsigned point = first & (0x3fU >> more);
-    for (int k = 0; k < more && i < bytes.size(); ++k) {
-      point = point << 6 | (static_cast<unsigned char>(bytes[i++]) & 0x3fU);
-    }
-    if (point < 0x10000) {
-      escape(point);
+  std::string out = "\"";
+  for (const char32_t c : decoded(with_backslashes(text))) {
+    if (c >= 0x20 && c < 0x80) {
+      out += static_cast<char>(c);
     } else {
-      escape(0xd800 + ((point - 0x10000) >> 10));
-      escape(0xdc00 + ((point - 0x10000) & 0x3ff));
+      out += json_escape(c);
     }
   }
-  return out;
+  return out + '"';
 }
 
 void write_members(JsonWriter& json, const Result& result) {

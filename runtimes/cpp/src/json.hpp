@@ -1,4 +1,4 @@
-// JSON as Python's json.dumps(indent=2, ensure_ascii=False) writes it.
+// JSON as `deploykit predict --json` writes it: valid UTF-8, in which what a terminal could obey is escaped.
 #pragma once
 
 #include <cstdint>

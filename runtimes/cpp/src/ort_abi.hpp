@@ -111,6 +111,8 @@ struct ApiBase {
   X(409, EpAssignedSubgraph_GetNodes, Status*,                                                \
     (const AssignedSubgraph*, const AssignedNode* const** nodes, std::size_t* count))
 
+// All other errors are returned too, and a log on the terminal has names as the file has them.
+constexpr int kLogFatal = 4;
 constexpr std::uint32_t kApiVersion = 11;
 constexpr std::uint32_t kPlacementApiVersion = 24;
 

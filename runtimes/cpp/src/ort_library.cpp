@@ -85,7 +85,6 @@ Library load() {
     DEPLOYKIT_ORT_FUNCTIONS_24(DEPLOYKIT_ORT_LOAD)
   }
 #undef DEPLOYKIT_ORT_LOAD
-  constexpr int kLogErrors = 3;
   constexpr int kDeviceAllocator = 0;
   constexpr int kDefaultMemory = 0;
   const auto require = [&](Status* status) {
@@ -94,7 +93,7 @@ Library load() {
     loaded.functions.ReleaseStatus(status);
     throw RuntimeUnavailableError("ONNX Runtime " + loaded.version + " cannot start: " + message);
   };
-  require(loaded.functions.CreateEnv(kLogErrors, "deploykit", &loaded.env));
+  require(loaded.functions.CreateEnv(kLogFatal, "deploykit", &loaded.env));
   require(loaded.functions.GetAllocatorWithDefaultOptions(&loaded.allocator));
   require(loaded.functions.CreateCpuMemoryInfo(kDeviceAllocator, kDefaultMemory, &loaded.cpu_memory));
   return loaded;

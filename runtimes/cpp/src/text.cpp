@@ -3,7 +3,8 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
+
+#include "escapes.hpp"
 
 namespace deploykit {
 
@@ -12,24 +13,13 @@ std::string quoted(std::string_view text) {
   const bool has_double = text.find('"') != std::string_view::npos;
   const char quote = has_single && !has_double ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == quote || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      std::array<char, 8> escape{};
-      std::snprintf(escape.data(), escape.size(), "\\x%02x", static_cast<unsigned>(byte));
-      out += escape.data();
-    } else {
-      out += c;
+  for (const char32_t c : decoded(text)) {
+    if (repr_escapes(c)) {
+      out += python_escape(c);
+      continue;
     }
+    if (c == static_cast<char32_t>(quote) || c == '\\') out += '\\';
+    append_utf8(out, c);
   }
   return out += quote;
 }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include <deploykit/model.hpp>
+#include <deploykit/printable.hpp>
 
 #include "arguments.hpp"
 #include "images.hpp"
@@ -109,7 +110,9 @@ int run(int argc, char** argv) {
   }
   const deploykit::Model model(arguments.model, arguments.engine);
   if (model.spec().inferred) {
-    for (const std::string& text : model.spec().assumed) std::fprintf(stderr, "Assumed: %s\n", text.c_str());
+    for (const std::string& text : model.spec().assumed) {
+      std::fprintf(stderr, "Assumed: %s\n", deploykit::printable(text).c_str());
+    }
   }
   Run run;
   run.entries.begin_array();
@@ -134,7 +137,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
+    std::fprintf(stderr, "error: %s\n", deploykit::printable(error.what()).c_str());
     return 1;
   }
 }

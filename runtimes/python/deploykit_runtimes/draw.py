@@ -10,9 +10,12 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from deploykit_runtimes.printable import printable
+
 __all__ = ["Canvas", "class_color"]
 
 Color: TypeAlias = tuple[int, int, int]
+_MOST_LETTERS = 120
 _GOLDEN_RATIO = 0.618033988749895
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -75,6 +78,7 @@ class Canvas:
 
     def label(self, text: str, corner: Sequence[float], color: Color) -> None:
         """A text box that sits on ``corner`` (x, y), moved to lie inside of the picture."""
+        text = printable(text, _MOST_LETTERS)
         pad = max(1, self.line_width)
         x1, y1, x2, y2 = self._draw.textbbox((0, 0), text, font=self._font)
         width, height = x2 - x1 + 2 * pad, y2 - y1 + 2 * pad

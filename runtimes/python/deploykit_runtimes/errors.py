@@ -13,10 +13,13 @@
     └── DownloadError               weights could not be fetched                       exit 9
 
 A message says what was wanted, what was found and what to do next. The three parts are
-given to the constructor separately, so that no message can forget one of them.
+given to the constructor separately, so that no message can forget one of them. Texts of files, requests and
+engines in them are made printable there, so that no message can forget that either.
 """
 
 from __future__ import annotations
+
+from deploykit_runtimes.printable import printable
 
 __all__ = [
     "CheckpointError",
@@ -44,9 +47,9 @@ class DeploykitError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
+        self.problem = printable(problem)
+        self.hint = printable(hint)
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         return f"{self.problem}\n  {self.hint}" if self.hint else self.problem

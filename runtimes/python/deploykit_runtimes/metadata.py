@@ -132,12 +132,17 @@ def _read_fields(owner: type, prefix: str, metadata: Mapping[str, str], *, skip:
 
 def _dump(name: str, value: Any) -> str:
     if name in _LINES:
-        return "\n".join(" ".join(str(line).splitlines()) for line in value)
+        return "\n".join(map(_one_line, value))
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, tuple):
         return " ".join(_dump("", item) for item in value)
-    return repr(value) if isinstance(value, float) else " ".join(str(value).splitlines())
+    return repr(value) if isinstance(value, float) else _one_line(value)
+
+
+def _one_line(value: object) -> str:
+    """A text as the file can hold it: a lone surrogate, which UTF-8 cannot, stands as its number."""
+    return " ".join(str(value).splitlines()).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _load(key: str, name: str, text: str, hint: Any) -> Any:

@@ -18,6 +18,8 @@ from deploykit_runtimes.spec import InputSpec
 __all__ = ["SessionSettings", "cuda_options", "profile_shapes", "session_settings", "tensorrt_options"]
 
 ProviderOptions = dict[str, str]
+_SILENT = 4
+"""Fatal errors alone: all others are raised too, and a log on the terminal has names as the file has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class SessionSettings:
     def apply(self, options: Any) -> None:
         """Write these settings to an ``onnxruntime.SessionOptions``."""
         options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
+        options.log_severity_level = _SILENT
         for key, value in self.entries.items():
             options.add_session_config_entry(key, value)
 

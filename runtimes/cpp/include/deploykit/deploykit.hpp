@@ -11,6 +11,7 @@
 #include "deploykit/error.hpp"
 #include "deploykit/image.hpp"
 #include "deploykit/model.hpp"
+#include "deploykit/printable.hpp"
 #include "deploykit/result.hpp"
 #include "deploykit/spec.hpp"
 #include "deploykit/tensor.hpp"

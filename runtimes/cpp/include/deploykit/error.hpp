@@ -25,7 +25,7 @@ enum class ErrorCode : int {
   input = 8,
 };
 
-// what() is the problem, and the hint on a line of its own.
+// what() is the problem, and the hint on a line of its own; both are printable (printable.hpp).
 class DEPLOYKIT_API Error : public std::runtime_error {
  public:
   Error(ErrorCode code, std::string problem, std::string hint);
