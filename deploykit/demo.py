@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit_runtimes.errors import DependencyError, ParityError
+from deploykit_runtimes.errors import DependencyError, OptionError, ParityError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,7 @@ def run_demo(
 
     Raises:
         DependencyError: the ``demo`` extra is not installed.
+        OptionError: the folder cannot be created.
         ParityError: the ONNX file differs from the checkpoint, or the cat is not seen as a cat.
     """
     weights = find_weights()
@@ -96,7 +97,7 @@ def run_demo(
     from deploykit_runtimes.files import atomic_path
     from deploykit_runtimes.results import Classification
 
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     model, photo, picture = (folder / name for name in ("model.onnx", "cat.png", "cat-labelled.png"))
     exported = export(weights, ExportOptions(output=model, dynamic=("batch",)), report=report)
     report("Predicting on a photo")
@@ -121,6 +122,13 @@ def run_demo(
     )
     _write_reports(result, picture)
     return result
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"The folder {folder} cannot be created: {error.strerror}.") from error
 
 
 def find_weights() -> Path:
@@ -205,15 +213,13 @@ def compare(
 
 
 def _write_reports(result: DemoResult, picture: Path) -> None:
-    from deploykit_runtimes.files import atomic_path
+    from deploykit_runtimes.files import write_target
 
     from deploykit.benchmark.html import to_html
     from deploykit.terminal import as_json
 
-    with atomic_path(result.folder / "report.json") as draft:
-        draft.write_text(as_json(result.to_dict()), encoding="utf-8")
-    with atomic_path(result.folder / "report.html") as draft:
-        draft.write_text(to_html(result.benchmark, lead=_lead(result, picture)), encoding="utf-8")
+    write_target(result.folder / "report.json", as_json(result.to_dict()))
+    write_target(result.folder / "report.html", to_html(result.benchmark, lead=_lead(result, picture)))
 
 
 def _lead(result: DemoResult, picture: Path) -> str:

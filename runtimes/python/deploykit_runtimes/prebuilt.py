@@ -8,9 +8,8 @@ not is compiled again. ``key.json`` in the folder says what it was filled from a
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +18,7 @@ from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, OptionError
-from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.files import atomic_folder, copied, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 
 __all__ = [
@@ -65,12 +64,9 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
     if not reason and not options.force and place.is_file():
         return _result(runtime, place, cache, options, reused=True)
     started = time.perf_counter()
-    if place != model:
-        report.step(f"Copying the model to {place}")
-        with atomic_path(place) as draft:
-            shutil.copyfile(model, draft)
-    report.step(f"Compiling for {runtime}")
-    facts = _fill(place, cache, key, runtime, options)
+    with nullcontext() if place == model else copied(model, place):
+        report.step(f"Compiling for {runtime}")
+        facts = _fill(place, cache, key, runtime, options)
     seconds = time.perf_counter() - started
     return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
 
@@ -90,22 +86,14 @@ def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: Bui
 def _fill(
     model: Path, cache: Path, key: dict[str, object], runtime: str, options: BuildOptions
 ) -> dict[str, str]:
-    """Open the model once with an empty cache, and publish the cache by a rename."""
+    """Open the model once with an empty cache, and publish the cache in one step."""
     from deploykit_runtimes.open import open_runner
 
-    draft = cache.with_name(f".{cache.name}.{secrets.token_hex(4)}.part")
-    try:
-        draft.mkdir()
+    with atomic_folder(cache) as draft:
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
         with open_runner(model, runtime=runtime, options=chosen) as runner:
             placement = runner.placement()
         (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
-        shutil.rmtree(cache, ignore_errors=True)
-        draft.rename(cache)
-    except OSError as error:
-        raise OptionError(f"{cache} cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
 
 
@@ -125,9 +113,10 @@ def refuse_others(options: BuildOptions, runtime: str) -> None:
 
 
 def _refuse_file(options: BuildOptions, runtime: str) -> None:
-    if options.output is not None and (options.output.is_file() or options.output.suffix == ".onnx"):
+    output = options.output
+    if output is not None and (output.suffix == ".onnx" or (output.exists() and not output.is_dir())):
         raise OptionError(
-            f"{runtime} wants a folder to write to, found {options.output}.", hint="For instance: -o built"
+            f"{runtime} wants a folder to write to, found {output}.", hint="For instance: -o built"
         )
 
 
