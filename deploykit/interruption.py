@@ -74,7 +74,11 @@ def _watched() -> Iterator[None]:
 
     CPython notes every signal in a pipe at once, whatever the main thread is at.
     """
-    reading, writing = os.pipe()
+    try:
+        reading, writing = os.pipe()
+    except OSError:  # no file can be opened: whoever needs one says so
+        yield
+        return
     os.set_blocking(writing, False)
     done = threading.Event()
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from deploykit_runtimes.exhausted import EXHAUSTED, address_limit, told_size
+from deploykit_runtimes.exhausted import EXHAUSTED, address_limit, exhausted, told_size
+from deploykit_runtimes.scratch import sweep
 
 __all__ = ["supervised"]
 
 _CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NO_MEMORY_FOR_THREADS = 127  # of glibc's dynamic linker
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -45,12 +49,13 @@ def supervised(command: Callable[[], int]) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else _ended(-code, limit)
+    return _ended(code, limit) if code < 0 or code == _NO_MEMORY_FOR_THREADS else code
 
 
 def _end(command: Callable[[], int]) -> NoReturn:
     """Run the command and end without the interpreter's own end, which wants memory again."""
     code = EXHAUSTED
+    sys.unraisablehook = lambda _: None  # what objects say that end without memory
     try:
         code = command()
     except SystemExit as stop:
@@ -58,6 +63,8 @@ def _end(command: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = 130
         sys.stderr.write("interrupted\n")
+    except Exception as error:  # noqa: BLE001 - before the command line could be loaded
+        sys.stderr.write(f"error: {exhausted(error) or repr(error)}\n")
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # its reader is gone, or it was closed
@@ -65,10 +72,12 @@ def _end(command: Callable[[], int]) -> NoReturn:
         os._exit(code)
 
 
-def _ended(number: int, limit: int) -> int:
-    name = signal.Signals(number).name
-    if number not in _CRASHES:
-        return 128 + number
+def _ended(code: int, limit: int) -> int:
+    """Tell what became of the child, and clear up after it."""
+    sweep(Path(tempfile.gettempdir()))
+    if code < 0 and -code not in _CRASHES:
+        return 128 - code
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     sys.stderr.write(
         f"error: out of memory: a library ended the process ({name}) when it got no more; "
         f"this process may have {told_size(limit)} (ulimit -v)\n"

@@ -82,8 +82,9 @@ def _run(name: str) -> dict[str, object]:
 
 
 def _openvino_devices() -> list[str]:
-    import openvino
+    from deploykit_runtimes.ov import load_openvino
 
+    openvino = load_openvino()
     core = openvino.Core()
     return [f"{name} {core.get_property(name, 'FULL_DEVICE_NAME')}" for name in core.available_devices]
 

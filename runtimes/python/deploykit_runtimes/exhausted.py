@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+from pathlib import Path
 
 if sys.platform != "win32":
     import resource
@@ -34,6 +35,7 @@ _THREADS = re.compile(
     r"can't start new thread|Thread creation failed|thread constructor failed|pthread_create"
 )
 _FILES = re.compile(r"Too many open files")
+_STARVED = 0.9
 _DISK = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -51,8 +53,10 @@ def exhausted(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return f"out of memory: {_asked(error, text)}{_limit()}"
     if isinstance(error, (RuntimeError, ImportError)) or type(error).__module__.startswith("onnxruntime"):
-        return _of_library(text)
-    return None
+        problem = _of_library(text)
+        if problem is not None:
+            return problem
+    return _of_starved(error)
 
 
 def address_limit() -> int | None:
@@ -66,6 +70,26 @@ def address_limit() -> int | None:
 def told_size(count: float) -> str:
     """A number of bytes in decimal units."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
+
+
+def _of_starved(error: BaseException) -> str | None:
+    """An error of any kind where nearly all of a limited address space is used: an import that got no more
+    leaves half of a module, which fails later with whatever comes of it."""
+    limit = address_limit()
+    if limit is None or (peak := _peak()) < _STARVED * limit:
+        return None
+    came = f"{type(error).__name__}: {_first_line(str(error))}"
+    return f"out of memory: {told_size(peak)} were taken when this came of it: {came}{_limit()}"
+
+
+def _peak() -> int:
+    """The most bytes of address space that this process ever had."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    found = re.search(r"^VmPeak:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
 
 
 def _of_library(text: str) -> str | None:

@@ -19,7 +19,16 @@ from deploykit_runtimes.exhausted import told_size
 from deploykit_runtimes.scratch import LOCK, in_scratch, scratch_folder
 from deploykit_runtimes.targets import Target, check_folder, read_target
 
-__all__ = ["atomic_folder", "atomic_path", "copied", "copy_file", "room_for", "sha256_of", "write_target"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "copied",
+    "copy_file",
+    "gathered",
+    "room_for",
+    "sha256_of",
+    "write_target",
+]
 
 _CHUNK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -79,6 +88,22 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         draft.mkdir()
         yield draft
         _replace_folder(draft, target)
+
+
+@contextlib.contextmanager
+def gathered(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to ``folder``, over older ones, when the block succeeds.
+
+    Raises:
+        OptionError: ``folder``, or a file in it, cannot be created or written.
+        OSError: the disk is full or fails.
+    """
+    with _folder(folder), _told(folder, folder), scratch_folder(folder, folder.name) as draft:
+        yield draft
+        for file in sorted(draft.iterdir()):
+            if file.name != LOCK:
+                with atomic_path(folder / file.name) as place:
+                    shutil.move(file, place)
 
 
 def write_target(target: str | Path, data: str | bytes | memoryview) -> None:

@@ -7,7 +7,10 @@ not is compiled again. ``key.json`` in the folder says what it was filled from a
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -17,8 +20,8 @@ from pathlib import Path
 from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import DeploykitError, OptionError
-from deploykit_runtimes.files import atomic_folder, copied, sha256_of
+from deploykit_runtimes.errors import DeploykitError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.files import atomic_folder, copied, room_for, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 
 __all__ = [
@@ -93,8 +96,27 @@ def _fill(
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
         with open_runner(model, runtime=runtime, options=chosen) as runner:
             placement = runner.placement()
+        if not any(draft.iterdir()):
+            _refuse_nothing(model, draft, runtime)
         (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
+
+
+def _refuse_nothing(model: Path, cache: Path, runtime: str) -> None:
+    """Say why an engine kept nothing; it says nothing itself where the disk is full.
+
+    Raises:
+        OSError: there is no room for it.
+        RuntimeUnavailableError: there would have been.
+    """
+    wanted = model.stat().st_size
+    if shutil.disk_usage(cache).free < 2 * wanted:
+        with room_for(wanted):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise RuntimeUnavailableError(
+        f"{runtime} compiled {model}, and kept nothing of it in a cache.",
+        hint="`deploykit doctor` tells what this machine can run.",
+    )
 
 
 def refuse_others(options: BuildOptions, runtime: str) -> None:
