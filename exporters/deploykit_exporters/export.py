@@ -30,6 +30,7 @@ from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import check_room, save_model
+from deploykit_exporters.tidy import no_compiler_cache
 
 if TYPE_CHECKING:
     import onnx
@@ -76,6 +77,7 @@ class ExportResult:
         }
 
 
+@no_compiler_cache()
 def export(
     checkpoint: str | Path, options: ExportOptions | None = None, *, report: Report | None = None
 ) -> ExportResult:
