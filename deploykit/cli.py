@@ -1,8 +1,8 @@
 """The ``deploykit`` command: sub-commands loaded when they are used, errors told in one message.
 
-Exit codes: 0 done, 1 other failures, 2 wrong options, 3 parity beyond tolerance, 4 checkpoint,
-5 model file, 6 missing package, 7 engine or device not available, 8 image or tensor, 9 download,
-70 a bug in deploykit, 130 interrupted.
+Exit codes: 0 done, 1 other failures, such as no memory or a full disk, 2 wrong options or checkpoint,
+3 parity beyond tolerance, 5 model file, 6 missing package, 7 engine or device not available, 8 image or
+tensor, 9 download, 70 a bug in deploykit, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from __future__ import annotations
 import difflib
 import io
 import os
-import signal
 import sys
-import threading
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.exhausted import EXHAUSTED, exhausted
 from deploykit_runtimes.printable import printable
+from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
+from deploykit.interruption import EXIT_INTERRUPTED, INTERRUPTED, ending_signals
 from deploykit.terminal import bad, color, echo, strong
 
 __all__ = ["cli", "main"]
@@ -45,7 +46,6 @@ COMMANDS = {
 }
 
 EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -70,6 +70,12 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click itself would print an empty line first
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -86,6 +92,7 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context) -> None:
     """From a trained ViT, CrossFormer, EfficientNet or YOLO checkpoint to one proven ONNX file."""
     ctx.color = color()
+    ctx.with_resource(_temporary_files())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("DEPLOYKIT_DEBUG", "0") not in ("", "0")
-    with _signals() as interrupted:
+    with ending_signals() as interrupted:
         try:
             code = cli.main(args, prog_name="deploykit", standalone_mode=False)
         except click.Abort:
@@ -115,6 +122,9 @@ def _explain(error: Exception, *, debug: bool) -> int:
     if isinstance(error, DeploykitError):
         _tell(error.problem, error.hint, debug=debug)
         return error.exit_code
+    if (problem := exhausted(error)) is not None:
+        _tell(problem, debug=debug)
+        return EXHAUSTED
     if isinstance(error, OSError):
         _tell(_os_problem(error), debug=debug)
         return 1
@@ -127,7 +137,7 @@ def _explain(error: Exception, *, debug: bool) -> int:
 
 
 def _interrupted() -> int:
-    echo("interrupted", err=True)
+    echo(INTERRUPTED.rstrip(), err=True)
     return EXIT_INTERRUPTED
 
 
@@ -151,26 +161,17 @@ def _os_problem(error: OSError) -> str:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Let a terminated run remove its temporary files, as Ctrl-C does; the event tells of a Ctrl-C."""
-    interrupted = threading.Event()
-
-    def terminate(signum: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    def interrupt(_signum: int, _frame: FrameType | None) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
-
-    before: dict[signal.Signals, Any] = {}
-    # In another thread than the main one, whoever embeds the command line owns the signals.
-    if threading.current_thread() is threading.main_thread():
-        before = {
-            signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
-            signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
-        }
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _temporary_files() -> Iterator[None]:
+    """Keep what any library leaves in the folder for temporary files in one that goes with this run."""
+    with ExitStack() as stack:
+        before = os.environ.get("TMPDIR"), tempfile.tempdir
+        with suppress(OSError):  # where nothing can be written, whoever needs it says so
+            folder = str(stack.enter_context(scratch_folder()))
+            os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TMPDIR", None)
+            if before[0] is not None:
+                os.environ["TMPDIR"] = before[0]
+            tempfile.tempdir = before[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ MEASURED = (
 )
 """How the two were compared."""
 
+_FILES = ("model.onnx", "cat.png", "cat-labelled.png", "report.json", "report.html")
 _BATCHES = (1, 8)
 _TORCH, _ONNX = "torch", "ort-cpu"
 
@@ -85,20 +86,37 @@ def run_demo(
 
     Raises:
         DependencyError: the ``demo`` extra is not installed.
+        OptionError: the folder cannot be created.
         ParityError: the ONNX file differs from the checkpoint, or the cat is not seen as a cat.
     """
     weights = find_weights()
     report("Loading torch")
     from deploykit_exporters.export import export
     from deploykit_exporters.options import ExportOptions
+    from deploykit_runtimes.files import gathered
+
+    with gathered(folder) as draft:
+        model, photo, picture = (draft / name for name in _FILES[:3])
+        exported = export(weights, ExportOptions(output=model, dynamic=("batch",)), report=report)
+        report("Predicting on a photo")
+        prediction = _predict(model, photo, picture)
+        report(f"Measuring the checkpoint against the ONNX file, {2 * len(_BATCHES) * seconds:.0f} s")
+        result = DemoResult(
+            folder=folder,
+            export=replace(exported, path=folder / model.name),
+            prediction=prediction,
+            benchmark=compare(weights, model, seconds=seconds, report=report),
+            files=tuple(folder / name for name in _FILES),
+        )
+        _write_reports(result, draft)
+    return result
+
+
+def _predict(model: Path, photo: Path, picture: Path) -> Classification:
+    """The answer for a photo of a cat; the photo is written, and once more with its label."""
     from deploykit_runtimes import load
-    from deploykit_runtimes.files import atomic_path
     from deploykit_runtimes.results import Classification
 
-    folder.mkdir(parents=True, exist_ok=True)
-    model, photo, picture = (folder / name for name in ("model.onnx", "cat.png", "cat-labelled.png"))
-    exported = export(weights, ExportOptions(output=model, dynamic=("batch",)), report=report)
-    report("Predicting on a photo")
     cat = write_photo(photo)
     with load(model) as predictor:
         prediction = predictor.predict(photo)
@@ -106,20 +124,9 @@ def run_demo(
             raise ParityError(
                 f"The weights were recognised as a model for {predictor.spec.task}, not classify."
             )
-        check_cat(prediction)
-        with atomic_path(picture) as draft:
-            _save(prediction.plot(cat), draft)
-    report(f"Measuring the checkpoint against the ONNX file, {2 * len(_BATCHES) * seconds:.0f} s")
-    benchmark = compare(weights, model, seconds=seconds, report=report)
-    result = DemoResult(
-        folder=folder,
-        export=exported,
-        prediction=prediction,
-        benchmark=benchmark,
-        files=(model, photo, picture, folder / "report.json", folder / "report.html"),
-    )
-    _write_reports(result, picture)
-    return result
+    check_cat(prediction)
+    _save(prediction.plot(cat), picture)
+    return prediction
 
 
 def find_weights() -> Path:
@@ -148,12 +155,10 @@ def write_photo(path: Path) -> np.ndarray:
     Raises:
         DependencyError: scikit-image is not installed.
     """
-    from deploykit_runtimes.files import atomic_path
     from deploykit_runtimes.optional import require
 
     image: np.ndarray = require("skimage.data", extra="demo", purpose="show a photo").chelsea()
-    with atomic_path(path) as draft:
-        _save(image, draft)
+    _save(image, path)
     return image
 
 
@@ -203,16 +208,15 @@ def compare(
     )
 
 
-def _write_reports(result: DemoResult, picture: Path) -> None:
-    from deploykit_runtimes.files import atomic_path
+def _write_reports(result: DemoResult, folder: Path) -> None:
+    from deploykit_runtimes.files import write_target
 
     from deploykit.benchmark.html import to_html
     from deploykit.terminal import as_json
 
-    with atomic_path(result.folder / "report.json") as draft:
-        draft.write_text(as_json(result.to_dict()), encoding="utf-8")
-    with atomic_path(result.folder / "report.html") as draft:
-        draft.write_text(to_html(result.benchmark, lead=_lead(result, picture)), encoding="utf-8")
+    picture = folder / _FILES[2]
+    write_target(folder / "report.json", as_json(result.to_dict()))
+    write_target(folder / "report.html", to_html(result.benchmark, lead=_lead(result, picture)))
 
 
 def _lead(result: DemoResult, picture: Path) -> str:

@@ -119,11 +119,12 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is the parent's, which ends its workers
         )
         try:
             facts = self._ask({"open": _facts(subject), "batches": list(batches), "imgsz": imgsz})
         except BaseException:
-            self.close()
+            self.close(at_once=True)
             raise
         self.placement = Placement(**facts["placement"])
         self.load_seconds: float = facts["load_seconds"]
@@ -139,8 +140,10 @@ class Worker:
         samples: list[float] = self._ask({"batch": batch, "seconds": seconds, "most": most})["samples"]
         return samples
 
-    def close(self) -> None:
-        """End the process."""
+    def close(self, *, at_once: bool = False) -> None:
+        """End the process, after what it is at or at once."""
+        if at_once:
+            self._process.kill()
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # a process that ended leaves what it was asked last
                 self._process.stdin.close()
@@ -155,8 +158,8 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        self.close(at_once=kind is not None)
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process.stdin is None or self._process.stdout is None:

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.exhausted import exhausted
 from deploykit_runtimes.runner import Runner
 
 from deploykit.benchmark.run import feeds_for
@@ -54,6 +55,10 @@ def serve(lines: TextIO, answers: TextIO) -> None:
                 "problem": error.problem,
                 "hint": error.hint,
             }
+        except Exception as error:
+            if (problem := exhausted(error)) is None:
+                raise
+            answer = {"error": "DeploykitError", "problem": problem, "hint": ""}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -90,7 +90,8 @@ def command(
     """
     if runs is not None and seconds is not None:
         raise click.UsageError("--runs and --seconds exclude each other: give one of them.")
-    from deploykit_runtimes.files import atomic_path, check_target
+    from deploykit_runtimes.files import write_target
+    from deploykit_runtimes.targets import check_target, is_standard_output
 
     from deploykit.benchmark.html import to_html
     from deploykit.benchmark.run import BenchOptions, bench
@@ -107,18 +108,21 @@ def command(
         reference=reference,
         **engine,
     )
+    page_only = False
     if html is not None:
         check_target(html)
+        page_only = is_standard_output(html)
+    if page_only and json_output:
+        raise click.UsageError("--json and --html both write to stdout: give a file to --html.")
     with Progress() as report:
         result = bench(model, options, report=report)
     if json_output:
         echo_json(result.to_dict())
     else:
-        echo(*_lines(result))
+        echo(*_lines(result), err=page_only)
     if html is not None:
         # Last, so that a full disk cannot take the measurement along.
-        with atomic_path(html) as draft:
-            draft.write_text(to_html(result), encoding="utf-8")
+        write_target(html, to_html(result))
         echo(f"wrote {html}", err=True)
     return 0
 

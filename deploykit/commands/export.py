@@ -88,9 +88,13 @@ def command(
     """
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.targets import is_standard_output
 
     options = ExportOptions(simplify=not no_simplify, witness=not no_witness, **settings)
     precheck(checkpoint, options)
+    to_stdout = options.output is not None and is_standard_output(options.output)
+    if to_stdout and json_output:
+        raise click.UsageError("--json and -o both write to stdout: give a file to -o.")
     with Progress() as report:
         report("Loading torch")
         from deploykit_exporters.export import export
@@ -99,11 +103,13 @@ def command(
     if json_output:
         echo_json(result.to_dict())
         return
-    echo(*result_lines(result, checkpoint))
+    echo(*result_lines(result, checkpoint), err=to_stdout)
 
 
 def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
     """What was recognised, assumed, proven and written, and what to try next."""
+    from deploykit_runtimes.targets import is_stream
+
     spec = result.spec
     axes_text = axis_ranges(spec.input.dynamic)
     rows: list[tuple[str, str | list[str]]] = [
@@ -124,13 +130,17 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         ),
         ("time", ", ".join(f"{step} {seconds(value)}" for step, value in result.seconds.items())),
     ]
-    next_steps = [f"deploykit predict {result.path} IMAGE", f"deploykit bench {result.path}"]
+    next_steps: str | list[str] = [f"deploykit predict {result.path} IMAGE", f"deploykit bench {result.path}"]
     if spec.task == "features":
         next_steps = [f"deploykit inspect {result.path}", f"deploykit bench {result.path}"]
+    told: list[tuple[str, str | list[str]]] = [
+        ("next", next_steps),
+        ("", f"deploykit verify {checkpoint} {result.path} IMAGES"),
+    ]
     return [
         strong(model_title(spec)),
         *pairs(rows),
         "",
         f"{good('wrote')} {result.path} ({size(result.size_bytes)})",
-        *pairs([("next", next_steps), ("", f"deploykit verify {checkpoint} {result.path} IMAGES")], indent=0),
+        *pairs([] if is_stream(result.path) else told, indent=0),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -87,13 +88,13 @@ def command(
     """
     from deploykit_runtimes import load
     from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.files import check_target
     from deploykit_runtimes.images import list_images
     from deploykit_runtimes.shapes import check_size
+    from deploykit_runtimes.targets import check_folder
 
     images = list_images(sources)
     if save is not None:
-        check_target(save / "picture.jpg")
+        check_folder(save / "picture.jpg")
     engine = EngineOptions(
         threads=threads,
         strict=strict,
@@ -182,7 +183,7 @@ class _Run:
     def _free_name(self, folder: Path, stem: str, suffix: str) -> Path:
         """A name that is neither taken in this run nor there already: the user's files are never replaced."""
         target, number = folder / f"{stem}{suffix}", 2
-        while target.resolve() in self._taken or target.exists():
+        while target.resolve() in self._taken or os.path.lexists(target):
             target, number = folder / f"{stem}-{number}{suffix}", number + 1
         self._taken.add(target.resolve())
         return target

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit.doctor.tiny import INPUT_SHAPE, tiny_model
 
@@ -44,6 +43,7 @@ def probe(name: str) -> Probe:
             text=True,
             timeout=_SECONDS,
             check=False,
+            start_new_session=True,  # Ctrl-C is the parent's, which ends its probes
         )
     except subprocess.TimeoutExpired:
         return Probe(ok=False, detail=f"did not answer within {_SECONDS} s")
@@ -69,8 +69,8 @@ def _run(name: str) -> dict[str, object]:
     from deploykit_runtimes.open import open_runner
 
     images = np.random.default_rng(0).random(INPUT_SHAPE, dtype=np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tiny.onnx"
+    with scratch_folder() as folder:
+        path = folder / "tiny.onnx"
         path.write_bytes(tiny_model())
         with open_runner(path, runtime=name, threads=1) as runner:
             found = runner.infer({"images": images})["logits"]
@@ -82,8 +82,9 @@ def _run(name: str) -> dict[str, object]:
 
 
 def _openvino_devices() -> list[str]:
-    import openvino
+    from deploykit_runtimes.ov import load_openvino
 
+    openvino = load_openvino()
     core = openvino.Core()
     return [f"{name} {core.get_property(name, 'FULL_DEVICE_NAME')}" for name in core.available_devices]
 

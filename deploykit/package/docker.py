@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.files import copy_file
 
 from deploykit.package.folder import write_text
 from deploykit.package.models import PackagedModel, copy_model
@@ -73,7 +73,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions)
         write_text(folder / _dockerfile(device, options), _text(device, list(files.values()), options))
     if options.wheel:
         (folder / "wheels").mkdir()
-        shutil.copyfile(options.wheel, folder / "wheels" / Path(options.wheel).name)
+        copy_file(options.wheel, folder / "wheels" / Path(options.wheel).name)
     write_text(folder / ".dockerignore", "*\n!models\n!wheels\n")
     write_text(folder / "compose.yaml", _compose(options))
     builds = tuple(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.files import atomic_folder, room_for, sha256_of
 
 from deploykit.package.models import PackagedModel
 
@@ -29,35 +27,24 @@ def new_folder(
 ) -> Iterator[Path]:
     """A temporary folder beside ``output`` that becomes ``output`` when the block succeeds.
 
-    When the block raises, Ctrl-C included, nothing of it is left and an earlier folder is as it was.
+    When the block raises, Ctrl-C included, nothing of it is left and an earlier folder is as it was. A link
+    stays, and the folder behind it is replaced.
 
     Raises:
         OptionError: ``output`` exists and is not ours to replace, or cannot be created.
     """
-    target = Path(output)
+    target = _followed(Path(output))
     _check(target, models, force=force)
-    missing = [parent for parent in target.absolute().parents if not parent.exists()]
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            temporary.mkdir(parents=True)
-        except OSError as error:
-            raise OptionError(f"The folder {target} cannot be created: {error.strerror}.") from error
+    with atomic_folder(target) as temporary:
         yield temporary
         write_text(temporary / MARKER, _marker(kind, models))
-        _replace(target, temporary)
-        missing = []
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else may have put a file there meanwhile
-            for parent in missing:
-                parent.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file and the folders above it: UTF-8, with the line ends of Unix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    with room_for(len(text.encode())):
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _check(target: Path, models: Sequence[PackagedModel], *, force: bool) -> None:
@@ -65,7 +52,7 @@ def _check(target: Path, models: Sequence[PackagedModel], *, force: bool) -> Non
         raise OptionError(f"{target} is no name for a new folder.", hint="Name one with --output.")
     if not os.path.lexists(target):
         return
-    if target.is_symlink() or not target.is_dir():
+    if not target.is_dir():
         raise OptionError(f"{target} exists and is not a folder.", hint="Name another one with --output.")
     if not any(target.iterdir()):
         return
@@ -82,19 +69,12 @@ def _check(target: Path, models: Sequence[PackagedModel], *, force: bool) -> Non
             raise OptionError(f"{model.path} lies in {target}, which would be replaced.")
 
 
-def _replace(target: Path, temporary: Path) -> None:
-    """Rename; an earlier package steps aside for the moment, and comes back if the rename fails."""
-    if not target.exists() or not any(target.iterdir()):
-        temporary.rename(target)
-        return
-    aside = temporary.with_suffix(".old")
-    target.rename(aside)
+def _followed(target: Path) -> Path:
+    """The folder behind a link."""
     try:
-        temporary.rename(target)
-    except BaseException:
-        aside.rename(target)
-        raise
-    shutil.rmtree(aside)
+        return target.resolve() if target.is_symlink() else target
+    except (OSError, RuntimeError) as error:  # the latter of a loop, before Python 3.13
+        raise OptionError(f"{target} is a link that leads nowhere.", hint="Name a folder.") from error
 
 
 def _marker(kind: str, models: Sequence[PackagedModel]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, model_file, read_model
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.files import copy_file
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.trt.profiles import Profile, default_profile
@@ -118,11 +118,11 @@ def check_max_batch(model: PackagedModel, wanted: int | None) -> int:
 def copy_model(model: PackagedModel, target: Path) -> None:
     """Copy the file, and what it keeps beside it, to ``target`` and its folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model.path, target)
+    copy_file(model.path, target)
     for name in model.external:
         beside = target.parent / name
         beside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model.path.parent / name, beside)
+        copy_file(model.path.parent / name, beside)
 
 
 def _read(name: str, path: Path) -> PackagedModel:

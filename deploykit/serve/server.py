@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.scratch import discard_scratch
 
 from deploykit.serve.http.app import App
 from deploykit.serve.http.protocol import make_protocol
@@ -156,6 +157,7 @@ async def _until_told(server: Server, on_ready: Callable[[Server], None] | None)
     def stop() -> None:
         if told.is_set():
             log.warning("stopped a second time: requests are dropped")
+            discard_scratch()
             signal.raise_signal(signal.SIGKILL)
         told.set()
         if not starting.done():

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.scratch import scratch_folder
 from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
@@ -29,7 +29,8 @@ from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.reference import TorchRunner
-from deploykit_exporters.storage import save_model
+from deploykit_exporters.storage import check_room, save_model
+from deploykit_exporters.tidy import no_compiler_cache
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +45,7 @@ class ExportResult:
     """What an export wrote.
 
     Attributes:
-        path: The .onnx file.
+        path: The .onnx file, or the device or pipe that it was written to.
         spec: What the file says of itself, the proof included.
         graph: Size of the graph.
         size_bytes: Size of the file.
@@ -76,6 +77,7 @@ class ExportResult:
         }
 
 
+@no_compiler_cache()
 def export(
     checkpoint: str | Path, options: ExportOptions | None = None, *, report: Report | None = None
 ) -> ExportResult:
@@ -90,6 +92,7 @@ def export(
         ParityError: the ONNX file differs from the checkpoint beyond tolerance, or the checkpoint from the
             golden answers; nothing is written.
         CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
+        OptionError: the target cannot be written, see ``output_path`` and ``check_room``.
     """
     options = options or ExportOptions()
     check_source(checkpoint)
@@ -103,6 +106,7 @@ def export(
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
         spec = _final_spec(loaded, options, exporter, opset)
         finished = finished_spec(spec, options)
+    check_room(built.module, output)
     answers = None if golden is None else GoldenProof(golden, loaded, spec)
     if answers is not None:
         with clock.stage("golden", "Comparing with the answers of the training process"):
@@ -125,11 +129,12 @@ def export(
             finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
             with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
                 proven, model = finish.write(model, draft, output, record)
+        size = draft.stat().st_size
     return ExportResult(
         path=output,
         spec=proven,
         graph=graph_facts(model),
-        size_bytes=output.stat().st_size,
+        size_bytes=size,
         seconds=clock.seconds,
         notes=(*notes, *note),
     )
@@ -186,8 +191,8 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
     if not (options.preprocess or options.postprocess):
         yield draft
         return
-    with TemporaryDirectory() as folder:
-        yield Path(folder, "network.onnx")
+    with scratch_folder() as folder:
+        yield folder / "network.onnx"
 
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:

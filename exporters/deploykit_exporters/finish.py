@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.scratch import scratch_folder
 from deploykit_runtimes.spec import (
     THRESHOLD_INPUTS,
     AxisRange,
@@ -225,15 +225,15 @@ class Finish:
 
     def _prove_before(self, before: onnx.ModelProto) -> float:
         output = OutputSpec(names=("tensor",), layout="features")
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "preprocess.onnx")
+        with scratch_folder() as folder:
+            path = folder / "preprocess.onnx"
             save_model(before, path, final=path, spec=replace(self.finished, task="features", output=output))
             with Predictor(open_ort(path)) as candidate:
                 return prove_pixels(candidate, self.core, answer_photos(self._format))
 
     def _prove_after(self, after: onnx.ModelProto, heads: Mapping[str, np.ndarray]) -> None:
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "postprocess.onnx")
+        with scratch_folder() as folder:
+            path = folder / "postprocess.onnx"
             save_model(after, path, final=path, spec=self.finished)
             with open_ort(path) as candidate:
                 core = host_spec(self.core, self.finished)

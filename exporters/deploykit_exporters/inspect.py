@@ -13,6 +13,7 @@ from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.load import load_checkpoint
+from deploykit_exporters.tidy import no_compiler_cache
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
 
@@ -53,6 +54,7 @@ class CheckpointReport:
         return {"kind": "checkpoint", **asdict(self), "path": str(self.path)}
 
 
+@no_compiler_cache()
 def inspect_checkpoint(
     source: str | Path, *, hints: Hints | None = None, trust: bool = False
 ) -> CheckpointReport:

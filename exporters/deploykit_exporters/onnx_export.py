@@ -7,12 +7,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
 from deploykit_runtimes.metadata import spec_to_metadata
+from deploykit_runtimes.scratch import scratch_folder
 from deploykit_runtimes.spec import InputSpec, ModelSpec
 
 from deploykit_exporters.families.base import ExporterName
@@ -78,9 +77,9 @@ def _torchscript(
     dynamic = {spec.input.name: axes} if axes else {}
     if "batch" in spec.input.dynamic:
         dynamic.update({name: {0: "batch"} for name in spec.output.names})
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # A path, not a buffer: the exporter writes weights above 2 GB beside the file.
-        path = Path(folder, "model.onnx")
+        path = folder / "model.onnx"
         torch.onnx.export(
             module,
             (images,),

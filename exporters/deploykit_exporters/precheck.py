@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.files import check_target
+from deploykit_runtimes.targets import check_target, is_stream
 
 from deploykit_exporters.containers import check_file
 from deploykit_exporters.download import LIBRARIES, is_model_name
@@ -82,9 +82,9 @@ def output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
         raise OptionError(
             f"-o wants a file to write, found the folder {output}.", hint=f"-o {output / 'model.onnx'}"
         )
-    if output.suffix != ".onnx":
-        raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
     check_target(output)
+    if output.suffix != ".onnx" and not is_stream(output):
+        raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
     return output
 
 

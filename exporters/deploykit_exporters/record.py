@@ -82,9 +82,8 @@ def record(
     Raises:
         RecordError: something is missing, random, or of another form.
     """
-    path = Path(file)
-    if path.suffix != ".npz":
-        raise RecordError(f"record writes an .npz file, found the name {path.name!r}.")
+    if Path(file).suffix != ".npz":
+        raise RecordError(f"record writes an .npz file, found the name {Path(file).name!r}.")
     arrays: dict[str, np.ndarray] = {}
     with _still(_innermost(model)) as network:
         cases = [*_seeded(network, size, given := [*_given(transform, images)]), *given]
@@ -98,14 +97,17 @@ def record(
             "cases": told,
         }
     arrays["golden"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    draft = path.with_name(f".{path.name}.part")
+    place = Path(file).resolve()  # a link stays, a pipe is written
+    draft = place.with_name(f".{place.stem}.{os.getpid()}.part.npz")
     try:
-        with draft.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        draft.replace(path)
+        np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
+        if place.exists() and not place.is_file():
+            place.write_bytes(draft.read_bytes())
+        else:
+            draft.replace(place)
     finally:
         draft.unlink(missing_ok=True)
-    return path
+    return Path(file)
 
 
 # Images. They are made in whole numbers: the same on every machine and with every numpy.

@@ -10,21 +10,48 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.files import room_for
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.targets import check_alone
 
 from deploykit_exporters.onnx_export import set_metadata
 
 if TYPE_CHECKING:
     import onnx
+    from torch import nn
 
-__all__ = ["SINGLE_FILE_LIMIT", "save_model"]
+__all__ = ["SINGLE_FILE_LIMIT", "check_room", "save_model"]
+
+_DATA = ".onnx.data"
+_BESIDE = "Above 2 GB the weights of an ONNX file lie in a second one beside it."
 
 SINGLE_FILE_LIMIT = 2_000_000_000
 """Bytes of weights that still fit into one file with the graph around them."""
 
 
+def check_room(module: nn.Module, final: Path) -> None:
+    """Refuse a target that cannot hold a module's weights, before the work.
+
+    Raises:
+        OptionError: they belong beside ``final``, where nothing can lie.
+    """
+    weights = sum(each.numel() * each.element_size() for each in module.state_dict().values())
+    if weights > SINGLE_FILE_LIMIT:
+        check_alone(final, needs=_BESIDE)
+
+
 def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelSpec) -> tuple[Path, ...]:
     """Write the model with its spec to ``draft``, which will be renamed to ``final``.
+
+    Args:
+        model: The graph; gets the spec as its metadata.
+        draft: In a folder of its own, from which weights beside it are moved with it.
+        final: What the weights are named after.
+        spec: What the file says of itself.
+
+    Raises:
+        OptionError: weights belong beside ``final``, where nothing can lie.
+        OSError: the disk is full.
 
     Returns:
         The files written: the draft, and the weights beside it when they exceed ``SINGLE_FILE_LIMIT``.
@@ -36,17 +63,20 @@ def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelS
     set_metadata(model, spec, deploykit_exporters.__version__)
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if weights <= SINGLE_FILE_LIMIT:
-        onnx.save_model(model, draft)
+        with room_for(model.ByteSize()):
+            onnx.save_model(model, draft)
         return (draft,)
+    check_alone(final, needs=_BESIDE)
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:
         digest.update(tensor.raw_data)
-    data = draft.with_name(f"{final.stem}-{digest.hexdigest()[:12]}.onnx.data")
-    partial = data.with_suffix(".data.part")
+    data = draft.with_name(f"{final.stem}-{digest.hexdigest()[:12]}{_DATA}")
+    for other in draft.parent.glob(f"*{_DATA}"):
+        other.unlink()  # of a graph that was not proven
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     onnx.external_data_helper.convert_model_to_external_data(
-        copy, all_tensors_to_one_file=True, location=partial.name, size_threshold=1024
+        copy, all_tensors_to_one_file=True, location=data.name, size_threshold=1024
     )
     onnx.helper.set_model_props(
         copy,
@@ -56,12 +86,7 @@ def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelS
             "deploykit.weights_sha256": digest.hexdigest(),
         },
     )
-    partial.unlink(missing_ok=True)
-    onnx.external_data_helper.write_external_data_tensors(copy, str(draft.parent))
-    partial.replace(data)
-    for tensor in copy.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = data.name
-    onnx.save_model(copy, draft)
+    with room_for(weights):
+        onnx.external_data_helper.write_external_data_tensors(copy, str(draft.parent))
+        onnx.save_model(copy, draft)
     return draft, data

@@ -28,6 +28,7 @@ from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.reference import TorchRunner
+from deploykit_exporters.tidy import no_compiler_cache
 
 __all__ = ["VerifyResult", "verify"]
 
@@ -61,6 +62,7 @@ class VerifyResult:
         }
 
 
+@no_compiler_cache()
 def verify(
     checkpoint: str | Path,
     model: str | Path,

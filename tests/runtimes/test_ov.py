@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,3 +255,19 @@ def test_first_calls_of_many_threads_do_not_hang(write_classifier: Callable[...,
     command = [sys.executable, "-c", _FIRST_CALLS, str(write_classifier())]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_openvino_reports_nothing(tmp_path: Path) -> None:
+    """Its package for that would fork a process on import, and ask the user in a folder of its own."""
+    code = (
+        "import sys; from deploykit_runtimes.ov import load_openvino; load_openvino()\n"
+        "assert 'multiprocessing.process' not in sys.modules\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')]\n"
+        "import openvino_telemetry"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or "No module named 'openvino_telemetry'" in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []

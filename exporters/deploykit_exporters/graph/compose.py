@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
+from deploykit_runtimes.scratch import scratch_folder
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 from torch import nn
 
@@ -51,8 +50,8 @@ def trace(part: Part, opset: int) -> onnx.ModelProto:
     """Trace a part with the TorchScript exporter, which keeps shape arithmetic as it is written."""
     import onnx
 
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "part.onnx")
+    with scratch_folder() as folder:
+        path = folder / "part.onnx"
         torch.onnx.export(
             part.module.eval(),
             tuple(part.examples.values()),

@@ -14,6 +14,7 @@ from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.targets import check_alone, check_target
 
 __all__ = [
     "BuildOptions",
@@ -153,7 +154,7 @@ def build_engine(
         report: Told how far the build is.
 
     Raises:
-        OptionError: no such runtime, or an option that it cannot follow.
+        OptionError: no such runtime, an option that it cannot follow, or an output that cannot be written.
         ModelError: the file is missing, or the engine cannot take the model; names the node.
         DependencyError: the engine is not installed.
         RuntimeUnavailableError: the build needs a GPU or driver that is not here.
@@ -165,11 +166,20 @@ def build_engine(
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     _check_source(model)
+    options = options or BuildOptions()
+    _check_targets(options)
     module, _, name = _BUILDERS[runtime].partition(":")
     build: Callable[[Path, str, BuildOptions, BuildReport], BuildResult] = getattr(
         import_module(module), name
     )
-    return build(model, runtime, options or BuildOptions(), report or BuildReport())
+    return build(model, runtime, options, report or BuildReport())
+
+
+def _check_targets(options: BuildOptions) -> None:
+    if options.output is not None and not options.output.is_dir():
+        check_alone(options.output, needs="An engine is written with a file beside it, which describes it.")
+    if options.timing_cache is not None:
+        check_target(options.timing_cache)
 
 
 def _check_source(model: Path) -> None:

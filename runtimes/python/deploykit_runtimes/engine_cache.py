@@ -6,12 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.scratch import scratch_folder
 
 __all__ = ["KEY_FILE", "cache_folder", "default_cache"]
 
@@ -46,15 +45,14 @@ def cache_folder(root: Path, key: Mapping[str, object]) -> Iterator[Path]:
     if (folder / KEY_FILE).is_file():
         yield folder
         return
-    draft = root / f".{folder.name}.{secrets.token_hex(4)}.part"
-    try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise OptionError(f"The cache {root} cannot be written: {error.strerror}.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            draft = stack.enter_context(scratch_folder(root, folder.name)) / folder.name
+            draft.mkdir()
+        except OSError as error:
+            raise OptionError(f"The cache {root} cannot be written: {error.strerror}.") from error
         yield draft
         (draft / KEY_FILE).write_text(text, encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was first: its folder is as good
             draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -16,7 +16,7 @@ from typing import Any
 from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError, ModelError, OptionError, RuntimeUnavailableError
-from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.files import atomic_path, write_target
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import build_key, difference, refuse_others
 
@@ -54,8 +54,7 @@ def build_context(model: Path, runtime: str, options: BuildOptions, report: Buil
         report.step(f"Compiling for {runtime}")
         started = time.perf_counter()
         compile_context(ort, session_options, model, target)
-        with atomic_path(sidecar) as draft:
-            draft.write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
+        write_target(sidecar, json.dumps(key, indent=1, sort_keys=True))
         result = _result(runtime, target, sidecar)
         facts = {"engine": f"onnxruntime {ort.__version__} {runtime}"}
         return replace(result, seconds=time.perf_counter() - started, reason=reason, facts=facts)

@@ -3,7 +3,7 @@
     DeploykitError
     ├── OptionError                 an option is wrong or contradicts another          exit 2
     ├── ParityError                 ONNX and checkpoint disagree beyond tolerance      exit 3
-    ├── CheckpointError             a checkpoint cannot be read or used                exit 4
+    ├── CheckpointError             a checkpoint cannot be read or used                exit 2
     │   ├── UnsafeCheckpointError       it would need code execution to be read
     │   └── UnrecognisedCheckpointError no family knows these weights
     ├── ModelError                  an .onnx file or its metadata cannot be used       exit 5

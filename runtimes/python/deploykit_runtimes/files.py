@@ -3,68 +3,227 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
-import secrets
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.exhausted import told_size
+from deploykit_runtimes.scratch import LOCK, in_scratch, scratch_folder
+from deploykit_runtimes.targets import Target, check_folder, read_target
 
-__all__ = ["atomic_path", "check_target", "sha256_of"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "copied",
+    "copy_file",
+    "gathered",
+    "room_for",
+    "sha256_of",
+    "write_target",
+]
 
 _CHUNK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_SWAP = 2  # RENAME_EXCHANGE of linux/fs.h
+_HERE = -100  # AT_FDCWD
 
 
 @contextlib.contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that becomes ``target`` when the block succeeds.
+    """A temporary path that becomes ``target`` when the block succeeds.
 
-    The temporary name keeps the suffix of ``target`` (writers such as Pillow choose the format by
-    it) and lies in the same folder, so that the final rename cannot cross file systems. Missing folders
-    are created. When the block raises, Ctrl-C included, the temporary file and the new folders are
-    removed and ``target`` is as it was.
+    The temporary file has the name of ``target`` and lies in a folder of its own beside it, so that the
+    final rename cannot cross file systems; what the block leaves in that folder comes along, before it.
+    Missing folders are created. A file that is replaced leaves its mode and owner to the new one. When the
+    block raises, Ctrl-C included, the temporary file and the new folders are removed and ``target`` is as
+    it was; what a killed process leaves, the next one that writes there removes.
+
+    A link stays, and the file behind it is replaced. A device or pipe is written, when the block is done.
 
     Raises:
-        OptionError: ``target`` is a folder, or cannot be created or written.
+        OptionError: ``target`` is a folder, a socket or a disk, or cannot be created or written.
+        DeploykitError: the reader of a pipe closed it.
         OSError: the disk is full or fails; it names ``target``.
     """
-    target = Path(target)
-    check_target(target)
-    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
-    with _folder(target.parent):
-        try:
-            yield temporary
-            temporary.replace(target)
-        except OSError as error:
-            if error.errno in _FULL and error.filename in (None, str(temporary)):
-                raise OSError(error.errno, error.strerror, str(target)) from error
-            if error.filename == str(temporary):
-                raise OptionError(f"{target} cannot be written: {error.strerror}.") from error
-            raise
-        finally:
-            temporary.unlink(missing_ok=True)
+    place = read_target(target)
+    if place.stream:
+        with _streamed(place) as draft:
+            yield draft
+        return
+    check_folder(place.path)
+    parent = place.path.parent
+    with _folder(parent), _told(place.given, parent), scratch_folder(parent, place.given.name) as folder:
+        draft = folder / place.given.name
+        yield draft
+        _keep_mode(draft, place.path)
+        for other in folder.iterdir():
+            if other.name not in (LOCK, draft.name):
+                other.replace(parent / other.name)
+        draft.replace(place.path)
 
 
-def check_target(target: str | Path) -> None:
-    """Refuse a target that cannot be written, before the work whose outcome it would hold.
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``target``, in the place of an older one, when the block succeeds.
+
+    The exchange is one step where the file system has it (Linux: renameat2), so that whoever is killed leaves
+    the old folder or the new one.
 
     Raises:
-        OptionError: it is a folder, or the folder that it lies in is none, cannot be created or is
-            not writable.
+        OptionError: it cannot be created or written.
+        OSError: the disk is full or fails; it names ``target``.
     """
-    target = Path(target)
-    if target.is_dir():
-        raise OptionError(f"{target} is a folder, wanted the name of a file.", hint="Name a file inside it.")
-    folder = next((parent for parent in target.absolute().parents if parent.exists()), Path("/"))
-    if not folder.is_dir():
-        raise OptionError(f"{target} cannot be written: {folder} is a file, not a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OptionError(
-            f"{target} cannot be written: the folder {folder} is not writable.", hint="Choose another one."
-        )
+    check_folder(target)
+    parent = target.parent
+    with _folder(parent), _told(target, parent), scratch_folder(parent, target.name) as folder:
+        draft = folder / target.name
+        draft.mkdir()
+        yield draft
+        _replace_folder(draft, target)
+
+
+@contextlib.contextmanager
+def gathered(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to ``folder``, over older ones, when the block succeeds.
+
+    Raises:
+        OptionError: ``folder``, or a file in it, cannot be created or written.
+        OSError: the disk is full or fails.
+    """
+    with _folder(folder), _told(folder, folder), scratch_folder(folder, folder.name) as draft:
+        yield draft
+        for file in sorted(draft.iterdir()):
+            if file.name != LOCK:
+                with atomic_path(folder / file.name) as place:
+                    shutil.move(file, place)
+
+
+def write_target(target: str | Path, data: str | bytes | memoryview) -> None:
+    """Write bytes, or text as UTF-8, whole or not at all; see ``atomic_path``."""
+    data = data.encode() if isinstance(data, str) else data
+    with atomic_path(target) as draft, room_for(memoryview(data).nbytes):
+        draft.write_bytes(data)
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file's bytes. A full disk is told of the target, with the space that was wanted.
+
+    Raises:
+        OSError: the source cannot be read or the target not be written.
+    """
+    with room_for(Path(source).stat().st_size):
+        shutil.copyfile(source, target)
+
+
+@contextlib.contextmanager
+def copied(source: Path, target: Path) -> Iterator[None]:
+    """A copy of a file, whole inside the block; when the block raises, one that was not there before goes."""
+    with _folder(target.parent):
+        was_there = target.exists()
+        with atomic_path(target) as draft:
+            copy_file(source, draft)
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                target.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Tell, with the error of a disk that is full, how much was wanted.
+
+    Raises:
+        OSError: the disk is full; it names no file, for ``atomic_path`` to name the target.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, f"{error.strerror}, {told_size(size)} wanted") from error
+        raise
+
+
+@contextlib.contextmanager
+def _streamed(place: Target) -> Iterator[Path]:
+    temporary = Path(tempfile.gettempdir())
+    with _told(temporary, temporary), scratch_folder() as folder:
+        draft = folder / (place.given.name or "stream")
+        try:
+            yield draft
+        except BaseException:
+            place.give_up()
+            raise
+        try:
+            place.pour(draft)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(place.given)) from error
+
+
+@contextlib.contextmanager
+def _told(target: Path, folder: Path) -> Iterator[None]:
+    """Errors of unfinished files name what they were to become."""
+    try:
+        yield
+    except OSError as error:
+        names = [name for name in (error.filename, error.filename2) if name is not None]
+        ours = not names or any(in_scratch(name) for name in names)
+        if error.errno in _FULL and ours:
+            raise OSError(error.errno, f"{error.strerror}{_free(folder)}", str(target)) from error
+        if names and ours:
+            raise OptionError(f"{target} cannot be written: {error.strerror}.") from error
+        raise
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f", {told_size(shutil.disk_usage(folder).free)} free"
+    except OSError:
+        return ""
+
+
+def _keep_mode(draft: Path, target: Path) -> None:
+    """Give a file the mode of the one that it replaces, and its owner where that is allowed."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        return
+    new = draft.stat()
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        with contextlib.suppress(OSError):  # only root may give files away
+            os.chown(draft, old.st_uid, old.st_gid)
+    draft.chmod(stat.S_IMODE(old.st_mode) & 0o777)
+
+
+def _replace_folder(draft: Path, target: Path) -> None:
+    if not os.path.lexists(target):
+        draft.rename(target)
+    elif not _exchange(draft, target):
+        aside = draft.parent.with_suffix(".old")
+        target.rename(aside)
+        try:
+            draft.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system or file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _SWAP) == 0
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from deploykit_runtimes.errors import DependencyError
+from deploykit_runtimes.exhausted import exhausted
 
 __all__ = ["require"]
 
@@ -20,10 +21,13 @@ def require(module: str, *, extra: str, purpose: str = "") -> ModuleType:
 
     Raises:
         DependencyError: it is not installed, or its own import fails. Nothing is installed.
+        MemoryError: there is no room for its libraries.
     """
     try:
         return import_module(module)
     except ImportError as error:
+        if (problem := exhausted(error)) is not None:
+            raise MemoryError(problem) from error
         missing = (error.name or module).partition(".")[0]
         need = f" is needed to {purpose}" if purpose else " is needed"
         state = (

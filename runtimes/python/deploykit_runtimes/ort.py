@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 Device = Literal["cpu", "cuda", "tensorrt"]
+
+# Microsoft's own builds report what is run, and leave a file in the folder for temporary files.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LARGEST = 256 << 20
 """Where a file is this large, a second copy of it matters more than what a rewritten graph saves."""

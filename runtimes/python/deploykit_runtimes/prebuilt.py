@@ -7,10 +7,12 @@ not is compiled again. ``key.json`` in the folder says what it was filled from a
 
 from __future__ import annotations
 
+import errno
 import json
-import secrets
+import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,8 +20,8 @@ from pathlib import Path
 from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import DeploykitError, OptionError
-from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.errors import DeploykitError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.files import atomic_folder, copied, room_for, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 
 __all__ = [
@@ -65,12 +67,9 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
     if not reason and not options.force and place.is_file():
         return _result(runtime, place, cache, options, reused=True)
     started = time.perf_counter()
-    if place != model:
-        report.step(f"Copying the model to {place}")
-        with atomic_path(place) as draft:
-            shutil.copyfile(model, draft)
-    report.step(f"Compiling for {runtime}")
-    facts = _fill(place, cache, key, runtime, options)
+    with nullcontext() if place == model else copied(model, place):
+        report.step(f"Compiling for {runtime}")
+        facts = _fill(place, cache, key, runtime, options)
     seconds = time.perf_counter() - started
     return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
 
@@ -90,23 +89,34 @@ def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: Bui
 def _fill(
     model: Path, cache: Path, key: dict[str, object], runtime: str, options: BuildOptions
 ) -> dict[str, str]:
-    """Open the model once with an empty cache, and publish the cache by a rename."""
+    """Open the model once with an empty cache, and publish the cache in one step."""
     from deploykit_runtimes.open import open_runner
 
-    draft = cache.with_name(f".{cache.name}.{secrets.token_hex(4)}.part")
-    try:
-        draft.mkdir()
+    with atomic_folder(cache) as draft:
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
         with open_runner(model, runtime=runtime, options=chosen) as runner:
             placement = runner.placement()
+        if not any(draft.iterdir()):
+            _refuse_nothing(model, draft, runtime)
         (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
-        shutil.rmtree(cache, ignore_errors=True)
-        draft.rename(cache)
-    except OSError as error:
-        raise OptionError(f"{cache} cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
+
+
+def _refuse_nothing(model: Path, cache: Path, runtime: str) -> None:
+    """Say why an engine kept nothing; it says nothing itself where the disk is full.
+
+    Raises:
+        OSError: there is no room for it.
+        RuntimeUnavailableError: there would have been.
+    """
+    wanted = model.stat().st_size
+    if shutil.disk_usage(cache).free < 2 * wanted:
+        with room_for(wanted):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise RuntimeUnavailableError(
+        f"{runtime} compiled {model}, and kept nothing of it in a cache.",
+        hint="`deploykit doctor` tells what this machine can run.",
+    )
 
 
 def refuse_others(options: BuildOptions, runtime: str) -> None:
@@ -125,9 +135,10 @@ def refuse_others(options: BuildOptions, runtime: str) -> None:
 
 
 def _refuse_file(options: BuildOptions, runtime: str) -> None:
-    if options.output is not None and (options.output.is_file() or options.output.suffix == ".onnx"):
+    output = options.output
+    if output is not None and (output.suffix == ".onnx" or (output.exists() and not output.is_dir())):
         raise OptionError(
-            f"{runtime} wants a folder to write to, found {options.output}.", hint="For instance: -o built"
+            f"{runtime} wants a folder to write to, found {output}.", hint="For instance: -o built"
         )
 
 

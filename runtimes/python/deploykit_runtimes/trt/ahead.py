@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
-from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.files import copied, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
@@ -113,13 +113,20 @@ def build_ahead(model: Path, runtime: str, options: BuildOptions, report: BuildR
 
     A folder also gets the model, so that it can move as a whole. See ``build_engine`` for the errors.
     """
+    with ExitStack() as copies:
+        return _build(model, runtime, options, report, copies)
+
+
+def _build(
+    model: Path, runtime: str, options: BuildOptions, report: BuildReport, copies: ExitStack
+) -> BuildResult:
     report.step("Looking at the model")
     job = plan_job(model, "trt-rtx" if runtime == "trt-rtx" else "trt", options)
     path, files = default_engine_path(model, runtime), []
     if options.output is not None:
         path = options.output
         if _is_folder(path):
-            job = replace(job, model=_copy_model(model, path))
+            job = replace(job, model=_copy_model(model, path, copies))
             files = [file for file in (job.model, _weights_beside(job.model)) if file is not None]
             path = default_engine_path(path / model.name, runtime)
     reason = _why_build(path, job, force=options.force)
@@ -180,15 +187,15 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
 
 
-def _copy_model(model: Path, folder: Path) -> Path:
+def _copy_model(model: Path, folder: Path, copies: ExitStack) -> Path:
+    """Copy a model and its weights beside its engine; the copies go again if there will be none."""
     target = folder / model.name
     if target.exists() and target.samefile(model):
         return model
     weights = _weights_beside(model)
     for source in (model, weights):
         if source is not None:
-            with atomic_path(folder / source.name) as draft:
-                shutil.copyfile(source, draft)
+            copies.enter_context(copied(source, folder / source.name))
     return target
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploykit_runtimes.build import BuildOptions, BuildReport
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
-from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.files import write_target
 from deploykit_runtimes.trt.bindings import Bindings
 from deploykit_runtimes.trt.monitor import BuildProgress, make_monitor
 from deploykit_runtimes.trt.network import advice, parse_network
@@ -100,8 +100,7 @@ def _compile(bindings: Bindings, job: CompileJob, progress: BuildProgress) -> me
     if plan is None:
         _explain(bindings, job.model)
     if cache is not None and job.options.timing_cache is not None:
-        with atomic_path(job.options.timing_cache) as draft:
-            draft.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        write_target(job.options.timing_cache, memoryview(config.get_timing_cache().serialize()))
     return memoryview(plan)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.files import atomic_path, room_for, sha256_of, write_target
 from deploykit_runtimes.onnx_file import OnnxFile
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.trt.profiles import Profile, ShapeRange, describe_profile
@@ -140,12 +140,11 @@ def write_engine(path: Path, plan: memoryview | bytes, sidecar: Sidecar) -> tupl
     Raises:
         OptionError: the folder cannot be written.
     """
-    with atomic_path(path) as draft:
+    with atomic_path(path) as draft, room_for(memoryview(plan).nbytes):
         draft.write_bytes(plan)
         sidecar = replace(sidecar, plan_sha256=sha256_of(draft))
     described = sidecar_path(path)
-    with atomic_path(described) as draft:
-        draft.write_text(json.dumps(_to_json(sidecar), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_target(described, json.dumps(_to_json(sidecar), indent=1, ensure_ascii=False))
     return path, described
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.files import write_target
 from deploykit_runtimes.trt.engine import Engine
 
 __all__ = ["JitCache", "runtime_config"]
@@ -36,8 +36,7 @@ class JitCache:
         serialized = self._cache.serialize()
         data = bytes(memoryview(serialized)) if serialized is not None else b""
         if data and data != self._known:
-            with atomic_path(self._path) as draft:
-                draft.write_bytes(data)
+            write_target(self._path, data)
             self._known = data
 
 

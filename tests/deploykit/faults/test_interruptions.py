@@ -1,0 +1,122 @@
+"""Ctrl-C at moments all over a command's lifetime: one line, exit code 130, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Moments = Callable[[float, int], list[float]]
+
+
+def interrupted(bed, moments: Moments, count: int, *command: object) -> None:
+    life = bed.seconds(*command)
+    whole = bed.left()
+    for moment in moments(life, count):
+        bed.clear()
+        done = bed.signalled(signal.SIGINT, moment, *command)
+        if "Traceback" in done.stderr and "deploykit" not in done.stderr.rpartition("  File ")[2]:
+            continue  # the interpreter was starting: none of our lines had run
+        assert bed.processes() == []
+        if done.returncode == 0:
+            assert "interrupted" not in done.stderr
+            continue  # it was done already
+        assert done.returncode == 130, done.stderr
+        assert done.stderr.endswith("interrupted\n")
+        assert done.stderr.count("interrupted") == 1
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        assert bed.left() in ([], whole), "what was finished when the signal came stays"
+
+
+def test_export(bed, weights: list[Path], moments: Moments) -> None:
+    target = bed.out / "new" / "model.onnx"
+    interrupted(bed, moments, 5, "export", weights[0], "-o", target, "--preprocess", "--postprocess")
+
+
+def test_build(bed, models: list[Path], moments: Moments) -> None:
+    pytest.importorskip("openvino")
+    interrupted(bed, moments, 4, "build", models[0], "--runtime", "ov-cpu", "-o", bed.out / "built")
+
+
+def test_package(bed, models: list[Path], moments: Moments) -> None:
+    interrupted(bed, moments, 4, "package", "triton", models[0], "-o", bed.out / "deep" / "repository")
+
+
+def test_bench_in_processes_of_their_own(bed, models: list[Path], moments: Moments) -> None:
+    pytest.importorskip("openvino")
+    engines = ("--runtime", "ort-cpu,ov-cpu", "--seconds", "0.3", "--html", bed.out / "page.html")
+    interrupted(bed, moments, 4, "bench", models[0], *engines)
+
+
+def test_doctor(bed, moments: Moments) -> None:
+    interrupted(bed, moments, 4, "doctor")
+
+
+def test_predict(bed, golden: Path, photos: dict[str, np.ndarray], moments: Moments) -> None:
+    Image.fromarray(photos["cat"]).save(bed.root / "cat.png")
+    model = golden / "cpp" / "yolo.onnx"
+    interrupted(bed, moments, 4, "predict", model, bed.root / "cat.png", "--save", bed.out / "drawn")
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_compiled_code_that_does_not_return(tmp_path: Path, again: bool) -> None:
+    """Python's handlers wait for it; the command does not. A second Ctrl-C changes nothing about that."""
+    done = run(f"""
+import ctypes, os, signal, threading, time
+from deploykit.interruption import ending_signals
+from deploykit_runtimes.files import atomic_path
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    if {again}:
+        time.sleep(0.8)
+        os.kill(os.getpid(), signal.SIGINT)
+
+with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
+    draft.write_bytes(b"half")
+    threading.Timer(0.2, press).start()
+    # Another thread takes the signal, so that the call is not even cut short by it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    ctypes.CDLL(None).sleep(600)
+""")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_that_a_library_swallows(tmp_path: Path) -> None:
+    done = run("""
+import os, signal, time
+from deploykit.interruption import ending_signals
+with ending_signals():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except BaseException:
+        time.sleep(600)
+""")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_a_closed_terminal(bed, models: list[Path]) -> None:
+    process = bed.start("bench", models[0], "--seconds", "600")
+    assert process.stderr is not None
+    while "Measuring" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGHUP)
+    process.communicate(timeout=120)
+    assert process.returncode == 129
+    assert bed.left() == []
