@@ -10,7 +10,7 @@ from PIL import Image
 
 from deploykit_runtimes.arguments import as_size
 from deploykit_runtimes.errors import InputError, ModelError
-from deploykit_runtimes.geometry import Geometry, plan_geometry
+from deploykit_runtimes.geometry import Geometry, check_resized, plan_geometry
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import Interpolation, ModelSpec, Preprocess
@@ -71,7 +71,10 @@ class Preprocessor:
     def plan(self, image: np.ndarray | Image.Image, imgsz: tuple[int, int] | None = None) -> Geometry:
         """Where the pixels of an image go; see ``plan_geometry``."""
         size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-        return self._plan(size, imgsz=imgsz)
+        plan = self._plan(size, imgsz=imgsz)
+        if not self._how.included:
+            check_resized(plan)
+        return plan
 
     def render(self, image: np.ndarray | Image.Image, geometry: Geometry, *, out: np.ndarray) -> None:
         """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [C, H, W].
@@ -107,7 +110,8 @@ class Preprocessor:
         std = np.broadcast_to(how.std, channels).astype(float)[:, None, None]
         if not std.all():
             raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
-        gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # told below
+            gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
         if not (np.isfinite(gains).all() and np.isfinite(biases).all()):
             raise ModelError(
                 f"The model's pre-processing wants finite numbers, found scale {how.scale}, mean {how.mean}, "
