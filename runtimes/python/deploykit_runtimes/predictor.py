@@ -17,11 +17,11 @@ from PIL import Image
 
 from deploykit_runtimes.arguments import as_size
 from deploykit_runtimes.decode import Thresholds, classifications, decode
-from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
 from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.preprocess import Preprocessor
+from deploykit_runtimes.preprocess import Preprocessor, as_type
 from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.results import Result
@@ -344,12 +344,7 @@ class Predictor:
             self._preprocessor.render(image, geometry, out=out)
         if graph.layout == "NHWC":
             tensor = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1))
-        if graph.dtype not in ("float32", "float16"):
-            raise ModelError(
-                f"The model takes pixels of the type {graph.dtype!r}; images are fed as float32 or float16.",
-                hint="Prepare the tensor yourself and call infer().",
-            )
-        return tensor if graph.dtype == "float32" else tensor.astype(graph.dtype)
+        return as_type(tensor, graph.dtype)
 
 
 def _several(source: Any) -> Sequence[Any] | None:

@@ -15,7 +15,7 @@ from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import Interpolation, ModelSpec, Preprocess
 
-__all__ = ["Preprocessor", "preprocess"]
+__all__ = ["Preprocessor", "as_type", "preprocess"]
 
 _PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -118,6 +118,20 @@ class Preprocessor:
                 f"std {how.std}."
             )
         return gains, biases
+
+
+def as_type(tensor: np.ndarray, dtype: str) -> np.ndarray:
+    """A float32 tensor in the type that a model takes.
+
+    Raises:
+        ModelError: pixels cannot be fed in that type.
+    """
+    if dtype not in ("float32", "float16"):
+        raise ModelError(
+            f"The model takes pixels of the type {dtype!r}; images are fed as float32 or float16.",
+            hint="Prepare the tensor yourself and call infer().",
+        )
+    return tensor if dtype == "float32" else tensor.astype(dtype)
 
 
 def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:
