@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from deploykit_runtimes.metadata import spec_to_metadata
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).parent))  # of hostile_models, which C++'s tests import too
 
 ModelWriter = Callable[..., Path]
 Infer = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]

@@ -7,7 +7,9 @@
 #include "deploykit/error.hpp"
 #include "deploykit/spec.hpp"
 #include "foreign.hpp"
+#include "pixel_format.hpp"
 #include "preprocess.hpp"
+#include "spec_limits.hpp"
 
 namespace {
 
@@ -36,15 +38,27 @@ Metadata metadata_of(const std::string& text) {
   return metadata;
 }
 
+// Images of some shapes, a side of one pixel among them.
+constexpr deploykit::Size kImages[] = {{20, 31}, {31, 20}, {1, 620}, {620, 1}, {1, 1}, {256, 256}};
+
 void follow(const deploykit::Spec& spec) {
-  const auto normalisation = deploykit::normalisation_of(spec.preprocess);
-  const std::uint8_t pixels[20 * 31 * 3] = {};
-  const deploykit::Geometry plan = deploykit::plan_geometry({20, 31}, spec.preprocess, spec.tensor(), std::nullopt);
-  if (plan.input_size[0] * plan.input_size[1] > 1 << 20) return;
-  std::vector<float> out(static_cast<std::size_t>(3 * plan.input_size[0] * plan.input_size[1]));
+  deploykit::check_spec_limits(spec);
+  const deploykit::PixelFormat format = deploykit::format_of(spec);
+  const auto normalisation = deploykit::normalisation_of(spec.preprocess, spec.input.channels);
+  const std::int64_t channels = format.is_colour() ? 3 : format.channels;
   deploykit::PreprocessScratch scratch;
-  deploykit::render(deploykit::pixels_of({pixels, 20, 31}), plan, spec.preprocess, normalisation, false, out.data(),
-                    scratch);
+  for (const deploykit::Size& size : kImages) {
+    const deploykit::Geometry plan = deploykit::plan_geometry(size, spec.preprocess, spec.tensor(), std::nullopt);
+    deploykit::check_resized(plan);
+    const std::int64_t values = channels * plan.input_size[0] * plan.input_size[1];
+    if (values > 1 << 18 || plan.resized[0] + plan.resized[1] > 1 << 16) continue;  // too slow to try many
+    const std::vector<std::uint8_t> pixels(static_cast<std::size_t>(size.height * size.width * channels));
+    std::vector<float> out(static_cast<std::size_t>(values));
+    deploykit::ImageView image(pixels.data(), size.height, size.width);
+    image.channels = channels;
+    deploykit::render(deploykit::pixels_of(image, format), plan, spec.preprocess, normalisation, false, out.data(),
+                      scratch);
+  }
 }
 
 }  // namespace

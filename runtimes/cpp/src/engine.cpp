@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine_cache.hpp"
+#include "engine_errors.hpp"
 #include "model_file.hpp"
 #include "onnx_file.hpp"
 #include "providers.hpp"
@@ -11,13 +12,6 @@
 
 namespace deploykit {
 namespace {
-
-constexpr const char* kDoctor = "`deploykit doctor` tells what this machine can run.";
-
-bool is_broken_model(int code) {
-  return code == ort::kInvalidProtobuf || code == ort::kInvalidGraph || code == ort::kInvalidArgument ||
-         code == ort::kNoModel || code == ort::kNoSuchFile;
-}
 
 ort::OwnedSessionOptions session_options(const Options& options, const Settings& tensorrt) {
   const ort::Functions& f = ort::library().functions;
@@ -50,7 +44,6 @@ Engine::Engine(const std::string& path, const Options& options) : device_(option
   open(path, options);
   inputs_ = session_tensors(session_.get(), false);
   outputs_ = session_tensors(session_.get(), true);
-  metadata_ = session_metadata(session_.get());
   for (const TensorInfo& info : inputs_) input_names_.push_back(info.name.c_str());
   for (const TensorInfo& info : outputs_) output_names_.push_back(info.name.c_str());
   if (options.cuda_graph && device_ != "cpu") {
@@ -64,7 +57,7 @@ void Engine::open(const std::string& path, const Options& options) {
     start(path, options, "", {});
     OnnxFile file = read_onnx(path);
     precision_ = working_precision(file.weights, options);
-    makers_ = std::move(file.makers);
+    keep(std::move(file));
     return;
   }
   OnnxFile file = read_onnx(path);
@@ -74,7 +67,13 @@ void Engine::open(const std::string& path, const Options& options) {
   start(path, options, cache.path(), image);
   cache.publish();
   precision_ = working_precision(file.weights, options);
+  keep(std::move(file));
+}
+
+void Engine::keep(OnnxFile file) {
   makers_ = std::move(file.makers);
+  // Not the session's: it ends a text at its first zero byte.
+  metadata_ = std::move(file.metadata);
 }
 
 void Engine::start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image) {
@@ -86,12 +85,7 @@ void Engine::start(const std::string& path, const Options& options, const std::s
     ort::check(ort.functions.CreateSession(ort.env, path.c_str(), settings.get(), &raw));
     session_.reset(raw);
   } catch (const ort::Failure& failure) {
-    if (is_broken_model(failure.status())) {
-      throw ModelError(path + " is not a valid ONNX model: " + failure.line(),
-                       "If it is a checkpoint, export it first: deploykit export CHECKPOINT");
-    }
-    throw RuntimeUnavailableError(
-        "ONNX Runtime " + ort.version + " cannot run " + path + " on " + device_ + ": " + failure.line(), kDoctor);
+    throw_load_error(failure, path, device_);
   }
 }
 
@@ -123,6 +117,14 @@ ort::OwnedValue Engine::wrap(const void* data, std::size_t bytes, DType dtype, c
 }
 
 void Engine::run(const ort::Value* const* inputs, Outputs& outputs) const {
+  try {
+    run_session(inputs, outputs);
+  } catch (const ort::Failure& failure) {
+    throw_run_error(failure);
+  }
+}
+
+void Engine::run_session(const ort::Value* const* inputs, Outputs& outputs) const {
   const ort::Functions& f = ort::library().functions;
   const std::size_t count = outputs_.size();
   outputs.values_.resize(count);

@@ -12,6 +12,8 @@
 
 namespace deploykit {
 
+struct OnnxFile;
+
 // Outputs of one run, in the engine's memory. Shared by every result that still points into them.
 class Outputs {
  public:
@@ -57,8 +59,10 @@ class Engine {
   void run(const ort::Value* const* inputs, Outputs& outputs) const;
 
  private:
+  void run_session(const ort::Value* const* inputs, Outputs& outputs) const;
   void open(const std::string& path, const Options& options);
   void start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image);
+  void keep(OnnxFile file);
   void refuse_strays() const;
 
   ort::OwnedSession session_;

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "deploykit/error.hpp"
+#include "limits.hpp"
 #include "literal.hpp"
 #include "text.hpp"
 
@@ -34,6 +35,10 @@ Task task_of(const std::string& name) {
 std::optional<Literal> literal(const Metadata& metadata, const std::string& key) {
   const auto found = metadata.find(key);
   if (found == metadata.end()) return std::nullopt;
+  if (static_cast<std::int64_t>(found->second.size()) > limits::kLiteral) {
+    throw LimitError("Metadata " + key + " wants at most " + std::to_string(limits::kLiteral) + " bytes, found " +
+                     std::to_string(found->second.size()) + ".");
+  }
   return parse_literal(key, found->second);
 }
 
@@ -74,7 +79,7 @@ std::optional<std::int64_t> class_number(const Literal& key) {
 
 // From a list, or a dict from 0 on.
 std::vector<std::string> class_names(const Metadata& metadata) {
-  const Literal names = parse_literal("names", metadata.at("names"));
+  const Literal names = *literal(metadata, "names");
   std::map<std::int64_t, std::optional<std::string>> numbered;
   if (!names.is(Literal::Kind::list) && !names.is(Literal::Kind::dict)) throw damaged(metadata, "names");
   for (std::size_t i = 0; i < names.items.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "deploykit/error.hpp"
+#include "limits.hpp"
 
 namespace deploykit {
 namespace {
@@ -189,6 +190,15 @@ Geometry plan_geometry(Size image, const Preprocess& how, const InputSpec& tenso
   check_axis("width", 1, plan, tensor);
   refuse_impossible(plan);
   return plan;
+}
+
+void check_resized(const Geometry& plan) {
+  if (real(plan.resized[0]) * real(plan.resized[1]) > real(limits::kFeed)) {
+    throw InputError("Wanted an image of at most " + std::to_string(limits::kFeed) +
+                         " pixels when it is resized, found " + size_text(plan.image_size) + ", which comes to " +
+                         size_text(plan.resized) + ".",
+                     "Crop the image: one of its sides is many times the other.");
+  }
 }
 
 Geometry Geometry::of_image() const {

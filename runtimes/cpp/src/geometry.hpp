@@ -39,5 +39,8 @@ struct Geometry {
 // Decide every size of the pre-processing of one image, without touching a pixel.
 // Throws InputError: the image is empty, or the tensor size does not fit the model.
 Geometry plan_geometry(Size image, const Preprocess& how, const InputSpec& tensor, const std::optional<Size>& imgsz);
+// Refuse an image whose resize would take more memory than one is given.
+// Throws InputError: one of its sides is many times the other.
+void check_resized(const Geometry& plan);
 
 }  // namespace deploykit

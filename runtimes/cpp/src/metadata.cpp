@@ -1,14 +1,17 @@
 // The contract out of flat string keys, as docs/spec.md defines them.
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "deploykit/error.hpp"
 #include "deploykit/spec.hpp"
+#include "limits.hpp"
 #include "text.hpp"
 
 namespace deploykit {
@@ -18,8 +21,6 @@ using Metadata = std::map<std::string, std::string>;
 
 constexpr std::string_view kPrefix = "deploykit.";
 constexpr std::string_view kFormat = "1";
-// Sizes above cannot be meant, and products of two of them still fit into 64 bits.
-constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
 
 template <class E>
 using Choices = std::vector<std::pair<const char*, E>>;
@@ -36,10 +37,18 @@ std::int64_t parse<std::int64_t>(const std::string& key, const std::string& text
   if (item.size() > 1 && item.front() == '+') item.remove_prefix(1);
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), value);
-  if (error != std::errc() || end != item.data() + item.size() || std::abs(value) > kLargest) {
+  if (error != std::errc() || end != item.data() + item.size() || value > limits::kInteger || value < -limits::kInteger) {
     refuse_numbers(key, "int", text);
   }
   return value;
+}
+
+// Of a number that no double holds: whether it is too small rather than too large.
+bool is_tiny(std::string_view item) {
+  if (item.front() == '-') item.remove_prefix(1);
+  const std::size_t power = item.find_first_of("eE");
+  if (power != std::string_view::npos) return power + 1 < item.size() && item[power + 1] == '-';
+  return item.front() == '0' || item.front() == '.';
 }
 
 template <>
@@ -47,7 +56,8 @@ double parse<double>(const std::string& key, const std::string& text, std::strin
   if (item.size() > 1 && item.front() == '+') item.remove_prefix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), value);
-  if (error != std::errc() || end != item.data() + item.size()) refuse_numbers(key, "float", text);
+  if (end != item.data() + item.size() || error == std::errc::invalid_argument) refuse_numbers(key, "float", text);
+  if (error == std::errc::result_out_of_range) value = is_tiny(item) ? 0 : std::numeric_limits<double>::infinity();
   if (!std::isfinite(value)) {
     throw ModelError("Metadata " + key + " wants finite numbers, found " + quoted(text) + ".");
   }
@@ -100,8 +110,14 @@ class Part {
   }
 
   void read_lines(const char* name, std::vector<std::string>& values) {
-    const std::string* text = find(name);
-    if (text != nullptr) values = text->empty() ? std::vector<std::string>{} : split(*text, '\n');
+    const std::string* text = find_any(name);
+    if (text == nullptr) return;
+    const auto lines = 1 + static_cast<std::int64_t>(std::count(text->begin(), text->end(), '\n'));
+    if (lines > limits::kNames) {
+      throw LimitError("Metadata " + prefix_ + name + " wants at most " + std::to_string(limits::kNames) +
+                       " lines, found " + std::to_string(lines) + ".");
+    }
+    values = text->empty() ? std::vector<std::string>{} : split(*text, '\n');
   }
 
   // Two numbers, or nothing where the key is absent.
@@ -133,6 +149,13 @@ class Part {
 
  private:
   const std::string* find(const char* name) {
+    const std::string* text = find_any(name);
+    if (text == nullptr || static_cast<std::int64_t>(text->size()) <= limits::kValue) return text;
+    throw LimitError("Metadata " + prefix_ + name + " wants at most " + std::to_string(limits::kValue) +
+                     " bytes, found " + std::to_string(text->size()) + ".");
+  }
+
+  const std::string* find_any(const char* name) {
     const bool required = std::exchange(required_, false);
     const auto found = metadata_.find(prefix_ + name);
     if (found != metadata_.end()) return &found->second;

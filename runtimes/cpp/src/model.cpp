@@ -1,5 +1,9 @@
 #include "deploykit/model.hpp"
 
+#include <new>
+#include <stdexcept>
+
+#include "engine_errors.hpp"
 #include "runner.hpp"
 
 #ifndef DEPLOYKIT_VERSION
@@ -13,7 +17,24 @@ class Model::Impl : public Runner {
   using Runner::Runner;
 };
 
-Model::Model(const std::string& path, const Options& options) : impl_(std::make_unique<Impl>(path, options)) {}
+namespace {
+
+// Memory that is not there is told as such: also sizes that no memory has.
+template <class Function>
+auto telling_memory(const char* what, const std::string& file, Function function) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    throw_out_of_memory(what + file);
+  } catch (const std::length_error&) {
+    throw_out_of_memory(what + file);
+  }
+}
+
+}  // namespace
+
+Model::Model(const std::string& path, const Options& options)
+    : impl_(telling_memory("loading ", path, [&] { return std::make_unique<Impl>(path, options); })) {}
 Model::~Model() = default;
 Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
@@ -26,17 +47,17 @@ Placement Model::placement() const { return impl_->engine().placement(); }
 
 Result Model::predict(const ImageView& image, const PredictOptions& options) const {
   Result result;
-  impl_->predict(image, options, result);
+  predict(image, result, options);
   return result;
 }
 
 void Model::predict(const ImageView& image, Result& result, const PredictOptions& options) const {
-  impl_->predict(image, options, result);
+  telling_memory("answering for an image", {}, [&] { impl_->predict(image, options, result); });
 }
 
 std::vector<Result> Model::predict(const std::vector<ImageView>& images, const PredictOptions& options,
                                    Timings* timings) const {
-  return impl_->predict(images, options, timings);
+  return telling_memory("answering for images", {}, [&] { return impl_->predict(images, options, timings); });
 }
 
 void Model::submit(const ImageView& image, const PredictOptions& options, Callback done, void* user) const {
@@ -44,7 +65,7 @@ void Model::submit(const ImageView& image, const PredictOptions& options, Callba
   impl->workers().submit([impl, image, options, done, user] {
     Result result;
     try {
-      impl->predict(image, options, result);
+      telling_memory("answering for an image", {}, [&] { impl->predict(image, options, result); });
     } catch (const Error& error) {
       return done(user, nullptr, &error);
     } catch (const std::exception& error) {
@@ -55,7 +76,9 @@ void Model::submit(const ImageView& image, const PredictOptions& options, Callba
   });
 }
 
-std::vector<Tensor> Model::infer(const std::vector<Feed>& feeds) const { return impl_->infer(feeds); }
+std::vector<Tensor> Model::infer(const std::vector<Feed>& feeds) const {
+  return telling_memory("running the model", {}, [&] { return impl_->infer(feeds); });
+}
 
 const char* version() { return DEPLOYKIT_VERSION; }
 

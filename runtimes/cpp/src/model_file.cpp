@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "deploykit/error.hpp"
+#include "limits.hpp"
 #include "onnx_file.hpp"
 
 namespace deploykit {
@@ -55,8 +56,10 @@ std::string problem_of(const std::string& beside) {
 std::vector<std::string> files_beside(const std::string& path) {
   try {
     return read_onnx(path).external;
+  } catch (const LimitError&) {
+    throw;
   } catch (const ModelError&) {
-    return {};
+    return {};  // what is no ONNX file at all is for the engine to say, in the same words as to Python
   }
 }
 

@@ -12,8 +12,13 @@
 
 #include "deploykit/error.hpp"
 #include "foreign.hpp"
+#include "graph_limits.hpp"
+#include "limits.hpp"
+#include "protobuf.hpp"
 #include "readings.hpp"
 #include "session_info.hpp"
+#include "spec_limits.hpp"
+#include "text.hpp"
 
 namespace deploykit {
 namespace {
@@ -23,59 +28,10 @@ enum GraphField : std::uint64_t { kNode = 1, kInitializer = 5, kInput = 11, kOut
 enum NodeField : std::uint64_t { kNodeInput = 1, kNodeOutput = 2, kNodeOperator = 4 };
 enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8, kExternal = 13 };
 constexpr int kBfloat16 = 16;
-constexpr const char* kNoModel = "it is not encoded as one";
-constexpr const char* kCut = "it ends in the middle";
 
-std::uint64_t read_varint(std::string_view message, std::size_t& position) {
-  std::uint64_t value = 0;
-  for (int shift = 0; shift < 64; shift += 7) {
-    if (position >= message.size()) throw std::invalid_argument(kCut);
-    const auto byte = static_cast<std::uint8_t>(message[position++]);
-    value |= std::uint64_t{byte & 0x7FU} << shift;
-    if (byte < 0x80) return value;
-  }
-  throw std::invalid_argument(kNoModel);
-}
-
-// A field of a message: a number, or the bytes of a text or of another message.
-struct Field {
-  std::uint64_t number = 0;
-  std::uint64_t value = 0;
-  std::string_view bytes{};
-  bool is_number = false;
-
-  std::string_view message() const {
-    if (is_number) throw std::invalid_argument("a number stands where a message belongs");
-    return bytes;
-  }
-};
-
-template <class Visit>
-void each_field(std::string_view message, Visit visit) {
-  for (std::size_t position = 0; position < message.size();) {
-    const std::uint64_t key = read_varint(message, position);
-    Field field;
-    field.number = key >> 3;
-    switch (key & 7) {
-      case 0:
-        field.is_number = true;
-        field.value = read_varint(message, position);
-        visit(field);
-        break;
-      case 2: {
-        const std::uint64_t length = read_varint(message, position);
-        if (field.number == 0 || length > message.size() - position) throw std::invalid_argument(kCut);
-        field.bytes = message.substr(position, static_cast<std::size_t>(length));
-        visit(field);
-        position += static_cast<std::size_t>(length);
-        break;
-      }
-      case 1: position += 8; break;
-      case 5: position += 4; break;
-      default: throw std::invalid_argument(kNoModel);
-    }
-  }
-}
+using protobuf::each_field;
+using protobuf::each_number;
+using protobuf::Field;
 
 std::string type_name(std::uint64_t type) {
   if (type == kBfloat16) return "bfloat16";
@@ -107,12 +63,8 @@ Initializer read_initializer(std::string_view message) {
       found.name = std::string(field.bytes);
     } else if (field.number == kType && field.is_number) {
       found.type = field.value;
-    } else if (field.number == kDims && field.is_number) {
-      found.count *= static_cast<double>(field.value);
     } else if (field.number == kDims) {
-      for (std::size_t position = 0; position < field.bytes.size();) {
-        found.count *= static_cast<double>(read_varint(field.bytes, position));
-      }
+      each_number(field, [&](std::uint64_t n) { found.count *= static_cast<double>(n); });
     } else if (field.number == kExternal) {
       const auto [key, value] = read_entry(field.message());
       if (key == "location") found.location = value;
@@ -243,12 +195,14 @@ class Mapping {
 
 OnnxFile parse_onnx(std::string_view bytes) {
   if (bytes.empty()) throw std::invalid_argument("it is empty");
+  check_graph_limits(bytes);
   OnnxFile file;
   std::set<std::string> stored;
   bool has_graph = false;
   each_field(bytes, [&](const Field& field) {
     if (field.number == kMetadata) {
       const auto [key, value] = read_entry(field.message());
+      if (!is_utf8(key) || !is_utf8(value)) throw std::invalid_argument("a text in it is not UTF-8");
       file.metadata[key] = value;
     } else if (field.number == kGraph) {
       has_graph = true;
@@ -265,6 +219,9 @@ OnnxFile parse_onnx(std::string_view bytes) {
 OnnxFile read_onnx(const std::string& path) {
   try {
     return parse_onnx(Mapping(path).bytes());
+  } catch (const LimitError& error) {
+    throw LimitError(path + " asks for more than deploykit gives to a model: " + error.problem() + ".",
+                     "The file is damaged, or made to exhaust memory: SECURITY.md tells what is allowed.");
   } catch (const std::invalid_argument& error) {
     throw ModelError(path + " is not a valid ONNX model: " + error.what() + ".",
                      "If it is a checkpoint, export it first: deploykit export CHECKPOINT");
@@ -274,9 +231,10 @@ OnnxFile read_onnx(const std::string& path) {
 Spec spec_of(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
              const std::map<std::string, std::string>& metadata, const std::string& declared,
              const std::map<std::string, std::string>& makers) {
-  if (metadata.count("deploykit.format") == 0) return infer_spec(inputs, outputs, metadata, declared, makers);
-  Spec spec = spec_from_metadata(metadata);
-  if (declared.empty()) return spec;
+  const bool own_words = metadata.count("deploykit.format") != 0;
+  Spec spec = own_words ? spec_from_metadata(metadata) : infer_spec(inputs, outputs, metadata, declared, makers);
+  check_spec_limits(spec);
+  if (!own_words || declared.empty()) return spec;
   const OutputReading* own = reading_of(spec);
   if (parse_outputs(declared).reading != own) {
     throw OptionError("--outputs " + declared + " contradicts the model's own metadata, which says " +

@@ -29,9 +29,9 @@ struct OnnxFile {
   std::map<std::string, std::string> makers;
 };
 
-// Throws ModelError: not an ONNX model.
+// Throws ModelError: not an ONNX model. Throws LimitError: it asks for more than limits.hpp allows.
 OnnxFile read_onnx(const std::string& path);
-// The same of the bytes of a file. Throws std::invalid_argument with the reason.
+// The same of the bytes of a file. Throws std::invalid_argument with the reason, and LimitError.
 OnnxFile parse_onnx(std::string_view bytes);
 
 // The contract of a file, inferred where another exporter wrote it; `declared` is Options::outputs, `makers` as in

@@ -20,7 +20,6 @@ struct MemoryInfo;
 struct Allocator;
 struct TypeInfo;
 struct TensorInfo;
-struct ModelMetadata;
 struct CudaOptions;
 struct TensorRtOptions;
 struct AssignedSubgraph;
@@ -74,12 +73,6 @@ struct ApiBase {
   X(98, ReleaseTypeInfo, void, (TypeInfo*))                                                                            \
   X(99, ReleaseTensorTypeAndShapeInfo, void, (TensorInfo*))                                                            \
   X(100, ReleaseSessionOptions, void, (SessionOptions*))                                                               \
-  X(111, SessionGetModelMetadata, Status*, (const Session*, ModelMetadata**))                                          \
-  X(116, ModelMetadataLookupCustomMetadataMap, Status*,                                                                \
-    (const ModelMetadata*, Allocator*, const char* key, char** value))                                                 \
-  X(118, ReleaseModelMetadata, void, (ModelMetadata*))                                                                 \
-  X(123, ModelMetadataGetCustomMetadataMapKeys, Status*,                                                               \
-    (const ModelMetadata*, Allocator*, char*** keys, std::int64_t* count))                                             \
   X(125, GetAvailableProviders, Status*, (char*** names, int* count))                                                  \
   X(126, ReleaseAvailableProviders, Status*, (char** names, int count))                                                \
   X(130, AddSessionConfigEntry, Status*, (SessionOptions*, const char* key, const char* value))                        \

@@ -131,7 +131,8 @@ void choose_library(const std::string& path) {
 Failure::Failure(int status, const std::string& message)
     : Error(ErrorCode::other, "ONNX Runtime " + library().version + " failed: " + worded(status, message), ""),
       status_(status),
-      line_(worded(status, message)) {}
+      line_(worded(status, message)),
+      message_(message) {}
 
 void check(Status* status) {
   if (status == nullptr) return;

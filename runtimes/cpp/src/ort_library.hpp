@@ -33,10 +33,13 @@ class Failure : public Error {
   int status() const { return status_; }
   // The first line, as ONNX Runtime's Python package words it: "[ONNXRuntimeError] : 1 : FAIL : ...".
   const std::string& line() const { return line_; }
+  // All of what it said.
+  const std::string& message() const { return message_; }
 
  private:
   int status_;
   std::string line_;
+  std::string message_;
 };
 
 // Throws Failure where a call failed.
@@ -55,7 +58,6 @@ using OwnedSessionOptions = Owned<SessionOptions, &Functions::ReleaseSessionOpti
 using OwnedValue = Owned<Value, &Functions::ReleaseValue>;
 using OwnedTypeInfo = Owned<TypeInfo, &Functions::ReleaseTypeInfo>;
 using OwnedTensorInfo = Owned<TensorInfo, &Functions::ReleaseTensorTypeAndShapeInfo>;
-using OwnedMetadata = Owned<ModelMetadata, &Functions::ReleaseModelMetadata>;
 using OwnedCudaOptions = Owned<CudaOptions, &Functions::ReleaseCUDAProviderOptions>;
 using OwnedTensorRtOptions = Owned<TensorRtOptions, &Functions::ReleaseTensorRTProviderOptions>;
 

@@ -1,16 +1,26 @@
 #include "preprocess.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "deploykit/error.hpp"
 #include "pixel_format.hpp"
+#include "text.hpp"
 
 namespace deploykit {
 namespace {
 
 double channel_value(const std::vector<double>& values, std::size_t channel) {
   return values[values.size() == 1 ? 0 : channel];
+}
+
+// As Python writes a tuple.
+std::string numbers_text(const std::vector<double>& values) {
+  std::vector<std::string> texts;
+  for (const double value : values) texts.push_back(number_text(value));
+  return "(" + join(texts, ", ") + (texts.size() == 1 ? ",)" : ")");
 }
 
 // The visible part of the resized region.
@@ -47,6 +57,10 @@ Normalisation normalisation_of(const Preprocess& how, std::int64_t channels) {
     // One multiply and one add in float32, as in Python.
     const auto gain = static_cast<float>(how.scale / std);
     const auto bias = static_cast<float>(-channel_value(how.mean, channel) / std);
+    if (!std::isfinite(gain) || !std::isfinite(bias)) {
+      throw ModelError("The model's pre-processing wants finite numbers, found scale " + number_text(how.scale) +
+                       ", mean " + numbers_text(how.mean) + ", std " + numbers_text(how.std) + ".");
+    }
     for (std::size_t value = 0; value < 256; ++value) {
       out.values[channel][value] = static_cast<float>(value) * gain + bias;
     }

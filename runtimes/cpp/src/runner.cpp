@@ -331,7 +331,10 @@ void Runner::check_predictable(const PredictOptions& options) const {
 
 Geometry Runner::plan(const ImageView& image, const PredictOptions& options) const {
   pixels_of(image, format_of(spec()));
-  return plan_geometry({image.height, image.width}, spec().preprocess, spec().tensor(), options.imgsz);
+  const Geometry found =
+      plan_geometry({image.height, image.width}, spec().preprocess, spec().tensor(), options.imgsz);
+  if (!spec().preprocess.included) check_resized(found);
+  return found;
 }
 
 std::int64_t Runner::batch_limit(const PredictOptions& options) const {

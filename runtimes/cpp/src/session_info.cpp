@@ -123,26 +123,6 @@ std::vector<TensorInfo> session_tensors(const ort::Session* session, bool output
   return found;
 }
 
-std::map<std::string, std::string> session_metadata(const ort::Session* session) {
-  const ort::Library& ort = ort::library();
-  const ort::Functions& f = ort.functions;
-  ort::ModelMetadata* raw = nullptr;
-  ort::check(f.SessionGetModelMetadata(session, &raw));
-  const ort::OwnedMetadata metadata(raw);
-  char** keys = nullptr;
-  std::int64_t count = 0;
-  ort::check(f.ModelMetadataGetCustomMetadataMapKeys(metadata.get(), ort.allocator, &keys, &count));
-  std::map<std::string, std::string> found;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::string key = take(keys[i]);
-    char* value = nullptr;
-    ort::check(f.ModelMetadataLookupCustomMetadataMap(metadata.get(), ort.allocator, key.c_str(), &value));
-    found[key] = take(value);
-  }
-  if (keys != nullptr) ort::check(f.AllocatorFree(ort.allocator, keys));
-  return found;
-}
-
 std::map<std::string, std::int64_t> session_nodes(const ort::Session* session) {
   const ort::Functions& f = ort::library().functions;
   std::map<std::string, std::int64_t> counts;

@@ -11,7 +11,6 @@
 namespace deploykit {
 
 std::vector<TensorInfo> session_tensors(const ort::Session* session, bool outputs);
-std::map<std::string, std::string> session_metadata(const ort::Session* session);
 // Nodes per execution provider; empty where ONNX Runtime is too old to tell.
 std::map<std::string, std::int64_t> session_nodes(const ort::Session* session);
 std::vector<std::string> available_providers();

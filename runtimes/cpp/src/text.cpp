@@ -24,6 +24,24 @@ std::string quoted(std::string_view text) {
   return out += quote;
 }
 
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
+    const unsigned first = byte(i);
+    const std::size_t more = first < 0x80 ? 0 : first < 0xc2 ? 4 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+    if (more == 4 || first > 0xf4) return false;
+    // Not longer than needed, no half of a surrogate pair, not above U+10FFFF.
+    const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    for (std::size_t k = 1; k <= more; ++k) {
+      const unsigned next = byte(i + k);
+      if (next < (k == 1 ? low : 0x80U) || next > (k == 1 ? high : 0xbfU)) return false;
+    }
+    i += more + 1;
+  }
+  return true;
+}
+
 std::string number_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
@@ -60,6 +78,14 @@ std::string short_number(double value) {
   std::array<char, 40> buffer{};
   const auto end =
       std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general, 6).ptr;
+  return std::string(buffer.data(), end);
+}
+
+std::string count_text(double count) {
+  if (count < 1e15) return std::to_string(static_cast<std::int64_t>(count));
+  std::array<char, 40> buffer{};
+  const auto end =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), count, std::chars_format::scientific, 0).ptr;
   return std::string(buffer.data(), end);
 }
 

@@ -128,6 +128,8 @@ def decode(
             that are not numbers.
     """
     thresholds = thresholds or Thresholds.of(spec.output)
+    if not spec.output.names:
+        raise ModelError("The contract names no output.")
     try:
         dtype = None if spec.is_finished else np.float32
         arrays = [np.asarray(outputs[name], dtype) for name in spec.output.names]

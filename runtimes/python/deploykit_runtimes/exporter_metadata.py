@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.limits import LITERAL, ModelLimitError
 from deploykit_runtimes.spec import Task
 
 __all__ = ["Told", "read_exporter_metadata"]
@@ -122,6 +123,9 @@ def _pair(
 def _literal(metadata: Mapping[str, str], key: str, default: Any) -> Any:
     if key not in metadata:
         return default
+    size = len(metadata[key].encode("utf-8", "surrogatepass"))
+    if size > LITERAL:
+        raise ModelLimitError(f"Metadata {key} wants at most {LITERAL} bytes, found {size}.")
     try:
         return ast.literal_eval(metadata[key])
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:

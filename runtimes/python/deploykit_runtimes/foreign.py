@@ -26,6 +26,7 @@ from deploykit_runtimes.readings import (
 )
 from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec
+from deploykit_runtimes.spec_limits import check_spec_limits
 
 __all__ = ["infer_spec", "read_spec"]
 
@@ -54,11 +55,15 @@ def read_spec(
 
     Raises:
         ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
+        ModelLimitError: it names sizes above those of ``limits``.
         OptionError: ``declared`` is no reading, or one that does not fit the file.
     """
     if not has_metadata(metadata):
-        return infer_spec(inputs, outputs, metadata, declared, makers)
+        spec = infer_spec(inputs, outputs, metadata, declared, makers)
+        check_spec_limits(spec)
+        return spec
     spec = spec_from_metadata(metadata)
+    check_spec_limits(spec)
     if declared is None:
         return spec
     reading = parse_outputs(declared).reading

@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.errors import InputError, ModelError
+from deploykit_runtimes.limits import FEED
 from deploykit_runtimes.spec import AxisRange, CropOffset, InputSpec, Preprocess
 
-__all__ = ["Geometry", "plan_geometry"]
+__all__ = ["Geometry", "check_resized", "plan_geometry"]
 
 Size = tuple[int, int]
 
@@ -121,6 +122,7 @@ def plan_geometry(
 
     Raises:
         InputError: the image is empty, or the tensor size does not fit the model.
+        ModelError: the pre-processing asks for a size that cannot be.
     """
     if min(image_size) < 1:
         raise InputError(f"Wanted an image with pixels, found {image_size[0]}x{image_size[1]}.")
@@ -135,6 +137,7 @@ def plan_geometry(
         how = preprocess.crop_offset
         offset = _centred(resized[0], input_size[0], how), _centred(resized[1], input_size[1], how)
     _check_size(input_size, tensor, image_size)
+    _check_possible(image_size, region, resized)
     return Geometry(
         image_size=image_size, input_size=input_size, region=region, resized=resized, offset=offset
     )
@@ -165,6 +168,8 @@ def _resized(size: Size, preprocess: Preprocess, imgsz: Size | None) -> Size:
     if preprocess.resize == "none":
         return size
     wanted = preprocess.resize_to
+    if not wanted:
+        raise ModelError("The model's metadata asks for a resize without deploykit.preprocess.resize_to.")
     if preprocess.resize == "stretch":
         return imgsz or (wanted[0], wanted[-1])
     if preprocess.resize == "cover":
@@ -239,6 +244,31 @@ def _letterbox(
 def _rectangle(length: int, target: int, stride: int, allowed: AxisRange) -> int:
     """The least padding that leaves a multiple of ``stride``, as the model's range allows."""
     return max(length + (target - length) % stride, min(target, allowed.min))
+
+
+def _check_possible(image_size: Size, region: tuple[int, int, int, int], resized: Size) -> None:
+    """Damaged metadata can ask for sides of no pixels and for regions outside of the image."""
+    for start, length, whole, side in zip(region[:2], region[2:], image_size, resized, strict=True):
+        if start < 0 or length < 1 or start + length > whole or side < 1:
+            raise ModelError("The model's pre-processing asks for an impossible size.")
+
+
+def check_resized(plan: Geometry) -> None:
+    """Refuse an image whose resize would take more memory than one is given.
+
+    Raises:
+        InputError: one of its sides is many times the other.
+    """
+    if plan.resized[0] * plan.resized[1] > FEED:
+        raise InputError(
+            f"Wanted an image of at most {FEED} pixels when it is resized, found {_text(plan.image_size)}, "
+            f"which comes to {_text(plan.resized)}.",
+            hint="Crop the image: one of its sides is many times the other.",
+        )
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _check_size(size: Size, tensor: InputSpec, image_size: Size) -> None:

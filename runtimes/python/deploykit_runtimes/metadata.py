@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.limits import INTEGER, NAMES, VALUE, ModelLimitError
 from deploykit_runtimes.spec import (
     FORMAT_VERSION,
     AxisRange,
@@ -36,6 +38,12 @@ _PARTS: dict[str, type] = {
 _REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
 _AXES = ("batch", "height", "width")
+# As C++ reads them: no underscores, no digits of other scripts, and not so many that reading them takes long.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
+_FLOAT = re.compile(
+    r"[+-]?(([0-9]{1,400}\.?[0-9]{0,1100}|\.[0-9]{1,1100})(e[+-]?[0-9]{1,10})?|inf(inity)?|nan)",
+    re.IGNORECASE,
+)
 _LINES = {"classes", "recognised", "assumed", "shapes", "inputs"}
 
 
@@ -147,7 +155,13 @@ def _one_line(value: object) -> str:
 
 def _load(key: str, name: str, text: str, hint: Any) -> Any:
     if name in _LINES:
+        lines = text.count("\n") + 1
+        if lines > NAMES:
+            raise ModelLimitError(f"Metadata {key} wants at most {NAMES} lines, found {lines}.")
         return tuple(text.split("\n")) if text else ()
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > VALUE:
+        raise ModelLimitError(f"Metadata {key} wants at most {VALUE} bytes, found {size}.")
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         hint = next(option for option in get_args(hint) if option is not type(None))
@@ -175,10 +189,11 @@ def _single(key: str, text: str, kind: type) -> Any:
 
 
 def _numbers(key: str, text: str, kind: type) -> list[Any]:
-    try:
-        numbers = [kind(item) for item in text.split()]
-    except ValueError as error:
-        raise ModelError(f"Metadata {key} wants {kind.__name__} values, found {text!r}.") from error
+    items = text.split()
+    written = _INTEGER if kind is int else _FLOAT
+    numbers = [kind(item) for item in items if written.fullmatch(item)]
+    if len(numbers) != len(items) or (kind is int and any(abs(n) > INTEGER for n in numbers)):
+        raise ModelError(f"Metadata {key} wants {kind.__name__} values, found {text!r}.")
     if not all(math.isfinite(n) for n in numbers):
         raise ModelError(f"Metadata {key} wants finite numbers, found {text!r}.")
     return numbers

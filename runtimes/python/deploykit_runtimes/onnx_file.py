@@ -14,6 +14,8 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.foreign import read_spec
+from deploykit_runtimes.graph_limits import check_graph_limits
+from deploykit_runtimes.limits import ModelLimitError
 from deploykit_runtimes.metadata import has_metadata
 from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.runner import TensorInfo
@@ -100,12 +102,18 @@ def read_onnx(path: str | Path) -> OnnxFile:
 
     Raises:
         ModelError: the file is missing, or not an ONNX model.
+        ModelLimitError: it asks for more than ``limits`` allows.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     try:
         return _model(_mapped(path))
+    except ModelLimitError as error:
+        raise ModelLimitError(
+            f"{path} asks for more than deploykit gives to a model: {error.problem}.",
+            hint="The file is damaged, or made to exhaust memory: SECURITY.md tells what is allowed.",
+        ) from None
     except (ValueError, IndexError) as error:
         raise ModelError(
             f"{path} is not a valid ONNX model: {error}.",
@@ -122,6 +130,7 @@ def _mapped(path: Path) -> memoryview:
 
 
 def _model(view: memoryview) -> OnnxFile:
+    check_graph_limits(view)
     metadata: dict[str, str] = {}
     inputs: list[TensorInfo] = []
     outputs: list[TensorInfo] = []

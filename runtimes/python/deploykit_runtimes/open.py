@@ -12,6 +12,7 @@ from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.limits import ModelLimitError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import with_cache_beside
@@ -117,6 +118,8 @@ def open_runner(
 def _check_compiled(path: Path, runtime: str) -> None:
     try:
         file = read_onnx(path)
+    except ModelLimitError:
+        raise
     except ModelError:
         return  # what is no ONNX file at all is for the engine to say, in the same words as to C++
     check_files_beside(path, file)

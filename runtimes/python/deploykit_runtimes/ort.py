@@ -19,6 +19,7 @@ from deploykit_runtimes.nvidia import has_nvidia_driver
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort_binding import BoundCalls
+from deploykit_runtimes.ort_errors import failures, run_error
 from deploykit_runtimes.ort_options import cuda_options, session_settings, tensorrt_options
 from deploykit_runtimes.ort_session import (
     engine_key,
@@ -257,6 +258,7 @@ class OrtRunner(BaseRunner):
     ) -> None:
         self._session: Any = session
         self._calls = calls
+        self._failures = failures()
         self._inputs = tuple(tensor_info(node) for node in session.get_inputs())
         outputs = tuple(tensor_info(node) for node in session.get_outputs())
         self._ranked = [info.name for info in outputs]
@@ -285,11 +287,13 @@ class OrtRunner(BaseRunner):
         if session is None:
             raise InputError("The runner was closed.", hint="Open the model again with open_runner().")
         check_feeds(self._spec, self._inputs, feeds)
-        if calls is not None:
-            return calls.run(feeds)
-        return dict(
-            zip(names, session.run(names, feeds if isinstance(feeds, dict) else dict(feeds)), strict=True)
-        )
+        try:
+            if calls is not None:
+                return calls.run(feeds)
+            found = session.run(names, feeds if isinstance(feeds, dict) else dict(feeds))
+        except self._failures as error:
+            raise run_error(self._placement.version, error) from error
+        return dict(zip(names, found, strict=True))
 
     def placement(self) -> Placement:
         """Nodes per execution provider, as ONNX Runtime assigned them."""

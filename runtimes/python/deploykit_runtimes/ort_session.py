@@ -17,6 +17,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
+from deploykit_runtimes.ort_errors import failures, load_error
 from deploykit_runtimes.ort_options import profile_shapes
 from deploykit_runtimes.ranking import ADDED
 from deploykit_runtimes.runner import Placement, TensorInfo
@@ -124,29 +125,12 @@ def start_session(
     """
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
-    state = ort.capi.onnxruntime_pybind11_state
-    broken = (
-        state.InvalidProtobuf,
-        state.InvalidGraph,
-        state.InvalidArgument,
-        state.NoModel,
-        state.NoSuchFile,
-    )
-    unsupported = (state.Fail, state.NotImplemented, state.RuntimeException, state.EPFail)
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
     try:
         source = str(path) if model is None else model
         return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
-    except broken as error:
-        raise ModelError(
-            f"{path} is not a valid ONNX model: {_reason(error)}",
-            hint="If it is a checkpoint, export it first: deploykit export CHECKPOINT",
-        ) from error
-    except unsupported as error:
-        raise RuntimeUnavailableError(
-            f"ONNX Runtime {ort.__version__} cannot run {path} on {device}: {_reason(error)}",
-            hint="`deploykit doctor` tells what this machine can run.",
-        ) from error
+    except failures() as error:
+        raise load_error(ort.__version__, path, device, error) from error
 
 
 def refuse_other_provider(session: Any, wanted: str) -> None:
@@ -231,10 +215,3 @@ def tensor_info(node: Any) -> TensorInfo:
     dtype = _DTYPES.get(node.type, node.type)
     shape = tuple(n if isinstance(n, int) else str(n or "?") for n in node.shape)
     return TensorInfo(name=node.name, dtype=dtype, shape=shape)
-
-
-def _reason(error: Exception) -> str:
-    """The first line that says something; some engines begin with where in their sources they noticed."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    telling = [line for line in lines if "Exception from " not in line]
-    return (telling or lines or [type(error).__name__])[0][:300]

@@ -21,7 +21,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
 from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.preprocess import Preprocessor
+from deploykit_runtimes.preprocess import Preprocessor, as_type
 from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.results import Result
@@ -344,7 +344,7 @@ class Predictor:
             self._preprocessor.render(image, geometry, out=out)
         if graph.layout == "NHWC":
             tensor = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1))
-        return tensor if graph.dtype == "float32" else tensor.astype(graph.dtype)
+        return as_type(tensor, graph.dtype)
 
 
 def _several(source: Any) -> Sequence[Any] | None:

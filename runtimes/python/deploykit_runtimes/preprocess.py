@@ -10,12 +10,12 @@ from PIL import Image
 
 from deploykit_runtimes.arguments import as_size
 from deploykit_runtimes.errors import InputError, ModelError
-from deploykit_runtimes.geometry import Geometry, plan_geometry
+from deploykit_runtimes.geometry import Geometry, check_resized, plan_geometry
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import Interpolation, ModelSpec, Preprocess
 
-__all__ = ["Preprocessor", "preprocess"]
+__all__ = ["Preprocessor", "as_type", "preprocess"]
 
 _PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -71,7 +71,10 @@ class Preprocessor:
     def plan(self, image: np.ndarray | Image.Image, imgsz: tuple[int, int] | None = None) -> Geometry:
         """Where the pixels of an image go; see ``plan_geometry``."""
         size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-        return self._plan(size, imgsz=imgsz)
+        plan = self._plan(size, imgsz=imgsz)
+        if not self._how.included:
+            check_resized(plan)
+        return plan
 
     def render(self, image: np.ndarray | Image.Image, geometry: Geometry, *, out: np.ndarray) -> None:
         """Write the tensor of one image, as ``geometry`` plans it, into ``out``, float32 [C, H, W].
@@ -107,13 +110,28 @@ class Preprocessor:
         std = np.broadcast_to(how.std, channels).astype(float)[:, None, None]
         if not std.all():
             raise ModelError(f"The model's pre-processing divides by a standard deviation of 0: {how.std}.")
-        gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # told below
+            gains, biases = (how.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
         if not (np.isfinite(gains).all() and np.isfinite(biases).all()):
             raise ModelError(
                 f"The model's pre-processing wants finite numbers, found scale {how.scale}, mean {how.mean}, "
                 f"std {how.std}."
             )
         return gains, biases
+
+
+def as_type(tensor: np.ndarray, dtype: str) -> np.ndarray:
+    """A float32 tensor in the type that a model takes.
+
+    Raises:
+        ModelError: pixels cannot be fed in that type.
+    """
+    if dtype not in ("float32", "float16"):
+        raise ModelError(
+            f"The model takes pixels of the type {dtype!r}; images are fed as float32 or float16.",
+            hint="Prepare the tensor yourself and call infer().",
+        )
+    return tensor if dtype == "float32" else tensor.astype(dtype)
 
 
 def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preprocess) -> np.ndarray:

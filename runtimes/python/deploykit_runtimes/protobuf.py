@@ -24,7 +24,15 @@ def numbers(value: Value) -> Iterator[int]:
 
 
 def text(value: Value) -> str:
-    return bytes(value).decode("utf-8") if isinstance(value, memoryview) else ""
+    """A text; empty where a number stands in its place.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    try:
+        return bytes(value).decode("utf-8") if isinstance(value, memoryview) else ""
+    except UnicodeDecodeError as error:
+        raise ValueError("a text in it is not UTF-8") from error
 
 
 def fields(view: Value) -> Iterator[tuple[int, Value]]:

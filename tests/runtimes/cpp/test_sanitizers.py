@@ -97,7 +97,7 @@ def test_concurrent_calls_with_thread_sanitizer(built, probes: Path, cmake: str,
     run_ctest(cmake, run, folder, "-R", "concurrency_test")
 
 
-@pytest.mark.parametrize("name", ["metadata", "outputs", "inputs"])
+@pytest.mark.parametrize("name", ["metadata", "outputs", "inputs", "models"])
 def test_fuzzing(name: str, checked: Path, fuzzed: bool, golden: Path, run, tmp_path: Path) -> None:
     if not fuzzed:
         pytest.skip("clang++ with libFuzzer is not installed: apt-get install clang libclang-rt-dev")
