@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TextIO
 
-__all__ = ["start_log"]
+__all__ = ["one_line", "start_log"]
 
 _NAME = "deploykit.serve"
 _OTHERS = {
@@ -20,16 +20,26 @@ _OTHERS = {
 """What the server is made of logs here too, from these levels on."""
 
 
+def one_line(text: str, longest: int | None = None) -> str:
+    """A text as one line of printable characters.
+
+    Args:
+        text: May quote what a client sent, or a file says.
+        longest: Characters after which it is cut off.
+    """
+    cut = longest is not None and len(text) > longest
+    shown = text[:longest].replace("\n", " ")
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in shown) + " ..." * cut
+
+
 class _Readable(logging.Formatter):
     """``12:30:05 loaded yolo11n version 1``; what clients sent cannot break a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        text = record.getMessage().replace("\n", " ")
-        shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{clock} {level}{shown}{trace}"
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else ()
+        return "\n".join([f"{clock} {level}{one_line(record.getMessage())}", *map(one_line, trace)])
 
 
 class _Json(logging.Formatter):

@@ -277,6 +277,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         goal="throughput" if on_cpu and instances > 1 else "latency",
         outputs=options.outputs_of(name),
         rewritten=True,
+        detached=True,
     )
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))
@@ -299,6 +300,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
             instances=instances,
         )
         stack.pop_all()
+    assert model.placed  # said while a failure still is one of opening
     return model
 
 

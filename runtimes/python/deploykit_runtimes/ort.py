@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from deploykit_runtimes.ort_session import (
     require_provider,
     start_session,
     tensor_info,
+    weights_in_memory,
     working_precision,
 )
 from deploykit_runtimes.plugins import PLUGINS, Plugin, register, select_device
@@ -184,7 +186,8 @@ def _open(
         add(session_options)
     path = Path(path)
     model = _rewritten(path, options) if device == "cpu" and add is None else None
-    session = start_session(ort, path, session_options, None if add else providers, device, model=model)
+    with weights_in_memory(session_options, path) if options.detached else nullcontext():
+        session = start_session(ort, path, session_options, None if add else providers, device, model=model)
     refuse_other_provider(session, wanted)
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):

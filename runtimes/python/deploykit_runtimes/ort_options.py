@@ -30,7 +30,7 @@ class SessionSettings:
     def apply(self, options: Any) -> None:
         """Write these settings to an ``onnxruntime.SessionOptions``."""
         options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised; its own lines quote foreign names raw
         for key, value in self.entries.items():
             options.add_session_config_entry(key, value)
 

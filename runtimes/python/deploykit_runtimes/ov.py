@@ -80,6 +80,8 @@ def open_openvino(
             hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
         )
     place = _place(device, options.gpu, found)
+    if options.detached:
+        core.set_property({"ENABLE_MMAP": False})
     try:
         model = core.read_model(str(path))
     except RuntimeError as error:
