@@ -35,6 +35,7 @@ from deploykit_runtimes.ort_session import (
 from deploykit_runtimes.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.ranking import RANKING, append_ranking
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
+from deploykit_runtimes.trusted_folder import locked
 
 __all__ = [
     "Device",
@@ -186,7 +187,9 @@ def _open(
         add(session_options)
     path = Path(path)
     model = _rewritten(path, options) if device == "cpu" and add is None else None
-    with weights_in_memory(session_options, path) if options.detached else nullcontext():
+    weights = weights_in_memory(session_options, path) if options.detached else nullcontext()
+    # The caches of plug-ins are theirs; TensorRT's are under a key of their own each.
+    with weights, locked(options.cache if add is not None else None):
         session = start_session(ort, path, session_options, None if add else providers, device, model=model)
     refuse_other_provider(session, wanted)
     calls = None

@@ -18,6 +18,7 @@ from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.trusted_folder import locked, trusted_folder
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "open_openvino"]
 
@@ -86,8 +87,10 @@ def open_openvino(
         model = core.read_model(str(path))
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
+    settings = _configuration(device, options)
     try:
-        compiled = core.compile_model(model, place, _configuration(device, options))
+        with locked(options.cache):
+            compiled = core.compile_model(model, place, settings)
     except RuntimeError as error:
         raise RuntimeUnavailableError(
             f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
@@ -213,7 +216,7 @@ def _configuration(device: OpenVinoDevice, options: EngineOptions) -> dict[str, 
         settings["EXECUTION_MODE_HINT"] = "ACCURACY"
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     if options.cache is not None:
-        settings["CACHE_DIR"] = str(options.cache)
+        settings["CACHE_DIR"] = str(trusted_folder(options.cache))
     return settings
 
 

@@ -7,6 +7,8 @@ not is compiled again. ``key.json`` in the folder says what it was filled from a
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import secrets
 import shutil
@@ -32,6 +34,7 @@ __all__ = [
     "with_cache_beside",
 ]
 
+_TRIES = 100
 _FOLLOWED = ("output", "precision", "gpu", "force")
 _PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "tensorrt")
 
@@ -95,18 +98,36 @@ def _fill(
 
     draft = cache.with_name(f".{cache.name}.{secrets.token_hex(4)}.part")
     try:
-        draft.mkdir()
+        draft.mkdir(mode=0o755)  # not for a group to write to, whatever the umask
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
         with open_runner(model, runtime=runtime, options=chosen) as runner:
             placement = runner.placement()
         (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
-        shutil.rmtree(cache, ignore_errors=True)
-        draft.rename(cache)
+        _take_place(draft, cache)
     except OSError as error:
         raise OptionError(f"{cache} cannot be written: {error.strerror}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
+
+
+def _take_place(draft: Path, cache: Path) -> None:
+    """Put a filled cache where another one may lie, which somebody may be reading or replacing, too."""
+    old = draft.with_name(f"{draft.name}.old.part")
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            cache.rename(old)
+        try:
+            draft.rename(cache)
+        except OSError as error:
+            # Another build was faster, between the two renames: ours is the later one.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    raise OptionError(f"{cache} cannot be written: others go on replacing it.")
 
 
 def refuse_others(options: BuildOptions, runtime: str) -> None:
