@@ -233,7 +233,9 @@ class App:
             self._options.max_images,
         )
         model = self._repository.get(name, version)
-        answer = await _while_there(request, model.predict(asked.pictures, **asked.options))
+        answer = await _while_there(
+            request, model.predict(asked.pictures, keep=int(asked.as_image), **asked.options)
+        )
         if asked.as_image:
             kind = "image/png" if "image/png" in request.headers.get("accept", "") else "image/jpeg"
             drawn = await asyncio.to_thread(_drawn, answer, kind)

@@ -90,6 +90,21 @@ def start() -> Iterator[Callable[..., Served]]:
         served.process.communicate()
 
 
+@pytest.fixture(scope="module")
+def served_once() -> Iterator[Callable[..., Served]]:
+    """Starts servers that all tests of a file share."""
+    started: list[Served] = []
+
+    def serve(*arguments: str) -> Served:
+        started.append(Served(*arguments))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.process.kill()
+        served.process.communicate()
+
+
 @pytest.fixture(scope="session")
 def picture(photos: dict[str, np.ndarray]) -> bytes:
     """A photo as the bytes of a PNG file."""
