@@ -166,12 +166,7 @@ def _is_foreign(user: int) -> bool:
 
 
 def _user(number: int) -> str:
-    import pwd
-
-    try:
-        return f"the user {pwd.getpwuid(number).pw_name} ({number})"
-    except KeyError:
-        return f"the user {number}"
+    return f"the user {number}"
 
 
 def _refusal(folder: Path, why: str, place: Path) -> OptionError:
