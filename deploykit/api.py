@@ -254,7 +254,7 @@ def bench(
         warmup=None if warmup is None else as_count(warmup, "warmup", least=0),
         runs=None if runs is None else as_count(runs, "runs"),
         seconds=as_number(seconds, "seconds"),
-        **{name: value for name, value in how.items() if name not in ("rewritten", "ranked")},
+        **{name: value for name, value in how.items() if name not in ("rewritten", "ranked", "detached")},
     )
     return run(model, options, report=report)
 

@@ -14,7 +14,15 @@ import numpy as np
 
 from deploykit.serve.errors import BadRequestError, UnsupportedError
 
-__all__ = ["DATATYPES", "checked_count", "datatype_of", "dtype_of", "from_bytes", "from_values"]
+__all__ = [
+    "DATATYPES",
+    "check_output_datatype",
+    "checked_count",
+    "datatype_of",
+    "dtype_of",
+    "from_bytes",
+    "from_values",
+]
 
 _NAMES = {
     "bool": "BOOL",
@@ -56,15 +64,28 @@ def dtype_of(datatype: str) -> np.dtype:
     """The numpy dtype, little-endian, of a name of the protocol.
 
     Raises:
-        BadRequestError: there is no such datatype.
-        UnsupportedError: it is one that no vision model takes: BYTES or BF16.
+        BadRequestError: there is no such datatype, or it is one that no model here has: BYTES or BF16.
     """
     if datatype in ("BYTES", "BF16"):
-        raise UnsupportedError(f"Tensors of {datatype} are not read by this server.")
+        raise BadRequestError(
+            f"No model here has tensors of {datatype}.",
+            hint="The datatypes are in the model's metadata; pictures as files are for `predict`.",
+        )
     dtype = _DTYPES.get(datatype)
     if dtype is None:
         raise BadRequestError(f"The datatypes are {', '.join(_DTYPES)}, found {datatype[:32]!r}.")
     return dtype
+
+
+def check_output_datatype(name: str, wanted: str, has: str) -> None:
+    """Refuse an output that is wanted in another datatype than the model's; none is converted.
+
+    Raises:
+        BadRequestError: it is.
+    """
+    if wanted != has:
+        dtype_of(wanted)
+        raise BadRequestError(f"The output {name[:64]!r} is {has}, wanted is {wanted}.")
 
 
 def checked_count(shape: Sequence[int]) -> int:
@@ -109,7 +130,6 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
 
     Raises:
         BadRequestError: shape, datatype and values contradict each other, or the datatype is FP16.
-        UnsupportedError: see ``dtype_of``.
     """
     dtype = dtype_of(datatype)
     if datatype == "FP16":

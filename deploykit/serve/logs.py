@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from typing import TextIO
 
 from deploykit_runtimes.printable import printable, printable_json, printable_lines
@@ -62,6 +63,8 @@ def start_log(*, as_json: bool, level: str = "info", stream: TextIO | None = Non
         level: From which level on; ``debug`` has a line for each request.
         stream: Where to.
     """
+    # Pillow's words on damaged files, which every client could have written here.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     logger = logging.getLogger(_NAME)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if as_json else _Readable())

@@ -21,6 +21,8 @@ __all__ = [
     "card",
     "model_config",
     "model_metadata",
+    "reload_error",
+    "reload_errors",
     "server_metadata",
     "statistics",
 ]
@@ -46,6 +48,25 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
         "inputs": [_tensor(info) for info in model.inputs],
         "outputs": [_tensor(info) for info in model.outputs],
     }
+
+
+def reload_error(repository: Repository, name: str) -> dict[str, str]:
+    """Why a model does not answer from its newest file, as a member of what is told of it; else nothing."""
+    failure = repository.state(name).failure
+    return {"reload_error": failure} if failure else {}
+
+
+def reload_errors(repository: Repository, *, words: bool) -> dict[str, Any]:
+    """That models do not answer from their newest files, as members of the server's readiness; else nothing.
+
+    Args:
+        repository: The models.
+        words: Also which ones and why, which is for who may use the models.
+    """
+    errors = {state.name: state.failure for state in repository.index() if state.failure}
+    if not errors:
+        return {}
+    return {"reload_failed": True, **({"reload_errors": errors} if words else {})}
 
 
 def model_config(model: ServedModel) -> dict[str, Any]:

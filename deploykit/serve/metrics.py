@@ -132,6 +132,16 @@ class _Models(Collector):
             labels=["model", "version", "engine", "engine_version", "device", "precision", "provider"],
         )
         ready = GaugeMetricFamily("deploykit_model_ready", "Whether a model answers.", labels=["model"])
+        failures = CounterMetricFamily(
+            "deploykit_model_load_failures",
+            "Times that a file of a model could not be loaded.",
+            labels=["model"],
+        )
+        stale = GaugeMetricFamily(
+            "deploykit_model_stale",
+            "Whether a model answers although its file has changed to one that cannot be loaded.",
+            labels=["model"],
+        )
         for model in self._repository.models:
             numbers = model.statistics.to_dict()
             own = [model.name, model.version]
@@ -148,4 +158,6 @@ class _Models(Collector):
                 placement.add_metric(labels, nodes)
         for state in self._repository.index():
             ready.add_metric([state.name], float(state.state == "READY"))
-        yield from (requests, rows, batches, waiting, in_flight, placement, ready)
+            failures.add_metric([state.name], state.failures)
+            stale.add_metric([state.name], float(bool(state.failure)))
+        yield from (requests, rows, batches, waiting, in_flight, placement, ready, failures, stale)

@@ -25,7 +25,7 @@ from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 
 from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.errors import RequestTimeoutError, TooLargeError
-from deploykit.serve.images import check_pixels
+from deploykit.serve.images import PixelBudget, check_picture
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Statistics, Timing
 
@@ -36,6 +36,9 @@ _CPU = frozenset({"ort-cpu"})
 
 _ACCELERATOR_BATCH = 8
 
+_CORES_PER_PICTURE = 4
+"""Of the most pixels there may be, so that many cores decode photos side by side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictAnswer:
@@ -43,7 +46,7 @@ class PredictAnswer:
 
     Attributes:
         results: One for each picture.
-        pictures: Decoded, for ``Result.plot``.
+        pictures: Decoded, for ``Result.plot``, as far as they were to be kept.
         timing_ms: Per stage (``decode``, ``preprocess``, ``queue``, ``infer``, ``postprocess``), summed over
             the pictures, and the ``total`` that passed, in which they ran side by side.
         version: Of the model.
@@ -96,6 +99,7 @@ class ServedModel:
             [runner] * instances, solo=solo, policy=policy, statistics=self.statistics, version=version
         )
         self._policy = policy
+        self._budget = PixelBudget(options.max_pixels * max(2, usable_cores() // _CORES_PER_PICTURE))
         self._pool = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix=f"deploykit-images-{name}")
         self.observe: Callable[[str, Timing], None] | None = None
         self._users = 0
@@ -114,7 +118,7 @@ class ServedModel:
     @property
     def is_full(self) -> bool:
         """Whether the next request would be refused."""
-        return self._batcher.is_full
+        return self._batcher.is_full or self._budget.waiting >= self._policy.queue
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -145,13 +149,19 @@ class ServedModel:
             raise
 
     async def predict(
-        self, images: Sequence[bytes], *, timeout: float | None = None, **options: Any
+        self,
+        images: Sequence[bytes],
+        *,
+        timeout: float | None = None,
+        keep: int | None = None,
+        **options: Any,
     ) -> PredictAnswer:
         """Answer for pictures, as ``Predictor.predict`` does.
 
         Args:
             images: The bytes of image files.
             timeout: See ``infer``.
+            keep: How many of the decoded pictures come with the answer; None: all.
             options: ``conf``, ``iou``, ``top_k``, ``max_det``, ``imgsz``.
 
         Raises:
@@ -167,7 +177,10 @@ class ServedModel:
         try:
             with _Use(self):
                 async with asyncio.timeout(self._limit(timeout)), asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._predict(image, options)) for image in images]
+                    tasks = [
+                        group.create_task(self._predict(image, options, keep=keep is None or n < keep))
+                        for n, image in enumerate(images)
+                    ]
         except* TimeoutError as errors:
             self.statistics.failed(perf_counter_ns() - started)
             raise RequestTimeoutError("The request's time ran out before its answer.") from errors
@@ -181,7 +194,7 @@ class ServedModel:
         }
         return PredictAnswer(
             results=[answer[0] for answer in answers],
-            pictures=[answer[1] for answer in answers],
+            pictures=[answer[1] for answer in answers if answer[1] is not None],
             timing_ms={**stages, "total": (perf_counter_ns() - started) / 1e6},
             version=self.version,
         )
@@ -217,7 +230,16 @@ class ServedModel:
         return answer
 
     async def _predict(
-        self, image: bytes, options: Mapping[str, Any]
+        self, image: bytes, options: Mapping[str, Any], *, keep: bool
+    ) -> tuple[Result, Any, dict[str, float]]:
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._pool, check_picture, image, self._options.max_pixels)
+        # Held until the answer: a graph that takes pictures as they are has them as its input meanwhile.
+        async with self._budget.hold(pixels):
+            return await self._predict_decoded(image, options, keep=keep)
+
+    async def _predict_decoded(
+        self, image: bytes, options: Mapping[str, Any], *, keep: bool
     ) -> tuple[Result, Any, dict[str, float]]:
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._pool, self._prepare, image, options)
@@ -227,7 +249,7 @@ class ServedModel:
         timing = answer.timing
         return (
             result,
-            prepared.image,
+            prepared.image if keep else None,
             {
                 "decode": prepared.decode_ms,
                 "preprocess": prepared.preprocess_ms,
@@ -238,7 +260,6 @@ class ServedModel:
         )
 
     def _prepare(self, image: bytes, options: Mapping[str, Any]) -> Prepared:
-        check_pixels(image, self._options.max_pixels)
         return self._predictor.prepare(image, **options)
 
 
@@ -277,6 +298,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         goal="throughput" if on_cpu and instances > 1 else "latency",
         outputs=options.outputs_of(name),
         rewritten=True,
+        detached=True,
     )
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))
@@ -299,6 +321,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
             instances=instances,
         )
         stack.pop_all()
+    assert model.placed  # said while a failure still is one of opening
     return model
 
 

@@ -6,16 +6,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from deploykit_runtimes.engine_folder import model_file
-from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.open import canonical_runtime
+from deploykit_runtimes.printable import printable
 
+from deploykit.serve.aside import Aside
 from deploykit.serve.errors import NotFoundError, NotReadyError
-from deploykit.serve.model import ServedModel, open_model
+from deploykit.serve.model import ServedModel
+from deploykit.serve.opening import Opened, as_ours, differences, in_words, open_safely
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Timing
+from deploykit.serve.watched import Stamp, stamp_of
 
 __all__ = ["ModelState", "Repository"]
 
@@ -24,17 +29,30 @@ log = logging.getLogger("deploykit.serve.repository")
 _QUIET_S = 0.5
 """How long a replaced model must have been unused before it is freed."""
 
+_GRACE_S = 5.0
+"""How long the end of the server waits for files that are being loaded."""
+
+_LONGEST_REASON = 300
+
 State = Literal["LOADING", "READY", "UNAVAILABLE"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelState:
-    """One line of the index."""
+    """One line of the index.
+
+    Attributes:
+        name, version, state, reason: As the protocol has them.
+        failure: Why the newest file of the name is not what answers, in one printable line; empty: it is.
+        failures: How often a file of the name could not be loaded.
+    """
 
     name: str
     version: str
     state: State
     reason: str = ""
+    failure: str = ""
+    failures: int = 0
 
     def to_dict(self) -> dict[str, str]:
         return {"name": self.name, "version": self.version, "state": self.state, "reason": self.reason}
@@ -50,8 +68,27 @@ class _Slot:
     versions: int = 0
     state: State = "LOADING"
     reason: str = ""
-    seen: tuple[int, int, int] | None = None
+    failure: str = ""
+    failures: int = 0
+    wanted: bool = True
+    seen: Stamp | None = None
+    beside: tuple[Path, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a changed file is to be loaded: the first one is loaded by whoever started the server."""
+        return self.wanted and self.seen is not None
+
+    def state_now(self) -> ModelState:
+        return ModelState(
+            name=self.name,
+            version=str(self.versions or 1),
+            state=self.state,
+            reason=self.reason or self.failure,
+            failure=self.failure,
+            failures=self.failures,
+        )
 
 
 class Repository:
@@ -79,7 +116,9 @@ class Repository:
         self._options = options
         self._tell = on_event or (lambda _: None)
         self.observe: Callable[[str, Timing], None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._runtime = canonical_runtime(options.runtime)
+        self._aside = Aside()
+        self._watching: list[asyncio.Task[None]] = []
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -114,12 +153,17 @@ class Repository:
             )
         return model
 
+    def state(self, name: str) -> ModelState:
+        """The line of the index of one name.
+
+        Raises:
+            NotFoundError: there is no such name.
+        """
+        return self._slot(name).state_now()
+
     def index(self, *, ready: bool = False) -> list[ModelState]:
         """Every name with its state; only those that are ready if wanted so."""
-        states = [
-            ModelState(name=slot.name, version=str(slot.versions or 1), state=slot.state, reason=slot.reason)
-            for slot in self._slots.values()
-        ]
+        states = [slot.state_now() for slot in self._slots.values()]
         return [state for state in states if not ready or state.state == "READY"]
 
     async def start(self) -> None:
@@ -131,16 +175,23 @@ class Repository:
         for slot in self._slots.values():
             await self._load(slot)
         if self._options.poll_s:
-            self._watching = asyncio.create_task(self._watch())
+            # One for each model: none has to wait for the file of another, which may take minutes or forever.
+            self._watching = [asyncio.create_task(self._watch(slot)) for slot in self._slots.values()]
 
     async def load(self, name: str) -> None:
         """Load a model, or load it anew; requests are answered by the old one meanwhile.
 
         Raises:
             NotFoundError: there is no such name.
-            DeploykitError: it cannot be loaded; the old one stays.
+            ModelError: it cannot be loaded; the old one stays.
         """
-        await self._load(self._slot(name))
+        slot = self._slot(name)
+        try:
+            await self._load(slot)
+        except ModelError:
+            raise
+        except DeploykitError as error:  # of the server's options or machine, not of the request
+            raise ModelError(error.problem, hint=error.hint) from error
 
     async def unload(self, name: str) -> None:
         """Take a model away, after what it was asked so far is answered.
@@ -151,22 +202,24 @@ class Repository:
         slot = self._slot(name)
         async with slot.lock:
             model, slot.model = slot.model, None
-            slot.state, slot.reason = "UNAVAILABLE", "unloaded"
+            slot.wanted = False
+            slot.state, slot.reason, slot.failure = "UNAVAILABLE", "unloaded", ""
             if model is not None:
                 self._tell(f"unloaded {name} version {model.version}")
                 await model.close(quiet_s=_QUIET_S)
 
     async def close(self) -> None:
         """Answer what was taken on, and free every model."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         for slot in self._slots.values():
             async with slot.lock:
                 model, slot.model = slot.model, None
                 slot.state, slot.reason = "UNAVAILABLE", "the server stops"
                 if model is not None:
                     await model.close()
+        await self._aside.settle(_GRACE_S)
         await asyncio.gather(*self._retiring)
 
     def _observed(self, name: str, timing: Timing) -> None:
@@ -180,61 +233,105 @@ class Repository:
             raise NotFoundError(f"There is no model {name[:64]!r}.", hint=f"The models are: {names}")
         return slot
 
-    async def _load(self, slot: _Slot) -> None:
+    async def _load(self, slot: _Slot, *, if_watched: bool = False) -> None:
+        """Open what is behind a path now, and let it take the place of what answered so far.
+
+        Args:
+            slot: Whose path.
+            if_watched: Not where it was unloaded while this waited for its turn.
+
+        Raises:
+            DeploykitError: it cannot be opened, for whatever reason; what answered so far goes on.
+        """
         async with slot.lock:
-            slot.seen = _stamp(slot.path)
+            if if_watched and not slot.is_watched:
+                return
+            slot.wanted = True
             version = str(slot.versions + 1)
             if slot.model is None:
                 slot.state, slot.reason = "LOADING", "loading"
-            try:
-                model = await asyncio.to_thread(open_model, slot.name, version, slot.path, self._options)
-            except DeploykitError as error:
-                slot.reason = str(error)
-                if slot.model is None:
-                    slot.state = "UNAVAILABLE"
-                raise
+            work = partial(open_safely, slot.name, version, slot.path, self._options, self._runtime)
+            opened = await self._aside.run(work, unwanted=self._discard)
+            slot.seen, slot.beside = opened.stamp, opened.beside
+            model = opened.model
+            if model is None:
+                self._failed(slot, opened)
+                try:
+                    raise as_ours(opened.error, slot.path)
+                finally:
+                    del opened  # holds the error, whose trace would hold this frame, and that the server
             model.observe = self._observed
             old, slot.model = slot.model, model
             slot.versions += 1
-            slot.state, slot.reason = "READY", ""
-        self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placement()}")
+            slot.state, slot.reason, slot.failure = "READY", "", ""
+        self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placed}")
         for text in model.spec.assumed if model.spec.inferred else ():
             self._tell(f"assumed of {slot.name}: {text}")
         if old is not None:
+            for text in differences(old, model):
+                log.warning("%s version %s has other %s", slot.name, version, text)
             self._retire(old)
 
+    def _failed(self, slot: _Slot, opened: Opened) -> None:
+        """Note and log that a file cannot be loaded."""
+        slot.failures += 1
+        words = printable(" ".join(in_words(opened.error).split()), _LONGEST_REASON)
+        if slot.model is None:
+            slot.state, slot.reason = "UNAVAILABLE", words
+            return
+        stays = f"version {slot.model.version} stays"
+        slot.failure = f"a newer file cannot be loaded, {stays}: {words}"
+        trace = None if isinstance(opened.error, DeploykitError | MemoryError) else opened.error
+        text = "the new file of %s (%s, %s) cannot be loaded, %s: %s"
+        log.warning(text, slot.name, slot.path, opened.stamp.found, stays, words, exc_info=trace)
+
+    def _discard(self, opened: Opened) -> None:
+        """Free a model that came when nobody waited for it any more."""
+        if opened.model is not None:
+            self._retire(opened.model)
+
     def _retire(self, model: ServedModel) -> None:
-        task = asyncio.create_task(model.close(quiet_s=_QUIET_S))
+        task = asyncio.create_task(_closed(model))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def _watch(self) -> None:
-        """Load files anew that changed and then rested for one look."""
-        changed: dict[str, tuple[int, int, int] | None] = {}
+    async def _watch(self, slot: _Slot) -> None:
+        """Load the files of a model anew that changed and then rested for one look."""
+        changed: Stamp | None = None
         while True:
             await asyncio.sleep(self._options.poll_s)
-            for slot in self._slots.values():
-                stamp = await asyncio.to_thread(_stamp, slot.path)
-                if slot.model is None or stamp is None or stamp == slot.seen:
-                    changed.pop(slot.name, None)
-                elif changed.get(slot.name) == stamp:
-                    del changed[slot.name]
-                    await self._reload(slot)
-                else:
-                    changed[slot.name] = stamp
+            try:
+                changed = await self._look(slot, changed)
+            except Exception:
+                log.exception("%s cannot be watched at the moment", slot.name)
 
-    async def _reload(self, slot: _Slot) -> None:
+    async def _look(self, slot: _Slot, changed: Stamp | None) -> Stamp | None:
+        """Look once; a stamp that is new, if there is one that has not rested yet."""
+        if not slot.is_watched:
+            return None
+        stamp = await self._aside.run(partial(stamp_of, slot.path, self._runtime, slot.beside))
+        if not slot.is_watched or not _is_news(stamp, slot):
+            return None
+        if stamp != changed:
+            return stamp
         try:
-            await self._load(slot)
+            await self._load(slot, if_watched=True)
         except DeploykitError as error:
-            stays = slot.model.version if slot.model else "none"
-            log.warning("the new file of %s cannot be loaded, version %s stays: %s", slot.name, stays, error)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is written anew; None: it is not there, or not yet a model."""
-    try:
-        status = model_file(path).stat()
-    except (OSError, DeploykitError):
+            if slot.model is None:
+                log.warning("%s cannot be loaded: %s", slot.name, error)
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _is_news(stamp: Stamp, slot: _Slot) -> bool:
+    """Whether what is there is worth a try: a file that failed is not tried again as it is."""
+    assert slot.seen is not None
+    if slot.model is None or slot.failure:
+        return stamp != slot.seen
+    return stamp.content != slot.seen.content
+
+
+async def _closed(model: ServedModel) -> None:
+    try:
+        await model.close(quiet_s=_QUIET_S)
+    except Exception:
+        log.exception("%s version %s cannot be freed", model.name, model.version)

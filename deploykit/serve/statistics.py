@@ -86,7 +86,7 @@ class Statistics:
         """The engine ran once, on a batch of some rows."""
         with self._lock:
             self._runs += 1
-            self._last_ms = time.time_ns() // 1_000_000
+            self._last_ms = max(0, time.time_ns() // 1_000_000)  # a clock may be set to anything
             batch = self._batches.get(rows)
             if batch is None:
                 batch = self._batches[rows] = {stage: _Counter() for stage in _STAGES}

@@ -14,11 +14,12 @@ import numpy as np
 from google.protobuf.json_format import ParseDict
 
 from deploykit.serve import messages
+from deploykit.serve.datatypes import datatype_of
 from deploykit.serve.errors import NotFoundError, NotReadyError
 from deploykit.serve.grpc import inference_pb2 as pb
 from deploykit.serve.grpc.calls import Context, refusing, status_of, unary
 from deploykit.serve.grpc.stream import Stream
-from deploykit.serve.grpc.tensors import read_feeds, requested, write_outputs
+from deploykit.serve.grpc.tensors import check_datatypes, read_feeds, requested, write_outputs
 from deploykit.serve.grpc.wire import join_response, join_stream_response, split_request
 from deploykit.serve.repository import Repository
 
@@ -161,6 +162,7 @@ class InferenceService:
     ) -> tuple[pb.ModelInferResponse, list[np.ndarray]]:
         model = self._repository.get(request.model_name, request.model_version)
         names = requested(request, [info.name for info in model.outputs])
+        check_datatypes(request, {info.name: datatype_of(info.dtype) for info in model.outputs})
         feeds = await read_feeds(request, raw)
         # Looked up again: large inputs take their time, and the model may have been loaded anew meanwhile.
         model = self._repository.get(request.model_name, request.model_version)

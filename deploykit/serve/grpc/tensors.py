@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deploykit.serve.datatypes import checked_count, datatype_of, dtype_of, from_bytes
+from deploykit.serve.datatypes import (
+    check_output_datatype,
+    checked_count,
+    datatype_of,
+    dtype_of,
+    from_bytes,
+)
 from deploykit.serve.errors import BadRequestError, UnsupportedError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
-__all__ = ["read_feeds", "requested", "write_outputs"]
+__all__ = ["check_datatypes", "read_feeds", "requested", "write_outputs"]
 
 _CONTENTS = {
     "BOOL": ("bool_contents", "bool"),
@@ -102,6 +108,22 @@ def _fits(values: np.ndarray, dtype: np.dtype) -> bool:
         return True
     limits = np.iinfo(dtype)
     return int(values.min()) >= limits.min and int(values.max()) <= limits.max
+
+
+def check_datatypes(request: ModelInferRequest, outputs: Mapping[str, str]) -> None:
+    """Refuse outputs that are wanted in another datatype than the model's, which some clients ask for.
+
+    Args:
+        request: Whose outputs.
+        outputs: The datatype of each of the model's.
+
+    Raises:
+        BadRequestError: one is.
+    """
+    for wanted in request.outputs:
+        if "datatype" in wanted.parameters:
+            given = wanted.parameters["datatype"].string_param
+            check_output_datatype(wanted.name, given, outputs[wanted.name])
 
 
 def requested(request: ModelInferRequest, outputs: Sequence[str]) -> list[str]:

@@ -151,9 +151,9 @@ class App:
             case ("v2", "models", "stats"):
                 return "statistics", get, _constant(lambda: messages.statistics(self._repository))
             case ("v2", "models", name):
-                return "model", get, self._about(name, "", messages.model_metadata)
+                return "model", get, self._about(name, "", self._metadata)
             case ("v2", "models", name, "versions", version):
-                return "model", get, self._about(name, version, messages.model_metadata)
+                return "model", get, self._about(name, version, self._metadata)
             case ("v2", "models", name, "versions", version, what):
                 return self._part(name, version, what)
             case ("v2", "models", name, what):
@@ -176,7 +176,11 @@ class App:
         tells: Mapping[str, Callable[[ServedModel], Any]] = {
             "config": messages.model_config,
             "card": messages.card,
-            "ready": lambda model: {"name": model.name, "ready": not self._state.stopping.is_set()},
+            "ready": lambda model: {
+                "name": model.name,
+                "ready": not self._state.stopping.is_set(),
+                **messages.reload_error(self._repository, model.name),
+            },
             "stats": lambda model: messages.statistics(self._repository, model.name),
         }
         if what not in tells:
@@ -189,12 +193,17 @@ class App:
 
         return handle
 
+    def _metadata(self, model: ServedModel) -> dict[str, Any]:
+        return {**messages.model_metadata(model), **messages.reload_error(self._repository, model.name)}
+
     async def _live(self, _request: Request) -> Response:
         return json_response({"live": True})
 
-    async def _ready(self, _request: Request) -> Response:
+    async def _ready(self, request: Request) -> Response:
         ready = self._repository.ready and not self._state.stopping.is_set()
-        return json_response({"ready": ready}, status=200 if ready else 503)
+        words = self._options.accepts_key(request.headers.get("authorization", ""))
+        errors = messages.reload_errors(self._repository, words=words)
+        return json_response({"ready": ready, **errors}, status=200 if ready else 503)
 
     async def _infer(self, request: Request, name: str, version: str) -> Response:
         model = self._model(request, name, version)
@@ -224,7 +233,9 @@ class App:
             self._options.max_images,
         )
         model = self._repository.get(name, version)
-        answer = await _while_there(request, model.predict(asked.pictures, **asked.options))
+        answer = await _while_there(
+            request, model.predict(asked.pictures, keep=int(asked.as_image), **asked.options)
+        )
         if asked.as_image:
             kind = "image/png" if "image/png" in request.headers.get("accept", "") else "image/jpeg"
             drawn = await asyncio.to_thread(_drawn, answer, kind)

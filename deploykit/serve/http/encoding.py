@@ -35,11 +35,13 @@ def coding_for(accepted: str, *, alone: bool) -> str | None:
 
 
 def compressed(response: Response, coding: str) -> Response:
-    """The same answer in a coding; a picture or what is small stays as it is."""
+    """The same answer in a coding; a picture, or what is small or would not get smaller, stays as it is."""
     if len(response.body) < _LEAST or response.content_type in ("image/jpeg", "image/png"):
         return response
     packer = zlib.compressobj(_LEVEL, wbits=CODINGS[coding])
     body = packer.compress(response.body) + packer.flush()
+    if len(body) >= len(response.body):
+        return response
     return replace(response, body=body, headers={**response.headers, "Content-Encoding": coding})
 
 

@@ -231,7 +231,13 @@ _SCHEMAS: dict[str, Any] = {
     "Error": _object({"error": _STRING}),
     "Object": _ANY_OBJECT,
     "Live": _object({"live": {"type": "boolean"}}),
-    "Ready": _object({"ready": {"type": "boolean"}}, name=_STRING),
+    "Ready": _object(
+        {"ready": {"type": "boolean"}},
+        name=_STRING,
+        reload_error=_STRING,
+        reload_failed={"type": "boolean"},
+        reload_errors={"type": "object", "additionalProperties": _STRING},
+    ),
     "ServerMetadata": _object({"name": _STRING, "version": _STRING, "extensions": _array(_STRING)}),
     "ModelMetadata": _object(
         {
@@ -240,7 +246,8 @@ _SCHEMAS: dict[str, Any] = {
             "platform": _STRING,
             "inputs": _array(_object(_TENSOR)),
             "outputs": _array(_object(_TENSOR)),
-        }
+        },
+        reload_error=_STRING,
     ),
     "Statistics": _object({"model_stats": _array(_object({"name": _STRING, "version": _STRING}))}),
     "Index": _array(_object({"name": _STRING, "version": _STRING, "state": _STRING, "reason": _STRING})),

@@ -11,6 +11,7 @@
 #include "deploykit/error.hpp"
 #include "json.hpp"
 #include "sha256.hpp"
+#include "trusted_folder.hpp"
 
 namespace deploykit {
 namespace {
@@ -52,15 +53,25 @@ std::string default_cache() {
 }
 
 CacheFolder::CacheFolder(const std::string& root, std::string key_text)
-    : key_text_(std::move(key_text)), folder_((fs::path(root) / folder_name(key_text_)).string()) {
+    : key_text_(std::move(key_text)),
+      folder_((fs::path(trusted_folder(root, false)) / folder_name(key_text_)).string()) {
   std::error_code error;
-  if (fs::is_regular_file(fs::path(folder_) / kKeyFile, error)) return;
+  if (fs::is_regular_file(fs::path(folder_) / kKeyFile, error)) {
+    folder_ = trusted_folder(folder_, true);
+    return;
+  }
   char number[9];
   std::snprintf(number, sizeof number, "%08x", static_cast<unsigned>(std::random_device()()));
-  const fs::path name = fs::path(folder_).filename();
-  draft_ = (fs::path(root) / ("." + name.string() + "." + number + ".part")).string();
-  fs::create_directories(draft_, error);
+  const fs::path folder(folder_);
+  draft_ = (folder.parent_path() / ("." + folder.filename().string() + "." + number + ".part")).string();
+  fs::create_directory(draft_, error);
+  // Not for a group to write to, whatever the umask.
+  if (!error) {
+    fs::permissions(draft_, fs::perms::group_write | fs::perms::others_write, fs::perm_options::remove, error);
+  }
   if (error) {
+    std::error_code ignored;
+    fs::remove(draft_, ignored);
     draft_.clear();
     throw OptionError("The cache " + root + " cannot be written: " + error.message() + ".");
   }
@@ -73,7 +84,10 @@ CacheFolder::~CacheFolder() {
 
 void CacheFolder::publish() {
   if (draft_.empty()) return;
-  std::ofstream(fs::path(draft_) / kKeyFile, std::ios::binary) << key_text_;
+  std::ofstream key(fs::path(draft_) / kKeyFile, std::ios::binary);
+  key << key_text_;
+  key.close();
+  if (!key) return;  // a full disk: the engine runs, and the destructor removes what there is of its folder
   std::error_code another_was_first;  // its folder is as good
   fs::rename(draft_, folder_, another_was_first);
   if (!another_was_first) draft_.clear();

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.scratch import scratch_folder
+from deploykit_runtimes.trusted_folder import trusted_folder
 
 __all__ = ["KEY_FILE", "cache_folder", "default_cache"]
 
@@ -38,18 +39,18 @@ def cache_folder(root: Path, key: Mapping[str, object]) -> Iterator[Path]:
         key: Everything the engine depends on, as plain values.
 
     Raises:
-        OptionError: ``root`` cannot be written.
+        OptionError: ``root`` cannot be written, or is not trusted (see ``trusted_folder``).
     """
+    root = trusted_folder(root, contents=False)
     text = json.dumps(dict(key), sort_keys=True, indent=1)
     folder = root / hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
     if (folder / KEY_FILE).is_file():
-        yield folder
+        yield trusted_folder(folder)
         return
     with contextlib.ExitStack() as stack:
         try:
-            root.mkdir(parents=True, exist_ok=True)
             draft = stack.enter_context(scratch_folder(root, folder.name)) / folder.name
-            draft.mkdir()
+            draft.mkdir(mode=0o755)  # not for a group to write to, whatever the umask
         except OSError as error:
             raise OptionError(f"The cache {root} cannot be written: {error.strerror}.") from error
         yield draft

@@ -35,6 +35,8 @@ class EngineOptions:
         rewritten: The engine may be given the graph in an equal form that it runs faster (see ``gates`` and
             ``late_cast``). Proofs are of the file as it is.
         ranked: For ``Predictor``: the engine may rank the classes too (see ``ranking``). ``load`` sets it.
+        detached: Read weights that lie beside the file into memory, where engines for the CPU would map them:
+            a mapped file that is cut short ends the process (SIGBUS). For who runs on while files change.
     """
 
     threads: int | None = None
@@ -47,6 +49,7 @@ class EngineOptions:
     outputs: str | None = None
     rewritten: bool = False
     ranked: bool = False
+    detached: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

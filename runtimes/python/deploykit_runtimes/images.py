@@ -16,7 +16,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import PIL
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deploykit_runtimes.bands import looks_like_tiff, pillow_bands, tiff_bands, tiff_shape
 from deploykit_runtimes.errors import InputError
@@ -29,6 +29,20 @@ _DAMAGED = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
     *(MemoryError, struct.error, zlib.error),
 )
+
+# https://www.cipa.jp/std/documents/e/DC-X008-Translation-2019-E.pdf, 4.6.5.1.6: what makes an image upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# PostScript and Windows metafiles are programs, which Pillow has others run.
+_PROGRAMS = frozenset({"EPS", "WMF"})
 
 _UINT8 = np.dtype(np.uint8)
 
@@ -187,7 +201,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 def _open(file: Path | io.BytesIO, name: str, wanted: PixelFormat) -> Image.Image:
     with _reading(name), Image.open(file) as image:
-        _refuse_bomb(image)
+        _refuse_others(image)
         if wanted.color == "grey" and wanted.library == "opencv":
             draft_luma(image)
         return _converted(_decode(image, name), name, wanted, image.format)
@@ -203,7 +217,7 @@ def _read_bands(source: ImageSource, wanted: PixelFormat) -> np.ndarray:
         with _reading(name):
             try:
                 with Image.open(file) as image:
-                    _refuse_bomb(image)
+                    _refuse_others(image)
                     pixels = pillow_bands(image, name, wanted)
             except (UnidentifiedImageError, ImportError):
                 if not looks_like_tiff(file):
@@ -234,8 +248,13 @@ def _reading(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be read: {error}.") from error
 
 
-def _refuse_bomb(image: Image.Image) -> None:
-    """Pillow itself refuses only twice its limit, and warns from there down to the limit."""
+def _refuse_others(image: Image.Image) -> None:
+    """Refuse what another program would decode, and bombs.
+
+    Pillow itself refuses only twice its limit, and warns from there down to the limit.
+    """
+    if image.format in _PROGRAMS:
+        raise UnidentifiedImageError
     if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
 
@@ -244,11 +263,19 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     """Decoded, and upright."""
     try:
         image.load()
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
     except _DAMAGED as error:
         raise InputError(f"{name} is damaged or truncated.", hint=f"Its decoder says: {error}.") from error
-    return image
+    turn = _UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF has it; 1, upright, where it says nothing that can be read: the pixels are whole anyway."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*_DAMAGED, Warning):  # where warnings are errors
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _converted(image: Image.Image, name: str, wanted: PixelFormat, file_format: str | None) -> Image.Image:
@@ -267,6 +294,8 @@ def _converted(image: Image.Image, name: str, wanted: PixelFormat, file_format: 
         image = _upper_byte(image, name)
     if grey:
         return grey_image(image, wanted.library, file_format)
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colours; Pillow warns of the direct way
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError
@@ -35,12 +36,20 @@ def check_model_file(path: object) -> None:
         raise ModelError(f"A model is given by its path, found {path!r}.")
     path = Path(path)
     export_it = f"Export it first: deploykit export {path}"
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"{path} does not exist.", hint="Write a model with: deploykit export CHECKPOINT"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    if stat.S_ISDIR(mode):
         raise ModelError(
             f"{path} is a folder, wanted a model file.", hint=f"If it is a checkpoint: {export_it}"
         )
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist.", hint="Write a model with: deploykit export CHECKPOINT")
+    if not stat.S_ISREG(mode):
+        raise ModelError(f"{path} is a pipe, socket or device, wanted a model file.")
     head = _head(path)
     if not head:
         raise ModelError(f"{path} is not a valid ONNX model: it is empty.", hint="Fetch or export it again.")

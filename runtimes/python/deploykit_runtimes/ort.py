@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +31,13 @@ from deploykit_runtimes.ort_session import (
     require_provider,
     start_session,
     tensor_info,
+    weights_in_memory,
     working_precision,
 )
 from deploykit_runtimes.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.ranking import RANKING, append_ranking
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
+from deploykit_runtimes.trusted_folder import locked
 
 __all__ = [
     "Device",
@@ -189,7 +192,10 @@ def _open(
         add(session_options)
     path = Path(path)
     model = _rewritten(path, options) if device == "cpu" and add is None else None
-    session = start_session(ort, path, session_options, None if add else providers, device, model=model)
+    weights = weights_in_memory(session_options, path) if options.detached else nullcontext()
+    # The caches of plug-ins are theirs; TensorRT's are under a key of their own each.
+    with weights, locked(options.cache if add is not None else None):
+        session = start_session(ort, path, session_options, None if add else providers, device, model=model)
     refuse_other_provider(session, wanted)
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):

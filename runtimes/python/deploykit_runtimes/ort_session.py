@@ -7,7 +7,8 @@ checks before and after make that an error (microsoft/onnxruntime#23372, #17801)
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
+from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort_errors import failures, load_error
 from deploykit_runtimes.ort_options import profile_shapes
 from deploykit_runtimes.ranking import ADDED
@@ -33,6 +35,7 @@ __all__ = [
     "require_provider",
     "start_session",
     "tensor_info",
+    "weights_in_memory",
     "working_precision",
 ]
 
@@ -131,6 +134,34 @@ def start_session(
         return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
     except failures() as error:
         raise load_error(ort.__version__, path, device, error) from error
+
+
+@contextmanager
+def weights_in_memory(session_options: Any, path: Path) -> Iterator[None]:
+    """A session opened in the block copies the weights beside its model from memory, and maps no file.
+
+    Weights that lie elsewhere than below the model's folder are left to ONNX Runtime, which refuses them.
+
+    Raises:
+        ModelError: they cannot be read.
+    """
+    try:
+        external = read_onnx(path).external
+    except ModelError:
+        external = ()  # for ONNX Runtime to refuse
+    inside = [name for name in external if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    if not inside or not hasattr(session_options, "add_external_initializers_from_files_in_memory"):
+        yield
+        return
+    try:
+        contents = [(path.parent / name).read_bytes() for name in inside]
+    except OSError as error:
+        raise ModelError(f"The weights of {path} cannot be read: {error}.") from error
+    session_options.add_external_initializers_from_files_in_memory(
+        inside, contents, [len(content) for content in contents]
+    )
+    yield
+    del contents  # not before: the session reads from them when it is made
 
 
 def refuse_other_provider(session: Any, wanted: str) -> None:

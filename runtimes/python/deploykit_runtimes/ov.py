@@ -20,6 +20,7 @@ from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.trusted_folder import locked, trusted_folder
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "load_openvino", "open_openvino"]
 
@@ -100,12 +101,16 @@ def open_openvino(
             hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
         )
     place = _place(device, options.gpu, found)
+    if options.detached:
+        core.set_property({"ENABLE_MMAP": False})
     try:
         model = core.read_model(str(path))
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
+    settings = _configuration(device, options)
     try:
-        compiled = core.compile_model(model, place, _configuration(device, options))
+        with locked(options.cache):
+            compiled = core.compile_model(model, place, settings)
     except RuntimeError as error:
         raise RuntimeUnavailableError(
             f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
@@ -231,7 +236,7 @@ def _configuration(device: OpenVinoDevice, options: EngineOptions) -> dict[str, 
         settings["EXECUTION_MODE_HINT"] = "ACCURACY"
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     if options.cache is not None:
-        settings["CACHE_DIR"] = str(options.cache)
+        settings["CACHE_DIR"] = str(trusted_folder(options.cache))
     return settings
 
 

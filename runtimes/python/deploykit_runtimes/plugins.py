@@ -20,6 +20,7 @@ from deploykit_runtimes.errors import DependencyError, RuntimeUnavailableError
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort_options import profile_shapes
 from deploykit_runtimes.spec import InputSpec
+from deploykit_runtimes.trusted_folder import trusted_folder
 
 __all__ = ["PLUGINS", "Plugin", "devices_of", "register", "select_device"]
 
@@ -55,7 +56,7 @@ def _openvino_options(device: str, _image: InputSpec, options: EngineOptions) ->
     if options.precision == "model" and device != "npu":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     if options.cache is not None:
-        settings["CACHE_DIR"] = str(options.cache)
+        settings["CACHE_DIR"] = str(trusted_folder(options.cache))
     return {"load_config": json.dumps({device.upper(): settings})}
 
 
@@ -68,7 +69,7 @@ def _rtx_options(_device: str, image: InputSpec, options: EngineOptions) -> dict
         "enable_cuda_graph": "1" if options.cuda_graph else "0",
     }
     if options.cache is not None:
-        chosen["nv_runtime_cache_path"] = str(options.cache)
+        chosen["nv_runtime_cache_path"] = str(trusted_folder(options.cache))
     return chosen
 
 

@@ -93,6 +93,7 @@ def _fill(
     from deploykit_runtimes.open import open_runner
 
     with atomic_folder(cache) as draft:
+        draft.chmod(0o755)  # not for a group to write to, whatever the umask
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
         with open_runner(model, runtime=runtime, options=chosen) as runner:
             placement = runner.placement()

@@ -44,10 +44,10 @@ def _export(folder: Path, perturb: Callable[..., object], *, seed: int) -> Path:
 class Served:
     """``deploykit serve`` with free ports for HTTP and gRPC, in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, wrap: Callable[[list[str]], list[str]] = list) -> None:
         command = [sys.executable, "-m", "deploykit", "serve", "--json", "--port", "0", "--grpc-port", "0"]
         self.process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            wrap([*command, *arguments]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def ready(self) -> dict[str, Any]:
@@ -77,7 +77,22 @@ class Served:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Served]]:
-    """Starts a server with arguments of the command line."""
+    """Starts a server with arguments of the command line, ``wrap`` making another command of it."""
+    started: list[Served] = []
+
+    def serve(*arguments: str, wrap: Callable[[list[str]], list[str]] = list) -> Served:
+        started.append(Served(*arguments, wrap=wrap))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.process.kill()
+        served.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def served_once() -> Iterator[Callable[..., Served]]:
+    """Starts servers that all tests of a file share."""
     started: list[Served] = []
 
     def serve(*arguments: str) -> Served:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from deploykit.serve.datatypes import checked_count, datatype_of, dtype_of, from_bytes, from_values
-from deploykit.serve.errors import BadRequestError, UnsupportedError
+from deploykit.serve.errors import BadRequestError
 
 INTEGERS = [f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)]
 NAMES = ["BOOL", *INTEGERS, "FP16", "FP32", "FP64"]
@@ -67,8 +67,9 @@ def test_unknown_datatypes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["BYTES", "BF16"])
 def test_datatypes_that_are_not_read(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=name):
+    with pytest.raises(BadRequestError, match=name) as refused:
         dtype_of(name)
+    assert "predict" in str(refused.value)
 
 
 @pytest.mark.parametrize(

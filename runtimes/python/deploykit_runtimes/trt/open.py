@@ -22,6 +22,7 @@ from deploykit_runtimes.trt.jit import runtime_config
 from deploykit_runtimes.trt.profiles import as_profile_texts
 from deploykit_runtimes.trt.runner import TrtRunner
 from deploykit_runtimes.trt.ultralytics import split_engine
+from deploykit_runtimes.trusted_folder import check_trusted_file, trusted_folder
 
 __all__ = ["open_trt"]
 
@@ -75,6 +76,8 @@ def open_trt(
             not there, or ``options.strict`` is violated.
     """
     options = options or EngineOptions()
+    if options.cache is not None:
+        options = replace(options, cache=trusted_folder(options.cache))
     source = _find(Path(path), runtime, options.cache)
     gpu = _require_gpu(runtime, options.gpu)
     here = _Here(
@@ -108,6 +111,8 @@ def _find(path: Path, runtime: TrtRuntime, cache: Path | None) -> _Source:
         beside = default_engine_path(path, runtime)
         if cache is not None and not beside.is_file():
             beside = cache / f"{hash_model(path)[:24]}.{runtime}.engine"
+        if beside.exists():
+            check_trusted_file(beside)
         sidecar = _readable_sidecar(beside)
         keeps = beside if sidecar is not None or cache is not None else None
         return _Source(engine=keeps, model=path, sidecar=sidecar)

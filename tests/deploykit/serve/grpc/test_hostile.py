@@ -174,7 +174,13 @@ def test_inputs_in_shared_memory_and_strings_are_refused(call: Callable[..., byt
     for datatype in ("BYTES", "BF16"):
         request = good()
         retype(datatype)(request)
-        refused(call, request.SerializeToString(), Status.UNIMPLEMENTED, datatype)
+        refused(call, request.SerializeToString(), Status.INVALID_ARGUMENT, datatype)
+        del request.raw_input_contents[:]
+        request.inputs[0].contents.bytes_contents.append(b"abc")
+        refused(call, request.SerializeToString(), Status.INVALID_ARGUMENT, datatype)
+        request = good()
+        request.outputs.add(name="logits").parameters["datatype"].string_param = datatype
+        refused(call, request.SerializeToString(), Status.INVALID_ARGUMENT, datatype)
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "../vit", "/etc/passwd", "vit\n", "é" * 5000])

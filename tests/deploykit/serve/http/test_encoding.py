@@ -15,7 +15,8 @@ from deploykit_runtimes import load
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.serve.http.encoding import coding_for
+from deploykit.serve.http.encoding import coding_for, compressed
+from deploykit.serve.http.exchange import Response
 
 UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 
@@ -118,6 +119,16 @@ def test_what_is_small_or_a_picture_stays_as_it_is(client, picture) -> None:
         )
         assert status == 200
         assert "content-encoding" not in headers
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_what_does_not_get_smaller_stays_as_it_is(coding: str) -> None:
+    noise = np.random.default_rng(0).bytes(100_000)
+    response = Response(body=noise, content_type="application/octet-stream")
+    assert compressed(response, coding) is response
+    mixed = Response(body=noise + bytes(100_000), content_type="application/octet-stream")
+    assert compressed(mixed, coding).headers["Content-Encoding"] == coding
+    assert UNPACK[coding](compressed(mixed, coding).body) == mixed.body
 
 
 def test_http_libraries_get_tensors_as_they_are(client, tensor) -> None:

@@ -61,7 +61,8 @@ def a_good_request_is_answered_afterwards(client) -> Iterator[None]:
         ({"shape": [1, 3, 32, 32] + [1] * 100}, 400),
         ({"datatype": "FP64"}, 400),
         ({"datatype": "INT32"}, 400),
-        ({"datatype": "BYTES"}, 501),
+        ({"datatype": "BYTES"}, 400),
+        ({"datatype": "BF16"}, 400),
         ({"datatype": "FP33"}, 400),
         ({"name": "image"}, 400),
         ({"name": "x" * 100_000}, 400),
@@ -76,6 +77,36 @@ def test_tensors_that_lie(client, changes, status) -> None:
     assert found == status, content
     assert len(content) < 4000
     assert list(json.loads(content)) == ["error"]
+
+
+@pytest.mark.parametrize("values", [["abc"], [b"\x03\0\0\0abc".decode()], [], [[["a"] * 32] * 32] * 3])
+def test_strings_are_the_client_s_mistake(client, values) -> None:
+    entry = {"name": "images", "shape": [1, 3, 32, 32], "datatype": "BYTES", "data": values}
+    status, answer = client.json("POST", "/v2/models/tiny/infer", {"inputs": [entry]})
+    assert status == 400
+    assert "BYTES" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ({"datatype": "BYTES"}, "BYTES"),
+        ({"parameters": {"datatype": "BYTES"}}, "BYTES"),
+        ({"parameters": {"datatype": "BYTES", "binary_data": True}}, "BYTES"),
+        ({"datatype": "FP16"}, "is FP32, wanted is FP16"),
+        ({"datatype": "FP33"}, "datatypes are"),
+        ({"datatype": 3}, "'datatype' as a str"),
+    ],
+)
+def test_outputs_in_another_datatype(client, output, words) -> None:
+    entry = {"name": "images", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0.0] * 3072}
+    for tail in ({}, {"datatype": "FP32"}):
+        request = {"inputs": [entry], "outputs": [{"name": "logits", **tail}]}
+        assert client.json("POST", "/v2/models/tiny/infer", request)[0] == 200
+    request = {"inputs": [entry], "outputs": [{"name": "logits", **output}]}
+    status, answer = client.json("POST", "/v2/models/tiny/infer", request)
+    assert status == 400
+    assert words in answer["error"]
 
 
 @pytest.mark.parametrize(

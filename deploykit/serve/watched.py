@@ -1,0 +1,90 @@
+"""Whether the files of a model have changed, told without opening them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime, model_file
+from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.onnx_file import read_onnx
+
+__all__ = ["Stamp", "files_beside", "stamp_of"]
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What changes when the files of a model are written anew.
+
+    Attributes:
+        content: Of each file its type, time of writing, size and inode, or why there is none of these.
+        access: Of each file owner, permissions and the time of their last change: a file that could not be
+            loaded is worth another try when they change, a loaded one is not.
+        found: What the model's own file is, in words.
+    """
+
+    content: tuple[tuple[int, ...], ...]
+    access: tuple[tuple[int, ...], ...]
+    found: str = field(compare=False)
+
+
+def stamp_of(path: Path, runtime: str, beside: Iterable[Path] = ()) -> Stamp:
+    """The stamp of a model; whatever is there has one.
+
+    Args:
+        path: A model file or a built folder.
+        runtime: Canonical name of what opens it.
+        beside: Further files that belong to it; see ``files_beside``.
+    """
+    own = _own_files(path, runtime)
+    content, access, words = zip(*map(_status, [*own, *beside]), strict=True)
+    return Stamp(content=content, access=access, found=words[0])
+
+
+def files_beside(path: Path, runtime: str) -> tuple[Path, ...]:
+    """The files that a model needs beside its own: weights, what was compiled, engines' descriptions."""
+    found: list[Path] = []
+    for own in _own_files(path, runtime):
+        if own.suffix in ENGINE_SUFFIXES:
+            found.append(own.with_name(f"{own.name}.json"))
+        found += _named_by(own)
+    return tuple(dict.fromkeys(found))
+
+
+def _named_by(path: Path) -> list[Path]:
+    try:
+        file = read_onnx(path) if path.is_file() and path.suffix not in ENGINE_SUFFIXES else None
+    except Exception:  # noqa: BLE001 - what cannot be read names nothing, and opening it says why
+        return []
+    if file is None:
+        return []
+    locations = [*file.external, *(part.location for part in file.compiled if part.location)]
+    return [path.parent / location for location in locations]
+
+
+def _own_files(path: Path, runtime: str) -> list[Path]:
+    try:
+        return list(dict.fromkeys((model_file(path), file_for_runtime(path, runtime))))
+    except (OSError, DeploykitError):
+        return [path]
+
+
+def _status(path: Path) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (-1, error.errno or 0), (), "nothing" if error.errno == 2 else f"{error.strerror}"
+    kind = stat.S_IFMT(status.st_mode)
+    content = (kind, status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
+    access = (status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid)
+    return content, access, _KINDS.get(kind, f"a file of {status.st_size} bytes")
