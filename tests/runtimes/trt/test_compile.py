@@ -15,6 +15,7 @@ from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine, bu
 from deploykit_runtimes.engine_folder import read_model
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.trt.ahead import hash_model
 from deploykit_runtimes.trt.engine_file import read_sidecar, sidecar_path
 from onnx import TensorProto, helper, numpy_helper
 
@@ -82,6 +83,21 @@ def test_a_folder_gets_the_model_too(write_classifier: Writer, tmp_path: Path) -
     assert (tmp_path / "built" / "model.onnx").read_bytes() == model.read_bytes()
     assert json.loads(result.files[1].read_text())["model"] == "model.onnx"
     assert read_model(tmp_path / "built").nodes == 3
+
+
+def test_weights_beside_the_model_go_into_the_folder_and_into_the_key(
+    write_classifier: Writer, tmp_path: Path
+) -> None:
+    """As the exporter names those of models above 2 GB: with a part of their hash."""
+    model = onnx.load(write_classifier())
+    path, weights = tmp_path / "large.onnx", tmp_path / "large-0123456789ab.onnx.data"
+    onnx.save_model(model, path, save_as_external_data=True, location=weights.name, size_threshold=0)
+    before = hash_model(path)
+    result = build_engine(path, runtime="trt-rtx", options=BuildOptions(output=tmp_path / "built"))
+    assert (tmp_path / "built" / weights.name).read_bytes() == weights.read_bytes()
+    assert tmp_path / "built" / weights.name in result.files
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert hash_model(path) != before
 
 
 def test_the_model_is_found_from_an_engine_elsewhere(write_classifier: Writer, tmp_path: Path) -> None:

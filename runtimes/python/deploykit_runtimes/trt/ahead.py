@@ -67,9 +67,7 @@ def default_engine_path(model: Path, runtime: str) -> Path:
 
 def hash_model(model: Path) -> str:
     """SHA-256 of a model file, and of the weights beside it where it has such."""
-    weights = _weights_beside(model)
-    digest = sha256_of(model)
-    return digest if weights is None else f"{digest}+{sha256_of(weights)}"
+    return "+".join(sha256_of(file) for file in (model, *_weights_beside(model)))
 
 
 def plan_job(model: Path, runtime: TrtRuntime, options: BuildOptions) -> EngineJob:
@@ -127,7 +125,7 @@ def _build(
         path = options.output
         if _is_folder(path):
             job = replace(job, model=_copy_model(model, path, copies))
-            files = [file for file in (job.model, _weights_beside(job.model)) if file is not None]
+            files = [job.model, *_weights_beside(job.model)]
             path = default_engine_path(path / model.name, runtime)
     reason = _why_build(path, job, force=options.force)
     result = BuildResult(
@@ -192,14 +190,14 @@ def _copy_model(model: Path, folder: Path, copies: ExitStack) -> Path:
     target = folder / model.name
     if target.exists() and target.samefile(model):
         return model
-    weights = _weights_beside(model)
-    for source in (model, weights):
-        if source is not None:
-            copies.enter_context(copied(source, folder / source.name))
+    for source in (model, *_weights_beside(model)):
+        place = folder / source.relative_to(model.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copies.enter_context(copied(source, place))
     return target
 
 
-def _weights_beside(model: Path) -> Path | None:
-    """``model.onnx.data``, which models above 2 GB come with."""
-    beside = model.with_name(model.name + ".data")
-    return beside if beside.is_file() else None
+def _weights_beside(model: Path) -> list[Path]:
+    """The files with weights that a model names, as those above 2 GB do; none that lie elsewhere."""
+    inside = (name for name in read_onnx(model).external if not {"..", "/"} & set(Path(name).parts))
+    return [file for name in inside if (file := model.parent / name).is_file()]
