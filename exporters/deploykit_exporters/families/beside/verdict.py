@@ -1,0 +1,70 @@
+"""What comes of a comparison, and how values of any training code are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "sides_of", "word_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What comes of a comparison.
+
+    Attributes:
+        differs: The setting is not that of the built model, or says what nobody here understands.
+        agrees: It is.
+        built: What was built, for errors.
+    """
+
+    agrees: bool = False
+    differs: bool = False
+    built: Any = None
+
+
+Comparison = Callable[..., Verdict]
+"""Takes the value, the facts, the words of the name, and the settings at the same place."""
+AGREES = Verdict(agrees=True)
+UNCLEAR = Verdict()
+"""It may not speak of the network at all: it is told, not refused."""
+
+
+def sides_of(value: Any) -> tuple[int, int] | None:
+    """(height, width) in pixels: of 224, [224, 224], [3, 224, 224] and [224, 224, 3]; else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return (value, value) if value > 1 else None
+    if not isinstance(value, list | tuple) or not all(type(one) is int and one > 0 for one in value):
+        return None
+    if len(value) == 3 and min(value[0], value[2]) <= 4:
+        value = value[1:] if value[0] <= 4 else value[:2]
+    if len(value) == 1:
+        return value[0], value[0]
+    return (value[0], value[1]) if len(value) == 2 else None
+
+
+def word_of(value: Any) -> str:
+    """A name: of a class its own, of an object or partial that a file names its class's."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, type):
+        return str(getattr(value, "inert_path", "") or value.__name__)
+    args = getattr(value, "inert_args", ())
+    path = str(getattr(value, "inert_path", ""))
+    if path == "functools.partial" and args:
+        return word_of(args[0])
+    return path
+
+
+def are_numbers(value: Any) -> bool:
+    """Whether a value is a number or a list of some."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return bool(values) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+
+
+def either(values: Sequence[Any]) -> Any:
+    """The only value, or all of them in words."""
+    return values[0] if len(values) == 1 else " or ".join(map(str, values))
