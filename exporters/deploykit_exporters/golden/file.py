@@ -107,7 +107,7 @@ class Golden:
     """Golden answers.
 
     Attributes:
-        path, sha256: The file.
+        path, sha256, format: The file, and the version of its form.
         model: The class of the recorded model.
         labels: The names of its classes; empty where none were given.
         versions: Of Python and the libraries that took part.
@@ -117,11 +117,17 @@ class Golden:
 
     path: Path
     sha256: str
+    format: int
     model: str
     labels: tuple[str, ...]
     versions: Mapping[str, str]
     weights: Mapping[str, Fingerprint]
     cases: tuple[GoldenCase, ...]
+
+    @property
+    def inputs(self) -> int:
+        """How many images the model was run on."""
+        return sum(case.shape[0] for case in self.cases)
 
 
 def read_golden(path: Path) -> Golden:
@@ -206,6 +212,7 @@ def _golden(path: Path, arrays: Mapping[str, np.ndarray]) -> Golden:
     return Golden(
         path=path,
         sha256=sha256_of(path),
+        format=int(meta["format"]),
         model=_word(meta["model"]),
         labels=tuple(_of(one, str) for one in _of(meta["labels"], list)),
         versions={_word(key): _word(value) for key, value in _of(meta["versions"], dict).items()},
