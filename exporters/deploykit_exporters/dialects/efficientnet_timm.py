@@ -183,7 +183,13 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     }
     model = find_template(architecture, given, where=file.where)
     other = tuple(other_weights(model, _counted(tensors), except_for=("classifier.",)))
-    file.refuse_other(architecture, other)
+
+    def without(key: str) -> list[str]:
+        left = {one: value for one, value in given.items() if one != key}
+        less = find_template(architecture, left, where=file.where)
+        return other_weights(less, _counted(tensors), except_for=("classifier.",))
+
+    file.refuse_other(architecture, other, without)
     return _Told(name=name, source=source, model=model, arguments=given, other=other)
 
 

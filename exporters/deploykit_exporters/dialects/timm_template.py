@@ -78,9 +78,10 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
             return timm.create_model(name, pretrained=False, **arguments)
     except _WRONG as error:
         told = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
+        wrong = next((key for key in arguments if f"'{key}'" in str(error)), "NAME")
         raise CheckpointError(
             f"timm builds no {name} with {told} ({type(error).__name__}: {one_line(error)}).",
-            hint=f"These are from {where}. Leave out what does not belong to the model: --ignore NAME",
+            hint=f"These are from {where}. Leave out what does not belong to the model: --ignore {wrong}",
         ) from error
 
 

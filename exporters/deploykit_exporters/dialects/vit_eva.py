@@ -194,11 +194,20 @@ def _fitting(
             guessed = not told and size == square and square not in sizes[:-1]
             return template, (size[0], size[1]), ((_guess(size),) if guessed else ())
     other = other_weights(first, tensors, except_for=("head.",))
+    file.refuse_other(name, other, lambda key: _without(key, name, arguments, tensors, file))
     where = f" with what {file.where} says" if any(place.honours for place in file.constructor) else ""
     raise CheckpointError(
         f"The weights are not those of timm's {name}{where}: {first_of(other)}.",
         hint="Give the right name with --variant, and the size of the training's images with --imgsz.",
     )
+
+
+def _without(
+    key: str, name: str, arguments: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], file: TimmFile
+) -> list[str]:
+    """What the weights have otherwise than timm's model without one of the arguments."""
+    left = {one: value for one, value in arguments.items() if one != key}
+    return other_weights(build_template(name, left, where=file.where), tensors, except_for=("head.",))
 
 
 def _square(template: Any, tensors: Mapping[str, torch.Tensor]) -> Size | None:

@@ -95,7 +95,8 @@ def find_named(
             + (f" ({other[0]})." if other and not sizes else "."),
             hint="Leave --variant out: the sizes are read from the weights.",
         )
-    file.refuse_other(name, other)
+    named = {"name": name, "told_by": told_by, "where": where}
+    file.refuse_other(name, other, lambda key: _without(key, arguments, tensors, **named))
     return NamedModel(
         name=name,
         told_by=told_by,
@@ -105,6 +106,23 @@ def find_named(
         heads=None if _guesses_heads(plain, given, arguments) else int(model.blocks[0].attn.num_heads),
         assumed=_assumed(f"{name}, named by {told_by}", plain, given, arguments, other),
     )
+
+
+def _without(
+    key: str,
+    arguments: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    name: str,
+    told_by: str,
+    where: str,
+) -> list[str]:
+    """What the weights have otherwise than timm's model without one of the arguments."""
+    left = {one: value for one, value in arguments.items() if one != key}
+    plain = _plain_model(name, told_by, left, where)
+    given = {**left, **_sizes(plain, tensors, left, where)}
+    model = _plain_model(name, told_by, given, where)
+    return other_weights(model, tensors, except_for=_except_for(given))
 
 
 def _pickled(model: Any) -> NamedModel:

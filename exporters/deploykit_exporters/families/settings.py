@@ -81,6 +81,18 @@ class Settings:
         """Whether the model is built by any of them."""
         return any(treatment == "honoured" for treatment, _ in self._found.values())
 
+    def honoured_names(self) -> tuple[str, ...]:
+        """The names of the settings that the model is built by."""
+        return tuple(name for name in self._values if self._found.get(name, ("",))[0] == "honoured")
+
+    def plain(self) -> dict[str, Any]:
+        """The settings that were given and that nobody ignores."""
+        return {
+            name: value
+            for name, value in self._values.items()
+            if value is not None and not self.is_ignored(name)
+        }
+
     def open(self) -> tuple[str, ...]:
         """The names of the settings that nobody has read or named so far."""
         return tuple(name for name in self._values if name not in self._found and not self.is_ignored(name))
