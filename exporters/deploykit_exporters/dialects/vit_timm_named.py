@@ -82,7 +82,8 @@ def find_named(
     if not name:
         file.refuse_unnamed(told, "vit_small_patch16_224")
         return None
-    arguments = {**told, **asked_arguments(hints.config or {})}
+    rms = "blocks.0.norm1.weight" in tensors and "blocks.0.norm1.bias" not in tensors
+    arguments = {**told, **asked_arguments(hints.config or {}, rms=rms)}
     plain = _plain_model(name, told_by, arguments, where)
     given = {**arguments, **_sizes(plain, tensors, arguments, where)}
     model = _plain_model(name, told_by, given, where)
@@ -185,16 +186,17 @@ def _constructor() -> tuple[str, ...]:
     return (*signature(kind.__init__).parameters, *_PRETRAINED)
 
 
-def asked_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """--config in the words of timm's constructor."""
-    from torch.nn import LayerNorm
+def asked_arguments(config: Mapping[str, Any], *, rms: bool = False) -> dict[str, Any]:
+    """--config in the words of timm's constructor; ``rms``: its norms are RMSNorms."""
+    layers = require("timm.layers", extra="export")
+    norm = layers.RmsNorm if rms else layers.LayerNorm
 
     eps = config.get("eps")
     told = {
         "num_heads": config.get("num_heads"),
         "global_pool": config.get("global_pool"),
         "act_layer": config.get("activation"),
-        "norm_layer": None if eps is None else partial(LayerNorm, eps=float(eps)),
+        "norm_layer": None if eps is None else partial(norm, eps=float(eps)),
     }
     return {key: value for key, value in told.items() if value is not None}
 
