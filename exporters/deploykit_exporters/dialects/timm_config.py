@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
 from deploykit_exporters.dialects.timm_template import first_of
 from deploykit_exporters.families.settings import Setting, Settings
 
@@ -81,7 +82,6 @@ _SIGNS: dict[str, dict[str, Any]] = {
     "conv_head.weight": {"num_features": None},
     "patch_embed.proj.weight": {"patch_size": None},
 }
-_PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 _PLAIN = (bool, int, float, str)
 
 
@@ -212,14 +212,14 @@ class TimmFile:
     @property
     def published(self) -> bool:
         """Whether it has the pre-processing of a published model: timm evaluates it with that alone."""
-        return any(self.pretrained.get(name) for name in _PREPROCESS)
+        return any(self.pretrained.get(name) for name in TIMM_SETTINGS)
 
     @property
     def preprocess_from(self) -> str:
         """Where the file tells the pre-processing; empty where it does not."""
         if self.published:
             return "timm's pretrained_cfg in the checkpoint"
-        if any(self.args.get(name) for name in _PREPROCESS):
+        if any(self.args.get(name) for name in TIMM_SETTINGS):
             return "the training arguments"
         return ""
 
@@ -254,13 +254,13 @@ class TimmFile:
         """
         # Pillow weights the colours of an RGBA image by its alpha when it resizes, which nothing here does.
         self.args.expect("input_img_mode", *{1: ("L",), 3: ("RGB",)}.get(channels, ()))
-        self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *_PREPROCESS)
+        self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *TIMM_SETTINGS)
         if named:
             self.args.honoured("model")
             self.pretrained.honoured("architecture")
         self.hub.honoured("architecture", "model_args", "pretrained_cfg", "global_pool", *_LABELS)
         self.hub.honoured("label_descriptions")
-        self.pretrained.honoured("input_size", "tag", *_PREPROCESS)
+        self.pretrained.honoured("input_size", "tag", *TIMM_SETTINGS)
         for place, groups in ((self.args, _ARGUMENTS), (self.hub, _PUBLISHED), (self.pretrained, _PUBLISHED)):
             for why, patterns in groups.items():
                 place.harmless(why, *patterns)

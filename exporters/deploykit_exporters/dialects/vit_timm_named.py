@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -18,6 +17,7 @@ from deploykit_exporters.dialects.timm_template import (
     differences,
     modules_of,
     other_weights,
+    parameters_of,
     pickled_model,
     refuse_differences,
 )
@@ -183,7 +183,7 @@ def claimed_name(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[
 def _constructor() -> tuple[str, ...]:
     """The arguments of timm's ViT."""
     kind = require("timm.models.vision_transformer", extra="export").VisionTransformer
-    return (*signature(kind.__init__).parameters, *_PRETRAINED)
+    return parameters_of(kind, *_PRETRAINED)
 
 
 def asked_arguments(config: Mapping[str, Any], *, rms: bool = False) -> dict[str, Any]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
-from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside, told_size
-from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
-from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
+from deploykit_exporters.families.classifiers import (
+    check_config,
+    class_names,
+    first_match,
+    matched_tensors,
+    sensible,
+)
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -89,7 +93,7 @@ class EfficientNetFamily:
         if known is not None and not (match.origin == "timm" and "model" in (hints.config or {})):
             check_config(hints, known)
         joined = _join(checkpoint, match, hints)
-        with _sensible(checkpoint):
+        with sensible(checkpoint, "an EfficientNet"):
             source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
@@ -122,7 +126,7 @@ class EfficientNetFamily:
             exporter="torchscript",
             settings=(*source.settings, *joined.settings),
             notes=size_from,
-            witness=_witness(found),
+            witness=witness_of(source.witness, joined, match.origin, found.size, features=hints.features),
         )
         options = {about: key for about, key in _OPTIONS.items() if key in _SETTINGS.get(match.origin, ())}
         return settle_beside(built, checkpoint, hints, options)
@@ -136,19 +140,6 @@ def _with_size(
     if hints.imgsz is not None or not where:
         return hints, ()
     return replace(hints, imgsz=size), (f"The size of images, {size[0]}x{size[1]}, is that of {where}.",)
-
-
-@contextmanager
-def _sensible(checkpoint: Checkpoint) -> Iterator[None]:
-    """Settings in the file can be anything: a number where a list belongs, a name, a negative size."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the settings beside the weights make no sense for an EfficientNet "
-            f"({type(error).__name__}: {one_line(error)}).",
-            hint="Export the weights alone, and give what they cannot tell with --config.",
-        ) from error
 
 
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
@@ -209,13 +200,6 @@ def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
 def _needed(source: EfficientNetSource, *, features: bool) -> dict[str, torch.Tensor]:
     head = _HEAD if features else ()
     return {key: tensor for key, tensor in source.tensors.items() if not key.startswith(head)}
-
-
-def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = found.source.witness
-    if ask is not None and found.joined.found:
-        return lambda: f"none: the classifier is not {found.match.origin}'s own"
-    return None if ask is None else partial(ask, found.size, features=found.hints.features)
 
 
 def _axes(size: Size) -> dict[str, AxisRange]:

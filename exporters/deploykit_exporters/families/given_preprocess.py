@@ -7,12 +7,10 @@ from typing import Any
 
 from deploykit_runtimes.spec import Preprocess
 
-from deploykit_exporters.dialects.imagenet import timm_preprocess
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS, timm_preprocess
 from deploykit_exporters.families.base import Hints
 
-__all__ = ["GIVEN", "with_given"]
-
-GIVEN = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+__all__ = ["with_given"]
 
 
 def with_given(
@@ -28,7 +26,7 @@ def with_given(
         origin: Whose usual one it is.
     """
     config = hints.config or {}
-    asked = [key for key in GIVEN if config.get(key) is not None]
+    asked = [key for key in TIMM_SETTINGS if config.get(key) is not None]
     if asked:
         how = _override(how, timm_preprocess(size, config, _in_timm_words(how)), asked)
     if told or asked:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside
-from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
-from deploykit_exporters.families.given_preprocess import GIVEN, with_given
-from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
+from deploykit_exporters.families.classifiers import (
+    check_config,
+    class_names,
+    first_match,
+    matched_tensors,
+    sensible,
+)
+from deploykit_exporters.families.given_preprocess import with_given
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -103,7 +109,8 @@ class ViTFamily:
             from deploykit_exporters.families.eva import build_eva
 
             built = build_eva(checkpoint, match, hints, _join(checkpoint, match, hints))
-            return settle_beside(built, checkpoint, hints, {})
+            told = {} if built.spec.origin in ("timm", "transformers") else _OPTIONS
+            return settle_beside(built, checkpoint, hints, told)
         built = self._build(checkpoint, match, hints)
         options = _OPTIONS if match.dialect in ("timm", "torchvision", "dinov2") else {}
         return settle_beside(built, checkpoint, hints, options)
@@ -130,7 +137,9 @@ class ViTFamily:
             exporter="torchscript",
             notes=_notes(found),
             settings=_settings(found),
-            witness=_witness(found),
+            witness=witness_of(
+                found.source.witness, found.joined, match.origin, found.size, features=found.features
+            ),
         )
 
 
@@ -161,20 +170,13 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     from deploykit_exporters.dialects.vit import read_architecture
 
     if match.dialect in _CONFIGURED:
-        check_config(hints, (*_SETTINGS, *GIVEN, *_CONFIGURED[match.dialect](hints)))
+        check_config(hints, (*_SETTINGS, *TIMM_SETTINGS, *_CONFIGURED[match.dialect](hints)))
     joined = _join(checkpoint, match, hints)
-    try:
+    with sensible(checkpoint, "a ViT"):
         source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {}, hints.imgsz)
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        # Settings in the file can be anything: a number where a list belongs, a name, a negative size.
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the settings beside the weights make no sense for a ViT "
-            f"({type(error).__name__}: {error}).",
-            hint="Export the weights alone, and give what they cannot tell with --config.",
-        ) from error
     return _Found(
         checkpoint=checkpoint,
         match=match,
@@ -235,13 +237,6 @@ def _pooler(source: VitSource, features: bool) -> nn.Module | None:
     pooler = build_projection(source.pooler)
     load_strict(pooler, source.pooler, source="the pooler")
     return pooler
-
-
-def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = found.source.witness
-    if ask is not None and found.joined.found:
-        return lambda: f"none: the classifier is not {found.match.origin}'s own"
-    return None if ask is None else partial(ask, found.size, features=found.features)
 
 
 def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:

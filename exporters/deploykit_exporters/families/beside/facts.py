@@ -9,8 +9,10 @@ import torch
 from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
+from deploykit_exporters.dialects.values import pair_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = ["Facts", "facts_of", "plain"]
 
@@ -85,8 +87,8 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
         norms=tuple(eps),
         eps=eps,
         pool=pool or "avg",
-        patch=None if embedding is None else _pair(embedding.kernel_size),
-        stride=None if embedding is None else _pair(embedding.stride),
+        patch=None if embedding is None else pair_of(embedding.kernel_size),
+        stride=None if embedding is None else pair_of(embedding.stride),
         learned_positions=any(
             isinstance(getattr(part, "pos_embed", None), torch.Tensor) and getattr(part, "rope", None) is None
             for part in parts
@@ -102,10 +104,6 @@ def plain(word: str) -> str:
         word.rpartition(".")[2].partition("(")[0].lower().replace("_", "").replace("-", "").replace(" ", "")
     )
     return _SAME_WORDS.get(found, found)
-
-
-def _pair(sides: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sides)
 
 
 def _inside(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.beside.facts import Facts, plain
 from deploykit_exporters.families.beside.verdict import (
     AGREES,
@@ -14,7 +15,6 @@ from deploykit_exporters.families.beside.verdict import (
     Comparison,
     Verdict,
     are_numbers,
-    sides_of,
     word_of,
 )
 from deploykit_exporters.families.beside.vocabulary import Subject

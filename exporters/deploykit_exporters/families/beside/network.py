@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.beside.facts import Facts, plain
 from deploykit_exporters.families.beside.images import IMAGES, STATISTICS, normalization
 from deploykit_exporters.families.beside.verdict import (
@@ -15,7 +16,6 @@ from deploykit_exporters.families.beside.verdict import (
     Verdict,
     are_numbers,
     either,
-    sides_of,
     word_of,
 )
 from deploykit_exporters.families.beside.vocabulary import Subject

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.beside.facts import Facts, facts_of
 from deploykit_exporters.families.beside.network import compare
-from deploykit_exporters.families.beside.verdict import Verdict, sides_of
+from deploykit_exporters.families.beside.verdict import Verdict
 from deploykit_exporters.families.beside.vocabulary import (
     Subject,
     harmless,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "sides_of", "word_of"]
+__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "word_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +29,6 @@ Comparison = Callable[..., Verdict]
 AGREES = Verdict(agrees=True)
 UNCLEAR = Verdict()
 """It may not speak of the network at all: it is told, not refused."""
-
-
-def sides_of(value: Any) -> tuple[int, int] | None:
-    """(height, width) in pixels: of 224, [224, 224], [3, 224, 224] and [224, 224, 3]; else None."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return (value, value) if value > 1 else None
-    if not isinstance(value, list | tuple) or not all(type(one) is int and one > 0 for one in value):
-        return None
-    if len(value) == 3 and min(value[0], value[2]) <= 4:
-        value = value[1:] if value[0] <= 4 else value[:2]
-    if len(value) == 1:
-        return value[0], value[0]
-    return (value[0], value[1]) if len(value) == 2 else None
 
 
 def word_of(value: Any) -> str:
