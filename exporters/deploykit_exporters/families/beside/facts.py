@@ -18,6 +18,7 @@ __all__ = ["Facts", "facts_of", "plain"]
 
 # Classifiers, poolers, and the network of a CrossFormer's position bias.
 _APART = {"head", "heads", "classifier", "pooler", "attn_pool", "pos"}
+_HEADS = {"head", "heads", "classifier"}
 _ACTIVATIONS = {
     *("gelu", "gelutanh", "quickgelu", "silu", "relu", "relu6", "leakyrelu", "mish", "hardswish", "elu"),
     *("celu", "selu", "prelu", "hardmish", "tanh", "squaredrelu"),
@@ -49,6 +50,8 @@ class Facts:
         pool: How the pooled vector is made, in timm's words.
         patch: (height, width) of a patch, and the stride of their convolution; None without.
         learned_positions: Whether positions are embeddings that are added.
+        rotary: Whether there are rotary positions.
+        head_activations: Those inside of the classifier.
         sizes: Every output width of a linear layer: what the weights tell.
         spec: Of the model.
     """
@@ -62,6 +65,8 @@ class Facts:
     patch: tuple[int, ...] | None
     stride: tuple[int, ...] | None
     learned_positions: bool
+    rotary: bool
+    head_activations: tuple[str, ...]
     sizes: frozenset[int]
     spec: ModelSpec
 
@@ -92,6 +97,10 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
         learned_positions=any(
             isinstance(getattr(part, "pos_embed", None), torch.Tensor) and getattr(part, "rope", None) is None
             for part in parts
+        ),
+        rotary=any(getattr(part, "rope", None) is not None for part in parts),
+        head_activations=_distinct(
+            _activation(part) for path, part in module.named_modules() if _HEADS & set(path.split("."))
         ),
         sizes=frozenset(part.out_features for part in module.modules() if isinstance(part, nn.Linear)),
         spec=spec,

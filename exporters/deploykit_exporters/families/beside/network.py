@@ -102,12 +102,12 @@ def _head_width(value: Any, facts: Facts, *_: Any) -> Verdict:
 
 
 def _activation(value: Any, facts: Facts, *_: Any) -> Verdict:
-    word = word_of(value)
+    word = plain(word_of(value)) if word_of(value) else ""
     if not word or not facts.activations or word in _LEARNED:
         return UNCLEAR
-    return (
-        AGREES if plain(word) in facts.activations else Verdict(differs=True, built=either(facts.activations))
-    )
+    if word in (*facts.activations, *facts.head_activations):  # of a classifier of several layers
+        return AGREES
+    return Verdict(differs=True, built=either(facts.activations))
 
 
 def _scores(value: Any, facts: Facts, *_: Any) -> Verdict:
@@ -190,7 +190,9 @@ def _scale(value: Any, facts: Facts, *_: Any) -> Verdict:
     return AGREES if same else Verdict(differs=True, built=either([round(one, 5) for one in own]))
 
 
-def _other(value: Any, *_: Any) -> Verdict:
+def _other(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    if name & {"rope", "rotary"} and facts.rotary:
+        return AGREES if value is True else UNCLEAR
     words = {"none", "false", "off", "no", "default", "sdpa", "eager"}
     usual = (
         not _truthy(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
@@ -202,7 +203,7 @@ def _settled(entry: _Entry, facts: Facts, hints: Hints, options: Mapping[str, st
         option = options.get(about, "")
         verdict = compare(about, entry.value, facts, words(entry.name), entry.beside)
         if verdict.differs and not _is_said(about, option, hints):
-            raise _differs(entry, verdict, option)
+            raise _differs(entry, verdict, option, given=_crop_pct(entry, facts) if "crop" in options else {})
         why = _AS_BUILT if verdict.agrees else "the option stands instead" if verdict.differs else why
     if why:
         settings.harmless(why, entry.name)
@@ -215,19 +216,32 @@ def _is_said(about: Subject, option: str, hints: Hints) -> bool:
     return bool(option) and (hints.config or {}).get(option) is not None
 
 
-def _differs(entry: _Entry, verdict: Verdict, option: str) -> CheckpointError:
+def _crop_pct(entry: _Entry, facts: Facts) -> dict[str, Any]:
+    """What --config takes of a resize before a crop; nothing of other settings."""
+    sides, image = sides_of(entry.value), facts.spec.input
+    cropped = any("crop" in name.lower() for name in entry.beside)
+    if sides is None or not (entry.about == "resize" or (entry.about == "size" and cropped)):
+        return {}
+    share = math.floor(1e4 * min(image.height, image.width) / min(sides)) / 1e4
+    mode = {"crop_mode": "squash"} if isinstance(entry.value, list | tuple) else {}
+    return {**mode, "crop_pct": share} if share <= 1 else {}
+
+
+def _differs(entry: _Entry, verdict: Verdict, option: str, *, given: dict[str, Any]) -> CheckpointError:
     told = _told(entry.value)
     if entry.about == "pool" and isinstance(told, bool):
         told = "avg" if told else "token"
     ignore = f"--ignore {quote(entry.path)}"
     follow = "If that is not of this network, "
     sides = sides_of(entry.value)
-    if entry.about in ("size", "crop size") and sides:
-        given = str(sides[0]) if sides[0] == sides[1] else ",".join(map(str, sides))
-        follow = f"If that is the size of its images, --imgsz {given} follows it; if it is not, "
-    elif option:
-        given = json.dumps({option: _in_units(told) if entry.about in ("mean", "std") else told}, default=str)
-        follow = f"If that is of this network, --config '{given}' follows it; if it is not, "
+    if option and not given:
+        given = {option: _in_units(told) if entry.about in ("mean", "std") else told}
+    if given:
+        config = json.dumps(given, default=str)
+        follow = f"If that is of this network, --config '{config}' follows it; if it is not, "
+    elif entry.about in ("size", "crop size") and sides:
+        size = str(sides[0]) if sides[0] == sides[1] else ",".join(map(str, sides))
+        follow = f"If that is the size of its images, --imgsz {size} follows it; if it is not, "
     return CheckpointError(
         f"The file says {entry.name} = {told!r:.60} ({entry.place[0]}); built would be {verdict.built}.",
         hint=f"{follow}say so: {ignore}",

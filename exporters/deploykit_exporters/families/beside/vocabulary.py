@@ -95,7 +95,7 @@ _KNOWN = {why: frozenset(known.split()) for why, known in _HARMLESS.items()}
 # Places inside of which nothing speaks of the network: the state of a training, and what it wrote down.
 _PASSING = re.compile(
     r"optim|lr_sched|sched|scaler|callbacks|loops|rng|state_dict|loss|criter|metric|histor|logg|trainer|aug"
-    r"|teacher|text_|tokenizer|mixup|train_trans|train_pipe"
+    r"|teacher|text_|tokenizer|mixup|train_trans|train_pipe|class|label|idx_to|id2label|id_to"
 )
 
 _MODEL = re.compile(r"(vit|deit3?|beit(v2)?|eva(02)?|(tf_)?efficientnet(v2)?)_[a-z0-9_]+(\.[a-z0-9_]+)?")
@@ -115,8 +115,8 @@ _LAST = {"final", "output", "out", "last"}
 _NORMALISES = {"normalize", "normalise", "normalization", "normalisation"}
 _USED = {"do", "use", "apply", "with", "is", "to"}
 _OTHERS = {
-    *("dilation", "dilated", "rope", "rotary", "qk", "window", "windowed", "shifted", "causal", "blurpool"),
-    *("antialias", "deformable", "moe", "convpos"),
+    *("dilation", "dilated", "rope", "rotary", "windowed", "shifted", "causal", "blurpool"),
+    *("deformable", "moe", "convpos"),
 }
 _VOCABULARY = frozenset(
     {*_NORMS, *_IMAGE, *_SIDE, *_MEANT, *_HEADS, *_POOLS, *_ACTS, *_NORMALISES, "eps", "epsilon", "patch"}

@@ -18,6 +18,7 @@ from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
 from deploykit_runtimes.errors import CheckpointError
+from torch import nn
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -120,6 +121,9 @@ EVERYDAY: dict[str, dict[str, Any]] = {
         "norm_loss": 0.1,
         "mean_accuracy": 0.7,
         "hedgehogs": 3,
+        "antialias": True,
+        "qk_norm": False,
+        "smoothing_window": 10,
     },
 }
 
@@ -253,6 +257,8 @@ def test_what_agrees_is_listed_as_built(tmp_path: Path, told: dict[str, Any]) ->
         ({"pixel_mean": [25.5, 51.0, 76.5]}, {"mean": [0.1, 0.2, 0.3]}),
         ({"interp": "nearest"}, {"interpolation": "nearest"}),
         ({"crop_ratio": 0.5}, {"crop_pct": 0.5}),
+        ({"resize": 73, "crop": 64}, {"crop_pct": 0.8767}),
+        ({"image_size": 80, "crop_size": 64}, {"crop_pct": 0.8}),
     ],
     ids=str,
 )
@@ -262,6 +268,43 @@ def test_the_option_of_the_hint_settles_it(tmp_path: Path, told: Any, given: dic
     assert error.value.hint is not None
     assert f"--config '{json.dumps(given)}'" in error.value.hint
     assert built_with(vit(), {"cfg": told}, tmp_path, config=given).spec.num_classes == 5
+
+
+def test_names_of_classes_are_no_settings(tmp_path: Path) -> None:
+    told = {"class_to_idx": {"bgr": 0, "num_heads": 1, "pooling": 2}, "id2label": {"act": "relu"}}
+    assert built_with(vit(), told, tmp_path).spec.num_classes == 5
+
+
+def test_the_activation_of_a_classifier_of_ones_own_agrees(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.backbone = vit(num_classes=0)
+    model.head = nn.Sequential(nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 5))
+    told = {"hyper_parameters": {"hidden_dim": 32, "activation": "relu", "lr": 0.1}}
+    built = built_with(model, told, tmp_path, head_activation="relu")
+    assert any(one.name == "activation" and one.why == "as built" for one in built.settings)
+
+
+def test_configurations_of_hydra_are_read(tmp_path: Path) -> None:
+    """As omegaconf pickles them: nodes with ``_content`` and ``_val``."""
+    checkpoint = Checkpoint(
+        path=tmp_path / "mine.ckpt",
+        sha256="",
+        container="torch",
+        tensors=vit().state_dict(),
+        meta={"hyper_parameters": node({"model": {"n_heads": 4}, "image_mean": [0.5] * 3, "lr": 0.1})},
+    )
+    with pytest.raises(CheckpointError, match=r"n_heads = 4 \(hyper_parameters.model\)"):
+        built_by(checkpoint)
+    built = built_by(checkpoint, ignore=("*:n_heads",))
+    assert {one.path: one.why for one in built.settings}["hyper_parameters:image_mean"] == "as built"
+
+
+def node(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Namespace(_metadata=None, _content={name: node(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return Namespace(_metadata=None, _content=[node(one) for one in value])
+    return Namespace(_metadata=None, _val=value)
 
 
 def test_a_size_is_followed_by_the_option_that_the_hint_names(tmp_path: Path) -> None:
