@@ -97,7 +97,7 @@ def _image_size(hints: Hints) -> Size | None:
         OptionError: it is no size.
     """
     asked = (hints.config or {}).get("image_size")
-    sides = sides_of(asked)
+    sides = sides_of(asked, channels=False)
     if sides is None and asked is not None:
         raise OptionError(
             f"--config says image_size = {asked!r}; wanted is a number of pixels or [height, width]."

@@ -98,7 +98,7 @@ def _image_size(layers: Any) -> tuple[int, int] | None:
             told = layer._global_params.inert_args
             size = told[_IMAGE_SIZE] if len(told) > _IMAGE_SIZE else None
             if size is not None:
-                return sides_of(size)
+                return sides_of(size, channels=False)
     return None
 
 

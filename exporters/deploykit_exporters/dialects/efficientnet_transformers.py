@@ -341,7 +341,7 @@ def _number(config: Settings, name: str, default: float) -> float:
 
 def _size(config: Settings) -> Size | None:
     value = config.get("image_size")
-    sides = sides_of(value)
+    sides = sides_of(value, channels=False)
     if sides is None and value is not None:
         raise CheckpointError(f"{config.where} says image_size = {value!r}; wanted is a number of pixels.")
     return sides
