@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.options import checkpoint_options, common, outputs_option
+from deploykit.commands.record import show as show_golden
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, name, pairs, size, strong
 
@@ -30,12 +32,16 @@ Row = tuple[str, str | list[str]]
 @outputs_option
 @common
 def command(*, file: str, outputs: str | None, json_output: bool, **settings: Any) -> None:
-    """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, or a model name.
+    """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, a model name, or
+    golden answers (.npz).
 
     Recognition is the same as in export, so this is also its rehearsal.
     """
     from deploykit.model_report import inspect_model, is_model_file
 
+    if _is_golden(file):
+        show_golden(Path(file), json_output=json_output)
+        return
     found: ModelReport | CheckpointReport
     if is_model_file(file):
         with Progress() as report:
@@ -52,6 +58,14 @@ def command(*, file: str, outputs: str | None, json_output: bool, **settings: An
         return
     echo(strong(model_title(found.spec)))
     echo(*pairs(rows))
+
+
+def _is_golden(file: str) -> bool:
+    if not file.lower().endswith(".npz"):
+        return False
+    from deploykit_exporters.containers.sniff import is_golden
+
+    return is_golden(Path(file))
 
 
 def _checkpoint(file: str, settings: Mapping[str, Any]) -> CheckpointReport:

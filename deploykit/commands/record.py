@@ -14,7 +14,7 @@ from deploykit.terminal import echo, echo_file, echo_json, name, pairs, size
 if TYPE_CHECKING:
     from deploykit_exporters.golden.file import Golden, GoldenCase
 
-__all__ = ["command"]
+__all__ = ["command", "show"]
 
 _MOST_NAMES = 4
 _HOW = """\
@@ -44,7 +44,7 @@ def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
     network and head.
     """
     if file is not None and not print_file:
-        _show(file, json_output=json_output)
+        show(file, json_output=json_output)
         return
     path = source()
     if json_output:
@@ -55,7 +55,12 @@ def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
         echo_file(_HOW)
 
 
-def _show(file: Path, *, json_output: bool) -> None:
+def show(file: Path, *, json_output: bool) -> None:
+    """Print what a file of golden answers holds.
+
+    Raises:
+        OptionError: it cannot be read.
+    """
     from deploykit_exporters.golden.file import read_golden
 
     golden = read_golden(file)
@@ -66,7 +71,8 @@ def _show(file: Path, *, json_output: bool) -> None:
     names = f"{len(golden.labels)}: {', '.join(map(name, golden.labels[:_MOST_NAMES]))}{more}"
     rows: list[tuple[str, str | list[str]]] = [
         ("file", f"{file} ({size(file.stat().st_size)})"),
-        ("model", golden.model),
+        ("holds", f"golden answers of {golden.inputs} images, format {golden.format}"),
+        ("recorded from", golden.model),
         ("versions", ", ".join(f"{package} {version}" for package, version in golden.versions.items())),
         ("classes", names if golden.labels else "not recorded"),
         ("weights", f"the means of {len(golden.weights)}"),
@@ -84,7 +90,10 @@ def _case(case: GoldenCase) -> str:
 
 def _plain(golden: Golden) -> dict[str, object]:
     return {
+        "kind": "golden",
         "path": str(golden.path),
+        "format": golden.format,
+        "inputs": golden.inputs,
         "sha256": golden.sha256,
         "model": golden.model,
         "versions": dict(golden.versions),

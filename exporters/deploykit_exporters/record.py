@@ -4,8 +4,8 @@
 
     record(model, "golden.npz", transform=eval_transform, labels=class_names)
 
-Then: ``deploykit export CKPT --golden golden.npz``. This file stands alone: it needs numpy and torch, and
-Pillow where a transform or pictures are given. What it writes holds arrays and JSON, nothing pickled.
+Then: ``deploykit export CKPT --golden golden.npz``. It needs numpy and torch, and Pillow for a transform or
+pictures. What it writes holds arrays and JSON, nothing pickled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,11 @@ __all__ = ["FORMAT", "RecordError", "make_images", "places", "record", "syntheti
 FORMAT = 1
 """Version of the file, and of the recipes for the images that it does not hold."""
 
-_MOST_OUTPUTS = 8
 _FIRST_VALUES, _OTHER_VALUES = (20_000, 1 << 13), (1 << 13, 1 << 11)
 """Of an output with more values per image than the first number, the second number is kept, evenly spread.
 The first output is whole with 300 detections, 17 keypoints each, which cannot be compared in part."""
 
-_MOST_PICTURES = 16
-_LONGEST_SIDE = 480
+_MOST_OUTPUTS, _MOST_PICTURES, _LONGEST_SIDE = 8, 16, 480
 """Pictures are stored beside the answers: larger ones are made smaller first."""
 
 _RECIPES = {"picture": (1, 0, 1), "soft": (1, 0.4, 0.6), "contrast": (2, -2, 2), "noise": (1, 0, 1)}
@@ -72,9 +71,10 @@ def record(
         size: (height, width) of the model's input in pixels, or its side; None: what ``transform`` makes.
         transform: The transform of the evaluation, from a Pillow image (RGB) to the tensor that the model
             takes, [C, H, W]; albumentations and the image processors of transformers are called their way.
-        images: Pictures of your own for ``transform``: paths, Pillow images or uint8 RGB arrays [H, W, 3],
-            stored at 480 pixels at most; or what the model takes, as a data loader gives it: one float
-            tensor [N, C, H, W], of which four images are used.
+            That of a model of 2, 4 or more channels is given uint8 arrays [H, W, C].
+        images: Pictures of your own for ``transform``: paths, Pillow images or uint8 arrays [H, W, C] (RGB,
+            or the model's channels), stored at 480 pixels at most; or one float tensor [N, C, H, W] as a data
+            loader gives it, of which four images are used.
         labels: The names of the classes, in the order of the outputs.
         forward: ``forward(model, images)`` where ``model(images)`` does not give what is to be exported:
             ``lambda model, images: model.forward_features(images)``.
@@ -86,7 +86,8 @@ def record(
         raise RecordError(f"record writes an .npz file, found the name {Path(file).name!r}.")
     arrays: dict[str, np.ndarray] = {}
     with _still(_innermost(model)) as network:
-        cases = [*_seeded(network, size, given := [*_given(transform, images)]), *given]
+        channels = next((one.in_channels for one in network.modules() if isinstance(one, nn.Conv2d)), 3)
+        cases = [*_seeded(channels, size, given := [*_given(channels, transform, images)]), *given]
         told = [_tell(network, forward, case, f"case{n}", arrays) for n, case in enumerate(cases)]
         meta = {
             "format": FORMAT,
@@ -110,11 +111,8 @@ def record(
     return Path(file)
 
 
-# Images. They are made in whole numbers: the same on every machine and with every numpy.
-
-
 def _random(count: int, seed: int) -> np.ndarray:
-    """Evenly distributed pixels, uint8 [count] (splitmix64)."""
+    """Evenly distributed pixels, uint8 [count] (splitmix64), the same on every machine and numpy."""
     golden = 0x9E3779B97F4A7C15
     start = np.uint64(seed * golden & (1 << 64) - 1)
     bits = (np.arange(count, dtype=np.uint64) + start) * np.uint64(golden)
@@ -142,9 +140,9 @@ def _picture(channels: int, height: int, width: int, seed: int) -> np.ndarray:
     return ((planes - low) * 255 // max(high - low, 1)).astype(np.uint8)
 
 
-def synthetic_photo() -> np.ndarray:
-    """A picture much like a photo that needs no file: uint8 RGB [375, 500, 3]."""
-    return np.ascontiguousarray(_picture(3, 375, 500, 100).transpose(1, 2, 0))
+def synthetic_photo(channels: int = 3) -> np.ndarray:
+    """A picture much like a photo that needs no file: uint8 RGB [375, 500, 3], or of other channels."""
+    return np.ascontiguousarray(_picture(channels, 375, 500, 100).transpose(1, 2, 0))
 
 
 def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
@@ -160,11 +158,10 @@ def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(values * (high - low) + low)
 
 
-def _seeded(network: nn.Module, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _seeded(channels: int, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Cases whose images can be made again by their recipe."""
     if size is None and not given:
         raise RecordError("record wants size=, the model's input in pixels, or transform= or images=.")
-    channels = next((one.in_channels for one in network.modules() if isinstance(one, nn.Conv2d)), 3)
     shape = given[0]["images"].shape[1:] if given else (channels, 0, 0)
     sides = shape[1:] if size is None else (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -175,7 +172,7 @@ def _seeded(network: nn.Module, size: Any, given: list[dict[str, Any]]) -> Itera
         yield {"name": name, "images": make_images(recipe), "recipe": recipe}
 
 
-def _given(transform: Any, images: Any) -> Iterator[dict[str, Any]]:
+def _given(channels: int, transform: Any, images: Any) -> Iterator[dict[str, Any]]:
     """Cases of pictures as the transform makes them, and of tensors as they are."""
     if isinstance(images, torch.Tensor):
         images = images.detach().float().cpu().numpy()
@@ -188,52 +185,62 @@ def _given(transform: Any, images: Any) -> Iterator[dict[str, Any]]:
         raise RecordError("images= wants transform=, which makes the model's input of them.")
     if len(images) > _MOST_PICTURES:
         raise RecordError(f"images= wants at most {_MOST_PICTURES} pictures, found {len(images)}.")
+    colours = channels in (1, 3)
+    pillow = colours or any(hasattr(one, "convert") for one in images)
     if transform is not None:
-        yield {"name": "photo", "of": "photo", "images": _transformed(transform, synthetic_photo())}
-    for n, pixels in enumerate(map(_pixels, images), start=1):
-        made = _transformed(transform, pixels)
+        photo = synthetic_photo(3 if colours else channels)
+        made = _transformed(transform, photo, pillow)
+        yield {"name": "photo", "of": "photo", "images": made, "bands": photo.shape[2]}
+    for n, pixels in enumerate((_pixels(one, colours) for one in images), start=1):
+        made = _transformed(transform, pixels, pillow)
         yield {"name": f"picture {n}", "of": "picture", "images": made, "pixels": pixels}
 
 
-def _pixels(picture: Any) -> np.ndarray:
-    """uint8 RGB [H, W, 3]."""
-    from PIL import Image, ImageOps
+def _pixels(picture: Any, colours: bool) -> np.ndarray:
+    """uint8 RGB [H, W, 3], or [H, W, C] of a picture with other channels (a page each, or in an array)."""
+    from PIL import Image, ImageOps, ImageSequence
 
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    elif not isinstance(picture, Image.Image):
-        picture = ImageOps.exif_transpose(Image.open(picture))
-    small = picture.convert("RGB")
-    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    return np.array(small)
+    if isinstance(picture, (str, os.PathLike)):
+        file = BytesIO(Path(picture).read_bytes())
+        picture = np.load(file) if str(picture).endswith(".npy") else Image.open(file)
+        picture = ImageOps.exif_transpose(picture) if colours and hasattr(picture, "convert") else picture
+    if colours:
+        small = (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).convert("RGB")
+        small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        return np.array(small)
+    if not isinstance(picture, np.ndarray):
+        picture = np.dstack([np.array(page) for page in ImageSequence.Iterator(picture)])
+    if picture.dtype != np.uint8 or picture.ndim != 3:
+        raise RecordError(f"A picture is {picture.dtype} {list(picture.shape)}, wanted uint8 [H, W, C].")
+    step = -(-max(picture.shape[:2]) // _LONGEST_SIDE)
+    return np.ascontiguousarray(picture[::step, ::step])
 
 
-def _transformed(transform: Any, pixels: np.ndarray) -> np.ndarray:
+def _transformed(transform: Any, pixels: np.ndarray, pillow: bool) -> np.ndarray:
     """What a transform makes of a picture, float32 [1, C, H, W]; it must be the same twice."""
-    first, second = _apply(transform, pixels), _apply(transform, pixels)
-    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
+    first, second = _apply(transform, pixels, pillow), _apply(transform, pixels, pillow)
+    if not np.array_equal(first, second, equal_nan=True):
         raise RecordError("transform= gives another tensor each time: give the one of the evaluation.")
     return first
 
 
-def _apply(transform: Any, pixels: np.ndarray) -> np.ndarray:
+def _apply(transform: Any, pixels: np.ndarray, pillow: bool) -> np.ndarray:
     from PIL import Image
 
-    if hasattr(transform, "model_input_names"):  # an image processor of transformers
-        found = transform(images=Image.fromarray(pixels), return_tensors="pt")
-    elif type(transform).__module__.partition(".")[0] == "albumentations":
+    picture: Any = Image.fromarray(pixels) if pillow else pixels.copy()
+    if type(transform).__module__.partition(".")[0] == "albumentations":
         found = transform(image=pixels.copy())
+    elif hasattr(transform, "model_input_names"):  # an image processor of transformers
+        found = transform(images=picture, return_tensors="pt")
     else:
-        found = transform(Image.fromarray(pixels))
+        found = transform(picture)
     if isinstance(found, Mapping):
         found = found["pixel_values"] if "pixel_values" in found else found.get("image")
     array = found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
     array = array[None] if array.ndim == 3 else array
     if array.ndim != 4 or len(array) != 1 or array.dtype.kind != "f":
-        raise RecordError(
-            "transform= wants to give what the model takes, floats [C, H, W], found "
-            f"{array.dtype} {list(array.shape)}."
-        )
+        found = f"found {array.dtype} {list(array.shape)}"
+        raise RecordError(f"transform= wants to give what the model takes, floats [C, H, W], {found}.")
     return np.ascontiguousarray(array, np.float32)
 
 
@@ -292,9 +299,7 @@ def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torc
             found = network(batch)
     outputs = dict(list(_named(found, ""))[:_MOST_OUTPUTS])
     if not outputs:
-        raise RecordError(
-            f"The model gives {type(found).__name__}, no tensors: forward= says what to record."
-        )
+        raise RecordError(f"The model gives {type(found).__name__}, no tensors: forward= says which.")
     last = find(next(iter(outputs.values())))
     return outputs if last is None else {**outputs, f":{last[0]}": last[1]}
 
@@ -303,7 +308,7 @@ def _tell(network: nn.Module, forward: Any, case: Any, key: str, arrays: dict[st
     """Run a case, keep its arrays under names that start with ``key``, and say the rest."""
     images, digest = case["images"], hashlib.sha256(case["images"].tobytes())
     told = {"name": case["name"], "sha256": digest.hexdigest(), "outputs": []}
-    told.update({one: case[one] for one in ("recipe", "of") if one in case})
+    told.update({one: case[one] for one in ("recipe", "of", "bands") if one in case})
     if "of" in case:
         _pack(case, key, arrays)
     outputs = _run(network, forward, images)
@@ -365,13 +370,10 @@ def places(size: int, kept: int) -> np.ndarray:
 def _pack(case: Mapping[str, Any], key: str, arrays: dict[str, np.ndarray]) -> None:
     """Images made of pixels have few different values: keep those, and which of them each is."""
     arrays.update({f"{key}.{one}": case[one] for one in ("images", "pixels") if one in case})
-    images = case["images"]
-    levels, which = np.unique(images, return_inverse=True)
+    levels, which = np.unique(case["images"], return_inverse=True)
     if len(levels) <= 1 << 16:
-        arrays[f"{key}.images"], arrays[f"{key}.levels"] = (
-            which.reshape(images.shape).astype(np.uint16),
-            levels,
-        )
+        arrays[f"{key}.levels"] = levels
+        arrays[f"{key}.images"] = which.reshape(case["images"].shape).astype(np.uint16)
 
 
 def _fingerprints(network: nn.Module) -> dict[str, Any]:

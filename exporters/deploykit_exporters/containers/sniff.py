@@ -9,11 +9,12 @@ from typing import Literal
 
 from deploykit_runtimes.errors import CheckpointError
 
-__all__ = ["Kind", "sniff"]
+__all__ = ["Kind", "is_golden", "sniff"]
 
 Kind = Literal["torch-zip", "pickle", "safetensors", "hdf5"]
 
 _HEAD = 1024
+_GOLDEN = "golden.npy"  # the description in what deploykit.record writes
 _NOT_WEIGHTS = "Give the checkpoint that training saved (.pth, .pt, .ckpt, .safetensors, .h5)."
 _TORCHSCRIPT = (
     "a TorchScript archive, which holds a program and not a training checkpoint",
@@ -49,6 +50,15 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF|BM.{4}\0\0\0\0", "an image", _NOT_WEIGHTS),
     )
 )
+
+
+def is_golden(path: Path) -> bool:
+    """Whether a file holds what ``deploykit.record`` wrote; whether it can be read is another question."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _GOLDEN in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def sniff(path: Path) -> Kind:
@@ -100,6 +110,12 @@ def _sniff_zip(path: Path) -> Kind:
         raise _mistaken(path, what, 'Save it from Keras as HDF5: model.save("model.h5").')
     if any("exported_program" in name or "archive_format" in name for name in names):
         raise _mistaken(path, "an archive of torch.export", "Give the checkpoint that it was made from.")
+    if _GOLDEN in names:
+        raise _mistaken(
+            path,
+            "golden answers that deploykit.record wrote",
+            "Give the checkpoint, and this file with --golden; `deploykit inspect FILE` shows what it holds.",
+        )
     if names and all(name.endswith(".npy") for name in names):
         raise _mistaken(path, "a numpy archive", _NOT_WEIGHTS)
     listed = ", ".join(names[:3]) or "none"

@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, read_plan, split_stages
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS, tensorflow_evaluation
+from deploykit_exporters.dialects.values import sides_of
 
 if TYPE_CHECKING:
     import torch
@@ -96,18 +97,12 @@ def _image_size(hints: Hints) -> Size | None:
         OptionError: it is no size.
     """
     asked = (hints.config or {}).get("image_size")
-    sides = [asked, asked] if isinstance(asked, int) else asked
-    if sides is None:
-        return None
-    if (
-        not isinstance(sides, list | tuple)
-        or len(sides) != 2
-        or not all(isinstance(side, int) and side > 0 for side in sides)
-    ):
+    sides = sides_of(asked, channels=False)
+    if sides is None and asked is not None:
         raise OptionError(
             f"--config says image_size = {asked!r}; wanted is a number of pixels or [height, width]."
         )
-    return sides[0], sides[1]
+    return sides
 
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from deploykit_exporters.dialects.efficientnet_names import compound_name, nativ
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess, pipeline_size
 from deploykit_exporters.dialects.mm_model import MmModel
 from deploykit_exporters.dialects.mm_witness import mm_witness
+from deploykit_exporters.dialects.values import as_mapping
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.efficientnet import Activation
 
@@ -117,7 +118,7 @@ def _check(backbone: Settings) -> None:
     """Refuse what is not built, and say what the weights tell."""
     backbone.honoured("type", "norm_cfg", "act_cfg")
     backbone.harmless("the weights tell", "arch", "in_channels")
-    convolution = _mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
+    convolution = as_mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
     if convolution != _PADDED:
         raise CheckpointError(
             f"model.backbone says conv_cfg = {convolution}, which pads in another way than {_PADDED}."
@@ -216,10 +217,6 @@ def _layers(block: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    inner = _mapping(meta.get("meta"))
-    names = _mapping(inner.get("dataset_meta")).get("classes", inner.get("CLASSES"))
+    inner = as_mapping(meta.get("meta"))
+    names = as_mapping(inner.get("dataset_meta")).get("classes", inner.get("CLASSES"))
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -16,6 +16,7 @@ from torch import nn
 
 from deploykit_exporters.containers.inert import class_path, walk
 from deploykit_exporters.dialects.efficientnet import EfficientNetSource
+from deploykit_exporters.dialects.values import pair_of, sides_of
 from deploykit_exporters.nets.efficientnet import Activation
 
 __all__ = ["told_by_module"]
@@ -97,7 +98,7 @@ def _image_size(layers: Any) -> tuple[int, int] | None:
             told = layer._global_params.inert_args
             size = told[_IMAGE_SIZE] if len(told) > _IMAGE_SIZE else None
             if size is not None:
-                return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[1]))
+                return sides_of(size, channels=False)
     return None
 
 
@@ -115,12 +116,8 @@ def _confirm(layers: Mapping[str, Any], names: Mapping[str, str], before: Any, n
             continue
         for name in _CONVOLUTION:
             there, here = getattr(told, name, None), getattr(module, name)
-            if there is not None and _pair(there) != _pair(here):
+            if there is not None and pair_of(there) != pair_of(here):
                 raise CheckpointError(
-                    f"The pickled module has {name} = {_pair(there)} at {names[f'{path}.weight']}; deploykit "
-                    f"builds EfficientNets with {_pair(here)} there."
+                    f"The pickled module has {name} = {pair_of(there)} at {names[f'{path}.weight']}; "
+                    f"deploykit builds EfficientNets with {pair_of(here)} there."
                 )
-
-
-def _pair(value: Any) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value)

@@ -30,6 +30,7 @@ from deploykit_exporters.dialects.timm_template import (
     refuse_differences,
 )
 from deploykit_exporters.dialects.timm_witness import UNNAMED, not_asked, timm_witness
+from deploykit_exporters.dialects.values import sides_of
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +108,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         names={key: key for key in tensors},
         plan=plan,
         variant=name,
-        image_size=_size(file.size) or _size(config.get("input_size")) or (side, side),
+        image_size=sides_of(file.size) or sides_of(config.get("input_size")) or (side, side),
         preprocess=lambda size: timm_preprocess(
             size,
             hints.config or {},
@@ -183,7 +184,13 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     }
     model = find_template(architecture, given, where=file.where)
     other = tuple(other_weights(model, _counted(tensors), except_for=("classifier.",)))
-    file.refuse_other(architecture, other)
+
+    def without(key: str) -> list[str]:
+        left = {one: value for one, value in given.items() if one != key}
+        less = find_template(architecture, left, where=file.where)
+        return other_weights(less, _counted(tensors), except_for=("classifier.",))
+
+    file.refuse_other(architecture, other, without)
     return _Told(name=name, source=source, model=model, arguments=given, other=other)
 
 
@@ -317,11 +324,3 @@ def _config(name: str, file_name: str) -> dict[str, Any]:
             return dict(config)
     config = timm.get_pretrained_cfg(architecture)
     return dict(config.to_dict()) if config is not None else {}
-
-
-def _size(value: Any) -> Size | None:
-    """(height, width) of an int, [h, w] or [channels, h, w]; None for anything else."""
-    sides = (value, value) if isinstance(value, int) else tuple(value or ())
-    if len(sides) in (2, 3) and all(isinstance(side, int) and side > 0 for side in sides):
-        return sides[-2], sides[-1]
-    return None

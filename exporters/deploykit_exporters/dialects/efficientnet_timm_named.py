@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from inspect import signature
 from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 from torch import nn
 
-from deploykit_exporters.dialects.timm_template import activation_of, build_template, modules_of
+from deploykit_exporters.dialects.timm_template import (
+    activation_of,
+    build_template,
+    modules_of,
+    parameters_of,
+)
 from deploykit_exporters.nets.efficientnet import ACTIVATIONS, Activation, Inverted, Padding
 from deploykit_exporters.nets.same_padding import SameConv2d
 
@@ -35,7 +39,7 @@ _PARTS = {
 def constructor() -> tuple[str, ...]:
     """The arguments of timm's EfficientNets."""
     kind = require("timm.models.efficientnet", extra="export").EfficientNet
-    return (*signature(kind.__init__).parameters, *_GENERATOR)
+    return parameters_of(kind, *_GENERATOR)
 
 
 def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError
 
@@ -35,6 +35,7 @@ from deploykit_exporters.dialects.transformers_files import (
     refuse_unread,
 )
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
+from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.nets.efficientnet import Activation, BlockPlan, EfficientNetPlan
 
 if TYPE_CHECKING:
@@ -340,16 +341,10 @@ def _number(config: Settings, name: str, default: float) -> float:
 
 def _size(config: Settings) -> Size | None:
     value = config.get("image_size")
-    sides: Any = [value, value] if type(value) is int else value
-    if sides is None:
-        return None
-    if (
-        not isinstance(sides, list | tuple)
-        or len(sides) != 2
-        or not all(type(side) is int and side > 0 for side in sides)
-    ):
+    sides = sides_of(value, channels=False)
+    if sides is None and value is not None:
         raise CheckpointError(f"{config.where} says image_size = {value!r}; wanted is a number of pixels.")
-    return sides[0], sides[1]
+    return sides
 
 
 def _square(side: int) -> dict[str, int]:

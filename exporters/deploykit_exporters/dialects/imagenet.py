@@ -18,6 +18,7 @@ __all__ = [
     "IMAGENET_STD",
     "INCEPTION_MEAN",
     "INCEPTION_STD",
+    "TIMM_SETTINGS",
     "crop_preprocess",
     "imagenet_class_names",
     "stretch_preprocess",
@@ -31,7 +32,7 @@ INCEPTION_STD = (0.5, 0.5, 0.5)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-_TIMM_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+TIMM_SETTINGS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
 @cache
@@ -130,7 +131,7 @@ def timm_preprocess(size: tuple[int, int], *sources: _Source) -> Preprocess:
         CheckpointError: a setting has a value that timm does not know.
     """
     found = {
-        key: next((value for source in sources if (value := source.get(key))), None) for key in _TIMM_KEYS
+        key: next((value for source in sources if (value := source.get(key))), None) for key in TIMM_SETTINGS
     }
     crop_pct = float(found["crop_pct"] or 0.875)
     interpolation = _interpolation(found["interpolation"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.values import pair_of
 from deploykit_exporters.families.settings import Setting, Settings
 from deploykit_exporters.nets.efficientnet import Activation
 
@@ -106,7 +107,7 @@ def read_layers(model: Any, ignore: tuple[str, ...]) -> KerasLayers | None:
         scores=_scores(layers),
         rescaling=_rescaling(of["Rescaling"], of["Normalization"]),
         strides={
-            str(config.get("name")): _pair(config.get("strides", 1))
+            str(config.get("name")): pair_of(config.get("strides", 1))
             for config in (*of["Conv2D"], *of["DepthwiseConv2D"])
         },
         settings=settings.account(strict=False),
@@ -201,7 +202,3 @@ def _word(activation: Any) -> str:
     if isinstance(activation, Mapping):
         activation = activation.get("class_name", activation.get("config"))
     return str(activation).rpartition(".")[2]
-
-
-def _pair(value: Any) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value)

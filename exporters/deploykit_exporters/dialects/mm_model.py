@@ -9,6 +9,7 @@ from typing import Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Activation
 
+from deploykit_exporters.dialects.values import as_mapping
 from deploykit_exporters.families.settings import Setting, Settings
 
 __all__ = ["MmModel"]
@@ -37,14 +38,16 @@ class MmModel:
     """
 
     def __init__(self, config: Mapping[str, Any], ignore: Iterable[str]) -> None:
-        model = _mapping(config.get("model"))
+        model = as_mapping(config.get("model"))
         self.told = bool(model)
         self._model = Settings("model", model, ignore)
-        self.backbone = Settings("model.backbone", _mapping(model.get("backbone")), ignore)
+        self.backbone = Settings("model.backbone", as_mapping(model.get("backbone")), ignore)
         self.layers = Settings("model.backbone.layer_cfgs", _layers(self.backbone), ignore)
-        self.head = Settings("model.head", _mapping(model.get("head")), ignore)
-        self._neck = Settings("model.neck", _mapping(model.get("neck")), ignore)
-        preprocessor = _mapping(config.get("data_preprocessor")) or _mapping(model.get("data_preprocessor"))
+        self.head = Settings("model.head", as_mapping(model.get("head")), ignore)
+        self._neck = Settings("model.neck", as_mapping(model.get("neck")), ignore)
+        preprocessor = as_mapping(config.get("data_preprocessor")) or as_mapping(
+            model.get("data_preprocessor")
+        )
         self._images = Settings("data_preprocessor", preprocessor, ignore)
 
     def kind(self, place: Settings) -> str:
@@ -80,7 +83,7 @@ class MmModel:
         told = place.get("norm_cfg")
         if told is None:
             return usual
-        norm = Settings(f"{place.where}.norm_cfg", _mapping(told))
+        norm = Settings(f"{place.where}.norm_cfg", as_mapping(told))
         norm.expect("type", *kinds)
         norm.harmless("of the training", "requires_grad", "momentum")
         eps = float(norm.get("eps", _DEFAULT_EPS))
@@ -96,7 +99,7 @@ class MmModel:
         told = place.get("act_cfg")
         if told is None:
             return None
-        act = Settings(f"{place.where}.act_cfg", _mapping(told))
+        act = Settings(f"{place.where}.act_cfg", as_mapping(told))
         act.expect("type", *known)
         act.harmless("of the training", "inplace")
         found = known[str(act.get("type"))] if act.get("type") else None
@@ -170,10 +173,6 @@ class MmModel:
         return tuple(setting for place in places for setting in place.account(strict=True))
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _layers(backbone: Settings) -> Mapping[str, Any]:
     """``layer_cfgs``, which may be given for each layer apart.
 
@@ -182,9 +181,9 @@ def _layers(backbone: Settings) -> Mapping[str, Any]:
     """
     told = backbone.get("layer_cfgs")
     if not isinstance(told, list | tuple):
-        return _mapping(told)
+        return as_mapping(told)
     if any(one != told[0] for one in told):
         raise CheckpointError(
             "model.backbone.layer_cfgs differ from layer to layer; deploykit builds layers that are alike."
         )
-    return _mapping(told[0]) if told else {}
+    return as_mapping(told[0]) if told else {}

@@ -22,6 +22,7 @@ from deploykit_exporters.dialects.imagenet import (
     crop_preprocess,
     stretch_preprocess,
 )
+from deploykit_exporters.dialects.values import as_mapping
 from deploykit_exporters.dialects.vit import Size, as_size
 from deploykit_exporters.families.settings import Setting, Settings
 
@@ -78,12 +79,12 @@ class Told:
 def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
     """What open_clip_config.json or --config says."""
     given = hints.config or {}
-    where, source = _WHERE, _mapping(checkpoint.meta.get("open_clip"))
+    where, source = _WHERE, as_mapping(checkpoint.meta.get("open_clip"))
     if "model_cfg" in given or "vision_cfg" in given:
         where, source = "--config", given
-    model = _mapping(source.get("model_cfg")) or (source if "vision_cfg" in source else {})
-    vision = _mapping(model.get("vision_cfg"))
-    images = _mapping(source.get("preprocess_cfg"))
+    model = as_mapping(source.get("model_cfg")) or (source if "vision_cfg" in source else {})
+    vision = as_mapping(model.get("vision_cfg"))
+    images = as_mapping(source.get("preprocess_cfg"))
     told = {name: value for name, value in model.items() if name not in ("vision_cfg", "preprocess_cfg")}
     return Told(
         where=where,
@@ -92,10 +93,6 @@ def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
         images=Settings(f"{where}:preprocess_cfg", images, hints.ignore),
         values={**model, "preprocess_cfg": images} if model else {},
     )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def activation(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
 from deploykit_exporters.dialects.timm_template import first_of
 from deploykit_exporters.families.settings import Setting, Settings
 
@@ -62,7 +65,23 @@ _CONSTRUCTOR = {
     "of the training": ("bn_momentum", "grad_checkpointing", "scriptable", "exportable", "no_jit"),
     "the weights tell": ("num_classes", "in_chans"),
 }
-_PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+# Weights that only a setting makes or takes away, and that setting with its value where there is one only.
+_SIGNS: dict[str, dict[str, Any]] = {
+    "attn.q_norm.weight": {"qk_norm": True},
+    "ls1.gamma": {"init_values": 1e-5},
+    "reg_token": {"reg_tokens": None},
+    "norm_pre.weight": {"pre_norm": True},
+    "attn.qkv.bias is missing": {"qkv_bias": False},
+    "attn.qkv.bias is there": {"qkv_bias": True},
+    "attn_pool.": {"global_pool": "map"},
+    "fc_norm.": {"fc_norm": True},
+    "cls_token is missing": {"class_token": False},
+    "mlp.fc1.weight": {"mlp_ratio": None},
+    "pos_embed": {"img_size": None},
+    "conv_dw.weight": {"group_size": None},
+    "conv_head.weight": {"num_features": None},
+    "patch_embed.proj.weight": {"patch_size": None},
+}
 _PLAIN = (bool, int, float, str)
 
 
@@ -132,12 +151,15 @@ class TimmFile:
                 hint=f"Name it: --variant {example}",
             )
 
-    def refuse_other(self, name: str, other: Sequence[str]) -> None:
+    def refuse_other(
+        self, name: str, other: Sequence[str], without: Callable[[str], Sequence[str]] | None = None
+    ) -> None:
         """Refuse weights that are not those of timm's model with the arguments of this file.
 
         Args:
             name: Of the model.
             other: What the weights have otherwise, in parts of sentences.
+            without: What they have otherwise where an argument is left out.
 
         Raises:
             CheckpointError: there is something, and the file tells arguments.
@@ -145,8 +167,27 @@ class TimmFile:
         if other and any(place.honours for place in self.constructor):
             raise CheckpointError(
                 f"The weights are not those of timm's {name} with what {self.where} says: {first_of(other)}.",
-                hint=f"Leave out what does not belong to these weights: --ignore {self.where}:NAME",
+                hint=self._settled(name, other, without),
             )
+
+    def _settled(
+        self, name: str, other: Sequence[str], without: Callable[[str], Sequence[str]] | None
+    ) -> str:
+        """The options that make the arguments those of the weights: one is wrong, or one is missing."""
+        for place in self.constructor:
+            for key in place.honoured_names():
+                if without is not None and _fits(without, key):
+                    return f"Leave out what does not belong to these weights: --ignore {place.where}:{key}"
+        own = {key: value for place in self.constructor[:1] for key, value in place.plain().items()}
+        missing = next((told for sign, told in _SIGNS.items() if any(sign in part for part in other)), {})
+        told = {**own, **{key: value for key, value in missing.items() if value is not None}}
+        given = json.dumps({"model": name, "model_kwargs": told}, default=str)
+        which = f"perhaps {next(iter(missing))}" if missing else "add it to these"
+        return (
+            f"A setting is missing or wrong there, {which}; all of them can be given: --config "
+            f"{quote(given)}. One that does not belong to these weights is left out with "
+            f"--ignore {self.where.partition(' ')[0]}:NAME."
+        )
 
     @property
     def pool(self) -> Any:
@@ -171,14 +212,14 @@ class TimmFile:
     @property
     def published(self) -> bool:
         """Whether it has the pre-processing of a published model: timm evaluates it with that alone."""
-        return any(self.pretrained.get(name) for name in _PREPROCESS)
+        return any(self.pretrained.get(name) for name in TIMM_SETTINGS)
 
     @property
     def preprocess_from(self) -> str:
         """Where the file tells the pre-processing; empty where it does not."""
         if self.published:
             return "timm's pretrained_cfg in the checkpoint"
-        if any(self.args.get(name) for name in _PREPROCESS):
+        if any(self.args.get(name) for name in TIMM_SETTINGS):
             return "the training arguments"
         return ""
 
@@ -213,13 +254,13 @@ class TimmFile:
         """
         # Pillow weights the colours of an RGBA image by its alpha when it resizes, which nothing here does.
         self.args.expect("input_img_mode", *{1: ("L",), 3: ("RGB",)}.get(channels, ()))
-        self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *_PREPROCESS)
+        self.args.honoured("model_kwargs", "gp", "img_size", "input_size", *TIMM_SETTINGS)
         if named:
             self.args.honoured("model")
             self.pretrained.honoured("architecture")
         self.hub.honoured("architecture", "model_args", "pretrained_cfg", "global_pool", *_LABELS)
         self.hub.honoured("label_descriptions")
-        self.pretrained.honoured("input_size", "tag", *_PREPROCESS)
+        self.pretrained.honoured("input_size", "tag", *TIMM_SETTINGS)
         for place, groups in ((self.args, _ARGUMENTS), (self.hub, _PUBLISHED), (self.pretrained, _PUBLISHED)):
             for why, patterns in groups.items():
                 place.harmless(why, *patterns)
@@ -258,6 +299,14 @@ def read_file(checkpoint: Checkpoint, hints: Hints) -> TimmFile:
 def attributes(value: Any) -> Mapping[str, Any]:
     """The settings of a dictionary, an ``argparse.Namespace`` or its inert stand-in, or a dataclass."""
     return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+
+
+def _fits(without: Callable[[str], Sequence[str]], key: str) -> bool:
+    """Whether the weights are those of the model without an argument."""
+    try:
+        return not without(key)
+    except CheckpointError:  # It cannot be built.
+        return False
 
 
 def _ignored(name: str, hints: Hints) -> bool:

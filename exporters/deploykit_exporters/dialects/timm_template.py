@@ -9,6 +9,7 @@ the place of that model: its stand-in has the same attributes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -28,6 +29,7 @@ __all__ = [
     "first_of",
     "modules_of",
     "other_weights",
+    "parameters_of",
     "pickled_model",
     "refuse_differences",
 ]
@@ -78,10 +80,16 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
             return timm.create_model(name, pretrained=False, **arguments)
     except _WRONG as error:
         told = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
+        wrong = next((key for key in arguments if f"'{key}'" in str(error)), "NAME")
         raise CheckpointError(
             f"timm builds no {name} with {told} ({type(error).__name__}: {one_line(error)}).",
-            hint=f"These are from {where}. Leave out what does not belong to the model: --ignore NAME",
+            hint=f"These are from {where}. Leave out what does not belong to the model: --ignore {wrong}",
         ) from error
+
+
+def parameters_of(kind: type, *more: str) -> tuple[str, ...]:
+    """The arguments of a constructor, and those that what calls it takes."""
+    return (*signature(kind.__init__).parameters, *more)  # type: ignore[misc]
 
 
 def first_of(parts: Sequence[str]) -> str:

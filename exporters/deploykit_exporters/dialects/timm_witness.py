@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import nn
 
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
 from deploykit_exporters.families.base import Witness
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["UNNAMED", "not_asked", "resize_model", "timm_witness"]
 
 UNNAMED = "none: the file does not say which model of timm it is"
-
-_PREPROCESS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
 class _Tokens(nn.Module):
@@ -124,10 +123,12 @@ def _transform(
     from PIL import Image
 
     said: dict[str, Any] = {"input_size": (model.in_chans, *size)}
-    for name in _PREPROCESS:
+    for name in TIMM_SETTINGS:
         said[name] = (hints.config or {}).get(name) or file.args.get(name) or None
     own = (
-        {name: file.pretrained.get(name) for name in _PREPROCESS} if file.published else model.pretrained_cfg
+        {name: file.pretrained.get(name) for name in TIMM_SETTINGS}
+        if file.published
+        else model.pretrained_cfg
     )
     process = timm.data.create_transform(**timm.data.resolve_data_config(said, pretrained_cfg=own))
 

@@ -217,8 +217,11 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
     values = {**_COMMON, **own, **({} if written else otherwise)}
     for name, value in values.items():
         values[name] = (hints.config or {}).get(name, settings.get(name, value))
-    for name in ("size", "crop_size"):
-        values[name] = _as_size(values[name], square=square or name == "crop_size")
+    told = settings.get("default_to_square")
+    if "default_to_square" in settings and not settings.is_ignored("default_to_square"):
+        square = bool(told)  # null is false to transformers, too
+    values["size"] = _as_size("size", values["size"], where, square=square)
+    values["crop_size"] = _as_size("crop_size", values["crop_size"], where, square=True)
     settings.harmless(
         "of how the processor was saved", "processor_class", "_valid_*", "device", "return_tensors"
     )
@@ -226,14 +229,28 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
     settings.harmless("of maps of labels for segmentation", "do_reduce_labels", "reduce_labels")
     settings.harmless("of the form of arrays", "data_format", "input_data_format", "disable_grouping")
     settings.expect("do_pad", False)
-    settings.expect("default_to_square", square)
     return ImageProcessor(
         values=values, found=where if written else "", settings=settings.account(strict=True)
     )
 
 
-def _as_size(value: Any, *, square: bool) -> Mapping[str, int] | None:
-    if value is None or isinstance(value, Mapping):
+def _as_size(name: str, value: Any, where: str, *, square: bool) -> Mapping[str, int] | None:
+    """A size in transformers' words; ``square``: one number is both sides, else the shortest.
+
+    Raises:
+        CheckpointError: it has other words, as those that bound the longest side.
+    """
+    if isinstance(value, Mapping):
+        # Processors are saved with the words that they do not use, without a value.
+        told = {str(key): side for key, side in value.items() if side is not None}
+        if set(told) not in ({"height", "width"}, {"shortest_edge"}):
+            raise CheckpointError(
+                f"{where} says {name} = {dict(value)!r:.100}; deploykit reads height and width, or the "
+                "shortest edge.",
+                hint=f'Say which of them it is: --config \'{{"{name}": {{"height": 224, "width": 224}}}}\'.',
+            )
+        return told
+    if value is None:
         return value
     if isinstance(value, list | tuple):
         return {"height": int(value[0]), "width": int(value[1])}

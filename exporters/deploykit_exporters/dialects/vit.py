@@ -12,7 +12,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, Preprocess
 
 from deploykit_exporters.families.settings import Setting
-from deploykit_exporters.nets.vit import Pool, ViTArchitecture
+from deploykit_exporters.nets.vit import Norms, Pool, ViTArchitecture
 from deploykit_exporters.nets.vit_pooling import QueryPool
 from deploykit_exporters.nets.vit_positions import Resampling
 
@@ -65,7 +65,7 @@ class VitSource:
         resampling: How the origin resizes position embeddings.
         preprocess: The evaluation pre-processing for a network input of (height, width).
         preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
-        num_heads, image_size, pool, eps, activation: What the file tells; None where it does not.
+        num_heads, image_size, pool, eps, activation, norms: What the file tells; None where it does not.
         input_size: (height, width) of the images, where it is not that which the positions were trained for.
         head_layers: See ``ViTArchitecture``.
         pool_heads: Attention heads of CoCa's pooler.
@@ -94,6 +94,7 @@ class VitSource:
     pool: Pool | None = None
     eps: float = 1e-6
     activation: str = "gelu"
+    norms: Norms = "layer"
     variant: str = ""
     classes: tuple[str, ...] = ()
     pooler: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -238,6 +239,10 @@ def read_architecture(
         qk_norm=_in_blocks(tensors, "attn.q_norm.weight", "attn.k_norm.weight"),
         qkv_bias=_in_blocks(tensors, "attn.qkv.bias"),
         proj_bias=_in_blocks(tensors, "attn.proj.bias", "mlp.fc1.bias", "mlp.fc2.bias"),
+        norms=source.norms,
+        embed_norm=_has(tensors, "patch_embed.norm"),
+        attention_norm=_in_blocks(tensors, "attn.norm.weight"),
+        mlp_norm=_in_blocks(tensors, "mlp.norm.weight"),
         gated=gated,
         eps=float(config.get("eps", source.eps)),
         activation=str(config.get("activation", "silu" if gated else source.activation)),

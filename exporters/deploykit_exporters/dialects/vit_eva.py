@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -19,7 +18,13 @@ from deploykit_runtimes.optional import require
 from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import timm_preprocess
 from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_file
-from deploykit_exporters.dialects.timm_template import build_template, first_of, other_weights, pickled_model
+from deploykit_exporters.dialects.timm_template import (
+    build_template,
+    first_of,
+    other_weights,
+    parameters_of,
+    pickled_model,
+)
 from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import Size, as_size
@@ -158,8 +163,7 @@ def _unnamed(name: str, told_by: str, tensors: Mapping[str, torch.Tensor]) -> Ch
 def _constructor(kind: str) -> tuple[str, ...]:
     """The arguments of timm's class."""
     module = require(f"timm.models.{kind}", extra="export")
-    names = signature(getattr(module, _MODULES[kind]).__init__).parameters
-    return (*names, "pretrained_cfg", "pretrained_cfg_overlay")
+    return parameters_of(getattr(module, _MODULES[kind]), "pretrained_cfg", "pretrained_cfg_overlay")
 
 
 def _build(name: str, arguments: Mapping[str, Any], kind: str) -> Any:
@@ -194,11 +198,20 @@ def _fitting(
             guessed = not told and size == square and square not in sizes[:-1]
             return template, (size[0], size[1]), ((_guess(size),) if guessed else ())
     other = other_weights(first, tensors, except_for=("head.",))
+    file.refuse_other(name, other, lambda key: _without(key, name, arguments, tensors, file))
     where = f" with what {file.where} says" if any(place.honours for place in file.constructor) else ""
     raise CheckpointError(
         f"The weights are not those of timm's {name}{where}: {first_of(other)}.",
         hint="Give the right name with --variant, and the size of the training's images with --imgsz.",
     )
+
+
+def _without(
+    key: str, name: str, arguments: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], file: TimmFile
+) -> list[str]:
+    """What the weights have otherwise than timm's model without one of the arguments."""
+    left = {one: value for one, value in arguments.items() if one != key}
+    return other_weights(build_template(name, left, where=file.where), tensors, except_for=("head.",))
 
 
 def _square(template: Any, tensors: Mapping[str, torch.Tensor]) -> Size | None:

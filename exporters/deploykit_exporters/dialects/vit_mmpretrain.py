@@ -12,6 +12,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess
 from deploykit_exporters.dialects.mm_model import MmModel
 from deploykit_exporters.dialects.mm_witness import mm_witness
+from deploykit_exporters.dialects.values import as_mapping
 from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
@@ -149,7 +150,7 @@ def _architecture(backbone: Settings, renamed: Mapping[str, torch.Tensor]) -> tu
     if isinstance(told, str) and told.lower() not in _ARCHITECTURES:
         raise CheckpointError(f"model.backbone says arch = {told!r}, which deploykit does not know.")
     named = _ARCHITECTURES[told.lower()] if isinstance(told, str) else None
-    arch = Settings("model.backbone.arch", _mapping(told) if named is None else named)
+    arch = Settings("model.backbone.arch", as_mapping(told) if named is None else named)
     blocks = {key.split(".")[1] for key in renamed if key.startswith("blocks.")}
     found = {
         "embed_dims": renamed["patch_embed.proj.weight"].shape[0],
@@ -171,7 +172,7 @@ def _check(backbone: Settings, layers: Settings) -> None:
         *("patch_size", "in_channels", "qkv_bias", "final_norm", "with_cls_token", "pre_norm"),
         *("layer_scale_init_value", "use_layer_scale"),
     )
-    patch = Settings("model.backbone.patch_cfg", _mapping(backbone.get("patch_cfg")))
+    patch = Settings("model.backbone.patch_cfg", as_mapping(backbone.get("patch_cfg")))
     patch.harmless("the weights tell", "bias")
     patch.account(strict=True)
     layers.expect("ffn_type", "origin", "swiglu_fused")
@@ -193,10 +194,6 @@ def _pool(backbone: Settings) -> Pool | None:
     return _POOLS.get(str(backbone.get("out_type", "")))
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _share_norm(tensors: dict[str, torch.Tensor], kind: str) -> tuple[str, ...]:
     """DeiT3 of mmpretrain 1.x normalises the MLP's input with ``ln1`` and never uses ``ln2``."""
     positions = tensors.get("pos_embed")
@@ -215,8 +212,8 @@ def _share_norm(tensors: dict[str, torch.Tensor], kind: str) -> tuple[str, ...]:
 
 def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """Names from mmengine's ``dataset_meta``, or from ``CLASSES`` of mmcls 0.x."""
-    inner = _mapping(meta.get("meta"))
-    names = _mapping(inner.get("dataset_meta")).get("classes", inner.get("CLASSES"))
+    inner = as_mapping(meta.get("meta"))
+    names = as_mapping(inner.get("dataset_meta")).get("classes", inner.get("CLASSES"))
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 

@@ -81,6 +81,7 @@ def _as_named(source: VitSource, named: NamedModel) -> VitSource:
         num_heads=named.heads,
         pool=_known(named.model.global_pool) if hasattr(named.model, "global_pool") else None,
         eps=float(layers["blocks.0.norm1"].eps),
+        norms="rms" if type(layers["blocks.0.norm1"]).__name__ == "RmsNorm" else "layer",
         activation=activation_of(layers["blocks.0.mlp.act"]),
         variant=named.name,
         assumed=named.assumed,
@@ -91,6 +92,15 @@ def _as_named(source: VitSource, named: NamedModel) -> VitSource:
 def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> VitSource:
     """What timm's plain models are like, said as the assumption it is."""
     used, told = source.tensors, file.pool
+    if "blocks.0.norm1.weight" in used and not any(
+        key.endswith(("norm1.bias", "norm2.bias")) for key in used
+    ):
+        raise CheckpointError(
+            "The norms of this ViT have no bias: they are RMSNorms, or LayerNorms without one, which the "
+            "weights do not tell.",
+            hint="Name it as timm does: --variant test_vit4, or say it: --config "
+            '\'{"model": "vit_base_patch16_224", "model_kwargs": {"norm_layer": "rmsnorm"}}\'',
+        )
     eps = 1e-5 if "norm_pre.weight" in used else 1e-6  # The CLIPs are known by the norm before their blocks.
     averaged = "fc_norm.weight" in used or "cls_token" not in used
     pool = told or ("map" if "attn_pool.latent" in used else "avg" if averaged else "token")

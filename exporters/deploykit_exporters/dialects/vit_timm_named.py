@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
@@ -18,6 +17,7 @@ from deploykit_exporters.dialects.timm_template import (
     differences,
     modules_of,
     other_weights,
+    parameters_of,
     pickled_model,
     refuse_differences,
 )
@@ -82,7 +82,8 @@ def find_named(
     if not name:
         file.refuse_unnamed(told, "vit_small_patch16_224")
         return None
-    arguments = {**told, **asked_arguments(hints.config or {})}
+    rms = "blocks.0.norm1.weight" in tensors and "blocks.0.norm1.bias" not in tensors
+    arguments = {**told, **asked_arguments(hints.config or {}, rms=rms)}
     plain = _plain_model(name, told_by, arguments, where)
     given = {**arguments, **_sizes(plain, tensors, arguments, where)}
     model = _plain_model(name, told_by, given, where)
@@ -95,7 +96,8 @@ def find_named(
             + (f" ({other[0]})." if other and not sizes else "."),
             hint="Leave --variant out: the sizes are read from the weights.",
         )
-    file.refuse_other(name, other)
+    named = {"name": name, "told_by": told_by, "where": where}
+    file.refuse_other(name, other, lambda key: _without(key, arguments, tensors, **named))
     return NamedModel(
         name=name,
         told_by=told_by,
@@ -105,6 +107,23 @@ def find_named(
         heads=None if _guesses_heads(plain, given, arguments) else int(model.blocks[0].attn.num_heads),
         assumed=_assumed(f"{name}, named by {told_by}", plain, given, arguments, other),
     )
+
+
+def _without(
+    key: str,
+    arguments: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    name: str,
+    told_by: str,
+    where: str,
+) -> list[str]:
+    """What the weights have otherwise than timm's model without one of the arguments."""
+    left = {one: value for one, value in arguments.items() if one != key}
+    plain = _plain_model(name, told_by, left, where)
+    given = {**left, **_sizes(plain, tensors, left, where)}
+    model = _plain_model(name, told_by, given, where)
+    return other_weights(model, tensors, except_for=_except_for(given))
 
 
 def _pickled(model: Any) -> NamedModel:
@@ -164,19 +183,20 @@ def claimed_name(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[
 def _constructor() -> tuple[str, ...]:
     """The arguments of timm's ViT."""
     kind = require("timm.models.vision_transformer", extra="export").VisionTransformer
-    return (*signature(kind.__init__).parameters, *_PRETRAINED)
+    return parameters_of(kind, *_PRETRAINED)
 
 
-def asked_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """--config in the words of timm's constructor."""
-    from torch.nn import LayerNorm
+def asked_arguments(config: Mapping[str, Any], *, rms: bool = False) -> dict[str, Any]:
+    """--config in the words of timm's constructor; ``rms``: its norms are RMSNorms."""
+    layers = require("timm.layers", extra="export")
+    norm = layers.RmsNorm if rms else layers.LayerNorm
 
     eps = config.get("eps")
     told = {
         "num_heads": config.get("num_heads"),
         "global_pool": config.get("global_pool"),
         "act_layer": config.get("activation"),
-        "norm_layer": None if eps is None else partial(LayerNorm, eps=float(eps)),
+        "norm_layer": None if eps is None else partial(norm, eps=float(eps)),
     }
     return {key: value for key, value in told.items() if value is not None}
 

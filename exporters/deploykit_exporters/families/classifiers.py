@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.families.base import Hints, Match
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "matched_tensors"]
+__all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "matched_tensors", "sensible"]
 
 ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
 
@@ -41,6 +43,31 @@ def first_match(
 def matched_tensors(checkpoint: Checkpoint, match: Match) -> Mapping[str, torch.Tensor]:
     """The weights under the view that was matched."""
     return next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+
+
+@contextmanager
+def sensible(
+    checkpoint: Checkpoint,
+    kind: str,
+    hint: str = "Export the weights alone, and give what they cannot tell with --config.",
+) -> Iterator[None]:
+    """Settings in the file can be anything: a number where a list belongs, a name, a negative size.
+
+    Args:
+        kind: Of network: ``a ViT``.
+        hint: What the user can do.
+
+    Raises:
+        CheckpointError: what reads them fails.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: the settings beside the weights make no sense for {kind} "
+            f"({type(error).__name__}: {one_line(error)}).",
+            hint=hint,
+        ) from error
 
 
 def check_config(hints: Hints, known: tuple[str, ...]) -> None:

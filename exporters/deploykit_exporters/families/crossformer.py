@@ -14,6 +14,7 @@ from deploykit_exporters.dialects.crossformer_config import TrainingConfig, trai
 from deploykit_exporters.dialects.imagenet import crop_preprocess, imagenet_class_names, stretch_preprocess
 from deploykit_exporters.dialects.loading import load_strict
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.beside import settle_beside, told_size
 from deploykit_exporters.families.classifiers import matched_tensors
 from deploykit_exporters.families.heads import join_head
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
@@ -64,6 +65,12 @@ class CrossFormerFamily:
         joined = join_head(checkpoint, match, "head", 0 if norm is None else next(iter(norm.shape), 0), hints)
         tensors = joined.tensors
         training = training_config(checkpoint, hints.config, hints.ignore)
+        notes: tuple[str, ...] = ()
+        if hints.imgsz is None and (training is None or training.image_size is None):
+            told, where = told_size(checkpoint, (), hints)
+            if where:
+                hints = dataclasses.replace(hints, imgsz=told)
+                notes = (f"The size of images, {told[0]}x{told[1]}, is that of {where}.",)
         plan = official.attention_plan(tensors, training)
         features = hints.features or not official.has_head(tensors)
         config = official.architecture(tensors, plan, features=features)
@@ -76,7 +83,7 @@ class CrossFormerFamily:
         spec = dataclasses.replace(spec, assumed=(*spec.assumed, *joined.assumed))
         longest = max(_MAX_SIDE, spec.input.height, spec.input.width)
         side = AxisRange(min=_smallest_side(config), max=longest)
-        return BuiltModel(
+        built = BuiltModel(
             module=model,
             spec=spec,
             axes={"batch": AxisRange(min=1, max=_MAX_BATCH), "height": side, "width": side},
@@ -88,7 +95,9 @@ class CrossFormerFamily:
             fixed=lambda height, width: fixed_form(model, height, width),
             exporter="torchscript",
             settings=(*(training.settings if training is not None else ()), *joined.settings),
+            notes=notes,
         )
+        return settle_beside(built, checkpoint, hints, {})
 
 
 def _load(config: CrossFormerConfig, tensors: dict[str, torch.Tensor], *, source: str) -> CrossFormer:

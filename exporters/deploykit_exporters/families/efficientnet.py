@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
-from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.beside import check_beside
-from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
-from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.beside import settle_beside, told_size
+from deploykit_exporters.families.classifiers import (
+    check_config,
+    class_names,
+    first_match,
+    matched_tensors,
+    sensible,
+)
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -61,8 +65,8 @@ _SETTINGS = {
 }
 
 
-# Those whose configuration has no place of its own in a file.
-_ANYWHERE = {"timm", "torchvision", "lukemelas"}
+# What --config calls the settings of a file's training code.
+_OPTIONS = {"crop": "crop_pct", **{name: name for name in _IMAGES}}
 
 
 def _dialect(origin: str) -> ModuleType:
@@ -89,13 +93,12 @@ class EfficientNetFamily:
         if known is not None and not (match.origin == "timm" and "model" in (hints.config or {})):
             check_config(hints, known)
         joined = _join(checkpoint, match, hints)
-        with _sensible(checkpoint):
+        with sensible(checkpoint, "an EfficientNet"):
             source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
             source = told_by_module(source, checkpoint.module, match.prefix)
-        if match.origin in _ANYWHERE:
-            check_beside(checkpoint.meta, _decided(source.plan), hints)
+        hints, size_from = _with_size(checkpoint, source, hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:
             raise CheckpointError(
@@ -115,28 +118,28 @@ class EfficientNetFamily:
         if joined.head is not None:
             module.classifier = joined.head  # type: ignore[assignment]
         found = _Found(checkpoint=checkpoint, match=match, hints=hints, source=source, joined=joined)
-        return BuiltModel(
+        built = BuiltModel(
             module=module,
             spec=_spec(found),
             axes=_axes(found.size),
             groups=_groups(source.plan, features=hints.features),
             exporter="torchscript",
             settings=(*source.settings, *joined.settings),
-            witness=_witness(found),
+            notes=size_from,
+            witness=witness_of(source.witness, joined, match.origin, found.size, features=hints.features),
         )
+        options = {about: key for about, key in _OPTIONS.items() if key in _SETTINGS.get(match.origin, ())}
+        return settle_beside(built, checkpoint, hints, options)
 
 
-@contextmanager
-def _sensible(checkpoint: Checkpoint) -> Iterator[None]:
-    """Settings in the file can be anything: a number where a list belongs, a name, a negative size."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the settings beside the weights make no sense for an EfficientNet "
-            f"({type(error).__name__}: {one_line(error)}).",
-            hint="Export the weights alone, and give what they cannot tell with --config.",
-        ) from error
+def _with_size(
+    checkpoint: Checkpoint, source: EfficientNetSource, hints: Hints
+) -> tuple[Hints, tuple[str, ...]]:
+    """The size of images as training code of one's own says it, where nobody else does."""
+    size, where = told_size(checkpoint, source.settings, hints)
+    if hints.imgsz is not None or not where:
+        return hints, ()
+    return replace(hints, imgsz=size), (f"The size of images, {size[0]}x{size[1]}, is that of {where}.",)
 
 
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
@@ -178,14 +181,6 @@ class _Found:
         return self.hints.imgsz or self.source.image_size
 
 
-def _decided(plan: EfficientNetPlan) -> dict[str, tuple[str, Any]]:
-    """What the weights do not tell, by the names that training code gives it."""
-    return {
-        **dict.fromkeys(("act_layer", "hidden_act"), ("", plan.activation)),
-        **dict.fromkeys(("bn_eps", "norm_eps", "batch_norm_epsilon"), ("", plan.eps)),
-    }
-
-
 def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
     """Refuse a --variant of other depths or widths than the weights have.
 
@@ -205,13 +200,6 @@ def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
 def _needed(source: EfficientNetSource, *, features: bool) -> dict[str, torch.Tensor]:
     head = _HEAD if features else ()
     return {key: tensor for key, tensor in source.tensors.items() if not key.startswith(head)}
-
-
-def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = found.source.witness
-    if ask is not None and found.joined.found:
-        return lambda: f"none: the classifier is not {found.match.origin}'s own"
-    return None if ask is None else partial(ask, found.size, features=found.hints.features)
 
 
 def _axes(size: Size) -> dict[str, AxisRange]:

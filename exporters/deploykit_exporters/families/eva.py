@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
-from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
-from deploykit_exporters.families.beside import check_beside, decided
-from deploykit_exporters.families.classifiers import class_names
+from deploykit_exporters.families.classifiers import class_names, sensible
+from deploykit_exporters.families.heads import Joined, witness_of
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.dialects.eva_source import EvaSource
     from deploykit_exporters.dialects.vit import Size
-    from deploykit_exporters.families.heads import Joined
 
 __all__ = ["build_eva"]
 
 _MAX_BATCH = 1024
 _MIN_PATCHES = 2
 _MAX_GROWTH = 4
-# Dialects that build from the shapes of the weights, and not from what a file says.
-_TOLD_BY_SHAPES = {"eva02", "dinov3"}
 
 
 def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined) -> BuiltModel:
@@ -45,20 +40,12 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
 
     kind = match.dialect if match.dialect != "timm" else "eva"
     dialect = import_module(f"deploykit_exporters.dialects.vit_{kind}")
-    try:
+    with sensible(checkpoint, "a ViT", "Export the weights alone, and name their model with --variant."):
         source: EvaSource = dialect.read(checkpoint, joined.tensors, hints)
         size = hints.imgsz or source.image_size
         source.preprocess(size)
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the settings beside the weights make no sense for a ViT "
-            f"({type(error).__name__}: {one_line(error)}).",
-            hint="Export the weights alone, and name their model with --variant.",
-        ) from error
     net = source.network()
     check_blocks(net)
-    if kind in _TOLD_BY_SHAPES or source.origin:
-        check_beside(checkpoint.meta, _decided(net), hints)
     load_strict(net, source.tensors, source=checkpoint.path.name, name=source.name_in_file)
     if joined.head is not None:
         net.head = joined.head
@@ -75,7 +62,6 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     features = not found.classes
     resizable = is_resizable(net)
     reference = EvaNet(net, features=features, with_mean=source.with_mean).eval()
-    ask = None if joined.found else source.witness
     return BuiltModel(
         module=reference,
         exportable=ExportableEva(reference).eval() if resizable else None,
@@ -86,7 +72,7 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
         exporter="torchscript",
         notes=() if resizable else (_FIXED,),
         settings=(*source.settings, *joined.settings),
-        witness=None if ask is None else partial(ask, size, features=features),
+        witness=witness_of(source.witness, joined, match.origin, size, features=features),
     )
 
 
@@ -94,17 +80,6 @@ _FIXED = (
     "Height and width are fixed: relative positions, and rotations that are learned, are tables for one "
     "size, which are made when the model is built; --imgsz chooses another size."
 )
-
-
-def _decided(net: Any) -> dict[str, tuple[str, Any]]:
-    """What the weights do not tell, for ``check_beside``."""
-    block = net.blocks[0]
-    return decided(
-        heads=int(block.attn.num_heads),
-        activation=type(block.mlp.act).__name__,
-        eps=float(block.norm1.eps),
-        pool=net.global_pool,
-    )
 
 
 def _fit(net: Any, size: Size, source: EvaSource) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.families.base import Hints, Match
+    from deploykit_exporters.families.base import Hints, Match, Witness
 
-__all__ = ["Joined", "join_head", "without_classifiers"]
+__all__ = ["Joined", "join_head", "without_classifiers", "witness_of"]
 
 Tensors = Mapping[str, "torch.Tensor"]
 
@@ -69,11 +70,37 @@ class Joined:
     settings: tuple[Setting, ...] = ()
 
 
+def witness_of(
+    ask: Callable[..., Witness | str] | None,
+    joined: Joined,
+    origin: str,
+    size: tuple[int, int],
+    *,
+    features: bool,
+) -> Callable[[], Witness | str] | None:
+    """What builds the origin's own model for images of (height, width), or says why there can be none.
+
+    Args:
+        ask: Builds it; None where the origin has none.
+        joined: The weights with their classifier.
+        origin: Whose model it is.
+        size: Of the network's input.
+        features: The built model gives features.
+    """
+    if ask is not None and joined.found:
+        return lambda: f"none: the classifier is not {origin}'s own"
+    return None if ask is None else partial(ask, size, features=features)
+
+
 @dataclass
 class _Search:
-    """Modules that could be the classifier, those that cannot be read, and all others."""
+    """Modules that could be the classifier, those that cannot be read, and all others.
 
-    width: int
+    Attributes:
+        width: Length of the vector that the network gives to its classifier; None: of any length.
+    """
+
+    width: int | None
     candidates: list[Layers] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
@@ -82,8 +109,10 @@ class _Search:
         layers = read_layers(path, tensors)
         if any(word in path.lower() for word in _TRAINING):
             self.others[path] = len(tensors)
-        elif layers is not None and layers.inputs == self.width:
+        elif layers is not None and self.width in (None, layers.inputs):
             self.candidates.append(layers)
+        elif self.width is None and path.rpartition(".")[2] in _NAMES:
+            self.unreadable.append(path)
         elif any(tensor.ndim > 2 and max(tensor.shape[2:]) > 1 for tensor in tensors.values()):
             # Another network, or a copy of this one.
             self.others[path] = len(tensors)
@@ -96,7 +125,9 @@ class _Search:
             self.others[path] = len(tensors)
 
     def _takes_features(self, tensors: Tensors) -> bool:
-        return any(tensor.ndim == 2 and tensor.shape[1] == self.width for tensor in tensors.values())
+        return self.width is not None and any(
+            tensor.ndim == 2 and tensor.shape[1] == self.width for tensor in tensors.values()
+        )
 
 
 def _apart(groups: Mapping[str, Tensors]) -> bool:
@@ -142,7 +173,7 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
     root = own.partition(".")[0]
     kept = {name: tensor for name, tensor in kept.items() if name.partition(".")[0] != root}
     head, assumed = _built(checkpoint, chosen, hints)
-    stand_in, assumed_between = _renamed(chosen, head, own, search.width)
+    stand_in, assumed_between = _renamed(chosen, head, own, width)
     left = [layers.path for layers in search.candidates if layers is not chosen]
     search.others |= dict.fromkeys([*left, *search.unreadable], 0)
     return Joined(
@@ -176,19 +207,12 @@ def without_classifiers(
         for name, group in _grouped(inside).items()
         if name in _NAMES and not any(f"{name}.{key}".startswith(own) for key in group)
     }
-    search = _Search(0)
+    search = _Search(None)
     for path, group in (
         *((f"{match.prefix}{name}", group) for name, group in strange.items()),
         *_outside(checkpoint, match.prefix),
     ):
-        layers = read_layers(path, group)
-        training = any(word in path.lower() for word in _TRAINING)
-        if layers is not None and not training:
-            search.candidates.append(layers)
-        elif path.rpartition(".")[2] in _NAMES and not training:
-            search.unreadable.append(path)
-        else:
-            search.others[path] = len(group)
+        search.add(path, group)
     settings = _settings(search, hints)
     left = {setting.name for setting in settings if setting.treatment == "unknown"} - search.others.keys()
     found = sorted(left)
@@ -267,7 +291,7 @@ def _choose(checkpoint: Checkpoint, search: _Search, native: str, hints: Hints) 
     return search.candidates[0] if search.candidates else None
 
 
-def _not_readable(checkpoint: Checkpoint, path: str, width: int) -> CheckpointError:
+def _not_readable(checkpoint: Checkpoint, path: str, width: int | None) -> CheckpointError:
     inside = [key for key in checkpoint.tensors if f".{key}".find(f".{path}.") >= 0]
     biases = [key.removesuffix("bias") for key in inside if key.endswith(".bias")]
     lost = [f"{layer}weight" for layer in biases if f"{layer}weight" not in checkpoint.tensors]

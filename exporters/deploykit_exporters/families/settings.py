@@ -67,7 +67,7 @@ class Settings:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a setting that the model is built by; an ignored one counts as not given."""
-        if name not in self._values or self._is_ignored(name):
+        if name not in self._values or self.is_ignored(name):
             return default
         self._found[name] = ("honoured", "")
         value = self._values[name]
@@ -81,9 +81,21 @@ class Settings:
         """Whether the model is built by any of them."""
         return any(treatment == "honoured" for treatment, _ in self._found.values())
 
+    def honoured_names(self) -> tuple[str, ...]:
+        """The names of the settings that the model is built by."""
+        return tuple(name for name in self._values if self._found.get(name, ("",))[0] == "honoured")
+
+    def plain(self) -> dict[str, Any]:
+        """The settings that were given and that nobody ignores."""
+        return {
+            name: value
+            for name, value in self._values.items()
+            if value is not None and not self.is_ignored(name)
+        }
+
     def open(self) -> tuple[str, ...]:
         """The names of the settings that nobody has read or named so far."""
-        return tuple(name for name in self._values if name not in self._found and not self._is_ignored(name))
+        return tuple(name for name in self._values if name not in self._found and not self.is_ignored(name))
 
     def honoured(self, *names: str) -> None:
         """Say that settings which were read elsewhere are honoured."""
@@ -145,13 +157,14 @@ class Settings:
 
     def _setting(self, name: str, value: Any) -> Setting:
         treatment, why = self._found.get(name, ("unknown", ""))
-        if self._is_ignored(name):
+        if self.is_ignored(name):
             treatment, why = "ignored", ""
         elif value is None and treatment == "unknown":
             treatment, why = "harmless", "not given"
         return Setting(where=self.where, name=name, value=_short(value), treatment=treatment, why=why)
 
-    def _is_ignored(self, name: str) -> bool:
+    def is_ignored(self, name: str) -> bool:
+        """Whether the user said that a setting does not matter."""
         return any(
             fnmatchcase(name, pattern) or fnmatchcase(f"{self.where}:{name}", pattern)
             for pattern in self._ignore

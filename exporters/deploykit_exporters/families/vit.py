@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup, Witness
-from deploykit_exporters.families.beside import check_beside, decided_by_vit
-from deploykit_exporters.families.classifiers import check_config, class_names, first_match, matched_tensors
-from deploykit_exporters.families.heads import Joined, join_head, without_classifiers
+from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
+from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.beside import settle_beside
+from deploykit_exporters.families.classifiers import (
+    check_config,
+    class_names,
+    first_match,
+    matched_tensors,
+    sensible,
+)
+from deploykit_exporters.families.given_preprocess import with_given
+from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,9 +75,13 @@ _POOLS = {
     "avgmax": "mean of average and largest value",
     "map": "attention pooling",
 }
-# Those whose configuration has no place of its own in a file.
-_ANYWHERE = {"timm", "torchvision", "dinov2"}
-_PREPROCESS_KEYS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+# What --config calls the settings of a file's training code, for the origins that read it there.
+_OPTIONS = {
+    **{name: name for name in ("activation", "eps", "mean", "std", "interpolation")},
+    "heads": "num_heads",
+    "pool": "global_pool",
+    "crop": "crop_pct",
+}
 
 # Settings that decide the architecture, whatever the origin.
 _SETTINGS = ("num_heads", "img_size", "global_pool", "eps", "activation")
@@ -94,13 +105,20 @@ class ViTFamily:
         return first_match(checkpoint, self.name, _DIALECTS, _dialect)
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
-        from deploykit_exporters.nets.vit import ViT
-        from deploykit_exporters.nets.vit_export import ExportableViT
-
         if _is_eva(checkpoint, match, hints):
             from deploykit_exporters.families.eva import build_eva
 
-            return build_eva(checkpoint, match, hints, _join(checkpoint, match, hints))
+            built = build_eva(checkpoint, match, hints, _join(checkpoint, match, hints))
+            told = {} if built.spec.origin in ("timm", "transformers") else _OPTIONS
+            return settle_beside(built, checkpoint, hints, told)
+        built = self._build(checkpoint, match, hints)
+        options = _OPTIONS if match.dialect in ("timm", "torchvision", "dinov2") else {}
+        return settle_beside(built, checkpoint, hints, options)
+
+    def _build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
+        from deploykit_exporters.nets.vit import ViT
+        from deploykit_exporters.nets.vit_export import ExportableViT
+
         found = _find(checkpoint, match, hints)
         reference = ViT(
             _network(found, checkpoint.path.name),
@@ -119,7 +137,9 @@ class ViTFamily:
             exporter="torchscript",
             notes=_notes(found),
             settings=_settings(found),
-            witness=_witness(found),
+            witness=witness_of(
+                found.source.witness, found.joined, match.origin, found.size, features=found.features
+            ),
         )
 
 
@@ -150,22 +170,13 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     from deploykit_exporters.dialects.vit import read_architecture
 
     if match.dialect in _CONFIGURED:
-        check_config(hints, (*_SETTINGS, *_PREPROCESS_KEYS, *_CONFIGURED[match.dialect](hints)))
+        check_config(hints, (*_SETTINGS, *TIMM_SETTINGS, *_CONFIGURED[match.dialect](hints)))
     joined = _join(checkpoint, match, hints)
-    try:
+    with sensible(checkpoint, "a ViT"):
         source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {}, hints.imgsz)
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        # Settings in the file can be anything: a number where a list belongs, a name, a negative size.
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the settings beside the weights make no sense for a ViT "
-            f"({type(error).__name__}: {error}).",
-            hint="Export the weights alone, and give what they cannot tell with --config.",
-        ) from error
-    if match.dialect in _ANYWHERE:
-        check_beside(checkpoint.meta, decided_by_vit(arch), hints)
     return _Found(
         checkpoint=checkpoint,
         match=match,
@@ -228,13 +239,6 @@ def _pooler(source: VitSource, features: bool) -> nn.Module | None:
     return pooler
 
 
-def _witness(found: _Found) -> Callable[[], Witness | str] | None:
-    ask = found.source.witness
-    if ask is not None and found.joined.found:
-        return lambda: f"none: the classifier is not {found.match.origin}'s own"
-    return None if ask is None else partial(ask, found.size, features=found.features)
-
-
 def _size(arch: ViTArchitecture, hints: Hints, source: VitSource) -> Size:
     """(height, width) of the graph's own input."""
     own = _own_size(arch, source)
@@ -280,7 +284,9 @@ def _spec(found: _Found) -> ModelSpec:
     classes, assumed_classes = (
         ((), ()) if found.features else class_names(hints, source.classes, arch.num_classes)
     )
-    preprocess, assumed_preprocess = _preprocess(found)
+    preprocess, assumed_preprocess = with_given(
+        found.preprocess, found.size, hints, told=source.preprocess_from, origin=found.match.origin
+    )
     return ModelSpec(
         task="features" if found.features else "classify",
         family="vit",
@@ -313,45 +319,6 @@ def _custom_name(arch: ViTArchitecture) -> str:
     height, width = arch.image_size
     size = f"{height}" if height == width else f"{height}x{width}"
     return f"vit_d{arch.embed_dim}_l{arch.depth}_h{arch.num_heads}_patch{arch.patch[0]}_{size}"
-
-
-def _preprocess(found: _Found) -> tuple[Preprocess, list[str]]:
-    """Pre-processing for the size at hand, and what was assumed about it."""
-    from deploykit_exporters.dialects.imagenet import timm_preprocess
-
-    config, how = found.hints.config or {}, found.preprocess
-    asked = [key for key in _PREPROCESS_KEYS if config.get(key) is not None]
-    if asked:
-        how = _override(how, timm_preprocess(found.size, config, _in_timm_words(how)), asked)
-    if found.source.preprocess_from or asked:
-        return how, []
-    return how, [f"Pre-processing is the usual one of {found.match.origin}: {_describe(how)}."]
-
-
-def _in_timm_words(how: Preprocess) -> dict[str, Any]:
-    """Settings as timm names them: mean and std of pixels divided by 255."""
-    unit = 1 / 255 / how.scale
-    return {
-        "mean": tuple(value * unit for value in how.mean),
-        "std": tuple(value * unit for value in how.std),
-        "interpolation": how.interpolation,
-    }
-
-
-def _override(own: Preprocess, given: Preprocess, asked: list[str]) -> Preprocess:
-    """The user's normalisation and filter, and the user's geometry if any of it was given."""
-    if {"crop_pct", "crop_mode"} & set(asked):
-        return replace(given, color=own.color)
-    return replace(own, interpolation=given.interpolation, scale=given.scale, mean=given.mean, std=given.std)
-
-
-def _describe(how: Preprocess) -> str:
-    sides = "x".join(map(str, how.resize_to))
-    resize = {"short": "short edge to", "stretch": "resize to", "cover": "scale to cover"}.get(how.resize)
-    resize = f"{resize} {sides}" if resize else how.resize
-    crop = f", centre crop {how.crop[0]}x{how.crop[1]}" if how.crop else ""
-    mean, std = (" ".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
-    return f"{resize} ({how.interpolation}){crop}, mean {mean}, std {std}"
 
 
 def _recognised(found: _Found) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _MOST_MEMBERS = 1024
 _MOST_JSON = 1 << 24
 _MOST_CASES = 32
 _MOST_OUTPUTS = 16
+_MOST_BANDS = 1024
 _LONGEST_SIDE = 1 << 14
 _LARGEST = 1e6
 
@@ -83,7 +84,8 @@ class GoldenCase:
         sha256: Of the images' bytes, float32.
         recipe: For ``record.make_images``.
         stored: The images themselves, float32 [N, C, H, W], where there is no recipe.
-        pixels: uint8 RGB [H, W, 3], of a user's picture.
+        pixels: uint8 [H, W, C], of a user's picture: RGB, or what a network of other channels takes.
+        bands: Channels of the synthetic photo.
         outputs: The outputs of the model.
         last: The input of its last layer, where there is one.
     """
@@ -95,6 +97,7 @@ class GoldenCase:
     recipe: Mapping[str, Any] | None
     stored: np.ndarray | None
     pixels: np.ndarray | None
+    bands: int
     outputs: tuple[GoldenOutput, ...]
     last: GoldenOutput | None
 
@@ -104,7 +107,7 @@ class Golden:
     """Golden answers.
 
     Attributes:
-        path, sha256: The file.
+        path, sha256, format: The file, and the version of its form.
         model: The class of the recorded model.
         labels: The names of its classes; empty where none were given.
         versions: Of Python and the libraries that took part.
@@ -114,11 +117,17 @@ class Golden:
 
     path: Path
     sha256: str
+    format: int
     model: str
     labels: tuple[str, ...]
     versions: Mapping[str, str]
     weights: Mapping[str, Fingerprint]
     cases: tuple[GoldenCase, ...]
+
+    @property
+    def inputs(self) -> int:
+        """How many images the model was run on."""
+        return sum(case.shape[0] for case in self.cases)
 
 
 def read_golden(path: Path) -> Golden:
@@ -203,6 +212,7 @@ def _golden(path: Path, arrays: Mapping[str, np.ndarray]) -> Golden:
     return Golden(
         path=path,
         sha256=sha256_of(path),
+        format=int(meta["format"]),
         model=_word(meta["model"]),
         labels=tuple(_of(one, str) for one in _of(meta["labels"], list)),
         versions={_word(key): _word(value) for key, value in _of(meta["versions"], dict).items()},
@@ -234,6 +244,7 @@ def _case(told: Mapping[str, Any], key: str, arrays: Mapping[str, np.ndarray]) -
         recipe=None if recipe is None else _recipe(recipe, shape),
         stored=stored,
         pixels=_pixels(arrays[f"{key}.pixels"]) if of == "picture" else None,
+        bands=_bands(told.get("bands", 3)),
         outputs=tuple(one for one in read if not one.name.startswith(":")),
         last=next((one for one in read if one.name.startswith(":")), None),
     )
@@ -258,9 +269,16 @@ def _images(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _pixels(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise _DamagedError(f"a picture is {pixels.dtype} {pixels.shape}, wanted uint8 [H, W, 3]")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] > _MOST_BANDS or not pixels.size:
+        raise _DamagedError(f"a picture is {pixels.dtype} {pixels.shape}, wanted uint8 [H, W, C]")
     return pixels
+
+
+def _bands(told: Any) -> int:
+    bands: int = _of(told, int)
+    if not 0 < bands <= _MOST_BANDS:
+        raise _DamagedError(f"a photo has {bands} channels")
+    return bands
 
 
 def _output(told: Mapping[str, Any], values: np.ndarray) -> GoldenOutput:

@@ -60,14 +60,19 @@ def compare_pixels(
     if not pictures:
         return "pre-processing not recorded"
     wanted = PixelFormat.of(spec)
-    if wanted.color == "as_is":
-        return "pre-processing not compared: pictures have other channels"
+    bands = wanted.channels if wanted.color == "as_is" else 3
+    others = [shown for case, _ in pictures if (shown := _shown(case).shape[2]) != bands]
+    if others:
+        return (
+            f"pre-processing not compared: it was recorded on pictures of {others[0]} channels, the network "
+            f"takes {wanted}"
+        )
     fixed = replace(spec, input=replace(spec.input, dynamic={}))
     free = replace(spec, input=replace(spec.input, dynamic=dict(axes)))
     equal, rounded = 1.0, True
     for case, theirs in pictures:
-        colours = record.synthetic_photo() if case.pixels is None else case.pixels
-        image = read_image(Image.fromarray(colours), wanted)
+        pixels = _shown(case)
+        image = read_image(pixels if wanted.color == "as_is" else Image.fromarray(pixels), wanted)
         tensors = [one for one in (_prepared(image, fixed), _prepared(image, free)) if one is not None]
         fitting = [one for one in tensors if one.shape == theirs.shape]
         how = [_levels(theirs, one, spec.preprocess) for one in fitting]
@@ -78,6 +83,11 @@ def compare_pixels(
         rounded &= _equal(levels, _EXACT)
     where = f"on {len(pictures)} picture{'s'[: len(pictures) - 1]}"
     return f"{equal:.2%} of the pixels equal {where}" if rounded else f"pixels equal but for rounding {where}"
+
+
+def _shown(case: GoldenCase) -> np.ndarray:
+    """The picture that the transform was given, uint8 [H, W, C]."""
+    return record.synthetic_photo(case.bands) if case.pixels is None else case.pixels
 
 
 def _equal(levels: np.ndarray, exact: float) -> bool:
@@ -128,9 +138,9 @@ def _differ(
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """How their values come from our pixels: theirs[c] = gain[c] * ours[order][c] + bias[c]."""
+    """How their values come from our pixels: theirs[c] = gain[c] * ours[order[c]] + bias[c]."""
 
-    bgr: bool
+    order: tuple[int, ...]
     mirrored: bool
     gain: np.ndarray
     bias: np.ndarray
@@ -140,7 +150,7 @@ def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> Wh
     """Which simple change of our pre-processing gives a recorded tensor.
 
     Args:
-        image: uint8 RGB [H, W, 3], or grey [H, W, 1].
+        image: uint8 RGB [H, W, 3], grey [H, W, 1], or of other channels.
         theirs: What the recorded transform made of it, float32 [C, h, w].
         spec: Our contract.
     """
@@ -187,8 +197,8 @@ def _variants(own: Preprocess, size: tuple[int, int]) -> Iterator[Preprocess]:
 def _fit(pixels: np.ndarray, theirs: np.ndarray) -> _Fit | None:
     """The normalisation that makes their values of our pixels, to a grey level; None where there is none."""
     for mirrored in (False, True):
-        for bgr in (False, True):
-            ours = pixels[::-1] if bgr else pixels
+        for order in _orders(len(pixels)):
+            ours = pixels[list(order)]
             ours = (ours[..., ::-1] if mirrored else ours).astype(np.float64)
             x = ours - ours.mean((1, 2), keepdims=True)
             spread = (x * x).sum((1, 2))
@@ -201,8 +211,14 @@ def _fit(pixels: np.ndarray, theirs: np.ndarray) -> _Fit | None:
                 continue
             levels = np.abs(theirs - fitted) / np.abs(gain)[:, None, None]
             if _equal(levels, _FITTED) or _unrounded(levels):
-                return _Fit(bgr=bgr, mirrored=mirrored, gain=gain, bias=bias)
+                return _Fit(order=order, mirrored=mirrored, gain=gain, bias=bias)
     return None
+
+
+def _orders(channels: int) -> list[tuple[int, ...]]:
+    """In which the channels may come: as they are, reversed, and with the first three (colours) reversed."""
+    own = tuple(range(channels))
+    return list(dict.fromkeys((own, own[::-1], (*own[2::-1], *own[3:]))))
 
 
 def _told(fit: _Fit, how: Preprocess, own: Preprocess) -> tuple[list[str], dict[str, Any]]:
@@ -221,9 +237,11 @@ def _told(fit: _Fit, how: Preprocess, own: Preprocess) -> tuple[list[str], dict[
             config["interpolation"] = how.interpolation
     if fit.mirrored:
         said.append("mirrors the image, as only a training does")
-    if fit.bgr != (own.color == "bgr"):
-        channels = ["BGR", "RGB"] if fit.bgr else ["RGB", "BGR"]
-        said.append(f"gives the channels as {channels[0]} (deploykit: {channels[1]})")
+    natural = _orders(len(fit.order))[own.color == "bgr"]
+    if fit.order != natural:
+        colours: dict[tuple[int, ...], str] = {(0, 1, 2): "RGB", (2, 1, 0): "BGR"}
+        theirs, ours = (colours.get(one, "-".join(map(str, one))) for one in (fit.order, natural))
+        said.append(f"gives the channels as {theirs} (deploykit: {ours})")
     std = np.resize(np.asarray(own.std, np.float64), len(fit.gain))
     gain, bias = own.scale / std, -np.resize(np.asarray(own.mean, np.float64), len(std)) / std
     unequal = np.abs(fit.gain - gain) > _SAME * gain

@@ -6,6 +6,7 @@ All origins are built from timm's ``VisionTransformer``; a dialect brings the we
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -21,8 +22,30 @@ from deploykit_exporters.nets.vit_positions import Resampling, resample_grid
 __all__ = ["TIMM_RESAMPLING", "ViT", "ViTArchitecture", "build_network", "position_grid", "prefix_tokens"]
 
 Pool = Literal["token", "avg", "max", "avgmax", "map"]
+Norms = Literal["layer", "rms"]
 
 TIMM_RESAMPLING = Resampling(antialias=True)
+
+
+class RmsNorm(nn.Module):
+    """timm's RmsNorm in operators that every exporter has: values divided by their root mean square.
+
+    Args:
+        channels: Of the last axis.
+        eps: Added to the mean square.
+        device, dtype: Of the weight.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.normalized_shape = (channels,)
+        self.eps = eps
+        self.elementwise_affine = True
+        self.weight = nn.Parameter(torch.ones(channels, device=device, dtype=dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., channels] to the same."""
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + self.eps) * self.weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +59,13 @@ class ViTArchitecture:
         prefix_positions: Whether class and register tokens have position embeddings.
         num_classes: Outputs of the head, 0 for none.
         head_hidden: Width of a tanh layer before the head's last one, 0 for none.
-        norm, pool_norm: LayerNorm over all tokens, and after pooling.
-        eps: Of every LayerNorm.
+        norm, pool_norm: The norm over all tokens, and after pooling.
+        eps: Of every norm.
+        norms: What they are.
         activation: timm's name of the MLP's activation.
         gated: The MLP is a packed SwiGLU.
+        embed_norm, attention_norm, mlp_norm: Norms of the embedded patches, before the projection of the
+            attention, and before the last layer of the MLP.
         head_layers: How many of the last blocks give their class token to the head, which then also sees the
             mean of the patches (DINOv2); 0 for a head on the pooled vector.
         query_pool: Of CoCa's pooler, which takes the place of attention pooling; None for none.
@@ -72,6 +98,10 @@ class ViTArchitecture:
     activation: str
     head_layers: int = 0
     query_pool: QueryPool | None = None
+    norms: Norms = "layer"
+    embed_norm: bool = False
+    attention_norm: bool = False
+    mlp_norm: bool = False
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -120,9 +150,9 @@ def build_network(arch: ViTArchitecture) -> nn.Module:
             pre_norm=arch.pre_norm,
             fc_norm=arch.pool_norm,
             dynamic_img_size=True,
-            norm_layer=partial(nn.LayerNorm, eps=arch.eps),
+            norm_layer=_norm(arch),
             act_layer=_activation(arch.activation),
-            **({"mlp_layer": _timm_layers().SwiGLUPacked} if arch.gated else {}),
+            **_parts(arch),
         )
         _adapt(net, arch)
         module: nn.Module = net
@@ -131,7 +161,7 @@ def build_network(arch: ViTArchitecture) -> nn.Module:
 
 def _adapt(net: Any, arch: ViTArchitecture) -> None:
     """What other origins have and timm's constructor cannot ask for."""
-    norm = partial(nn.LayerNorm, arch.embed_dim, eps=arch.eps)
+    norm = partial(_norm(arch), arch.embed_dim)
     net.norm = norm() if arch.norm else nn.Identity()
     net.fc_norm = norm() if arch.pool_norm else nn.Identity()
     if (net.patch_embed.proj.bias is not None) != arch.patch_bias:
@@ -152,6 +182,20 @@ def _adapt(net: Any, arch: ViTArchitecture) -> None:
                 head=nn.Linear(arch.head_hidden, arch.num_classes),
             )
         )
+
+
+def _norm(arch: ViTArchitecture) -> Callable[..., nn.Module]:
+    return partial(RmsNorm if arch.norms == "rms" else nn.LayerNorm, eps=arch.eps)
+
+
+def _parts(arch: ViTArchitecture) -> dict[str, Any]:
+    """Arguments of timm's constructor that its older releases do not have."""
+    return {
+        **({"mlp_layer": _timm_layers().SwiGLUPacked} if arch.gated else {}),
+        **({"embed_norm_layer": _norm(arch)} if arch.embed_norm else {}),
+        **({"scale_attn_norm": True} if arch.attention_norm else {}),
+        **({"scale_mlp_norm": True} if arch.mlp_norm else {}),
+    }
 
 
 def _timm_layers() -> Any:

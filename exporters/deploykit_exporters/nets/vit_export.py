@@ -82,6 +82,7 @@ class ExportableViT(nn.Module):
             positions = torch.cat([self.fixed_positions, self.positions(rows, columns)], dim=1)
             count = rows * columns + self.prefix
         tokens = patches.reshape(-1, width, count - self.prefix).transpose(1, 2)
+        tokens = self.net.patch_embed.norm(tokens)
         if self.prefix:
             tokens = F.pad(tokens, (0, 0, self.prefix, 0))
         return tokens + positions, count
@@ -99,6 +100,7 @@ def _attention(attn: Any, tokens: torch.Tensor, count: int, read: int | None) ->
     query, key = attn.q_norm(query) * attn.scale, attn.k_norm(key)
     weights = (query @ key.transpose(-2, -1)).softmax(dim=-1)
     mixed = (weights @ value).transpose(1, 2).reshape(-1, read or count, attn.proj.in_features)
+    mixed = attn.norm(mixed) if hasattr(attn, "norm") else mixed  # which older releases of timm do not have
     return attn.proj(mixed)  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from deploykit_exporters import record as module
+from deploykit_runtimes.errors import CheckpointError
 
 import deploykit
 from deploykit.cli import main
@@ -38,6 +39,36 @@ def test_without_an_option_it_says_how(capsys: Output) -> None:
     said = capsys.readouterr().out
     for part in ("deploykit.record(model, ", "deploykit record --print > record.py", "--golden golden.npz"):
         assert part in said
+
+
+def test_inspect_says_what_the_file_is(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
+    golden = recorded(checkpoint, tmp_path / "golden.npz", labels=["ant", "bee", "crow"])
+    assert main(["inspect", str(golden)]) == 0
+    shown = capsys.readouterr().out
+    for part in ("golden answers of 5 images, format 1", "VisionTransformer", f"torch {torch.__version__}"):
+        assert part in shown
+    assert "picture 1x3x32x32: output [1, 3]" in shown
+    assert main(["inspect", str(golden), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["inputs"], told["format"]) == ("golden", 5, 1)
+
+
+def test_inspect_of_a_damaged_one_says_so(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
+    golden = recorded(checkpoint, tmp_path / "golden.npz")
+    golden.write_bytes(golden.read_bytes()[:-100])
+    assert main(["inspect", str(golden)]) == 2
+    assert "golden.npz is the beginning of an archive, but not a whole one" in capsys.readouterr().err
+
+
+def test_golden_answers_are_no_checkpoint(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
+    golden = recorded(checkpoint, tmp_path / "golden.npz")
+    assert main(["export", str(golden)]) == 2
+    said = capsys.readouterr().err
+    assert "found golden answers that deploykit.record wrote" in said
+    assert "--golden" in said
+    with pytest.raises(CheckpointError, match="golden answers") as error:
+        deploykit.inspect(golden)
+    assert "deploykit inspect FILE" in str(error.value.hint)
 
 
 def test_it_shows_what_a_file_holds(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:

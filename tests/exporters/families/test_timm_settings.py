@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
@@ -364,6 +365,57 @@ def test_a_file_is_never_loaded_and_nothing_is_fetched(tmp_path: Path) -> None:
     assert outcome_of(built, model, (64, 64)) == "equal"
     harmless = {setting.name for setting in built.settings if setting.treatment == "harmless"}
     assert {"checkpoint_path", "pretrained", "cache_dir"} <= harmless
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "says", "sizes"),
+    [
+        ("vit_small_patch16_224", {"qk_norm": True}, {}, VIT),
+        ("vit_small_patch16_224", {"init_values": 1e-5}, {"num_heads": 3}, VIT),
+        ("vit_small_patch16_224", {"pre_norm": True}, {}, VIT),
+        ("vit_small_patch16_224", {"qkv_bias": False}, {}, VIT),
+        ("vit_small_patch16_224", {}, {"qk_norm": True}, VIT),
+        ("vit_small_patch16_224", {}, {"init_values": 0.1}, VIT),
+        ("deit3_small_patch16_224", {}, {"qkv_bias": False}, VIT),
+        ("efficientnet_b0", {}, {"group_size": 8, "bn_eps": 1e-5}, {}),
+    ],
+    ids=str,
+)
+def test_the_hint_mends_arguments_of_which_one_is_missing_or_wrong(
+    name: str, has: dict[str, Any], says: dict[str, Any], sizes: dict[str, Any]
+) -> None:
+    model = disturbed(timm.create_model(name, **sizes, **has, num_classes=3))
+    args = Namespace(model=name, model_kwargs={**sizes, **says})
+    with pytest.raises(CheckpointError, match="The weights are not those of timm's") as error:
+        described(model, Hints(), args=args)
+    hint = str(error.value.hint)
+    if has:
+        assert f"perhaps {next(iter(has))}; " in hint
+        given = json.loads(shlex.split(hint.partition("--config ")[2])[0].removesuffix("."))
+        hints = Hints(config=given)
+    else:
+        assert "--config" not in hint
+        hints = Hints(ignore=(hint.partition("--ignore ")[2],))
+    assert outcome(described(model, hints, args=args), model) == "equal"
+
+
+def test_an_argument_that_timm_does_not_take_is_named() -> None:
+    model = disturbed(timm.create_model("efficientnet_b0", num_classes=3))
+    args = Namespace(model="efficientnet_b0", model_kwargs={"channel_multiplier": 1.4})
+    with pytest.raises(CheckpointError, match="timm builds no efficientnet_b0 with") as error:
+        described(model, Hints(), args=args)
+    assert str(error.value.hint).endswith("--ignore channel_multiplier")
+
+
+def test_a_setting_whose_value_nobody_knows_is_named() -> None:
+    model = disturbed(timm.create_model("vit_small_patch16_224", **VIT, mlp_ratio=3.0))
+    args = Namespace(model="vit_small_patch16_224", model_kwargs=VIT)
+    with pytest.raises(CheckpointError, match="are not those") as error:
+        described(model, Hints(), args=args)
+    assert "perhaps mlp_ratio; all of them can be given: --config" in str(error.value.hint)
+    given = {"model": "vit_small_patch16_224", "model_kwargs": {**VIT, "mlp_ratio": 3.0}}
+    built = described(model, Hints(config=given), args=args)
+    assert outcome_of(built, model, (64, 64)) == "equal"
 
 
 def test_an_ignored_setting_is_not_followed() -> None:

@@ -199,6 +199,7 @@ def test_a_classifier_of_ones_own_beside_the_network() -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert_equal(built.module(images), head(model(images)))
+    assert ask_witness(built, built.spec) == "none: the classifier is not timm's own"
 
 
 def named(model: Any, **meta: Any) -> Checkpoint:

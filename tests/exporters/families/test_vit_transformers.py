@@ -17,6 +17,7 @@ from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.errors import CheckpointError, ParityError
 from deploykit_runtimes.preprocess import preprocess
 from transformers import (
+    AutoImageProcessor,
     DeiTConfig,
     DeiTForImageClassification,
     DeiTForImageClassificationWithTeacher,
@@ -175,6 +176,36 @@ def test_preprocessing_is_the_processors(
     step = 1.01 / 255 / min(spec.preprocess.std)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= step
+
+
+@pytest.mark.parametrize("square", ["absent", True, False, None], ids=str)
+@pytest.mark.parametrize(
+    "size", [64, {"height": 64, "width": 64}, {"shortest_edge": 64}, [64, 64], {"longest_edge": 64}], ids=str
+)
+@pytest.mark.parametrize("kind", ["ViTImageProcessor", "DeiTImageProcessor", "CLIPImageProcessor"])
+@pytest.mark.parametrize("crop", [True, False])
+def test_one_number_is_a_square_or_the_short_edge_as_transformers_takes_it(
+    tmp_path: Path, photos: dict[str, np.ndarray], kind: str, size: Any, square: Any, crop: bool
+) -> None:
+    """``default_to_square`` matters to one number alone; transformers' own answer decides."""
+    tiny(ViTForImageClassification, ViTConfig).save_pretrained(tmp_path)
+    told = {"image_processor_type": kind, "size": size, "do_center_crop": crop, "crop_size": 64}
+    told |= {} if square == "absent" else {"default_to_square": square}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+    try:
+        own = AutoImageProcessor.from_pretrained(tmp_path)
+        expected = own(photos["cat"], return_tensors="np")["pixel_values"][0]
+    except (ValueError, AttributeError):
+        expected = np.zeros((3, 0, 0))
+    if expected.shape != (3, 64, 64):  # of a size that varies, or of none
+        with pytest.raises(CheckpointError, match="size"):
+            build(read_checkpoint(tmp_path))
+        return
+    spec = build(read_checkpoint(tmp_path)).spec
+    found, _ = preprocess(photos["cat"], spec)
+    assert (
+        np.abs(found - expected).max() <= 2.01 / 255 / min(spec.preprocess.std) * spec.preprocess.scale * 255
+    )
 
 
 def test_without_a_processor_the_default_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""Settings that training code left anywhere in a checkpoint, held against what was built.
+
+Code of one's own saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What of it
+speaks of the network or of its images has to be what was built; all else is listed.
+
+vocabulary.py   what a setting speaks of, by the words of its name
+facts.py        what was built, read off the network and its spec
+network.py      settings of the network, compared with the facts; images.py those of the pre-processing
+verdict.py      what comes of a comparison, and how values are read
+settle.py       goes through a file and settles every setting
+"""
+
+from deploykit_exporters.families.beside.settle import settle_beside, told_size
+
+__all__ = ["settle_beside", "told_size"]

@@ -1,0 +1,55 @@
+"""What comes of a comparison, and how values of any training code are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "word_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What comes of a comparison.
+
+    Attributes:
+        differs: The setting is not that of the built model, or says what nobody here understands.
+        agrees: It is.
+        built: What was built, for errors.
+    """
+
+    agrees: bool = False
+    differs: bool = False
+    built: Any = None
+
+
+Comparison = Callable[..., Verdict]
+"""Takes the value, the facts, the words of the name, and the settings at the same place."""
+AGREES = Verdict(agrees=True)
+UNCLEAR = Verdict()
+"""It may not speak of the network at all: it is told, not refused."""
+
+
+def word_of(value: Any) -> str:
+    """A name: of a class its own, of an object or partial that a file names its class's."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, type):
+        return str(getattr(value, "inert_path", "") or value.__name__)
+    args = getattr(value, "inert_args", ())
+    path = str(getattr(value, "inert_path", ""))
+    if path == "functools.partial" and args:
+        return word_of(args[0])
+    return path
+
+
+def are_numbers(value: Any) -> bool:
+    """Whether a value is a number or a list of some."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return bool(values) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+
+
+def either(values: Sequence[Any]) -> Any:
+    """The only value, or all of them in words."""
+    return values[0] if len(values) == 1 else " or ".join(map(str, values))
