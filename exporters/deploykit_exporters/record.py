@@ -261,8 +261,9 @@ def _still(model: nn.Module) -> Iterator[nn.Module]:
     if any(one.is_floating_point() and one.dtype != torch.float32 for one in model.state_dict().values()):
         model = copy.deepcopy(model).float()
     modes = [(module, module.training) for module in model.modules()]
+    device = next(model.parameters(), torch.zeros(1)).device.type
     try:
-        with torch.no_grad(), torch.autocast(_device(model).type, enabled=False), _without_tf32():
+        with torch.no_grad(), torch.autocast(device, enabled=False), _without_tf32():
             yield model.eval()
     finally:
         for module, mode in modes:
@@ -283,13 +284,9 @@ def _without_tf32() -> Iterator[None]:
         yield
 
 
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters(), torch.zeros(1)).device
-
-
 def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torch.Tensor]:
     """The outputs by name; the input of the layer that made the first of them is ``:NAME OF THE LAYER``."""
-    batch = torch.from_numpy(images).to(_device(network))
+    batch = torch.from_numpy(images).to(next(network.parameters(), torch.zeros(1)).device)
     with watch_last_layer(network) as find:
         if forward is not None:
             found = forward(network, batch)
