@@ -13,6 +13,8 @@ from itertools import chain
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
+
 __all__ = ["FREE_BYTES", "Budget", "ExcessError", "Holder", "check_extent", "check_integer"]
 
 FREE_BYTES = 64 << 20
@@ -97,10 +99,10 @@ class Budget:
 
     def key(self, key: object) -> None:
         """Refuse keys whose hashing or comparing could take for ever: nested in themselves, or all alike."""
-        kind = type(key)
-        if kind is str or kind is bytes or kind is bool or key is None or isinstance(key, Holder):
+        # The hashes of text are salted, those of stand-ins are their places in memory.
+        if key is None or isinstance(key, str | bytes | bool | Holder):
             return
-        if kind is int and -_SAFE_INTEGER < key < _SAFE_INTEGER:  # type: ignore[operator]
+        if isinstance(key, int | np.integer) and -_SAFE_INTEGER < key < _SAFE_INTEGER:
             return
         self._odd_keys -= 1
         if self._odd_keys < 0:

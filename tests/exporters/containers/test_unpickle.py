@@ -228,6 +228,20 @@ def test_copies_without_end_are_refused(name: str) -> None:
         load_inert(io.BytesIO(learn + content + b"q\x010" + copies + b"N."))
 
 
+def test_honest_keys_of_any_number_are_read() -> None:
+    """Indices, also numpy's, names and numbers of negative sign: as label encoders and optimisers have them."""
+    keys = [
+        *range(20_000),
+        *range(-5_000, 0),
+        *map(np.int64, range(30_000, 40_000)),
+        *map(str, range(20_000)),
+    ]
+    value = {key: index for index, key in enumerate(keys)}
+    assert inert({"names": value, "seen": set(keys)}) == {"names": value, "seen": set(keys)}
+    few = {(index, "a"): float(index) for index in range(1000)} | {index / 7: index for index in range(1000)}
+    assert inert(few) == few
+
+
 def test_names_without_end_are_refused() -> None:
     many = b"".join(b"cn\nA%d\n0" % index for index in range(10_001))
     deep = b"cn\nA\nq\x000" + b"".join(
