@@ -229,7 +229,7 @@ def test_copies_without_end_are_refused(name: str) -> None:
 
 
 def test_honest_keys_of_any_number_are_read() -> None:
-    """Indices, also numpy's, names and numbers of negative sign: as label encoders and optimisers have them."""
+    """Indices, also those of numpy, and names: as label encoders and optimisers have them."""
     keys = [
         *range(20_000),
         *range(-5_000, 0),
