@@ -1,5 +1,7 @@
 """Run ``deploykit inspect`` on every attack and tell what it took: python tests/hostile/measure.py [--json]
 
+With ``--before FILE``, the table also has what another version took, as its ``--json`` printed it.
+
 One process reads an honest file and then forks for each attack, so that the memory shown is what that file
 took, above all imports. A child may use 6 GB, and 200 s of processor time.
 """
@@ -13,14 +15,16 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtimes"))
 
 from attacks import ATTACKS
+from hostile_models import HOSTILE
 
 LIMIT_BYTES, LIMIT_SECONDS = 6 << 30, 200
 
@@ -76,29 +80,54 @@ def measure(names: Sequence[str]) -> list[dict[str, Any]]:
         torch.save({"fc.weight": torch.ones(2, 2)}, honest)
         main(["inspect", str(honest)])
         for index, name in enumerate(names):
-            path = ATTACKS[name](Path(folder, f"{index}.h5" if name.startswith("hdf5") else f"{index}.pth"))
+            path = written(name, Path(folder), index)
             bytes_of = sum(one.stat().st_size for one in [path, *path.rglob("*")] if one.is_file())
             row = forked(partial(main, ["inspect", str(path)]))
             rows.append({"attack": name, "bytes": bytes_of, **row})
     return rows
 
 
+def written(name: str, folder: Path, index: int) -> Path:
+    if name in ATTACKS:
+        return ATTACKS[name](folder / (f"{index}.h5" if name.startswith("hdf5") else f"{index}.pth"))
+    path = folder / f"{index}.onnx"
+    path.write_bytes(HOSTILE[name]())
+    return path
+
+
+def table(rows: Sequence[dict[str, Any]], before: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Lines of Markdown."""
+    from deploykit_runtimes.printable import printable
+
+    heads = ["attack", "kB", *(["before"] if before else []), "now", "words"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        words = row["words"].splitlines()[0] if row["words"] else ""
+        words = printable(words.partition(": ")[2] or words, 160)
+        taken = [took(before[row["attack"]])] if row["attack"] in before else [""] * bool(before)
+        cells = [row["attack"], str(row["bytes"] >> 10), *taken, took(row), words.replace("|", "\\|")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def took(row: Mapping[str, Any]) -> str:
+    """``2, 11 MB, 0.3 s``: exit code, memory, processor time."""
+    return f"{row['code']}, {row['mb']} MB, {row['seconds']:.1f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("names", nargs="*", default=list(ATTACKS))
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("names", nargs="*", default=[*ATTACKS, *HOSTILE])
     arguments = parser.parse_args()
     started = time.time()
     rows = measure(arguments.names)
     if arguments.json:
         print(json.dumps(rows))  # noqa: T201
         return
-    table = ["| attack | kB | exit code | MB | s | words |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        words = row["words"].splitlines()[0][:110] if row["words"] else ""
-        values = (row["attack"], row["bytes"] >> 10, row["code"], row["mb"], row["seconds"], words)
-        table.append(f"| {' | '.join(map(str, values))} |")
-    print("\n".join(table))  # noqa: T201
+    before = json.loads(arguments.before.read_text()) if arguments.before else []
+    print("\n".join(table(rows, {row["attack"]: row for row in before})))  # noqa: T201
     print(f"\n{len(rows)} files, {time.time() - started:.0f} s", file=sys.stderr)  # noqa: T201
 
 

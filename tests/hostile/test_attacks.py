@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("attacks")
-    command = [sys.executable, str(Path(__file__).with_name("measure.py")), "--json"]
+    command = [sys.executable, str(Path(__file__).with_name("measure.py")), "--json", *ATTACKS]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
     assert not (folder / "PWNED").exists()
     return {row["attack"]: row for row in json.loads(done.stdout.splitlines()[-1])}

@@ -23,6 +23,9 @@ from deploykit_exporters.containers.texts import parse_json
 __all__ = ["KerasFile", "read_keras"]
 
 
+_AGAIN = "Save it again from Keras."
+
+
 @dataclass(frozen=True, kw_only=True)
 class KerasFile:
     """The arrays of a file by ``layer/weight`` (``stem_conv/kernel:0``), unchanged (channels last), in the
@@ -48,7 +51,7 @@ def read_keras(path: Path) -> KerasFile:
             hint="It is damaged, or was made to fill the memory. Save it again from Keras.",
         ) from error
     except NotPlainDataError as error:
-        raise CheckpointError(f"{path.name}: {error}.", hint="Save it again from Keras.") from error
+        raise CheckpointError(f"{path.name}: {error}.", hint=_AGAIN) from error
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError, zlib.error) as error:
         raise CheckpointError(
             f"{path.name} is not a complete HDF5 file: {error}.",
@@ -64,10 +67,14 @@ def _read(path: Path, reader: Hdf5Reader) -> KerasFile:
     groups, datasets = _contents(root)
     tensors: dict[str, torch.Tensor] = {}
     for layer in dict.fromkeys(layers):
+        if layer not in groups:
+            raise CheckpointError(f"{path.name} lists the layer {layer}, but does not hold it.", hint=_AGAIN)
         for weight in _names(reader, groups[layer], "weight_names"):
             dataset = datasets.get(f"{layer}/{weight}")
             if dataset is None:
-                raise CheckpointError(f"{path.name} lists the weight {layer}/{weight}, but does not hold it.")
+                raise CheckpointError(
+                    f"{path.name} lists the weight {layer}/{weight}, but does not hold it.", hint=_AGAIN
+                )
             name = _short_name(layer, weight)
             tensors[name if name not in tensors else f"{layer}/{weight}"] = torch.from_numpy(
                 reader.array(dataset)

@@ -85,7 +85,7 @@ BOMBS = {
     huge_chunk: "claims bytes",
     inflating_chunk: "inflates",
     foreign_filter: "compressed in a way",
-    outside: "conv",
+    outside: "lists the layer conv, but does not hold it",
     whole_model_outside: "wanted the weights of a Keras model",
     numbers_elsewhere: "not a plain array",
     objects_in_attributes: "neither numbers nor text",
