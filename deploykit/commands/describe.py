@@ -67,13 +67,21 @@ def golden_lines(parity: ParityRecord) -> list[str]:
 
 def answer_lines(parity: ParityRecord) -> list[str]:
     """The comparison from image to answer, of a file with processing inside."""
+    counts = _counted(parity)
     if not parity.answers:
-        return []
+        return [f"end-to-end head: {counts} compared on pictures"] if parity.detections else []
     boxes = f", boxes within {parity.answer_box:.2g} px" if parity.answer_box else ""
     return [
         f"whole file, {parity.answers} images to answers: {parity.exact_pixels:.3%} of the pixels exact, "
-        f"scores within {parity.answer_score:.1e}{boxes}"
+        f"scores within {parity.answer_score:.1e}{boxes}",
+        *([f"{counts} compared"] if counts else ()),
+        *([parity.answer_said] if parity.answer_said else ()),
     ]
+
+
+def _counted(parity: ParityRecord) -> str:
+    counts = {"detections": parity.detections, "masks": parity.masks, "keypoints": parity.keypoints}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def answer_text(result: Result) -> str:

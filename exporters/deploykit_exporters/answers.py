@@ -18,11 +18,12 @@ from deploykit_runtimes.nms import box_iou
 from deploykit_runtimes.pixel_format import RGB, PixelFormat
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.results import Classification, Detections, Features, Result
-from deploykit_runtimes.spec import OutputSpec
+from deploykit_runtimes.spec import ModelSpec, OutputSpec
 
 from deploykit_exporters.proof.pictures import picture
 
 __all__ = [
+    "FEWEST",
     "NOT_EQUAL",
     "SCORE_LIMIT",
     "AnswerDifference",
@@ -41,8 +42,12 @@ IOU_LIMIT = 0.99
 """Smallest overlap of a box with its counterpart; boxes of a few pixels may be off by ``PIXEL_LIMIT``."""
 
 PIXEL_LIMIT = 0.5
+DETECTORS = ("detect", "segment", "pose", "obb")
 FEATURE_LIMIT = 1e-2
 """Largest difference of a feature map as a share of its largest value."""
+
+FEWEST = 10
+"""Detections that must be compared for a comparison of answers to say anything of a detector."""
 
 NOT_EQUAL = (
     "The file does not give this checkpoint's answers: do not deploy it. Export without --preprocess and "
@@ -59,12 +64,17 @@ class AnswerDifference:
         score: Largest difference of a score, or of a feature map as a share of its largest value.
         box: Largest difference of a coordinate, in pixels of the image.
         borderline: Detections that only one side has, with a score or an overlap at a threshold.
+        detections, masks, keypoints: What both sides have and was compared: boxes with an area, masks with
+            a pixel, points of a pose.
     """
 
     images: int = 0
     score: float = 0.0
     box: float = 0.0
     borderline: int = 0
+    detections: int = 0
+    masks: int = 0
+    keypoints: int = 0
 
     def __or__(self, other: AnswerDifference) -> AnswerDifference:
         return AnswerDifference(
@@ -72,7 +82,14 @@ class AnswerDifference:
             score=max(self.score, other.score),
             box=max(self.box, other.box),
             borderline=self.borderline + other.borderline,
+            detections=self.detections + other.detections,
+            masks=self.masks + other.masks,
+            keypoints=self.keypoints + other.keypoints,
         )
+
+    def is_telling(self, spec: ModelSpec) -> bool:
+        """Whether enough was compared; of a detector ``FEWEST`` detections or all it may give."""
+        return spec.task not in DETECTORS or self.detections >= min(FEWEST, self.images * spec.output.max_det)
 
 
 def answer_photos(wanted: PixelFormat = RGB) -> dict[str, np.ndarray]:
@@ -167,16 +184,20 @@ def _compare_detections(
     worst = AnswerDifference(images=1)
     if len(rows):
         score = float(np.abs(expected.scores[rows] - found.scores[columns]).max())
-        box = 0.0
+        box, masks, keypoints = 0.0, 0, 0
         for field in fields(expected):
             name = field.name
             if name in ("boxes", "rotated", "corners", "keypoints"):
                 want, have = getattr(expected, name)[rows], getattr(found, name)[columns]
                 box = max(box, float(np.abs(want - have).max(initial=0.0)))
+                keypoints += want.shape[1] * len(rows) if name == "keypoints" else 0
             elif name == "masks":
-                _check_masks(getattr(expected, name)[rows], getattr(found, name)[columns])
+                masks += _check_masks(getattr(expected, name)[rows], getattr(found, name)[columns])
         _check("a score", score, limit)
-        worst |= AnswerDifference(score=score, box=box)
+        has_area = (expected.boxes[rows, 2:] > expected.boxes[rows, :2]).all(1)
+        worst |= AnswerDifference(
+            score=score, box=box, detections=int(has_area.sum()), masks=masks, keypoints=keypoints
+        )
     alone = 0
     for one, other, matched in ((expected, found, rows), (found, expected, columns)):
         for index in np.setdiff1d(np.arange(len(one)), matched):
@@ -231,11 +252,15 @@ def _is_borderline(one: Detections, index: int, other: Detections, output: Outpu
     return bool((np.abs(overlaps - output.iou) < 1 - IOU_LIMIT).any())
 
 
-def _check_masks(expected: np.ndarray, found: np.ndarray) -> None:
+def _check_masks(expected: np.ndarray, found: np.ndarray) -> int:
+    """The number of masks compared that have a pixel."""
+    told = 0
     for want, have in zip(expected, found, strict=True):
         shared, union = int(np.count_nonzero(want & have)), int(np.count_nonzero(want | have))
         if union - shared > _edge(union):
             raise ParityError(f"a mask differs in {union - shared} of its {union} pixels.")
+        told += union > 0
+    return told
 
 
 def _edge(pixels: int) -> float:

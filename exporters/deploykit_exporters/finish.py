@@ -25,7 +25,7 @@ from deploykit_runtimes.spec import (
     Preprocess,
 )
 
-from deploykit_exporters.answers import answer_photos, prove_answers
+from deploykit_exporters.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.graph.compose import NETWORK, Part, compose, trace
 from deploykit_exporters.graph.postprocess import PostprocessOptions, postprocess_module, postprocess_output
@@ -34,6 +34,7 @@ from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.parts import prove_decoding, prove_pixels
 from deploykit_exporters.proof.pictures import picture
+from deploykit_exporters.proof.raised import Raised, telling, with_answers
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import save_model
 
@@ -140,16 +141,22 @@ class Finish:
         save_model(model, draft, final=output, spec=self.finished)
         with Predictor(open_ort(draft)) as candidate, Predictor(self._host()) as reference:
             found = prove_answers(reference, candidate, answer_photos(self._format), self.finished.output)
-        record = replace(
-            record,
-            answers=found.images,
-            answer_score=found.score,
-            answer_box=found.box,
-            exact_pixels=exact,
-        )
+        raised = self._raised(model, found)
+        record = with_answers(replace(record, exact_pixels=exact), raised)
         proven = replace(self.finished, parity=record)
         save_model(model, draft, final=output, spec=proven)
         return proven, model
+
+    def _raised(self, model: onnx.ModelProto, found: AnswerDifference) -> Raised:
+        return telling(
+            self.built,
+            lambda: model,
+            host_spec(self.core, self.finished),
+            self.finished,
+            images=answer_photos(self._format),
+            found=found,
+            opener=open_ort,
+        )
 
     @property
     def _format(self) -> PixelFormat:

@@ -34,15 +34,19 @@ _SCORE_FLOOR = 0.01
 _CUT_MARGIN = 1e-5
 """Scores this close to that of the last place may fall on either side of top-k."""
 
+_CUT_SHARE = 1e-3
+"""The same as a share of the best score, where all are smaller than that."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """How far one output group of one case is off: absolute, relative to the group's scale, and
-    the share of inputs whose best class agrees."""
+    the share of inputs whose best class agrees, and the number of an end-to-end head's rows compared."""
 
     max_abs: float = 0.0
     max_rel: float = 0.0
     top1: float = 1.0
+    rows: int = 0
 
 
 def prove(
@@ -68,7 +72,7 @@ def prove(
         ParityError: a group is beyond the tolerance, an output is not finite where the reference
             is, or shapes differ; the message names the worst case.
     """
-    worst, compared, decisions = Difference(), list[Case](), list[str]()
+    worst, compared, decisions, rows = Difference(), list[Case](), list[str](), 0
     waiting = list(cases)
     for case in waiting:
         expected = reference.infer({reference.spec.input.name: case.images})
@@ -78,6 +82,7 @@ def prove(
         if not far:
             worst = reduce(_worse, offs.values(), worst)
             compared.append(case)
+            rows += sum(off.rows for off in offs.values()) if case.natural else 0
             continue
         if exact is None:
             raise _beyond(far[0], offs[far[0]], case, tolerance)
@@ -86,9 +91,11 @@ def prove(
         if verdict.compared:
             worst = _worse(worst, verdict.worst)
             compared.append(case)
+            rows += verdict.worst.rows
         if not (verdict.compared and case.natural) and not case.softened and case.name != PICTURE:
             waiting += stand_ins(case, reference.spec)
     _check_compared(waiting, compared, tolerance)
+    _check_rows(rows, groups)
     return ParityRecord(
         max_abs=worst.max_abs,
         max_rel=worst.max_rel,
@@ -99,6 +106,7 @@ def prove(
         reference=reference.placement().title,
         engine=candidate.placement().title,
         precision="; ".join(decisions),
+        detections=rows,
     )
 
 
@@ -162,6 +170,20 @@ def _check_compared(cases: Sequence[Case], compared: Sequence[Case], tolerance: 
         )
 
 
+def _check_rows(rows: int, groups: Sequence[OutputGroup]) -> None:
+    """An end-to-end head gives rows in the order of their scores; among equals there is nothing to compare.
+
+    Raises:
+        ParityError: it has such a head, and none of its rows could be compared.
+    """
+    if not rows and any(group.kind == "detections" for group in groups):
+        raise ParityError(
+            "Nothing is proven: on every picture all detections of the end-to-end head have the same score, "
+            "so that no box could be compared.",
+            hint="Its head was not trained, or its scores are lost: export an earlier checkpoint.",
+        )
+
+
 def _off(expected: Outputs, found: Outputs, group: OutputGroup) -> Difference:
     return compare(expected[group.output], found[group.output], group)
 
@@ -180,7 +202,10 @@ def _beyond(
 
 def _worse(a: Difference, b: Difference) -> Difference:
     return Difference(
-        max_abs=max(a.max_abs, b.max_abs), max_rel=max(a.max_rel, b.max_rel), top1=min(a.top1, b.top1)
+        max_abs=max(a.max_abs, b.max_abs),
+        max_rel=max(a.max_rel, b.max_rel),
+        top1=min(a.top1, b.top1),
+        rows=a.rows + b.rows,
     )
 
 
@@ -229,14 +254,16 @@ def _compare_detections(expected: np.ndarray, found: np.ndarray) -> Difference:
     """
     worst = Difference()
     for want, have in zip(expected, found, strict=True):
-        rows = want[want[:, 4] > want[:, 4].min() + _CUT_MARGIN]
+        margin = min(_CUT_MARGIN, _CUT_SHARE * float(want[:, 4].max()))
+        rows = want[want[:, 4] > want[:, 4].min() + margin]
         if not len(rows):
             worst = _worse(worst, difference(np.sort(want[:, 4]), np.sort(have[:, 4]), _SCORE_FLOOR))
             continue
         matched = have[_match_rows(rows, have)]
         for start, stop, floor in ((0, 4, 0.0), (4, 5, _SCORE_FLOOR), (6, None, 0.0)):
             worst = _worse(worst, difference(rows[:, start:stop], matched[:, start:stop], floor))
-        worst = _worse(worst, Difference(top1=float((rows[:, 5] == matched[:, 5]).mean())))
+        agree = float((rows[:, 5] == matched[:, 5]).mean())
+        worst = _worse(worst, Difference(top1=agree, rows=len(rows)))
         if (rows[:, 5] != matched[:, 5]).any():
             return Difference(max_abs=float("inf"), max_rel=float("inf"), top1=worst.top1)
     return worst

@@ -20,13 +20,13 @@ from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_exporters.answers import NOT_EQUAL, AnswerDifference, compare_answers
 from deploykit_exporters.graph.compose import NETWORK
 
-__all__ = ["EXACT_PIXELS", "lively", "prove_decoding", "prove_pixels"]
+__all__ = ["EXACT_PIXELS", "LIVELY", "lively", "middle_score", "prove_decoding", "prove_pixels"]
 
 EXACT_PIXELS = 0.999
 """Smallest share of resized pixels that are exactly the host's; the others may be off by one grey level."""
 
 _ROUNDING = 0.01
-_LIVELY = 60
+LIVELY = 60
 """Anchors of the decoding proof that score above the threshold."""
 
 
@@ -73,7 +73,9 @@ def prove_pixels(candidate: Predictor, core: ModelSpec, images: Mapping[str, np.
     return exact / total
 
 
-def lively(heads: Mapping[str, np.ndarray], core: ModelSpec) -> dict[str, np.ndarray]:
+def lively(
+    heads: Mapping[str, np.ndarray], core: ModelSpec, middle: float | None = None
+) -> dict[str, np.ndarray]:
     """The outputs of a network with the scores of its detections raised, in the same order.
 
     A detector that was never trained, or a photo without its objects, gives no detection above the
@@ -82,29 +84,40 @@ def lively(heads: Mapping[str, np.ndarray], core: ModelSpec) -> dict[str, np.nda
     Args:
         heads: What the network returned, by name.
         core: The contract of the network.
+        middle: The score that becomes 1/2; None: so that some anchors meet the threshold.
     """
     name = core.output.names[0]
     head = heads[name].copy()
-    layout = core.output.layout
-    if layout == "yolo":
-        scores = head[:, 4 : 4 + core.num_classes]
-        best = scores.max(1)
-    elif layout == "yolov5":
+    scores = _scores(head, core)
+    if scores is None:
+        return dict(heads)
+    # A curve from 0 to 1 that keeps the order.
+    scores /= scores + np.float32(middle_score(heads, core) if middle is None else middle)
+    return {**heads, name: head}
+
+
+def middle_score(heads: Mapping[str, np.ndarray], core: ModelSpec, anchors: int = LIVELY) -> float:
+    """What ``lively`` must raise to 1/2, for so many anchors of every image to score above the threshold."""
+    scores = _scores(heads[core.output.names[0]].copy(), core)
+    if scores is None:
+        return 1.0
+    best = scores.max(-1 if core.output.layout != "yolo" else 1)
+    threshold = max(core.output.conf, _ROUNDING)
+    place = min(anchors, best.shape[1]) - 1
+    middle = float(np.sort(best, axis=1)[:, ::-1][:, place].min())
+    return middle * (1 / min(1.1 * threshold, 0.999) - 1) + 1e-12
+
+
+def _scores(head: np.ndarray, core: ModelSpec) -> np.ndarray | None:
+    """The scores of a head, a view of it; objectness is multiplied into those of classes, and set to 1."""
+    if core.output.layout == "yolo":
+        return head[:, 4 : 4 + core.num_classes]
+    if core.output.layout == "yolov5":
         scores = head[..., 5 : 5 + core.num_classes]
         scores *= head[..., 4:5]
         head[..., 4] = 1
-        best = scores.max(-1)
-    elif layout == "end2end":
-        scores = head[..., 4:5]
-        best = scores[..., 0]
-    else:
-        return dict(heads)
-    threshold = max(core.output.conf, _ROUNDING)
-    place = min(_LIVELY, best.shape[1]) - 1
-    middle = np.sort(best, axis=1)[:, ::-1][:, place].min()
-    # A curve from 0 to 1 that keeps the order and meets the threshold at the chosen place.
-    scores /= scores + middle * (1 / min(1.1 * threshold, 0.999) - 1) + np.float32(1e-12)
-    return {**heads, name: head}
+        return scores
+    return head[..., 4:5] if core.output.layout == "end2end" else None
 
 
 def prove_decoding(

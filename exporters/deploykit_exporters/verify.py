@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, ParityError
 from deploykit_runtimes.images import list_images, read_image
+from deploykit_runtimes.model_file import looks_like_onnx
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
@@ -27,8 +29,12 @@ from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.proof.float64 import Float64Reference
+from deploykit_exporters.proof.raised import telling, with_answers
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.tidy import no_compiler_cache
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["VerifyResult", "verify"]
 
@@ -111,7 +117,13 @@ def verify(
         with _blaming(other):
             if spec.preprocess.included or spec.is_finished:
                 say(f"Comparing the answers for {len(paths)} images and {len(answer_photos())} of our own")
-                record = _compare_whole(loaded.built, candidate, paths, tolerance or SCORE_LIMIT)
+                record = _compare_whole(
+                    loaded.built,
+                    candidate,
+                    paths,
+                    tolerance or SCORE_LIMIT,
+                    again=_Again(Path(model), runtime, engine or EngineOptions()),
+                )
             else:
                 say(f"Comparing {len(paths)} images and {len(proof_cases(spec))} inputs of our own")
                 record = _compare_tensors(loaded.built, candidate, paths, tolerance or FP32_TOLERANCE)
@@ -150,16 +162,38 @@ def _compare_golden(
     return GoldenProof(golden, loaded, core).on_record(record, None if inside else candidate)
 
 
+@dataclass(frozen=True)
+class _Again:
+    """The graph that is verified, and how a copy of it is opened in the same engine."""
+
+    model: Path
+    runtime: str
+    engine: EngineOptions
+
+    def graph(self) -> onnx.ModelProto:
+        import onnx
+
+        if looks_like_onnx(self.model):
+            return onnx.load(self.model)
+        return onnx.ModelProto()  # An engine, in which nothing can be raised.
+
+    def open(self, copy: Path) -> Runner:
+        engine = replace(self.engine, cache=copy.parent)
+        return open_runner(copy, runtime=self.runtime, options=engine)
+
+
 def _compare_whole(
-    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float
+    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float, *, again: _Again
 ) -> ParityRecord:
     """A file with processing inside is compared from image to answer: it gives nothing else."""
     spec = candidate.spec
     wanted = PixelFormat.of(spec)
     images = {str(path): read_image(path, wanted) for path in paths} | answer_photos(wanted)
-    reference = TorchRunner(built, host_spec(built.spec, spec))
+    core = host_spec(built.spec, spec)
+    reference = TorchRunner(built, core)
     found = prove_answers(Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance)
-    return ParityRecord(
+    raised = telling(built, again.graph, core, spec, images=images, found=found, opener=again.open)
+    record = ParityRecord(
         max_abs=found.score,
         max_rel=found.score,
         top1=1.0,
@@ -168,10 +202,8 @@ def _compare_whole(
         inputs=tuple(images),
         reference=reference.placement().title,
         engine=candidate.placement().title,
-        answers=found.images,
-        answer_score=found.score,
-        answer_box=found.box,
     )
+    return with_answers(record, raised)
 
 
 def _other_source(checkpoint: Checkpoint, spec: ModelSpec) -> str:

@@ -156,3 +156,24 @@ def test_a_case_is_named_in_the_failure() -> None:
     case = Case(name="mine.jpg", images=np.ones((1, 3, 64, 96), np.float32))
     with pytest.raises(ParityError, match=r"mine\.jpg 1x3x64x96"):
         prove(Function(model, means), Function(model, lambda x: means(x) * 2), [LOGITS], [case])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_rows_of_an_end_to_end_head_are_counted_however_small_their_scores(scale: float) -> None:
+    """Scores of 1e-6 all lie within a fixed margin of the last one: nothing but scores was compared."""
+    want = detections()
+    want[..., 4] *= np.float32(scale)
+    assert compare(want, want, DETECTIONS).rows > 0
+    moved = want.copy()
+    moved[..., :4] += 5
+    assert compare(want, moved, DETECTIONS).max_rel > 1e-3
+
+
+def test_an_end_to_end_head_of_equal_scores_is_not_proven() -> None:
+    flat = detections()
+    flat[..., 4] = 0
+    model_spec = spec()
+    runner = Function(model_spec, lambda _: flat)
+    runner.infer = lambda _: {"detections": flat}  # type: ignore[method-assign]
+    with pytest.raises(ParityError, match="no box could be compared"):
+        prove(runner, runner, [DETECTIONS], proof_cases(model_spec))

@@ -83,6 +83,10 @@ CONTRACT = {
     "deploykit.parity.answers": "0",
     "deploykit.parity.answer_score": "0.0",
     "deploykit.parity.answer_box": "0.0",
+    "deploykit.parity.answer_said": "",
+    "deploykit.parity.detections": "0",
+    "deploykit.parity.masks": "0",
+    "deploykit.parity.keypoints": "0",
     "deploykit.parity.exact_pixels": "1.0",
 }
 """Every key of docs/spec.md that a file without pre-processing in its graph has."""

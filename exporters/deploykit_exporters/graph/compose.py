@@ -21,7 +21,7 @@ from deploykit_exporters.graph.passes import bodies, clean_up
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["NETWORK", "Part", "compose", "trace"]
+__all__ = ["NETWORK", "Part", "compose", "rename", "trace"]
 
 NETWORK = "network/"
 """Prefix of the network's outputs inside a graph, whose own outputs may have the same names."""
@@ -93,7 +93,7 @@ def compose(
         renamed[spec.input.name] = _TENSOR
     if after is not None:
         renamed.update({name: NETWORK + name for name in spec.output.names})
-    _rename(model.graph, renamed)
+    rename(model.graph, renamed)
     images = finished.input.name
     if before is not None:
         names = {before.graph.input[0].name: images, before.graph.output[0].name: _TENSOR}
@@ -125,7 +125,7 @@ def compose(
 def _prefixed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> onnx.GraphProto:
     """A copy in which every name has the prefix, except those at the border, which become ``names``."""
     copy = type(graph).FromString(graph.SerializeToString())
-    _rename(copy, {name: prefix + name for name in _defined(copy)} | dict(names))
+    rename(copy, {name: prefix + name for name in _defined(copy)} | dict(names))
     _name_nodes(copy, prefix)
     return copy
 
@@ -150,13 +150,13 @@ def _name_nodes(graph: onnx.GraphProto, prefix: str, first: int = 0) -> int:
     return first
 
 
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename values wherever they are defined or read, in the bodies of loops too."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
         for body in bodies(node):
-            _rename(body, names)
+            rename(body, names)
     for values in (graph.input, graph.output, graph.value_info):
         for value in values:
             value.name = names.get(value.name, value.name)

@@ -304,6 +304,10 @@ ParityRecord read_parity(Part part) {
   part.read("answers", parity.answers);
   part.read("answer_score", parity.answer_score);
   part.read("answer_box", parity.answer_box);
+  part.read("answer_said", parity.answer_said);
+  part.read("detections", parity.detections);
+  part.read("masks", parity.masks);
+  part.read("keypoints", parity.keypoints);
   part.read("exact_pixels", parity.exact_pixels);
   part.read("precision", parity.precision);
   part.read("witness", parity.witness);

@@ -209,6 +209,10 @@ class ParityRecord:
     ``answer_score`` is the largest difference of a score, ``answer_box`` of a coordinate in pixels,
     ``exact_pixels`` the share of pre-processed values that are the host's own.
 
+    ``detections``, ``masks`` and ``keypoints`` count what was found on both sides and compared, on pictures:
+    rows of an end-to-end head, or, of a file with processing inside, the answers. ``answer_said`` tells how,
+    where the pictures show too few of the model's objects; empty: as they are.
+
     ``precision`` says what the checkpoint was compared in where float32 could not tell; empty: float32.
     ``witness`` is what the origin's own library said of our reading, or why it was not asked.
     ``golden`` is the SHA-256 of the answers from the training process that were compared, empty where there
@@ -226,6 +230,10 @@ class ParityRecord:
     answers: int = 0
     answer_score: float = 0.0
     answer_box: float = 0.0
+    answer_said: str = ""
+    detections: int = 0
+    masks: int = 0
+    keypoints: int = 0
     exact_pixels: float = 1.0
     precision: str = ""
     witness: str = ""

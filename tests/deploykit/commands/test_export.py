@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,20 @@ def test_another_origin_brings_the_recognised_one(checkpoint: Path, capsys: Outp
 def test_a_missing_checkpoint(tmp_path: Path, capsys: Output) -> None:
     assert main(["export", str(tmp_path / "missing.pth")]) not in (0, 70)
     assert "missing.pth" in capsys.readouterr().err
+
+
+def test_what_was_compared_is_told() -> None:
+    record = ParityRecord(
+        max_abs=0,
+        max_rel=0,
+        top1=1,
+        tolerance=1e-4,
+        shapes=("1x3x8x8",),
+        inputs=("photo",),
+        reference="torch",
+        engine="engine",
+        detections=1234,
+    )
+    assert "end-to-end head: 1,234 detections compared on pictures" in parity_lines(record, "detect")
+    whole = replace(record, answers=4, masks=7, keypoints=0, answer_said="scores were raised")
+    assert parity_lines(whole, "segment")[-2:] == ["1,234 detections, 7 masks compared", "scores were raised"]

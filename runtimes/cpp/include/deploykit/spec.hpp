@@ -123,6 +123,10 @@ struct ParityRecord {
   std::int64_t answers = 0;
   double answer_score = 0;
   double answer_box = 0;
+  std::string answer_said;
+  std::int64_t detections = 0;
+  std::int64_t masks = 0;
+  std::int64_t keypoints = 0;
   double exact_pixels = 1;
   std::string precision;
   std::string witness;
