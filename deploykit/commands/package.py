@@ -69,6 +69,11 @@ _max_delay = _option(
 )
 
 
+_wheel = _option(
+    "--wheel", None, str, "FILE", "Wheel of deploykit to install. Default: the deploykit that runs here."
+)
+
+
 def _replicas(subcommand: _F) -> _F:
     lowest = _option("--min-replicas", 1, click.IntRange(0), "N", "Fewest replicas.")
     highest = _option("--max-replicas", 4, click.IntRange(1), "N", "Most replicas.")
@@ -100,6 +105,7 @@ def triton(*, max_delay: float, no_warmup: bool, **settings: Any) -> None:
 @click.option("--no-resubmit", is_flag=True, help="One hop less; a replica that dies fails its requests.")
 @_option("--host", "127.0.0.1", str, "HOST", "Where the proxies listen.")
 @_option("--port", 8000, click.IntRange(1, 65535), "PORT", "Where the proxies listen.")
+@_wheel
 @_package
 def ray(*, max_delay: float, no_resubmit: bool, **settings: Any) -> None:
     """A Ray Serve application with batching and autoscaling."""
@@ -128,7 +134,7 @@ def kserve(**settings: Any) -> None:
 @_option("--python", "3.12", click.Choice(("3.11", "3.12", "3.13", "3.14")), None, "Python of the image.")
 @_option("--port", 8000, click.IntRange(1024, 65535), "PORT", "HTTP.")
 @_option("--grpc-port", 8001, click.IntRange(1024, 65535), "PORT", "gRPC.")
-@click.option("--wheel", metavar="FILE", help="Wheel of deploykit to install instead of the index's.")
+@_wheel
 @_package
 def docker(**settings: Any) -> None:
     """A folder to build an image from: Dockerfile, compose.yaml and the models."""
@@ -150,13 +156,20 @@ def result_lines(result: PackageResult) -> list[str]:
     rows: list[tuple[str, str | list[str]]] = [
         ("models", [f"{name}: {_told(facts)}" for name, facts in result.models.items()]),
         ("notes", list(result.notes)),
-        ("files", list(result.files)),
+        ("files", _files(result)),
     ]
     return [
         *pairs(rows),
         f"{good('wrote')} {result.path}",
         *pairs([("next", list(result.commands))], indent=0),
     ]
+
+
+def _files(result: PackageResult) -> list[str]:
+    """The files by name, those of deploykit's sources as one line."""
+    sources = [file for file in result.files if file.startswith("source/")]
+    others = [file for file in result.files if not file.startswith("source/")]
+    return others + ([f"source/ ({len(sources)} files)"] if sources else [])
 
 
 def _told(facts: Any) -> str:

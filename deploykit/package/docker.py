@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
-from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.files import copy_file
 
 from deploykit.package.folder import write_text
+from deploykit.package.installation import Installation, bring, check_wheel
 from deploykit.package.models import PackagedModel, copy_model
 from deploykit.package.yaml import to_yaml
 
@@ -38,7 +35,7 @@ class DockerOptions:
         device: ``cpu``, ``cuda``, or a file for ``each``.
         python: Version of the base image.
         port, grpc_port: Where the server listens inside; Compose publishes them on the loopback.
-        wheel: A wheel of deploykit to install instead of the one in the package index.
+        wheel: A wheel of deploykit to install; None: the deploykit that runs here.
     """
 
     device: Literal["cpu", "cuda", "each"] = "each"
@@ -55,11 +52,7 @@ class DockerOptions:
         ports = (self.port, self.grpc_port)
         if not all(1024 <= port <= 65535 for port in ports) or self.port == self.grpc_port:
             raise OptionError(f"Wanted two ports from 1024 to 65535, found {self.port} and {self.grpc_port}.")
-
-        if self.wheel and not re.fullmatch(r"deploykit-[\w.+!-]+\.whl", Path(self.wheel).name):
-            raise OptionError(f"--wheel wants a wheel of deploykit, found {self.wheel}.")
-        if self.wheel and not Path(self.wheel).is_file():
-            raise OptionError(f"--wheel {self.wheel} does not exist.")
+        check_wheel(self.wheel)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -69,12 +62,11 @@ class DockerOptions:
 def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions) -> dict[str, Any]:
     """Fill a build context; what to tell of it."""
     files = {model.name: _copy(model, folder) for model in models}
+    installation = bring(folder, options.wheel)
     for device in options.devices:
-        write_text(folder / _dockerfile(device, options), _text(device, list(files.values()), options))
-    if options.wheel:
-        (folder / "wheels").mkdir()
-        copy_file(options.wheel, folder / "wheels" / Path(options.wheel).name)
-    write_text(folder / ".dockerignore", "*\n!models\n!wheels\n")
+        text = _text(device, list(files.values()), options, installation)
+        write_text(folder / _dockerfile(device, options), text)
+    write_text(folder / ".dockerignore", f"*\n!models\n!{installation.folder}\n")
     write_text(folder / "compose.yaml", _compose(options))
     builds = tuple(
         f"docker build -t deploykit-models:{device} -f {{path}}/{_dockerfile(device, options)} {{path}}"
@@ -82,7 +74,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions)
     )
     return {
         "models": {name: {"file": file} for name, file in files.items()},
-        "notes": () if options.wheel else (f"the image installs deploykit {__version__} from the index",),
+        "notes": (f"the image installs {installation.said}",),
         "next": (*builds, "docker compose -f {path}/compose.yaml up --build"),
     }
 
@@ -98,20 +90,16 @@ def _dockerfile(device: str, options: DockerOptions) -> str:
     return "Dockerfile" if device == options.devices[0] else f"Dockerfile.{device}"
 
 
-def _text(device: str, files: Sequence[str], options: DockerOptions) -> str:
+def _text(device: str, files: Sequence[str], options: DockerOptions, installation: Installation) -> str:
     extras, libraries = _EXTRAS[device]
     command = ", ".join(f'"/{file}"' for file in files)
-    source = f"=={__version__}"
-    wheel = ""
-    if options.wheel:
-        source = f" @ file:///wheels/{quote(Path(options.wheel).name)}"
-        wheel = "COPY wheels /wheels\n"
     healthcheck = f'CMD ["python", "-c", "{_READY}"]'
     return f"""\
 # deploykit serve on {"the CPU" if device == "cpu" else "NVIDIA GPUs; start it with --gpus all"}.
 FROM python:{options.python}-slim
 
-{wheel}RUN pip install --no-cache-dir "deploykit[{extras}]{source}"{libraries} \\
+COPY {installation.folder} /{installation.folder}
+RUN pip install --no-cache-dir "{installation.at("", extras)}"{libraries} \\
  && useradd --uid {USER_ID} --create-home --shell /usr/sbin/nologin deploykit
 
 COPY models /models

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
 
 from deploykit.package.folder import write_text
+from deploykit.package.installation import Installation, bring, check_wheel
 from deploykit.package.models import PackagedModel, check_max_batch, copy_model
 from deploykit.package.yaml import to_yaml
 
@@ -44,6 +44,7 @@ class RayOptions:
         min_replicas, max_replicas: Bounds of the autoscaler.
         resubmit: Send requests again that a replica took with it when it died; one hop more for all.
         host, port: Where the proxies listen.
+        wheel: A wheel of deploykit to install; None: the deploykit that runs here.
     """
 
     max_batch: int | None = None
@@ -56,6 +57,7 @@ class RayOptions:
     resubmit: bool = True
     host: str = "127.0.0.1"
     port: int = 8000
+    wheel: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("cpu", "cuda"):
@@ -72,6 +74,7 @@ class RayOptions:
             )
         if not self.host or not 1 <= self.port <= 65535:
             raise OptionError(f"Wanted a host and a port from 1 to 65535, found {self.host!r}, {self.port}.")
+        check_wheel(self.wheel)
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
@@ -83,7 +86,8 @@ def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) ->
     for model in models:
         copy_model(model, folder / _place(model))
     write_text(folder / "app.py", _APP)
-    write_text(folder / "requirements.txt", _requirements(options))
+    installation = bring(folder, options.wheel)
+    write_text(folder / "requirements.txt", _requirements(options, installation))
     comment = "serve run --working-dir . serve.yaml\nFor `serve deploy`, upload the folder as a zip and name"
     comment += " it: runtime_env: {working_dir: s3://...}"
     write_text(folder / "serve.yaml", to_yaml(serve_config(models, options), comment=comment))
@@ -97,9 +101,12 @@ def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) ->
             }
             for model in models
         },
-        "notes": ("the proxies listen on the loopback only; other machines need --host",) if loopback else (),
+        "notes": (
+            f"requirements.txt installs {installation.said}",
+            *(("the proxies listen on the loopback only; other machines need --host",) if loopback else ()),
+        ),
         "next": (
-            "pip install -r {path}/requirements.txt",
+            "(cd {path} && pip install -r requirements.txt)",
             "(cd {path} && serve run --working-dir . serve.yaml)",
         ),
     }
@@ -178,6 +185,6 @@ def _route(model: PackagedModel) -> str:
     return f"/v2/models/{model.name}"
 
 
-def _requirements(options: RayOptions) -> str:
+def _requirements(options: RayOptions, installation: Installation) -> str:
     engine = "gpu" if options.device == "cuda" else "cpu"
-    return f"deploykit[{engine}]=={__version__}\nray[serve]>={_OLDEST_RAY}\npython-multipart>=0.0.9\n"
+    return f"{installation.beside(engine)}\nray[serve]>={_OLDEST_RAY}\npython-multipart>=0.0.9\n"

@@ -39,12 +39,16 @@ def test_each_kind(kind: str, model: Path, tmp_path: Path, capsys: Output) -> No
     assert main([*command, "--force", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["kind"] == kind
-    assert sorted(data["files"]) == sorted(KINDS[kind])
+    sources = [file for file in data["files"] if file.startswith("source/")]
+    assert sorted(set(data["files"]) - set(sources)) == sorted(KINDS[kind])
+    assert bool(sources) == (kind in ("docker", "ray"))
+    assert ("source/ (" in printed) == bool(sources)
+    assert "source/LICENSE" not in printed
     assert list(data["models"]) == ["tiny"]
     assert all("{path}" not in command for command in data["next"])
     found = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in found) == sorted(
-        [*KINDS[kind], ".deploykit-package"]
+        [*KINDS[kind], *sources, ".deploykit-package"]
     )
 
 

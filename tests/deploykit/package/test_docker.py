@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
 
 from deploykit.package import package
@@ -40,11 +39,23 @@ def folder(classifier: Classifier, tmp_path: Path) -> Path:
 )
 def test_dockerfile(name: str, extras: str, runtime: str, folder: Path) -> None:
     steps = instructions(folder / name)
-    known = ["FROM", "RUN", "COPY", "ENV", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"]
+    known = [
+        "FROM",
+        "COPY",
+        "RUN",
+        "COPY",
+        "ENV",
+        "USER",
+        "EXPOSE",
+        "STOPSIGNAL",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+        "CMD",
+    ]
     assert [step for step, _ in steps] == known
     values = dict(steps)
     assert values["FROM"] == "python:3.12-slim"
-    assert f'"deploykit[{extras}]=={__version__}"' in values["RUN"]
+    assert f'"deploykit[{extras}] @ file:///source"' in values["RUN"]
     assert ("onnxruntime-gpu[cuda,cudnn]" in values["RUN"]) == (runtime == "ort-cuda")
     assert values["USER"] == "10001"
     assert values["STOPSIGNAL"] == "SIGTERM"
@@ -64,8 +75,8 @@ def test_dockerfile(name: str, extras: str, runtime: str, folder: Path) -> None:
     assert "/v2/health/ready" in code
 
 
-def test_the_context_is_the_models_only(folder: Path) -> None:
-    assert (folder / ".dockerignore").read_text().splitlines() == ["*", "!models", "!wheels"]
+def test_the_context_is_the_models_and_deploykit_only(folder: Path) -> None:
+    assert (folder / ".dockerignore").read_text().splitlines() == ["*", "!models", "!source"]
 
 
 def test_compose(folder: Path) -> None:
