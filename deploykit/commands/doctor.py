@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -36,13 +37,14 @@ def command(runtime: str | None, json_output: bool) -> int:
         machine = collect(report)
     diagnosis = diagnose(machine)
     if json_output:
-        echo_json({"machine": machine.to_dict(), **diagnosis.to_dict()})
+        asked = {} if wanted is None else {"runtime": asdict(diagnosis.engine(wanted))}
+        echo_json({"machine": machine.to_dict(), **asked, **diagnosis.to_dict()})
     else:
-        echo(*_lines(machine, diagnosis))
+        echo(*_lines(machine, diagnosis, wanted))
     return 0 if diagnosis.ok and (wanted is None or wanted in diagnosis.ready) else 1
 
 
-def _lines(machine: Machine, diagnosis: Diagnosis) -> list[str]:
+def _lines(machine: Machine, diagnosis: Diagnosis, wanted: str | None) -> list[str]:
     lines = [strong("machine"), *pairs(_facts(machine)), ""]
     for title, findings in (
         ("engines", diagnosis.engines),
@@ -56,7 +58,11 @@ def _lines(machine: Machine, diagnosis: Diagnosis) -> list[str]:
     )
     if diagnosis.conflicts:
         verdict += " Fix the conflict first."
-    return [*lines, good(verdict) if diagnosis.ok else bad(verdict)]
+    lines.append(good(verdict) if diagnosis.ok else bad(verdict))
+    if wanted is not None and wanted not in diagnosis.ready:
+        asked = diagnosis.engine(wanted)
+        lines += [bad(f"{wanted} does not run here: {asked.detail}"), f"{dim('fix:')} {asked.fix}"]
+    return lines
 
 
 def _facts(machine: Machine) -> list[tuple[str, str | list[str]]]:

@@ -10,7 +10,7 @@ from deploykit_runtimes.plugins import PLUGINS
 
 from deploykit.doctor.engines import ONE_WHEEL, engine_findings
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import Machine
+from deploykit.doctor.machine import SERVE_PACKAGES, Machine
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -38,6 +38,10 @@ class Diagnosis:
             engine.name for engine in self.engines if engine.ok and engine.name in available_runtimes()
         )
 
+    def engine(self, name: str) -> Finding:
+        """What was found of a runtime, by its full name."""
+        return next(found for found in self.engines if found.name == name)
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {"ok": self.ok, "ready": self.ready, **asdict(self)}
@@ -47,7 +51,7 @@ def diagnose(machine: Machine) -> Diagnosis:
     """Judge a machine. A pure function: made-up machines are judged like real ones."""
     return Diagnosis(
         engines=engine_findings(machine),
-        abilities=(_export(machine), _yolo(machine)),
+        abilities=(_export(machine), _yolo(machine), _serve(machine)),
         conflicts=tuple(found for check in _CONFLICTS if (found := check(machine)) is not None),
     )
 
@@ -79,6 +83,14 @@ def _yolo(machine: Machine) -> Finding:
         f"ultralytics {machine.packages['ultralytics']} (AGPL-3.0: its terms apply to what you build with it)"
     )
     return Finding(name="export of YOLO", ok=True, detail=detail)
+
+
+def _serve(machine: Machine) -> Finding:
+    missing = [name for name in SERVE_PACKAGES if name not in machine.packages]
+    if missing:
+        detail, fix = f"missing {', '.join(missing)}", "pip install 'deploykit[serve]'"
+        return Finding(name="serve", ok=False, detail=detail, fix=fix)
+    return Finding(name="serve", ok=True, detail=f"grpcio {machine.packages['grpcio']}")
 
 
 def _several_wheels(machine: Machine) -> Finding | None:

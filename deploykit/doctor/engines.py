@@ -24,8 +24,8 @@ _INTEL_DRIVERS = {
 
 
 def engine_findings(machine: Machine) -> tuple[Finding, ...]:
-    """A finding for each engine that could run on a machine with this hardware."""
-    return (
+    """A finding for each runtime that deploykit knows, in the order of ``available_runtimes``."""
+    found = (
         _ort_cpu(machine),
         _ort_gpu(machine, "ort-cuda", ("cuda",)),
         _ort_gpu(machine, "ort-trt", ("cuda", "tensorrt")),
@@ -33,6 +33,7 @@ def engine_findings(machine: Machine) -> tuple[Finding, ...]:
         *_openvino(machine),
         *_plugins(machine),
     )
+    return tuple(sorted(found, key=lambda each: available_runtimes().index(each.name)))
 
 
 def _ort_cpu(machine: Machine) -> Finding:
@@ -98,13 +99,18 @@ def _old_driver(machine: Machine, name: str) -> Finding | None:
 
 
 def _no_gpu(machine: Machine, name: str) -> Finding:
-    here = " or ".join(n for n in ("ort-cpu", "ov-cpu") if n in machine.probes and machine.probes[n].ok)
     return Finding(
         name=name,
         ok=False,
         detail="no NVIDIA GPU and no driver (libcuda.so.1) on this machine",
-        fix=f"use a machine with an NVIDIA GPU; here, run on {here or 'the CPU'}",
+        fix=f"use a machine with an NVIDIA GPU; here, run on {_here(machine)}",
     )
+
+
+def _here(machine: Machine) -> str:
+    """What runs on the CPU of this machine."""
+    run = (name for name in ("ort-cpu", "ov-cpu") if name in machine.probes and machine.probes[name].ok)
+    return " or ".join(run) or "the CPU"
 
 
 def _tensorrt(machine: Machine) -> Iterator[Finding]:
@@ -112,9 +118,15 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
     for name, packages in PACKAGES_OF.items():
         package = next((each for each in packages if each in machine.packages), "")
         if not package:
-            if machine.nvidia_gpu:
-                detail, fix = f"{packages[0]} is not installed", f"pip install {packages[0]} cuda-bindings"
-                yield Finding(name=name, ok=False, detail=detail, fix=fix)
+            detail, fix = f"{packages[0]} is not installed", f"pip install {packages[0]} cuda-bindings"
+            if not (machine.nvidia_gpu or machine.nvidia_driver):
+                detail += ", and there is no NVIDIA GPU here"
+                # Only TensorRT for RTX builds without one.
+                if name == "trt-rtx":
+                    detail += "; it builds engines without one"
+                else:
+                    fix = f"use a machine with an NVIDIA GPU, and there: {fix}"
+            yield Finding(name=name, ok=False, detail=detail, fix=fix)
         elif name == "trt-rtx" and not (machine.nvidia_gpu or machine.nvidia_driver):
             yield Finding(
                 name=name,
@@ -135,7 +147,8 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
 def _openvino(machine: Machine) -> Iterator[Finding]:
     if "openvino" not in machine.packages:
         fix = "pip install 'deploykit[openvino]'"
-        yield Finding(name="ov-cpu", ok=False, detail="openvino is not installed", fix=fix)
+        for name in ("ov-cpu", *(f"ov-{kind}" for kind in _INTEL_DRIVERS)):
+            yield Finding(name=name, ok=False, detail="openvino is not installed", fix=fix)
         return
     yield _probed(machine, "ov-cpu", fix="pip install --force-reinstall openvino")
     for kind, fix in _INTEL_DRIVERS.items():
@@ -145,24 +158,31 @@ def _openvino(machine: Machine) -> Iterator[Finding]:
         elif f"intel-{kind}" in machine.accelerators:
             detail = f"an Intel {kind.upper()} is present, but OpenVINO does not see it"
             yield Finding(name=name, ok=False, detail=detail, fix=fix)
+        else:
+            yield Finding(
+                name=name,
+                ok=False,
+                detail=f"OpenVINO finds no Intel {kind.upper()} on this machine",
+                fix=f"use a machine with an Intel {kind.upper()}; here, run on {_here(machine)}",
+            )
 
 
 def _plugins(machine: Machine) -> Iterator[Finding]:
-    """Plug-ins are told of only where they are installed: nothing is wrong without them."""
     for plugin in PLUGINS.values():
-        if plugin.package not in machine.packages:
-            continue
-        names = [name for name in available_runtimes() if name.startswith(plugin.runtime)]
-        tried = [name for name in names if name in machine.probes]
-        for name in tried:
-            yield _probed(machine, name, fix=f"use a machine with {plugin.needs}")
-        if not tried:
-            yield Finding(
-                name=names[0],
-                ok=False,
-                detail=f"{plugin.package} is installed, but its device or driver is not",
-                fix=f"use a machine with {plugin.needs}",
-            )
+        fix = f"use a machine with {plugin.needs}"
+        for name in (each for each in available_runtimes() if each.startswith(plugin.runtime)):
+            if plugin.package not in machine.packages:
+                yield Finding(
+                    name=name,
+                    ok=False,
+                    detail=f"{plugin.package} is not installed; it wants {plugin.needs}",
+                    fix=f"pip install {plugin.package}",
+                )
+            elif name in machine.probes:
+                yield _probed(machine, name, fix=fix)
+            else:
+                detail = f"{plugin.package} is installed, but its device or driver is not"
+                yield Finding(name=name, ok=False, detail=detail, fix=fix)
 
 
 def _probed(machine: Machine, name: str, *, fix: str) -> Finding:

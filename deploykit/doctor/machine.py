@@ -18,7 +18,7 @@ from deploykit.doctor.hardware import accelerators, nvidia_gpus
 from deploykit.doctor.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
 
-__all__ = ["ORT_WHEELS", "PACKAGES_OF", "Machine", "collect", "worth_trying"]
+__all__ = ["ORT_WHEELS", "PACKAGES_OF", "SERVE_PACKAGES", "Machine", "collect", "worth_trying"]
 
 ORT_WHEELS = (
     "onnxruntime",
@@ -37,6 +37,17 @@ PACKAGES_OF = {
 """The distributions that bring a runtime, any of them, where its name does not tell. The first is the one to
 install; it brings the bindings, which can also come alone."""
 
+SERVE_PACKAGES = (
+    "grpcio",
+    "grpcio-health-checking",
+    "httptools",
+    "orjson",
+    "prometheus-client",
+    "python-multipart",
+    "uvicorn",
+)
+"""The distributions without which nothing is served; on most systems the extra brings uvloop too."""
+
 _PACKAGES = (
     *PACKAGES,
     *ORT_WHEELS[2:],
@@ -46,6 +57,7 @@ _PACKAGES = (
     "safetensors",
     "torchvision",
     "cuda-bindings",
+    *SERVE_PACKAGES,
     *(name for names in PACKAGES_OF.values() for name in names if name not in PACKAGES),
 )
 _PROVIDERS = ("cuda", "tensorrt")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from deploykit_runtimes.open import available_runtimes
 
 from deploykit.cli import main
 from deploykit.doctor.machine import Machine
@@ -56,3 +58,22 @@ def test_both_wheels_exit_with_1(monkeypatch: pytest.MonkeyPatch, capsys: Output
     )
     assert main(["doctor"]) == 1
     assert "both installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("runtime", available_runtimes()[1:])
+def test_an_engine_that_does_not_run_is_told_with_its_reason_and_fix(
+    runtime: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    from deploykit.doctor.probe import Probe
+
+    probes = {"ort-cpu": Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")}
+    pretend(monkeypatch, packages={"onnxruntime": "1.32.0"}, probes=probes)
+    assert main(["doctor", "--runtime", runtime]) == 1
+    told, fix = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert told.startswith(f"{runtime} does not run here: ")
+    assert len(told) > len(f"{runtime} does not run here: ")
+    assert re.match(r"fix: (pip install|use a machine) \S+", fix)
+    assert main(["doctor", "--runtime", runtime, "--json"]) == 1
+    asked = json.loads(capsys.readouterr().out)["runtime"]
+    assert (asked["name"], asked["ok"]) == (runtime, False)
+    assert asked["fix"] in fix

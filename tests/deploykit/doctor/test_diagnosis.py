@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from deploykit_runtimes.open import available_runtimes
 
 from deploykit.doctor.diagnosis import diagnose
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import PACKAGES_OF, Machine, worth_trying
+from deploykit.doctor.machine import PACKAGES_OF, SERVE_PACKAGES, Machine, worth_trying
 from deploykit.doctor.probe import Probe
 from deploykit.machine import Cpu, installed
 
@@ -108,7 +112,9 @@ OPENVINO = replace(
 def test_openvino_lists_its_devices() -> None:
     assert diagnose(OPENVINO).ready == ("ov-cpu",)
     assert "CPU Intel Xeon" in engine(OPENVINO, "ov-cpu").detail
-    assert not [found for found in diagnose(OPENVINO).engines if found.name in ("ov-gpu", "ov-npu")]
+    for name in ("ov-gpu", "ov-npu"):
+        assert "finds no Intel" in engine(OPENVINO, name).detail
+        assert engine(OPENVINO, name).fix.endswith("here, run on ov-cpu")
 
 
 @pytest.mark.parametrize("kind", ["gpu", "npu"])
@@ -129,7 +135,9 @@ def test_native_tensorrt_needs_the_cuda_bindings() -> None:
     assert engine(GPU, "trt").fix == "pip install tensorrt cuda-bindings"
     with_trt = replace(GPU, packages={**GPU.packages, "tensorrt": "10.16.1"})
     assert engine(with_trt, "trt").fix == "pip install cuda-bindings"
-    assert not [found for found in diagnose(CPU_ONLY).engines if found.name == "trt"]
+    assert "and there: pip install tensorrt cuda-bindings" in engine(CPU_ONLY, "trt").fix
+    assert engine(CPU_ONLY, "trt-rtx").fix == "pip install tensorrt-rtx cuda-bindings"
+    assert "builds engines without one" in engine(CPU_ONLY, "trt-rtx").detail
 
 
 @pytest.mark.parametrize("package", ["tensorrt-rtx", "tensorrt-rtx-cu13-bindings"])
@@ -151,11 +159,12 @@ def test_the_bindings_that_are_installed_here_are_found() -> None:
     assert "tensorrt-rtx-cu13-bindings" in installed(*PACKAGES_OF["trt-rtx"])
 
 
-def test_plugins_are_told_of_where_they_are_installed() -> None:
+def test_plugins_are_told_of() -> None:
     package = "onnxruntime-ep-nv-tensorrt-rtx"
     machine = replace(CPU_ONLY, packages={"onnxruntime": "1.32.0", package: "0.5.0"})
     assert "RTX GPU" in engine(machine, "ort-rtx").fix
-    assert not [found for found in diagnose(CPU_ONLY).engines if found.name == "ort-rtx"]
+    assert engine(CPU_ONLY, "ort-rtx").fix == f"pip install {package}"
+    assert "not installed" in engine(CPU_ONLY, "ort-openvino-npu").detail
     old = replace(machine, packages={"onnxruntime": "1.22.1", package: "0.5.0"})
     (conflict,) = diagnose(old).conflicts
     assert conflict.fix == "pip install --upgrade onnxruntime"
@@ -195,5 +204,20 @@ def test_a_tiny_container_is_a_conflict() -> None:
 @pytest.mark.parametrize("machine", [BARE, CPU_ONLY, GPU, replace(GPU, nvidia_driver=False)])
 def test_whatever_does_not_work_comes_with_one_line(machine: Machine) -> None:
     found = diagnose(machine)
+    assert tuple(each.name for each in found.engines) == available_runtimes()
     for finding in (*found.engines, *found.abilities, *found.conflicts):
         assert finding.ok or (finding.fix and "\n" not in finding.fix)
+
+
+def test_serving_is_an_ability_that_names_its_extra() -> None:
+    found = {each.name: each for each in diagnose(BARE).abilities}["serve"]
+    assert found.fix == "pip install 'deploykit[serve]'"
+    served = replace(BARE, packages=dict.fromkeys(SERVE_PACKAGES, "1.0"))
+    assert {each.name: each for each in diagnose(served).abilities}["serve"].ok
+
+
+def test_the_packages_of_serving_are_those_of_its_extra() -> None:
+    project = Path(__file__).parents[3] / "pyproject.toml"
+    extra = tomllib.loads(project.read_text())["project"]["optional-dependencies"]["serve"]
+    names = {re.split(r"[^\w-]", line)[0] for line in extra}
+    assert names - {"uvloop"} == set(SERVE_PACKAGES)
