@@ -166,7 +166,8 @@ def inspect(
     """Say what a checkpoint or a model file holds; of a checkpoint also what it would become.
 
     Args:
-        file: An .onnx file; or a checkpoint, a Hugging Face folder, or the name of a model.
+        file: An .onnx file, or a folder that ``build`` wrote; or a checkpoint, a Hugging Face folder, or the
+            name of a model.
         outputs: What the outputs of another exporter's model file mean; see ``EngineOptions``.
         options, settings: As for ``export``; of no use for a model file.
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.compiled import compilers, runtimes_of_compiled
-from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, read_model
+from deploykit_runtimes.engine_folder import (
+    ENGINE_SUFFIXES,
+    built_with,
+    is_model_folder,
+    model_file,
+    read_model,
+)
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.files import sha256_of
@@ -33,6 +39,7 @@ class ModelReport:
         graph: Its operators and their cost; None where the package ``onnx`` is not installed.
         placement: What ran where on the CPU; None for what only the engine opens that compiled it.
         compiled: Who compiled it, for what, and what opens it; empty for an ordinary model.
+        built: What was compiled of it and lies with it: engine files, and folders of caches.
         spec: The contract; inferred from shapes where another exporter wrote the file.
     """
 
@@ -45,6 +52,7 @@ class ModelReport:
     placement: Placement | None
     spec: ModelSpec
     compiled: str = ""
+    built: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -52,23 +60,27 @@ class ModelReport:
             "kind": "model",
             **asdict(self),
             "path": str(self.path),
+            "built": [str(path) for path in self.built],
             "placement": self.placement and self.placement.to_dict(),
         }
 
 
 def is_model_file(file: object) -> bool:
-    """Whether the file is a model rather than a checkpoint: by its suffix, or its first bytes."""
+    """Whether the file is a model rather than a checkpoint: by its suffix, or its first bytes; of a folder,
+    by what it holds."""
     if not isinstance(file, str | Path):
         return False
     path = Path(file)
-    return path.suffix.lower() in (".onnx", *ENGINE_SUFFIXES) or looks_like_onnx(path)
+    return (
+        path.suffix.lower() in (".onnx", *ENGINE_SUFFIXES) or looks_like_onnx(path) or is_model_folder(path)
+    )
 
 
 def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelReport:
     """Open a model on the CPU and read its graph; of what was compiled already, read its description.
 
     Args:
-        path: The file.
+        path: The file, or a folder that ``deploykit build`` wrote.
         outputs: What its outputs mean; see ``EngineOptions``.
 
     Raises:
@@ -77,7 +89,10 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
         OptionError: ``outputs`` does not fit the file.
         DependencyError, RuntimeUnavailableError: no engine to open it with.
     """
-    path = Path(path)
+    given = Path(path)
+    path = model_file(given)
+    holds_model = given.is_dir() and given / path.name == path
+    built = tuple(each for each in built_with(given if holds_model else path) if each != path)
     file = read_model(path)
     is_engine = path.suffix in ENGINE_SUFFIXES
     if is_engine or file.compiled:
@@ -91,6 +106,7 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
             placement=None,
             spec=file.spec(outputs),
             compiled=_engine_maker(path) if is_engine else _context_maker(file),
+            built=built,
         )
     with open_runner(path, options=EngineOptions(outputs=outputs)) as runner:
         return ModelReport(
@@ -102,6 +118,7 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
             graph=_graph(path),
             placement=runner.placement(),
             spec=runner.spec,
+            built=built,
         )
 
 

@@ -133,6 +133,6 @@ def result_lines(result: BuildResult) -> list[str]:
     command = f"deploykit bench {result.path} --runtime {result.runtime}"
     return [
         *pairs(rows),
-        f"{good(done)} {result.path} ({size(result.size_bytes)})",
+        f"{good(done)} {result.built} ({size(result.size_bytes)})",
         *pairs([("next", command)], indent=0),
     ]

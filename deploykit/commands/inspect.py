@@ -32,8 +32,8 @@ Row = tuple[str, str | list[str]]
 @outputs_option
 @common
 def command(*, file: str, outputs: str | None, json_output: bool, **settings: Any) -> None:
-    """Show what FILE holds: a model (.onnx) or engine, a checkpoint, a Hugging Face folder, a model name, or
-    golden answers (.npz).
+    """Show what FILE holds: a model (.onnx) or engine, a folder by build, a checkpoint, a Hugging Face
+    folder, a model name, or golden answers (.npz).
 
     Recognition is the same as in export, so this is also its rehearsal.
     """
@@ -139,6 +139,7 @@ def _model_rows(found: ModelReport) -> list[Row]:
     rows += [
         ("proof", parity_lines(spec.parity, spec.task)),
         ("compiled by", found.compiled),
+        ("built of it", [str(path) for path in found.built]),
         ("runs as", str(found.placement or "")),
         ("sha256", found.sha256),
     ]

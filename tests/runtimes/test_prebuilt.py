@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine
 from deploykit_runtimes.engine_cache import KEY_FILE
-from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
+from deploykit_runtimes.engine_folder import model_file
+from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.prebuilt import cache_beside
 
@@ -75,3 +77,31 @@ def test_a_failed_build_leaves_nothing(write_classifier: Writer, monkeypatch: py
 def test_what_it_cannot_follow_is_refused(write_classifier: Writer, options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match="ov-cpu"):
         build_engine(write_classifier(), runtime="ov-cpu", options=BuildOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_server_that_runs_as_another_user_can_read_what_was_built(
+    umask: int, write_classifier: Writer, tmp_path: Path
+) -> None:
+    """OpenVINO's blobs had the mode 0440: root builds an image, and the server in it is somebody else."""
+    built = tmp_path / "built"
+    before = os.umask(umask)
+    try:
+        result = build_engine(write_classifier(), runtime="ov-cpu", options=BuildOptions(output=built))
+    finally:
+        os.umask(before)
+    assert result.built == built / "model.ov-cpu.cache"
+    assert any(path.suffix == ".blob" for path in result.files)
+    for path in (result.built, *result.built.rglob("*")):
+        wanted = 0o755 if path.is_dir() else 0o644
+        assert path.stat().st_mode & 0o777 == wanted
+
+
+def test_a_cache_stands_for_the_model_beside_it(write_classifier: Writer) -> None:
+    model = write_classifier()
+    cache = build_engine(model, runtime="ov-cpu").built
+    assert model_file(cache) == model
+    open_runner(cache, runtime="ov-cpu").close()
+    model.rename(model.with_name("other.onnx"))
+    with pytest.raises(ModelError, match="not beside it"):
+        model_file(cache)

@@ -103,6 +103,7 @@ class BuildResult:
     Attributes:
         runtime: For which runtime.
         path: The file or folder to give to ``open_runner``.
+        built: What was compiled: an engine file, or the folder of a cache.
         files: Everything that was written.
         size_bytes: Of the engine.
         seconds: Time of the build; 0 where a fitting engine was there.
@@ -113,6 +114,7 @@ class BuildResult:
 
     runtime: str
     path: Path
+    built: Path
     files: tuple[Path, ...]
     size_bytes: int
     seconds: float = 0.0
@@ -124,6 +126,7 @@ class BuildResult:
         return {
             "runtime": self.runtime,
             "path": str(self.path),
+            "built": str(self.built),
             "files": [str(path) for path in self.files],
             "size_bytes": self.size_bytes,
             "seconds": self.seconds,

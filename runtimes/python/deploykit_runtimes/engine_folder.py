@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from deploykit_runtimes.compiled import check_files_beside
+from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 
-__all__ = ["ENGINE_SUFFIXES", "file_for_runtime", "model_file", "read_model"]
+__all__ = ["ENGINE_SUFFIXES", "built_with", "file_for_runtime", "is_model_folder", "model_file", "read_model"]
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 _RUNTIMES = ("trt", "trt-rtx")
+_OF_CHECKPOINTS = "config.json"  # of transformers and timm; some have an .onnx file beside their weights
 
 
 def file_for_runtime(path: str | Path, runtime: str) -> Path:
@@ -41,6 +44,26 @@ def model_file(path: str | Path) -> Path:
     """
     path = Path(path)
     return _in_folder(path, "*") if path.is_dir() else path
+
+
+def built_with(path: Path) -> tuple[Path, ...]:
+    """What ``deploykit build`` compiled and lies with a model: engine files and folders of caches.
+
+    Args:
+        path: The model, or a folder, in which everything is looked for.
+    """
+    folder, stem = (path, "*") if path.is_dir() else (path.parent, glob.escape(path.stem))
+    patterns = (*(f"{stem}.*{suffix}" for suffix in ENGINE_SUFFIXES), f"{stem}.ort-*.onnx", f"{stem}.*.cache")
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    return tuple(sorted(file for file in found if file.suffix != ".cache" or (file / KEY_FILE).is_file()))
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder holds a model, compiled or not, and is not that of a checkpoint."""
+    if not path.is_dir() or (path / _OF_CHECKPOINTS).is_file():
+        return False
+    is_cache = path.suffix == ".cache" and (path / KEY_FILE).is_file()
+    return is_cache or bool(built_with(path)) or any(path.glob("*.onnx"))
 
 
 def read_model(path: str | Path) -> OnnxFile:
@@ -72,7 +95,24 @@ def read_model(path: str | Path) -> OnnxFile:
     return own
 
 
+def _model_of_cache(cache: Path) -> Path:
+    """The model that a cache was filled from: ``model.onnx`` beside ``model.ov-cpu.cache``.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    model = cache.absolute().with_name(f"{Path(cache.stem).stem}.onnx")
+    if not model.is_file():
+        raise ModelError(
+            f"{cache} is what was compiled of {model.name}, which is not beside it.",
+            hint="Give the .onnx file, with the cache beside it.",
+        )
+    return cache.parent / model.name
+
+
 def _in_folder(folder: Path, runtime: str) -> Path:
+    if folder.suffix == ".cache" and (folder / KEY_FILE).is_file():
+        return _model_of_cache(folder)
     own = (f"*.{runtime}.engine", f"*.{runtime}.onnx", "*.onnx")
     for pattern in own if runtime != "*" else ("*.onnx", "*.engine"):
         found = sorted(file for file in folder.glob(pattern) if pattern != "*.onnx" or not _compiled(file))

@@ -94,5 +94,9 @@ def compile_context(ort: Any, session_options: Any, model: Path, target: Path) -
 
 def _result(runtime: str, target: Path, sidecar: Path) -> BuildResult:
     return BuildResult(
-        runtime=runtime, path=target, files=(target, sidecar), size_bytes=target.stat().st_size
+        runtime=runtime,
+        path=target,
+        built=target,
+        files=(target, sidecar),
+        size_bytes=target.stat().st_size,
     )

@@ -100,7 +100,14 @@ def _fill(
         if not any(draft.iterdir()):
             _refuse_nothing(model, draft, runtime)
         (draft / KEY_FILE).write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
+        _let_others_read(draft)
     return {"engine": f"{placement.engine} {placement.version}", "precision": placement.precision}
+
+
+def _let_others_read(cache: Path) -> None:
+    """Engines write into their caches for their own user, OpenVINO with mode 0440; servers run as another."""
+    for path in cache.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _refuse_nothing(model: Path, cache: Path, runtime: str) -> None:
@@ -187,6 +194,7 @@ def _result(
     return BuildResult(
         runtime=runtime,
         path=model if options.output is None else options.output,
+        built=cache,
         files=files,
         size_bytes=sum(path.stat().st_size for path in files),
         reused=reused,

@@ -9,6 +9,7 @@ import pytest
 
 from deploykit.cli import main
 from deploykit.doctor.tiny import tiny_model
+from deploykit.model_report import is_model_file
 
 Output = pytest.CaptureFixture[str]
 
@@ -99,3 +100,46 @@ def test_engines_that_cannot_run_here_say_what_would(runtime: str, model: Path, 
     error = capsys.readouterr().err
     assert "libcuda.so.1" in error
     assert "--runtime ort-cpu" in error
+
+
+def test_what_is_said_to_be_written_is_what_was_built(model: Path, capsys: Output) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    cache = model.with_name("tiny.ov-cpu.cache")
+    for done in ("wrote", "kept, it fits:"):
+        assert main(["build", str(model), "--runtime", "ov-cpu"]) == 0
+        output = capsys.readouterr().out
+        assert f"{done} {cache} (" in output
+        assert f"deploykit bench {model} --runtime ov-cpu" in output
+    assert main(["build", str(model), "--runtime", "ov-cpu", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["path"], data["built"]) == (str(model), str(cache))
+
+
+@pytest.mark.usefixtures("rtx")
+def test_folders_that_were_built_are_inspected(model: Path, tmp_path: Path, capsys: Output) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    folder = tmp_path / "built"
+    for runtime in ("ov-cpu", "trt-rtx"):
+        assert main(["build", str(model), "--runtime", runtime, "-o", str(folder)]) == 0
+    capsys.readouterr()
+    for given in (folder, folder / "tiny.onnx", folder / "tiny.ov-cpu.cache"):
+        assert main(["inspect", str(given), "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert data["path"] == str(folder / "tiny.onnx")
+        built = [str(folder / f"tiny.{end}") for end in ("ov-cpu.cache", "trt-rtx.engine")]
+        assert data["built"] == built
+    assert main(["inspect", str(folder)]) == 0
+    assert str(folder / "tiny.trt-rtx.engine") in capsys.readouterr().out
+    (folder / "tiny.onnx").unlink()
+    assert main(["inspect", str(folder)]) == 0
+    assert "--runtime trt-rtx" in capsys.readouterr().out
+
+
+def test_a_checkpoint_with_an_onnx_file_beside_it_stays_one(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.onnx").write_bytes(model.read_bytes())
+    assert not is_model_file(folder)
+    (folder / "config.json").unlink()
+    assert is_model_file(folder)

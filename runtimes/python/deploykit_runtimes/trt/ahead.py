@@ -131,6 +131,7 @@ def _build(
     result = BuildResult(
         runtime=runtime,
         path=path,
+        built=path,
         files=(path, path.with_name(path.name + ".json"), *files),
         size_bytes=0,
         reason=reason,
