@@ -49,7 +49,8 @@ class Batcher {
 };
 
 int main(int argc, char** argv) try {
-  const tool::Image photo = tool::read_image(argc == 3 ? argv[2] : "");
+  if (argc != 3) return std::fprintf(stderr, "usage: %s MODEL IMAGE\n", argv[0]), 2;
+  const tool::Image photo = tool::read_image(argv[2]);
   const deploykit::Model model(argv[1]);
   Batcher batcher(model);
   std::vector<std::future<deploykit::Result>> answers;

@@ -103,6 +103,10 @@ void print(const std::string& model, const deploykit::Placement& placement, cons
 }
 
 int run(int argc, char** argv) {
+  if (argc == 1) {
+    std::fputs(tool::kUsage, stderr);
+    return static_cast<int>(deploykit::ErrorCode::option);
+  }
   const tool::Arguments arguments = tool::parse(argc, argv);
   if (arguments.help) {
     std::fputs(tool::kUsage, stdout);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,18 @@ def test_java(build: Path, run, golden: Path, photo: Path, photos, differences) 
     with load(model, threads=1) as predictor:
         wanted = predictor.predict(photos["cat"]).to_dict()
     assert differences(found, wanted) == []
+
+
+@pytest.mark.parametrize("name", ["classify", "detect", "batching", "video_loop"])
+def test_an_example_without_arguments_says_what_it_wants(name: str, tool: Path) -> None:
+    done = subprocess.run(
+        [tool.parent / "examples" / f"example_{name}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_tool_without_arguments_prints_its_usage(tool: Path) -> None:
+    done = subprocess.run([tool], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("deploykit-run MODEL IMAGE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,3 +22,14 @@ def test_readme_section(cmake: str, run, golden: Path, tmp_path: Path) -> None:
     printed = run(["sh", "-ec", blocks["sh"]], cwd=tmp_path, PATH=path)
     assert '"task": "detect"' in printed
     assert '"image_size": [\n    480,\n    640\n  ]' in printed
+    # An exception that nobody catches would abort the program.
+    for arguments, code, words in (([], 2, "usage: app MODEL"), (["none.onnx"], 5, "error: none.onnx")):
+        done = subprocess.run(
+            [tmp_path / "build" / "app", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.startswith(words)

@@ -28,6 +28,10 @@ public class Predict {
   }
 
   public static void main(String[] arguments) throws Exception {
+    if (arguments.length != 2) {
+      System.err.println("usage: Predict MODEL IMAGE");
+      System.exit(2);
+    }
     BufferedImage image = ImageIO.read(new File(arguments[1]));
     long model = open(arguments[0]);
     try {

@@ -1,0 +1,53 @@
+"""What the documents say, held against what is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+def tables(text: str) -> Iterator[list[str]]:
+    """Lines that stand together and begin with a bar, outside of code."""
+    rows: list[str] = []
+    for line in [*re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(line)
+        elif rows:
+            yield rows
+            rows = []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_table_is_whole(document: Path) -> None:
+    """Rows behind an empty line are no table, but text with bars."""
+    for rows in tables(document.read_text()):
+        assert len(rows) > 2, rows
+        assert re.fullmatch(r"\|( *:?-+:? *\|)+", rows[1]), rows[:2]
+        cells = {len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))) for row in rows}
+        assert len(cells) == 1, rows
+
+
+def extras() -> dict[str, list[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return dict(project["optional-dependencies"])
+
+
+def test_the_readme_lists_every_extra() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Extras\n")[2]
+    named = [row.split("`")[1] for row in next(tables(section))[2:]]
+    assert sorted(named) == sorted(extras())
+
+
+def test_the_first_screen_says_what_each_family_needs() -> None:
+    first = (ROOT / "README.md").read_text().partition("\n## By example")[0]
+    lines = re.findall(r"'\.\[([\w,-]+)\]'", first)
+    assert "yolo,cpu" in lines
+    assert "export,cpu" in lines
+    assert {name for line in lines for name in line.split(",")} <= set(extras())
