@@ -229,6 +229,58 @@ def test_what_is_beside_a_network_is_listed(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_beside_a_network_is_told(tmp_path: Path) -> None:
+    saved = {
+        **weights(vit(), "backbone."),
+        "temperature": torch.ones(1),
+        "decoder.0.weight": torch.ones(8, 3),
+    }
+    notes = load(tmp_path, saved, features=True).notes
+    assert "Beside the network, and not exported: temperature (1 tensor), decoder (1 tensor)." in notes
+
+
+@pytest.mark.parametrize("kind", ["vit", "efficientnet"])
+@pytest.mark.parametrize(
+    ("name", "module", "problem"),
+    [
+        ("bnneck", nn.BatchNorm1d, "bnneck is a norm on the"),
+        ("final_norm", nn.LayerNorm, "final_norm is a norm on the"),
+        ("adapter", lambda _: nn.Conv2d(3, 3, 1), "adapter is beside the network and makes images of images"),
+        (
+            "enhance",
+            lambda _: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)),
+            "enhance is beside the network and makes images of images",
+        ),
+    ],
+)
+def test_what_may_act_on_images_or_features_is_not_passed_over(
+    tmp_path: Path, kind: str, name: str, module: Callable[[int], nn.Module], problem: str
+) -> None:
+    network, width = NETWORKS[kind]
+    model = perturbed(Wrapper(network(), nn.Linear(width, 5)))
+    saved = {**weights(model), **weights(module(width), f"{name}.")}
+    with pytest.raises(CheckpointError, match=problem) as error:
+        load(tmp_path, saved)
+    assert f"--ignore {name}" in str(error.value.hint)
+    assert_same(load(tmp_path, saved, ignore=(name,)), model)
+
+
+@pytest.mark.parametrize(
+    "names", [("pixel_mean", "pixel_std"), ("normalize.mean", "normalize.std"), ("mean", "std")]
+)
+def test_a_normalisation_inside_of_the_model_is_held_against_the_preprocessing(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
+    saved = {**weights(vit(), "net."), names[0]: mean, names[1]: std}
+    with pytest.raises(CheckpointError, match=r"= \[0.1, 0.2, 0.3\] .*built would be") as error:
+        load(tmp_path, saved, features=True)
+    assert """--config '{"mean": [0.1, 0.2, 0.3]}'""" in str(error.value.hint)
+    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    built = load(tmp_path, saved, features=True, config=given)
+    assert built.spec.preprocess.mean == (0.1, 0.2, 0.3)
+
+
 @pytest.mark.parametrize("name", ["head", "backbone.head"])
 def test_a_crossformer_with_a_head_of_its_training_code(golden: Path, tmp_path: Path, name: str) -> None:
     plain = load_checkpoint(golden / "crossformer" / "crossformer.pth", Hints())

@@ -16,6 +16,7 @@ from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.beside.classes import class_names_of, names_classes
 from deploykit_exporters.families.beside.contents import contents, value_of
 from deploykit_exporters.families.beside.facts import Facts, facts_of
+from deploykit_exporters.families.beside.modules import beside_note, refuse_before, statistics
 from deploykit_exporters.families.beside.network import compare, says_several
 from deploykit_exporters.families.beside.verdict import Verdict, eps_inside
 from deploykit_exporters.families.beside.vocabulary import (
@@ -117,9 +118,20 @@ def settle_beside(
             continue
         found.append(_settled(entry, facts, hints, options))
         notes += _named(entry, built, hints)
+    channels = built.spec.input.channels
+    for where, values in statistics(checkpoint.tensors, built.settings, channels):
+        for name, value in values.items():
+            entry = _Entry(where=where or "weights", name=name, value=value, beside={"mean": [], "std": []})
+            found.append(_settled(entry, facts, hints, options))
+    refuse_before(checkpoint.tensors, built.settings, channels, checkpoint.path.name)
     own = [one for one in built.settings if one.path not in {mine.path for mine in found}]
     settings = (*own, *found)
-    return replace(built, spec=spec, settings=settings, notes=(*built.notes, *notes, *_not_read(settings)))
+    return replace(
+        built,
+        spec=spec,
+        settings=settings,
+        notes=(*built.notes, *notes, *_not_read(settings), *beside_note(settings)),
+    )
 
 
 def _with_classes(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints) -> ModelSpec:
