@@ -229,6 +229,15 @@ def test_what_is_beside_a_network_is_listed(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_network_and_its_classifier_in_a_sequence(tmp_path: Path, kind: str, prefix: str) -> None:
+    network, width = NETWORKS[kind]
+    model = perturbed(nn.Sequential(network(), nn.Dropout(), nn.Linear(width, 5)))
+    assert_same(load(tmp_path, weights(model, prefix)), model)
+    assert_same(load(tmp_path, model), model)
+
+
 def test_what_is_beside_a_network_is_told(tmp_path: Path) -> None:
     saved = {
         **weights(vit(), "backbone."),
