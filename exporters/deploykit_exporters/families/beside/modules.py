@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.inert import children, class_path, is_module, state_dict_of
 from deploykit_exporters.families.beside.vocabulary import subject, words
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["beside_note", "refuse_before", "statistics"]
+__all__ = ["around", "beside_note", "foreign_class", "refuse_before", "statistics"]
 
 _LISTED = 6
+_SEQUENTIAL = "torch.nn.modules.container.Sequential"
+_LIBRARIES = {
+    *(
+        "timm",
+        "torchvision",
+        "transformers",
+        "efficientnet_pytorch",
+        "mmpretrain",
+        "mmcls",
+        "open_clip",
+        "torch",
+    ),
+    *("dinov2", "dinov3", "clip"),
+}
+# Steps that change nothing, or the scale of scores only: softmax is done behind the network.
+_NOTHING = {
+    "Identity",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "AlphaDropout",
+    "Flatten",
+    "Softmax",
+    "LogSoftmax",
+}
 
 
 def statistics(
@@ -55,6 +81,47 @@ def refuse_before(
                 hint="Only the network is exported. If the other takes no part, say so: "
                 f"--ignore {quote(setting.name)}",
             )
+
+
+def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
+    """The modules without weights around a network in a pickled tree, and whether they surely take part.
+
+    Args:
+        module: The tree, or None.
+        prefix: Where the network is: ``model.0.``.
+
+    Yields:
+        Path, module, and whether it is a step of a Sequential.
+    """
+    parent = ""
+    for part in prefix.split(".")[:-1]:
+        sequence = class_path(module) == _SEQUENTIAL
+        for name, child in children(module).items():
+            kind = class_path(child).rpartition(".")[2]
+            if (
+                name != part
+                and not state_dict_of(child)
+                and kind not in _NOTHING
+                and "loss" not in kind.lower()
+            ):
+                yield f"{parent}{name}", child, sequence
+        parent, module = f"{parent}{part}.", children(module).get(part)
+
+
+def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
+    """A sentence on a pickled network whose class is not a library's: its forward may do other things.
+
+    Args:
+        module: The tree, or None.
+        prefix: Where the network is.
+        origin: Whose network it is taken for.
+    """
+    for part in prefix.split(".")[:-1]:
+        module = children(module).get(part)
+    path = class_path(module)
+    if not is_module(module) or path.partition(".")[0] in _LIBRARIES:
+        return ()
+    return (f"The pickled network is a {path}: what its code does is taken for what {origin}'s own does.",)
 
 
 def beside_note(settings: Iterable[Setting]) -> list[str]:

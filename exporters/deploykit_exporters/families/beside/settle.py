@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.inert import class_path
 from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.beside.classes import class_names_of, names_classes
 from deploykit_exporters.families.beside.contents import contents, value_of
 from deploykit_exporters.families.beside.facts import Facts, facts_of
-from deploykit_exporters.families.beside.modules import beside_note, refuse_before, statistics
+from deploykit_exporters.families.beside.modules import (
+    around,
+    beside_note,
+    foreign_class,
+    refuse_before,
+    statistics,
+)
 from deploykit_exporters.families.beside.network import compare, says_several
 from deploykit_exporters.families.beside.verdict import Verdict, eps_inside
 from deploykit_exporters.families.beside.vocabulary import (
@@ -87,7 +94,7 @@ class _Entry:
 
 
 def settle_beside(
-    built: BuiltModel, checkpoint: Checkpoint, hints: Hints, options: Mapping[str, str]
+    built: BuiltModel, checkpoint: Checkpoint, hints: Hints, options: Mapping[str, str], *, prefix: str
 ) -> BuiltModel:
     """Account for every setting of the file that the dialect did not read.
 
@@ -96,6 +103,7 @@ def settle_beside(
         checkpoint: The file.
         hints: What the user said; what --config names is settled.
         options: What --config calls the subjects that can be given there.
+        prefix: Where the network is among the weights.
 
     Returns:
         The model, with these settings among its own and a note of those that nobody knows.
@@ -104,7 +112,8 @@ def settle_beside(
         CheckpointError: a setting has another value than what was built, or one that says what is not known;
             it is named, with the options that settle it.
     """
-    spec = _with_scores(_with_classes(built.spec, checkpoint, hints), checkpoint, hints)
+    spec = _with_scores(_with_classes(built.spec, checkpoint, hints), checkpoint, hints, prefix)
+    spec = replace(spec, assumed=(*spec.assumed, *foreign_class(checkpoint.module, prefix, spec.origin)))
     facts = facts_of(built.module, for_channels(spec, hints.config))
     done = {(one.where, one.name) for one in built.settings if one.treatment != "unknown"}
     found: list[Setting] = []
@@ -123,6 +132,8 @@ def settle_beside(
         for name, value in values.items():
             entry = _Entry(where=where or "weights", name=name, value=value, beside={"mean": [], "std": []})
             found.append(_settled(entry, facts, hints, options))
+    for path, module, is_step in around(checkpoint.module, prefix):
+        found += _step(path, module, facts, hints, options, is_step=is_step, spec=spec)
     refuse_before(checkpoint.tensors, built.settings, channels, checkpoint.path.name)
     own = [one for one in built.settings if one.path not in {mine.path for mine in found}]
     settings = (*own, *found)
@@ -152,10 +163,15 @@ def _with_classes(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints) -> Mode
     return replace(spec, classes=names, assumed=assumed, recognised=(*spec.recognised, told))
 
 
-def _with_scores(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints) -> ModelSpec:
+def _with_scores(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints, prefix: str) -> ModelSpec:
     """A sigmoid for each class, where the file says that an image may be of several."""
     if spec.task != "classify" or spec.output.activation != "softmax":
         return spec
+    for path, module, is_step in around(checkpoint.module, prefix):
+        if is_step and class_path(module).endswith(".Sigmoid"):
+            told = f"Each class is scored by a sigmoid, as {path} of the pickled module does."
+            output = replace(spec.output, activation="sigmoid")
+            return replace(spec, output=output, recognised=(*spec.recognised, told))
     for entry in _entries(_unread(checkpoint, spec.origin), "", 0, [_MOST]):
         ignored = Settings(*entry.place, hints.ignore).is_ignored(entry.name)
         if entry.about == "multi-label" and says_several(entry.value) and not ignored:
@@ -259,6 +275,37 @@ def _settled(entry: _Entry, facts: Facts, hints: Hints, options: Mapping[str, st
     if why:
         settings.harmless(why, entry.name)
     return settings.account(strict=False)[0]
+
+
+def _step(
+    path: str,
+    module: Any,
+    facts: Facts,
+    hints: Hints,
+    options: Mapping[str, str],
+    *,
+    is_step: bool,
+    spec: ModelSpec,
+) -> list[Setting]:
+    """What becomes of a module without weights beside the network.
+
+    Raises:
+        CheckpointError: it changes images or answers, and is not what was built.
+    """
+    kind = class_path(module).rpartition(".")[2]
+    settings = Settings("weights", {path: kind}, hints.ignore)
+    if kind == "Normalize" and not settings.is_ignored(path):
+        entries = _entries({name: getattr(module, name, None) for name in ("mean", "std")}, path, 0, [_MOST])
+        return [_settled(entry, facts, hints, options) for entry in entries]
+    agrees = kind == "Sigmoid" and spec.output.activation == "sigmoid"
+    if is_step and not agrees and not settings.is_ignored(path):
+        raise CheckpointError(
+            f"The pickled module applies {path}, a {kind}, beside the network, which is exported alone.",
+            hint=f"If that does not matter, say so: --ignore {quote(path)}",
+        )
+    if agrees:
+        settings.honoured(path)
+    return list(settings.account(strict=False))
 
 
 def _is_said(about: Subject, option: str, hints: Hints) -> bool:
