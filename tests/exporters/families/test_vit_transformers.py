@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.export import export
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.vit import FAMILY
+from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.errors import CheckpointError, ParityError
 from deploykit_runtimes.preprocess import preprocess
@@ -341,3 +343,12 @@ def test_images_that_are_not_square_have_a_witness_at_their_own_size(tmp_path: P
     assert ask_witness(built, built.spec).startswith("transformers ")
     other = build(read_checkpoint(tmp_path), imgsz=(64, 64))
     assert "square images only" in ask_witness(other, other.spec)
+
+
+def test_a_processor_that_does_not_resize_is_proven_on_images_of_the_models_size(tmp_path: Path) -> None:
+    tiny(ViTForImageClassification, ViTConfig).save_pretrained(tmp_path / "model")
+    ViTImageProcessor(do_resize=False).save_pretrained(tmp_path / "model")
+    spec = export(tmp_path / "model", ExportOptions(output=tmp_path / "m.onnx")).spec
+    assert spec.preprocess.resize == "none"
+    asked = ask_witness(build(read_checkpoint(tmp_path / "model")), spec)
+    assert "of the pixels equal on a photo" in asked
