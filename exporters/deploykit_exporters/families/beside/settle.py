@@ -375,6 +375,14 @@ def _named(entry: _Entry, built: BuiltModel, hints: Hints) -> list[str]:
         return []
     if value.partition(".")[0] == variant.partition(".")[0]:
         return []
+    if built.spec.family == "efficientnet":  # padding and eps are those of a name, and no shape tells them
+        if Settings(*entry.place, hints.ignore).is_ignored(entry.name):
+            return []
+        raise CheckpointError(
+            f"The file names {value!r} ({entry.path}); built would be {variant}.",
+            hint=f"--variant {quote(value)} follows it; if that is not of this network, say so: "
+            f"--ignore {quote(entry.path)}",
+        )
     return [
         f"The file names {value!r} ({entry.path}), whose settings may be others than those that the weights "
         f"tell: --variant {quote(value)} follows it."
