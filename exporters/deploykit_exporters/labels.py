@@ -40,7 +40,7 @@ _HEADER = {
     "number",
 }
 # Blanks can be divided in one way only: a line of blanks must not take the square of its length.
-_FIRST = re.compile(r"(\d+)(?:\s*[,;:]\s*|\s+)(\S.*)")
+_FIRST = re.compile(r"(\d+)(?:\s*[,;:]\s*|[.)]\s+|\s+)(\S.*)")
 _LAST = re.compile(r"(.*\S)(?:\s*[,;:]\s*|\s+)(\d+)")
 _WORDNET = re.compile(r"n\d{8}")
 _ITEM = re.compile(r"item\s*\{([^{}]*)\}")
@@ -58,6 +58,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         names = names_from(parse_settings(text, path, "--labels"))
     elif path.suffix == ".pbtxt":
         names = _from_items(text)
+    elif text.strip()[:1] + text.strip()[-1:] in ("{}", "[]"):  # as Python prints a dictionary or a list
+        names = names_from(parse_settings(text, path, "--labels"))
     else:
         names = _from_lines([line.strip() for line in text.splitlines() if line.strip()])
     if not names:
@@ -178,6 +180,11 @@ def _name(value: Any) -> str:
     """
     if isinstance(value, list) and len(value) == 2 and _WORDNET.fullmatch(str(value[0])):
         value = value[1]
+    if isinstance(value, bool):
+        raise OptionError(
+            f"--labels wants names, found {value} among them: yes, no, on and off are not text in YAML.",
+            hint='Put such names into quotes: "no".',
+        )
     if isinstance(value, str | int | float):
         return str(value)
     raise OptionError(f"--labels wants names, found {str(value)[:60]!r} among them.", hint=_FORMS)

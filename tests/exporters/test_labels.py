@@ -62,6 +62,11 @@ def test_names_that_cannot_be_read(value: object, problem: str, tmp_path: Path) 
         ("a.txt", "0 cat\n1 dog"),
         ("a.txt", "1: dog\n0: cat"),
         ("a.txt", "0\tcat\n1\tdog"),
+        ("a.txt", "0. cat\n1. dog"),
+        ("a.txt", "0) cat\n1) dog"),
+        ("clsidx_to_labels.txt", "{0: 'cat',\n 1: 'dog'}"),
+        ("a.txt", "['cat', 'dog']"),
+        ("a.names", '["cat", "dog"]'),
         ("a.csv", "0,cat\n1,dog"),
         ("a.csv", "cat,0\ndog,1\n"),
         ("a.csv", "id,name\n0,cat\n1,dog\n"),
@@ -148,3 +153,9 @@ def test_an_index_before_or_behind_every_name_is_understood(names: list[str]) ->
     assert _from_lines([f"{index} {name}" for index, name in enumerate(names)]) == tuple(names)
     assert _from_lines([f"{name},{index}" for index, name in enumerate(names)]) == tuple(names)
     assert json.loads(json.dumps(names)) == names
+
+
+def test_names_that_yaml_takes_for_yes_and_no_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="yes, no, on and off are not text in YAML"):
+        read_labels(written(tmp_path, "data.yaml", "names: [cat, no]"))
+    assert read_labels(written(tmp_path, "data.yaml", 'names: [cat, "no"]')) == ("cat", "no")

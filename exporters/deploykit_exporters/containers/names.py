@@ -33,7 +33,7 @@ _WRAPPERS = (
     "base_model",
 )
 _MAX_DEPTH = 4
-_MOST = 0.5
+_MOST, _NEARLY_ALL = 0.5, 0.8
 
 
 def strip_wrappers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def prefix_views(tensors: Mapping[str, torch.Tensor]) -> Iterator[StateView]:
         position = -1
         for _ in range(_MAX_DEPTH):
             position = name.find(".", position + 1)
-            if position < 0 or not _may_continue(name[: position + 1]):
+            if position < 0:
                 break
             groups.setdefault(name[: position + 1], []).append(name)
     for prefix in sorted(groups, key=lambda prefix: _rank(prefix, groups)):
@@ -94,14 +94,11 @@ def prefix_views(tensors: Mapping[str, torch.Tensor]) -> Iterator[StateView]:
             yield StateView(prefix=prefix, tensors={name[len(prefix) :]: tensors[name] for name in members})
 
 
-def _may_continue(prefix: str) -> bool:
-    return not prefix[:-1].rpartition(".")[2].isdigit()
-
-
 def _is_candidate(prefix: str, members: list[str], total: int) -> bool:
     if prefix[:-1].rpartition(".")[2] in _WRAPPERS:
         return True
-    if len(members) <= _MOST * total:
+    # Sequential(network, classifier): one part that is nearly all. Layers of one network are no such thing.
+    if len(members) <= (_NEARLY_ALL if prefix[:-1].rpartition(".")[2].isdigit() else _MOST) * total:
         return False
     layers = sum(name[len(prefix) :].partition(".")[0].isdigit() for name in members)
     return layers < _MOST * len(members)

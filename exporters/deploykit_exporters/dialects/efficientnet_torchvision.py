@@ -92,7 +92,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         transform = None if asked else file.transform(size)
         if transform is None and not asked and told is None and entry is not None and size == (side, side):
             transform = entry.transforms()
-        return torchvision_witness(name, tensors, transform, size, features=features)
+        return torchvision_witness(
+            name, tensors, transform, size, module=checkpoint.module, hints=hints, features=features
+        )
 
     told_by = "the training arguments" if told is not None else f"torchvision's {entry}" if entry else ""
     return EfficientNetSource(

@@ -25,7 +25,6 @@ from deploykit_exporters.dialects.efficientnet import (
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN
-from deploykit_exporters.dialects.timm_config import attributes
 from deploykit_exporters.dialects.transformers_files import (
     config_settings,
     described,
@@ -120,7 +119,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         CheckpointError: config.json does not belong to the weights, or has what is not built.
     """
     refuse_unread(hints)
-    told = described(checkpoint, hints) or dict(attributes(getattr(checkpoint.module, "config", None)))
+    told = described(checkpoint, hints)
     config = config_settings("config.json", told, hints)
     stages = _stages(config) if config else None
     names = _names(tensors, None if stages is None else [len(stage) for stage in stages])

@@ -12,6 +12,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.spec import Interpolation, Preprocess
 
+from deploykit_exporters.containers.inert import class_path, walk
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD, crop_preprocess
 from deploykit_exporters.dialects.timm_config import attributes
 from deploykit_exporters.families.base import Witness
@@ -29,6 +30,8 @@ __all__ = ["TorchvisionFile", "published", "read_file", "torchvision_witness"]
 
 Size = tuple[int, int]
 
+# What --config says of a network.
+_NETWORK = ("num_heads", "eps", "activation", "global_pool")
 _IMAGES = ("val_resize_size", "val_crop_size", "interpolation")
 _HARMLESS = {
     "of the training": (
@@ -157,6 +160,8 @@ def torchvision_witness(
     transform: Any,
     size: Size,
     *,
+    module: Any,
+    hints: Hints,
     features: bool,
 ) -> Witness | str:
     """Build torchvision's model of a name by its own constructor, the weights loaded strictly.
@@ -166,6 +171,8 @@ def torchvision_witness(
         tensors: Weights under torchvision's names.
         transform: torchvision's own for images of that size, where the file tells which; else None.
         size: (height, width) of the network's input.
+        module: The pickled module, or None: its layers may be others than those of that name.
+        hints: So may be what the user says.
         features: The built model gives features.
 
     Returns:
@@ -189,6 +196,10 @@ def torchvision_witness(
             torchvision.models.vision_transformer.interpolate_embeddings(size[0], patch, dict(state))
         )
     model = torchvision.models.get_model(name, weights=None, **options)
+    given = [key for key in _NETWORK if (hints.config or {}).get(key) is not None]
+    other = f"{given[0]} of --config" if given else _other_layer(model, module)
+    if other:
+        return f"none: torchvision's {name} is built in one way, and {other} may say another"
     stem = "conv_proj" if name.startswith("vit_") else "features.0.0"
     channels = int(tensors[f"{stem}.weight"].shape[1])
     if channels != 3:
@@ -203,6 +214,22 @@ def torchvision_witness(
         module=model.eval(),
         preprocess=None if transform is None else partial(_prepare, transform),
     )
+
+
+def _other_layer(model: nn.Module, module: Any) -> str:
+    """The first layer of a pickled module that is not torchvision's own; empty where all are."""
+    nets = [part for _, part in walk(module) if class_path(part) == class_path(model)]
+    layers = dict(walk(nets[0])) if len(nets) == 1 else {}
+    for path, own in model.named_modules():
+        told = layers.get(path)
+        for key in ("eps", "num_heads"):
+            if told is not None and getattr(told, key, None) != getattr(own, key, None):
+                return f"{key} of {path} in the file"
+        if told is not None and not path.startswith(("classifier", "heads")):
+            kind = class_path(told).rpartition(".")[2]
+            if not list(own.children()) and kind != type(own).__name__:
+                return f"{path}, a {kind} in the file,"
+    return ""
 
 
 def _of_channels(conv: nn.Module, channels: int) -> nn.Module:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, Interpolation, Preprocess
 
+from deploykit_exporters.containers.inert import class_path, to_plain, walk
 from deploykit_exporters.dialects.imagenet import (
     CLIP_MEAN,
     CLIP_STD,
@@ -276,14 +277,36 @@ def config_settings(where: str, values: Any, hints: Hints) -> Settings:
 
 
 def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
-    """config.json, and over it what --config gives: some of its settings, or a whole one."""
-    config = checkpoint.meta.get("config")
+    """config.json, or what a pickled module has of it, and over it what --config gives: some of its settings,
+    or a whole one."""
+    config = checkpoint.meta.get("config") or _pickled_config(checkpoint.module)
     given = {
         name: value
         for name, value in (hints.config or {}).items()
         if not any(name in known for known in (_OURS, _COMMON, _CROPPED, _AGAIN))
     }
     return {**(config if isinstance(config, Mapping) else {}), **given}
+
+
+def _pickled_config(module: Any) -> dict[str, Any]:
+    """The configuration of the first module of transformers in a pickled tree; empty where there is none."""
+    for path, part in walk(module):
+        if not class_path(part).startswith("transformers.models."):
+            continue
+        values = to_plain(getattr(part, "config", None))
+        if isinstance(values, dict):
+            # Private attributes hold how it was loaded. In a module of one's own the class tells nothing.
+            kind = [] if path else [class_path(part).rpartition(".")[2]]
+            return {**_public(values), "architectures": kind or None}
+    return {}
+
+
+def _public(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _public(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if not name.startswith("_")
+    }
 
 
 def refuse_unread(hints: Hints) -> None:

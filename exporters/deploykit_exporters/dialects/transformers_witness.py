@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import ParityError
 from torch import nn
 
 from deploykit_exporters.dialects.transformers_files import processor_settings
+from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.base import Witness
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["transformers_witness"]
 _WORDS = {"num_heads": "num_attention_heads", "eps": "layer_norm_eps", "activation": "hidden_act"}
 _ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
 _RESIZING = ("CLIP", "Siglip", "MetaClip2", "ViT", "DeiT")
+_WITHOUT_CLASS_TOKEN = ("Siglip",)
 
 
 class _Answers(nn.Module):
@@ -32,14 +34,15 @@ class _Answers(nn.Module):
 
     Args:
         model: With a head, or a whole CLIP, or a tower.
+        resized: The images have another size than the model is for.
         features: Tokens and the pooled or projected vector instead of logits.
     """
 
-    def __init__(self, model: Any, *, features: bool) -> None:
+    def __init__(self, model: Any, *, resized: bool, features: bool) -> None:
         super().__init__()
         self.model = model
         self.features = features
-        resizes = type(model).__name__.startswith(_RESIZING)
+        resizes = resized and type(model).__name__.startswith(_RESIZING)
         self.options = {"interpolate_pos_encoding": True} if resizes else {}
 
     @torch.inference_mode(False)  # BEiT keeps tensors for the process, which may train afterwards
@@ -53,7 +56,9 @@ class _Answers(nn.Module):
             tower = model  # whose attribute of that name is its encoder
         found = tower(pixel_values=images, **self.options)
         pooled = found.pooler_output
-        if pooled is None:  # a tower without a pooler gives its class token, or the mean of both
+        if pooled is None and type(model).__name__.startswith(_WITHOUT_CLASS_TOKEN):
+            pooled = found.last_hidden_state.mean(1)
+        elif pooled is None:  # a tower without a pooler gives its class token, or the mean of both
             tokens = 2 if "WithTeacher" in type(model).__name__ else 1
             pooled = found.last_hidden_state[:, :tokens].mean(1)
         if hasattr(model, "visual_projection"):
@@ -109,11 +114,15 @@ def transformers_witness(
     kind = getattr(transformers, name, None)
     if kind is None:
         return f"none: transformers {transformers.__version__} has no {name}"
+    told = _as_asked(config, hints)
+    own = _own_size(told)
+    if own and own != size and own[0] != own[1] and name.startswith(_RESIZING):
+        return f"none: transformers resizes positions of square images only, and these are {own[0]}x{own[1]}"
     tensors = checkpoint.tensors.items()
     with _quietly(transformers):
         model, loading = kind.from_pretrained(
             None,
-            config=kind.config_class.from_dict(_as_asked(config, hints)),
+            config=kind.config_class.from_dict(told),
             state_dict={
                 key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors
             },
@@ -131,7 +140,7 @@ def transformers_witness(
     maps = features and name.startswith("EfficientNet")
     return Witness(
         library=f"transformers {transformers.__version__}",
-        module=(_Maps(model) if maps else _Answers(model, features=features)).eval(),
+        module=(_Maps(model) if maps else _Answers(model, resized=own != size, features=features)).eval(),
         preprocess=None if hints.imgsz else _processor(transformers, checkpoint, size),
     )
 
@@ -149,6 +158,12 @@ def _as_asked(config: Mapping[str, Any], hints: Hints) -> dict[str, Any]:
     if isinstance(tower, Mapping):
         return {**config, "vision_config": {**tower, **asked}}
     return {**config, **asked}
+
+
+def _own_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) of the images that the model is for, where the configuration says it."""
+    tower = config.get("vision_config")
+    return sides_of((tower if isinstance(tower, Mapping) else config).get("image_size"), channels=False)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from deploykit_exporters.families.settings import Setting
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["take_unused"]
+__all__ = ["count_of", "take_unused"]
 
 
 def take_unused(
@@ -33,11 +33,12 @@ def take_unused(
         else:
             found[pattern] = found.get(pattern, 0) + 1
     return used, tuple(
-        Setting(where="weights", name=pattern, value=_count(found[pattern]), treatment="harmless", why=why)
+        Setting(where="weights", name=pattern, value=count_of(found[pattern]), treatment="harmless", why=why)
         for pattern, why in reasons
         if pattern in found
     )
 
 
-def _count(tensors: int) -> str:
+def count_of(tensors: int) -> str:
+    """So many tensors, in words."""
     return "1 tensor" if tensors == 1 else f"{tensors} tensors"

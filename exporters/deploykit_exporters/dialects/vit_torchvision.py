@@ -87,7 +87,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         transform = file.transform(size)
         if transform is None and entry is not None and size == (entry.transforms().crop_size[0],) * 2:
             transform = entry.transforms()
-        return torchvision_witness(variant, tensors, transform, size, features=features)
+        return torchvision_witness(
+            variant, tensors, transform, size, module=checkpoint.module, hints=hints, features=features
+        )
 
     return VitSource(
         tensors=renamed,

@@ -97,7 +97,7 @@ class CrossFormerFamily:
             settings=(*(training.settings if training is not None else ()), *joined.settings),
             notes=notes,
         )
-        return settle_beside(built, checkpoint, hints, {})
+        return settle_beside(built, checkpoint, hints, {}, prefix=match.prefix)
 
 
 def _load(config: CrossFormerConfig, tensors: dict[str, torch.Tensor], *, source: str) -> CrossFormer:

@@ -129,7 +129,7 @@ class EfficientNetFamily:
             witness=witness_of(source.witness, joined, match.origin, found.size, features=hints.features),
         )
         options = {about: key for about, key in _OPTIONS.items() if key in _SETTINGS.get(match.origin, ())}
-        return settle_beside(built, checkpoint, hints, options)
+        return settle_beside(built, checkpoint, hints, options, prefix=match.prefix)
 
 
 def _with_size(

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ACTIVATIONS", "Layers", "build_layers", "read_layers"]
+__all__ = ["ACTIVATIONS", "NORM_PARTS", "Layers", "build_layers", "read_layers"]
 
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh", "none")
 _EPS = 1e-5
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _NOTHING = ("Identity", "Dropout", "AlphaDropout")
 _CLASSES = {"GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}
-_NORM_PARTS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+NORM_PARTS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 Layer = Mapping[str, "torch.Tensor"]
 
@@ -82,7 +82,7 @@ def _fit(layers: Mapping[int, Layer]) -> bool:
     width = 0
     for layer in layers.values():
         weight = layer.get("weight")
-        if weight is None or not set(layer) <= _NORM_PARTS or weight.ndim not in (1, 2):
+        if weight is None or not set(layer) <= NORM_PARTS or weight.ndim not in (1, 2):
             return False
         if weight.ndim == 2 and not set(layer) <= {"weight", "bias"}:
             return False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
+from deploykit_exporters.dialects.unused import count_of
 from deploykit_exporters.families.classifiers import matched_tensors
-from deploykit_exporters.families.head_layers import Layers, build_layers, read_layers
+from deploykit_exporters.families.head_layers import NORM_PARTS, Layers, build_layers, read_layers
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
@@ -98,16 +100,21 @@ class _Search:
 
     Attributes:
         width: Length of the vector that the network gives to its classifier; None: of any length.
+        between: Norms of that length, which may stand before the classifier.
     """
 
     width: int | None
     candidates: list[Layers] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
+    between: list[str] = field(default_factory=list)
 
     def add(self, path: str, tensors: Tensors) -> None:
         layers = read_layers(path, tensors)
-        if any(word in path.lower() for word in _TRAINING):
+        if self.width and set(tensors) <= NORM_PARTS and _rows_of(tensors) == {self.width}:
+            self.between.append(path)
+            self.others[path] = len(tensors)
+        elif any(word in path.lower() for word in _TRAINING):
             self.others[path] = len(tensors)
         elif layers is not None and self.width in (None, layers.inputs):
             self.candidates.append(layers)
@@ -127,6 +134,23 @@ class _Search:
     def _takes_features(self, tensors: Tensors) -> bool:
         return self.width is not None and any(
             tensor.ndim == 2 and tensor.shape[1] == self.width for tensor in tensors.values()
+        )
+
+
+def _rows_of(tensors: Tensors) -> set[int]:
+    """The lengths of the vectors of a norm; of all else something that is no length."""
+    return {len(tensor) if tensor.ndim == 1 else -1 for tensor in tensors.values() if tensor.ndim}
+
+
+def _refuse_between(checkpoint: Checkpoint, search: _Search, hints: Hints) -> None:
+    """Refuse a norm that may stand between the network and its classifier, unless the user says otherwise."""
+    left = [path for path in search.between if not _is_ignored(path, hints)]
+    if left and not hints.features:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: {left[0]} is a norm on the {search.width} features of the network: "
+            "whether it stands before the classifier is not in the file.",
+            hint="Save norm and classifier as one module (Sequential(norm, linear)), export what is before "
+            f"them with --features, or say that the norm takes no part: --ignore {left[0]}",
         )
 
 
@@ -163,6 +187,7 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
     for path, group in _outside(checkpoint, match.prefix):
         search.add(path, group)
     kept = {name: tensor for name, tensor in inside.items() if name.partition(".")[0] not in replaced}
+    _refuse_between(checkpoint, search, hints)
     if hints.features or (native and not search.candidates and not search.unreadable):
         _check_unused(hints, f"{match.prefix}{own}" if native else "")
         return Joined(tensors=kept, settings=_settings(search, hints))
@@ -341,22 +366,24 @@ def _check_unused(hints: Hints, native: str) -> None:
         raise OptionError(f"--head {hints.head}: the classifiers of the file: {native or 'none is built'}.")
 
 
+def _is_ignored(path: str, hints: Hints) -> bool:
+    return any(fnmatchcase(path, one) or fnmatchcase(f"weights:{path}", one) for one in hints.ignore)
+
+
 def _settings(search: _Search, hints: Hints, *, chosen: bool = False) -> tuple[Setting, ...]:
     """Every module outside that takes no part in what is built."""
-    from fnmatch import fnmatchcase
-
     listed = dict(search.others)
     if not chosen:
         listed |= dict.fromkeys([*(layers.path for layers in search.candidates), *search.unreadable], 0)
     found = []
     for path, count in listed.items():
-        ignored = any(fnmatchcase(path, one) or fnmatchcase(f"weights:{path}", one) for one in hints.ignore)
+        ignored = _is_ignored(path, hints)
         training = any(word in path.lower() for word in _TRAINING)
         found.append(
             Setting(
                 where="weights",
                 name=path,
-                value=f"{count} tensors" if count else "a classifier",
+                value=count_of(count) if count else "a classifier",
                 treatment="ignored" if ignored else "harmless" if training else "unknown",
                 why="used while training only" if training and not ignored else "",
             )

@@ -110,10 +110,10 @@ class ViTFamily:
 
             built = build_eva(checkpoint, match, hints, _join(checkpoint, match, hints))
             told = {} if built.spec.origin in ("timm", "transformers") else _OPTIONS
-            return settle_beside(built, checkpoint, hints, told)
+            return settle_beside(built, checkpoint, hints, told, prefix=match.prefix)
         built = self._build(checkpoint, match, hints)
         options = _OPTIONS if match.dialect in ("timm", "torchvision", "dinov2") else {}
-        return settle_beside(built, checkpoint, hints, options)
+        return settle_beside(built, checkpoint, hints, options, prefix=match.prefix)
 
     def _build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         from deploykit_exporters.nets.vit import ViT

@@ -10,7 +10,7 @@ from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.spec import InputSpec, ModelSpec
 
-from deploykit_exporters.proof.pictures import picture
+from deploykit_exporters.proof.pictures import picture, picture_for
 
 __all__ = ["PICTURE", "Case", "image_case", "natural_case", "proof_cases", "stand_ins"]
 
@@ -59,7 +59,7 @@ def proof_cases(spec: ModelSpec) -> tuple[Case, ...]:
 
 def _proof_cases(spec: ModelSpec) -> Iterator[Case]:
     generator = np.random.default_rng(0)
-    photo = image_case(picture(PixelFormat.of(spec)), spec, name="photo")
+    photo = image_case(picture_for(spec), spec, name="photo")
     yield photo
     if spec.output.layout == "logits":
         # Where the photo makes scores of thousands, an error of 0.1 would pass: here they are small.

@@ -8,8 +8,9 @@ from importlib.resources import files
 import numpy as np
 from deploykit_runtimes.images import read_image
 from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.spec import ModelSpec
 
-__all__ = ["photo", "picture"]
+__all__ = ["photo", "picture", "picture_for"]
 
 
 @cache
@@ -19,6 +20,18 @@ def photo() -> np.ndarray:
 
     with files("deploykit_exporters").joinpath("assets/cat.jpg").open("rb") as file:
         return np.asarray(Image.open(file).convert("RGB"))
+
+
+def picture_for(spec: ModelSpec) -> np.ndarray:
+    """The photo as a model takes it; of its own size where it is given images of that size only."""
+    from PIL import Image
+
+    whole = picture(PixelFormat.of(spec))
+    if spec.preprocess.resize != "none" or spec.preprocess.crop:
+        return whole
+    bands = (whole,) if whole.ndim == 2 else tuple(np.moveaxis(whole, 2, 0))
+    size = (spec.input.width, spec.input.height)
+    return np.stack([np.asarray(Image.fromarray(band).resize(size)) for band in bands], axis=2)
 
 
 @cache

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from deploykit_runtimes.errors import DeploykitError, ParityError
-from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.printable import one_line
 from deploykit_runtimes.spec import ModelSpec
@@ -22,7 +21,7 @@ from deploykit_runtimes.spec import ModelSpec
 from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
 from deploykit_exporters.parity import FP32_TOLERANCE, compare
 from deploykit_exporters.proof.float64 import Float64Reference, Outputs
-from deploykit_exporters.proof.pictures import picture
+from deploykit_exporters.proof.pictures import picture_for
 
 __all__ = ["ask_witness"]
 
@@ -56,7 +55,7 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     found = _asked(built.witness) if built.witness is not None else f"none for {spec.origin} checkpoints"
     if isinstance(found, str):
         return found
-    image = picture(PixelFormat.of(spec))
+    image = picture_for(spec)
     # At the model's own size: with free sides a letterbox is as small as the image allows.
     spec = replace(spec, input=replace(spec.input, dynamic={}))
     ours, _ = preprocess(image, spec)

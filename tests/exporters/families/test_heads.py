@@ -16,6 +16,7 @@ from deploykit_exporters.load import load_checkpoint
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torchvision.transforms import Normalize
 
 
 def vit(**settings: Any) -> nn.Module:
@@ -227,6 +228,108 @@ def test_what_is_beside_a_network_is_listed(tmp_path: Path) -> None:
         "temperature": "unknown",
         "criterion": "harmless",
     }
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_network_and_its_classifier_in_a_sequence(tmp_path: Path, kind: str, prefix: str) -> None:
+    network, width = NETWORKS[kind]
+    model = perturbed(nn.Sequential(network(), nn.Dropout(), nn.Linear(width, 5)))
+    assert_same(load(tmp_path, weights(model, prefix)), model)
+    assert_same(load(tmp_path, model), model)
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ((nn.Upsample(32), None), "applies 0, a Upsample"),
+        ((None, nn.Tanh()), "applies 1, a Tanh"),
+        ((Normalize([0.1, 0.2, 0.3], [0.5] * 3), None), r"mean = \[0.1, 0.2, 0.3\] \(0\)"),
+        ((Normalize([0.5] * 3, [0.5] * 3), None), ""),
+        ((None, nn.Softmax(1)), ""),
+        ((nn.Identity(), None, nn.Sigmoid()), ""),
+    ],
+    ids=str,
+)
+def test_steps_without_weights_around_a_pickled_network_are_not_passed_over(
+    tmp_path: Path, steps: Any, problem: str
+) -> None:
+    network = perturbed(VisionTransformer(32, 16, embed_dim=64, depth=2, num_heads=1, num_classes=4))
+    model = nn.Sequential(*(step or network for step in steps)).eval()
+    if problem:
+        with pytest.raises(CheckpointError, match=problem) as error:
+            load(tmp_path, model)
+        ignored = str(error.value.hint).rpartition("--ignore ")[2]
+        assert load(tmp_path, model, ignore=(ignored, "*:std")).spec.task == "classify"
+    else:
+        built = load(tmp_path, model)
+        assert_same(built, network)
+        assert built.spec.output.activation == ("sigmoid" if len(steps) == 3 else "softmax")
+        assert not any("not exported" in note for note in built.notes)
+
+
+class Mine(VisionTransformer):
+    """A network with a forward of its own."""
+
+
+def test_a_pickled_network_of_a_class_of_ones_own_is_told(tmp_path: Path) -> None:
+    settings = {"embed_dim": 64, "depth": 2, "num_heads": 1, "num_classes": 4}
+    assumed = load(tmp_path, Mine(32, 16, **settings).eval()).spec.assumed
+    assert any("Mine: what its code does is taken for what timm's own does" in line for line in assumed)
+    usual = load(tmp_path, VisionTransformer(32, 16, **settings).eval()).spec.assumed
+    assert not any("its code" in line for line in usual)
+
+
+def test_what_is_beside_a_network_is_told(tmp_path: Path) -> None:
+    saved = {
+        **weights(vit(), "backbone."),
+        "temperature": torch.ones(1),
+        "decoder.0.weight": torch.ones(8, 3),
+    }
+    notes = load(tmp_path, saved, features=True).notes
+    assert "Beside the network, and not exported: temperature (1 tensor), decoder (1 tensor)." in notes
+
+
+@pytest.mark.parametrize("kind", ["vit", "efficientnet"])
+@pytest.mark.parametrize(
+    ("name", "module", "problem"),
+    [
+        ("bnneck", nn.BatchNorm1d, "bnneck is a norm on the"),
+        ("final_norm", nn.LayerNorm, "final_norm is a norm on the"),
+        ("adapter", lambda _: nn.Conv2d(3, 3, 1), "adapter is beside the network and makes images of images"),
+        (
+            "enhance",
+            lambda _: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)),
+            "enhance is beside the network and makes images of images",
+        ),
+    ],
+)
+def test_what_may_act_on_images_or_features_is_not_passed_over(
+    tmp_path: Path, kind: str, name: str, module: Callable[[int], nn.Module], problem: str
+) -> None:
+    network, width = NETWORKS[kind]
+    model = perturbed(Wrapper(network(), nn.Linear(width, 5)))
+    saved = {**weights(model), **weights(module(width), f"{name}.")}
+    with pytest.raises(CheckpointError, match=problem) as error:
+        load(tmp_path, saved)
+    assert f"--ignore {name}" in str(error.value.hint)
+    assert_same(load(tmp_path, saved, ignore=(name,)), model)
+
+
+@pytest.mark.parametrize(
+    "names", [("pixel_mean", "pixel_std"), ("normalize.mean", "normalize.std"), ("mean", "std")]
+)
+def test_a_normalisation_inside_of_the_model_is_held_against_the_preprocessing(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
+    saved = {**weights(vit(), "net."), names[0]: mean, names[1]: std}
+    with pytest.raises(CheckpointError, match=r"= \[0.1, 0.2, 0.3\] .*built would be") as error:
+        load(tmp_path, saved, features=True)
+    assert """--config '{"mean": [0.1, 0.2, 0.3]}'""" in str(error.value.hint)
+    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    built = load(tmp_path, saved, features=True, config=given)
+    assert built.spec.preprocess.mean == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize("name", ["head", "backbone.head"])

@@ -170,3 +170,13 @@ def test_a_model_of_other_sizes_has_no_witness(tmp_path: Path) -> None:
     torch.save(VisionTransformer(**TINY).state_dict(), tmp_path / "w.pth")
     built = built_from(tmp_path / "w.pth")
     assert ask_witness(built, built.spec).startswith("none: the weights are those of no model")
+
+
+def test_a_pickled_module_that_is_not_torchvisions_own_has_no_witness(tmp_path: Path) -> None:
+    network = torchvision.models.efficientnet_b0(num_classes=4, norm_layer=partial(nn.BatchNorm2d, eps=0.01))
+    torch.save(network.eval(), tmp_path / "whole.pth")
+    built = built_from(tmp_path / "whole.pth")
+    assert "eps of features.0.1 in the file" in ask_witness(built, built.spec)
+    torch.save(torchvision.models.efficientnet_b0(num_classes=4).eval(), tmp_path / "usual.pth")
+    built = built_from(tmp_path / "usual.pth")
+    assert ask_witness(built, built.spec).startswith("torchvision ")

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.export import export
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.vit import FAMILY
+from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.errors import CheckpointError, ParityError
 from deploykit_runtimes.preprocess import preprocess
+from torch import nn
 from transformers import (
     AutoImageProcessor,
     DeiTConfig,
@@ -301,3 +304,51 @@ def test_towers_without_a_pooler_have_a_witness_too(
     built = build(read_checkpoint(tmp_path), features=True)
     assert built.spec.output.names == ("features", "pooled")
     assert ask_witness(built, built.spec).startswith("transformers ")
+
+
+@pytest.mark.parametrize(("kind", "config"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
+def test_a_pickled_module_tells_its_configuration(tmp_path: Path, kind: Any, config: Any) -> None:
+    model = tiny(kind, config, hidden_act="relu", num_attention_heads=2)
+    torch.save(model, tmp_path / "whole.pt")
+    built = build(read_checkpoint(tmp_path / "whole.pt"))
+    assert_computes(built, model)
+    assert built.spec.classes == ("bee", "ant", "fly", "wasp")
+    assert ask_witness(built, built.spec).startswith("transformers ")
+
+
+class OwnHead(nn.Module):
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fc = nn.Linear(48, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.backbone(images).last_hidden_state[:, 0])  # type: ignore[no-any-return]
+
+
+def test_so_does_one_inside_of_a_module_of_ones_own(tmp_path: Path) -> None:
+    model = OwnHead(tiny(ViTModel, ViTConfig, hidden_act="relu", num_attention_heads=2)).eval()
+    torch.save(model, tmp_path / "whole.pt")
+    built = build(read_checkpoint(tmp_path / "whole.pt"))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert (built.module(images) - model(images)).abs().max() <= 1e-5
+    assert ask_witness(built, built.spec) == "none: the classifier is not transformers's own"
+
+
+def test_images_that_are_not_square_have_a_witness_at_their_own_size(tmp_path: Path) -> None:
+    model = tiny(ViTForImageClassification, ViTConfig, image_size=(32, 64))
+    model.save_pretrained(tmp_path)
+    built = build(read_checkpoint(tmp_path))
+    assert ask_witness(built, built.spec).startswith("transformers ")
+    other = build(read_checkpoint(tmp_path), imgsz=(64, 64))
+    assert "square images only" in ask_witness(other, other.spec)
+
+
+def test_a_processor_that_does_not_resize_is_proven_on_images_of_the_models_size(tmp_path: Path) -> None:
+    tiny(ViTForImageClassification, ViTConfig).save_pretrained(tmp_path / "model")
+    ViTImageProcessor(do_resize=False).save_pretrained(tmp_path / "model")
+    spec = export(tmp_path / "model", ExportOptions(output=tmp_path / "m.onnx")).spec
+    assert spec.preprocess.resize == "none"
+    asked = ask_witness(build(read_checkpoint(tmp_path / "model")), spec)
+    assert "of the pixels equal on a photo" in asked

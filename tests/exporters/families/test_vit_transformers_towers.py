@@ -265,6 +265,14 @@ def test_siglip_without_its_head_averages_and_says_so(tmp_path: Path) -> None:
         assert_equal(tokens, model(images).last_hidden_state)
         assert_equal(pooled, model(images).last_hidden_state.mean(1))
     assert "the mean of the patches" in built.spec.assumed[0]
+    assert ask_witness(built, built.spec).startswith("transformers ")
+
+
+def test_a_pickled_clip_tells_the_configuration_of_its_tower(tmp_path: Path) -> None:
+    model = tiny(CLIPForImageClassification, CLIPConfig)
+    torch.save(model, tmp_path / "whole.pt")
+    built = build(read_checkpoint(tmp_path / "whole.pt"))
+    assert ask_witness(built, built.spec).startswith("transformers ")
 
 
 PROCESSORS: list[tuple[Any, dict[str, Any]]] = [

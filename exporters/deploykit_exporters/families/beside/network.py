@@ -20,7 +20,7 @@ from deploykit_exporters.families.beside.verdict import (
 )
 from deploykit_exporters.families.beside.vocabulary import Subject
 
-__all__ = ["compare"]
+__all__ = ["compare", "says_several"]
 
 _POOLS = {
     "token": ("token", "cls", "clstoken", "classtoken", "class", "first", "cls_token"),
@@ -120,6 +120,18 @@ def _scores(value: Any, facts: Facts, *_: Any) -> Verdict:
     return AGREES if known.get(word, word) in (own, "none") else Verdict(differs=True, built=own)
 
 
+def says_several(value: Any) -> bool:
+    """Whether a setting says that an image may be of several classes: a flag, or a kind of problem."""
+    return value is True or (isinstance(value, str) and plain(value).startswith("multilabel"))
+
+
+def _multi_label(value: Any, facts: Facts, *_: Any) -> Verdict:
+    if not says_several(value) or facts.spec.task != "classify":
+        return UNCLEAR
+    own = facts.spec.output.activation
+    return AGREES if own == "sigmoid" else Verdict(differs=True, built=f"{own} of all classes")
+
+
 def _eps(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
     kinds = {"batch": "batchnorm", "bn": "batchnorm", "ln": "layernorm", "layer": "layernorm"}
     kinds |= {"rms": "rmsnorm", "gn": "groupnorm", "group": "groupnorm"}
@@ -208,6 +220,7 @@ _COMPARISONS: dict[Subject, Comparison] = {
     "head width": _head_width,
     "activation": _activation,
     "scores": _scores,
+    "multi-label": _multi_label,
     "eps": _eps,
     "pool": _pool,
     "patch": _patch,

@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.inert import class_path
 from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.beside.classes import class_names_of, names_classes
+from deploykit_exporters.families.beside.contents import contents, value_of
 from deploykit_exporters.families.beside.facts import Facts, facts_of
-from deploykit_exporters.families.beside.network import compare
-from deploykit_exporters.families.beside.verdict import Verdict
+from deploykit_exporters.families.beside.modules import (
+    around,
+    beside_note,
+    foreign_class,
+    refuse_before,
+    statistics,
+)
+from deploykit_exporters.families.beside.network import compare, says_several
+from deploykit_exporters.families.beside.verdict import Verdict, eps_inside
 from deploykit_exporters.families.beside.vocabulary import (
+    NORMS,
     Subject,
     harmless,
     is_apart,
@@ -26,13 +37,19 @@ from deploykit_exporters.families.beside.vocabulary import (
     words,
 )
 from deploykit_exporters.families.channels import for_channels
+from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
 from deploykit_exporters.families.settings import Setting, Settings
 
 if TYPE_CHECKING:
+    from deploykit_runtimes.spec import ModelSpec
+
     from deploykit_exporters.checkpoint import Checkpoint
 
 __all__ = ["settle_beside", "told_size"]
 
+# Names of text that may be a whole configuration.
+_TEXTS = {*("config", "cfg", "configuration", "args", "hparams", "params", "parameters", "hyperparameters")}
+_TEXTS |= {"settings", "opt", "options", "yaml", "json", "model"}
 _DEEPEST, _MOST, _SMALLEST = 6, 5000, 16
 _AS_BUILT = "as built"
 _LISTED = 6
@@ -61,6 +78,11 @@ class _Entry:
         return self.where or "checkpoint", {self.name: self.value}
 
     @property
+    def within(self) -> str:
+        """Its name with that of what it is in: ``backbone.name``."""
+        return f"{self.where.rpartition('.')[2]}.{self.name}"
+
+    @property
     def path(self) -> str:
         """What --ignore calls it."""
         return f"{self.place[0]}:{self.name}"
@@ -72,7 +94,7 @@ class _Entry:
 
 
 def settle_beside(
-    built: BuiltModel, checkpoint: Checkpoint, hints: Hints, options: Mapping[str, str]
+    built: BuiltModel, checkpoint: Checkpoint, hints: Hints, options: Mapping[str, str], *, prefix: str
 ) -> BuiltModel:
     """Account for every setting of the file that the dialect did not read.
 
@@ -81,6 +103,7 @@ def settle_beside(
         checkpoint: The file.
         hints: What the user said; what --config names is settled.
         options: What --config calls the subjects that can be given there.
+        prefix: Where the network is among the weights.
 
     Returns:
         The model, with these settings among its own and a note of those that nobody knows.
@@ -89,8 +112,9 @@ def settle_beside(
         CheckpointError: a setting has another value than what was built, or one that says what is not known;
             it is named, with the options that settle it.
     """
-    spec = for_channels(built.spec, hints.config)
-    facts = facts_of(built.module, spec)
+    spec = _with_scores(_with_classes(built.spec, checkpoint, hints), checkpoint, hints, prefix)
+    spec = replace(spec, assumed=(*spec.assumed, *foreign_class(checkpoint.module, prefix, spec.origin)))
+    facts = facts_of(built.module, for_channels(spec, hints.config))
     done = {(one.where, one.name) for one in built.settings if one.treatment != "unknown"}
     found: list[Setting] = []
     notes: list[str] = []
@@ -98,11 +122,72 @@ def settle_beside(
         inner = entry.where.rpartition(".")[2]
         if (entry.where, entry.name) in done or (inner, entry.name) in done:
             continue
+        if names_classes(entry.name) and class_names_of([(entry.name, entry.value)], len(spec.classes)):
+            found.append(_named_classes(entry, spec, hints))
+            continue
         found.append(_settled(entry, facts, hints, options))
         notes += _named(entry, built, hints)
+    channels = built.spec.input.channels
+    for where, values in statistics(checkpoint.tensors, built.settings, channels):
+        for name, value in values.items():
+            entry = _Entry(where=where or "weights", name=name, value=value, beside={"mean": [], "std": []})
+            found.append(_settled(entry, facts, hints, options))
+    for path, module, is_step in around(checkpoint.module, prefix):
+        found += _step(path, module, facts, hints, options, is_step=is_step, spec=spec)
+    refuse_before(checkpoint.tensors, built.settings, channels, checkpoint.path.name)
     own = [one for one in built.settings if one.path not in {mine.path for mine in found}]
     settings = (*own, *found)
-    return replace(built, settings=settings, notes=(*built.notes, *notes, *_not_read(settings)))
+    return replace(
+        built,
+        spec=spec,
+        settings=settings,
+        notes=(*built.notes, *notes, *_not_read(settings), *beside_note(settings)),
+    )
+
+
+def _with_classes(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints) -> ModelSpec:
+    """The names of the classes that the file says anywhere, where nothing else names them."""
+    if spec.task != "classify" or hints.labels or (spec.classes and ASSUMED_IMAGENET not in spec.assumed):
+        return spec
+    entries = [
+        entry
+        for entry in _entries(_unread(checkpoint, ""), "", 0, [_MOST])
+        if names_classes(entry.name) and not Settings(*entry.place, hints.ignore).is_ignored(entry.name)
+    ]
+    names = class_names_of(((entry.name, entry.value) for entry in entries), spec.num_classes)
+    if not names:
+        return spec
+    assumed = tuple(one for one in spec.assumed if one != ASSUMED_IMAGENET)
+    where = next(entry.path for entry in entries if class_names_of([(entry.name, entry.value)], len(names)))
+    told = f"The names of the classes are those of {where}."
+    return replace(spec, classes=names, assumed=assumed, recognised=(*spec.recognised, told))
+
+
+def _with_scores(spec: ModelSpec, checkpoint: Checkpoint, hints: Hints, prefix: str) -> ModelSpec:
+    """A sigmoid for each class, where the file says that an image may be of several."""
+    if spec.task != "classify" or spec.output.activation != "softmax":
+        return spec
+    for path, module, is_step in around(checkpoint.module, prefix):
+        if is_step and class_path(module).endswith(".Sigmoid"):
+            told = f"Each class is scored by a sigmoid, as {path} of the pickled module does."
+            output = replace(spec.output, activation="sigmoid")
+            return replace(spec, output=output, recognised=(*spec.recognised, told))
+    for entry in _entries(_unread(checkpoint, spec.origin), "", 0, [_MOST]):
+        ignored = Settings(*entry.place, hints.ignore).is_ignored(entry.name)
+        if entry.about == "multi-label" and says_several(entry.value) and not ignored:
+            told = f"An image may be of several classes, as {entry.path} says."
+            output = replace(spec.output, activation="sigmoid")
+            return replace(spec, output=output, recognised=(*spec.recognised, told))
+    return spec
+
+
+def _named_classes(entry: _Entry, spec: ModelSpec, hints: Hints) -> Setting:
+    """What becomes of names of classes: other names were given, or stand where those of an origin are."""
+    settings = Settings(*entry.place, hints.ignore)
+    if class_names_of([(entry.name, entry.value)], len(spec.classes)) == spec.classes:
+        settings.honoured(entry.name)
+    settings.harmless("other names of the classes stand instead", entry.name)
+    return settings.account(strict=False)[0]
 
 
 def told_size(
@@ -147,44 +232,24 @@ def _unread(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
 
 
 def _entries(values: Any, where: str, depth: int, left: list[int]) -> Iterator[_Entry]:
-    found = _contents(values)
+    found = contents(values)
     if found is None or depth > _DEEPEST:
         return
-    plain = {name: _value(value) for name, value in found.items() if isinstance(name, str)}
+    plain = {name: value_of(value) for name, value in found.items() if isinstance(name, str)}
     for name, value in plain.items():
         left[0] -= 1
         if name.startswith("_") or left[0] < 0:
             continue
-        inside = None if is_passing(name) else _contents(value)
+        text = isinstance(value, str) and not words(name) & _TEXTS
+        inside = None if is_passing(name) or text else contents(value)
         entry = _Entry(where=where, name=name, value=value, beside=plain)
-        if inside is None or entry.about is not None:
+        if inside is None or entry.about is not None or names_classes(name):
             yield entry
+        eps = eps_inside(value) if entry.about in ("norm", None) and words(name) & NORMS else None
+        if eps is not None:
+            yield replace(entry, name=f"{name}.eps", value=eps)
         if inside is not None:
             yield from _entries(inside, f"{where}.{name}" if where else name, depth + 1, left)
-
-
-def _contents(value: Any) -> Mapping[Any, Any] | None:
-    """The entries of a dictionary, of a Namespace, of Hydra's configurations; None of all else."""
-    if isinstance(value, Mapping):
-        return value
-    attributes = getattr(value, "__dict__", None)
-    if not isinstance(attributes, Mapping) or isinstance(value, type):
-        return None
-    inner = attributes.get("_content")
-    if isinstance(inner, Mapping):
-        return inner
-    return attributes if attributes else None
-
-
-def _value(value: Any) -> Any:
-    """What a node of omegaconf holds."""
-    attributes = getattr(value, "__dict__", None)
-    if not isinstance(attributes, dict):
-        return value
-    if "_val" in attributes:
-        return attributes["_val"]
-    content = attributes.get("_content")
-    return [_value(one) for one in content] if isinstance(content, list) else value
 
 
 def _settled(entry: _Entry, facts: Facts, hints: Hints, options: Mapping[str, str]) -> Setting:
@@ -197,6 +262,8 @@ def _settled(entry: _Entry, facts: Facts, hints: Hints, options: Mapping[str, st
     why, about = harmless(entry.name), entry.about
     if settings.is_ignored(entry.name):
         about = None
+    if entry.path == "safetensors:format":
+        why = "of how the model was saved"
     if is_apart(entry.where) or is_passing(entry.name):
         why = why or "of the training"
     if about is not None:
@@ -208,6 +275,37 @@ def _settled(entry: _Entry, facts: Facts, hints: Hints, options: Mapping[str, st
     if why:
         settings.harmless(why, entry.name)
     return settings.account(strict=False)[0]
+
+
+def _step(
+    path: str,
+    module: Any,
+    facts: Facts,
+    hints: Hints,
+    options: Mapping[str, str],
+    *,
+    is_step: bool,
+    spec: ModelSpec,
+) -> list[Setting]:
+    """What becomes of a module without weights beside the network.
+
+    Raises:
+        CheckpointError: it changes images or answers, and is not what was built.
+    """
+    kind = class_path(module).rpartition(".")[2]
+    settings = Settings("weights", {path: kind}, hints.ignore)
+    if kind == "Normalize" and not settings.is_ignored(path):
+        entries = _entries({name: getattr(module, name, None) for name in ("mean", "std")}, path, 0, [_MOST])
+        return [_settled(entry, facts, hints, options) for entry in entries]
+    agrees = kind == "Sigmoid" and spec.output.activation == "sigmoid"
+    if is_step and not agrees and not settings.is_ignored(path):
+        raise CheckpointError(
+            f"The pickled module applies {path}, a {kind}, beside the network, which is exported alone.",
+            hint=f"If that does not matter, say so: --ignore {quote(path)}",
+        )
+    if agrees:
+        settings.honoured(path)
+    return list(settings.account(strict=False))
 
 
 def _is_said(about: Subject, option: str, hints: Hints) -> bool:
@@ -272,11 +370,19 @@ def _named(entry: _Entry, built: BuiltModel, hints: Hints) -> list[str]:
         built.spec.origin != "timm"
         or hints.variant
         or entry.where == "args"
-        or not names_model(entry.name, value)
+        or not any(names_model(name, value) for name in (entry.name, entry.within))
     ):
         return []
     if value.partition(".")[0] == variant.partition(".")[0]:
         return []
+    if built.spec.family == "efficientnet":  # padding and eps are those of a name, and no shape tells them
+        if Settings(*entry.place, hints.ignore).is_ignored(entry.name):
+            return []
+        raise CheckpointError(
+            f"The file names {value!r} ({entry.path}); built would be {variant}.",
+            hint=f"--variant {quote(value)} follows it; if that is not of this network, say so: "
+            f"--ignore {quote(entry.path)}",
+        )
     return [
         f"The file names {value!r} ({entry.path}), whose settings may be others than those that the weights "
         f"tell: --variant {quote(value)} follows it."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "word_of"]
+__all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either", "eps_inside", "word_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,16 @@ def word_of(value: Any) -> str:
     if path == "functools.partial" and args:
         return word_of(args[0])
     return path
+
+
+def eps_inside(value: Any) -> Any:
+    """The eps of ``partial(nn.LayerNorm, eps=1e-6)``, of a norm, or of a configuration of one; else None."""
+    if isinstance(value, Mapping):
+        return value.get("eps")
+    state = getattr(value, "inert_state", None)  # of functools.partial: function, arguments, keywords, ...
+    told = (getattr(value, "inert_kwargs", None), getattr(value, "__dict__", None))
+    places = (*told, *(state if isinstance(state, list | tuple) else ()))
+    return next((one["eps"] for one in places if isinstance(one, Mapping) and "eps" in one), None)
 
 
 def are_numbers(value: Any) -> bool:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
-__all__ = ["Subject", "harmless", "is_apart", "is_passing", "names_model", "subject", "words"]
+__all__ = ["NORMS", "Subject", "harmless", "is_apart", "is_passing", "names_model", "subject", "words"]
 
 Subject = Literal[
     "heads",
     "head width",
     "activation",
     "scores",
+    "multi-label",
     "eps",
     "pool",
     "patch",
@@ -102,8 +103,13 @@ _MODEL = re.compile(r"(vit|deit3?|beit(v2)?|eva(02)?|(tf_)?efficientnet(v2)?)_[a
 # Places of a configuration that hold settings of all kinds.
 _PLACES = {"train", "training", "max", "opt", "init"}
 # Where such a word says something else: a pooling of the largest, statistics of the training's images.
-_SPARED: dict[Subject, set[str]] = {"pool": {"max"}, "mean": {"train"}, "std": {"train"}}
-_NORMS = {"norm", "ln", "bn", "layer", "batch", "rms", "gn", "group"}
+_SPARED: dict[Subject, set[str]] = {
+    "multi-label": {"label", "labels"},
+    "pool": {"max"},
+    "mean": {"train"},
+    "std": {"train"},
+}
+NORMS = {"norm", "ln", "bn", "layer", "batch", "rms", "gn", "group"}
 _IMAGE = {"img", "image", "images", "im", "input", "inputs", "pixel", "pixels", "picture"}
 _SIDE = {"size", "sizes", "res", "resolution", "shape", "sz", "height", "width"}
 _MEANT = _IMAGE | {"data", "dataset", "norm", "normalize", "normalise", "normalization", "imagenet", "rgb"}
@@ -119,7 +125,7 @@ _OTHERS = {
     *("deformable", "moe", "convpos"),
 }
 _VOCABULARY = frozenset(
-    {*_NORMS, *_IMAGE, *_SIDE, *_MEANT, *_HEADS, *_POOLS, *_ACTS, *_NORMALISES, "eps", "epsilon", "patch"}
+    {*NORMS, *_IMAGE, *_SIDE, *_MEANT, *_HEADS, *_POOLS, *_ACTS, *_NORMALISES, "eps", "epsilon", "patch"}
     | {"crop", "pct", "stride", "center", "centre", "resize", "interpolation", "global", "avg", "type", "fn"}
     | {"mean", "std", "max", "hidden", "batch", "decay", "weight", "rate", "dropout", "drop", "learning"}
     | {"epochs", "class", "classes", "label", "smoothing"}
@@ -238,8 +244,10 @@ _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
     ("heads", _is_heads),
     ("head width", _is_head_width),
     ("scores", lambda found: bool(found & _ACTS and found & _LAST)),
+    ("multi-label", lambda found: {"multi", "label"} <= found or "multilabel" in found),
+    ("multi-label", lambda found: found == {"problem", "type"}),
     ("activation", lambda found: bool(found & _ACTS) and not found & _CLASSIFIER),
-    ("eps", lambda found: bool(found & {"eps", "epsilon"} and found & _NORMS)),
+    ("eps", lambda found: bool(found & {"eps", "epsilon"} and found & NORMS)),
     (
         "pool",
         lambda found: bool(found & _POOLS) and not found & {"size", "kernel", "stride", "pools", "num"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
+from torchvision.transforms import CenterCrop, Compose, Normalize, RandomResizedCrop, Resize, ToTensor
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -173,6 +175,10 @@ def test_everyday_settings_are_listed_and_refuse_nothing(tmp_path: Path, network
         assert any("checkpoint:hedgehogs" in note for note in built.notes)
 
 
+def transform(*steps: Any) -> Compose:
+    return Compose(list(steps))
+
+
 OTHER: list[tuple[dict[str, Any], str]] = [
     ({"pooling": "max"}, "pooling = 'max' .*built would be token"),
     ({"pool_type": "gap"}, "pool_type = 'gap'"),
@@ -208,6 +214,16 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"letterbox": True}, "letterbox = True"),
     ({"final_activation": "sigmoid"}, "final_activation = 'sigmoid'"),
     ({"use_rope": True}, "use_rope = True"),
+    (
+        {"norm_layer": partial(torch.nn.LayerNorm, eps=1e-3)},
+        r"norm_layer\.eps = 0.001 .*built would be 1e-06",
+    ),
+    ({"norm_cfg": {"type": "LN", "eps": 1e-3}}, r"norm_cfg\.eps = 0.001"),
+    ({"num_heads": {"value": 4, "desc": None}}, "num_heads = 4"),
+    ({"config": json.dumps({"num_heads": 4})}, r"num_heads = 4 \(.*config\)"),
+    ({"cfg": "lr: 0.1\nmodel:\n  num_heads: 4\n"}, r"num_heads = 4 \(.*cfg\.model\)"),
+    ({"transform": transform(Resize(80, 3), CenterCrop(64), ToTensor())}, r"Resize\.size = 80"),
+    ({"transform": transform(ToTensor(), Normalize([0.1] * 3, [0.5] * 3))}, r"Normalize\.mean = \[0.1"),
 ]
 
 
@@ -237,6 +253,9 @@ def test_what_differs_from_what_was_built_is_named_with_what_settles_it(
         {"interpolation": "bicubic", "resample": 3, "crop_pct": 0.9, "center_crop": True},
         {"norm_layer": "LayerNorm", "norm_first": True, "qk_scale": 0.125, "pos_embed": "learned"},
         {"image_size": 71, "crop_size": 64},
+        {"norm_layer": partial(torch.nn.LayerNorm, eps=1e-6)},
+        {"transform": transform(Resize(71, 3), CenterCrop(64), ToTensor(), Normalize([0.5] * 3, [0.5] * 3))},
+        {"config": json.dumps({"num_heads": 2})},
         {"final_activation": "softmax", "head_hidden_dim": 512, "head_dropout": 0.1},
     ],
     ids=str,
@@ -268,6 +287,63 @@ def test_the_option_of_the_hint_settles_it(tmp_path: Path, told: Any, given: dic
     assert error.value.hint is not None
     assert f"--config '{json.dumps(given)}'" in error.value.hint
     assert built_with(vit(), {"cfg": told}, tmp_path, config=given).spec.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"class_to_idx": {"d": 3, "a": 0, "c": 2, "b": 1, "e": 4}},
+        {"idx_to_class": {4: "e", 0: "a", 1: "b", 2: "c", 3: "d"}},
+        {"classes": ["a", "b", "c", "d", "e"], "class_to_idx": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}},
+        {"hyper_parameters": {"class_names": ("a", "b", "c", "d", "e"), "labels": [1, 2]}},
+        {"cfg": Namespace(names={0: "a", 1: "b", 2: "c", 3: "d", 4: "e"})},
+    ],
+    ids=str,
+)
+def test_names_of_classes_are_taken(tmp_path: Path, told: dict[str, Any]) -> None:
+    built = built_with(vit(), told, tmp_path)
+    assert built.spec.classes == ("a", "b", "c", "d", "e")
+    assert any(one.treatment == "honoured" for one in built.settings)
+    assert built_with(vit(), told, tmp_path, labels=tuple("vwxyz")).spec.classes == tuple("vwxyz")
+
+
+def test_imagenets_names_give_way_to_those_of_the_file(tmp_path: Path) -> None:
+    names = [f"thing {index}" for index in range(1000)]
+    spec = built_with(vit(num_classes=1000), {"classes": names}, tmp_path).spec
+    assert spec.classes == tuple(names)
+    assert not any("ImageNet-1k" in line for line in spec.assumed)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"classes": ["a", "b", "c", "d", "e"], "class_to_idx": {"b": 0, "a": 1, "c": 2, "d": 3, "e": 4}},
+        {"classes": ["a", "b"]},
+        {"classes": 5, "class_to_idx": {"a": 0, "b": 0, "c": 2, "d": 3, "e": 4}},
+    ],
+    ids=str,
+)
+def test_names_that_contradict_each_other_or_do_not_fit_are_not_taken(
+    tmp_path: Path, told: dict[str, Any]
+) -> None:
+    assert built_with(vit(), told, tmp_path).spec.classes == ()
+
+
+@pytest.mark.parametrize(
+    "told", [{"multi_label": True}, {"multilabel": True}, {"problem_type": "multi_label_classification"}]
+)
+def test_classes_of_which_an_image_has_several_are_scored_apart(tmp_path: Path, told: dict[str, Any]) -> None:
+    built = built_with(vit(), {"hparams": told}, tmp_path)
+    assert built.spec.output.activation == "sigmoid"
+    assert not any("not known" in note for note in built.notes)
+    name = next(iter(told))
+    ignored = built_with(vit(), {"hparams": told}, tmp_path, ignore=(f"hparams:{name}",))
+    assert ignored.spec.output.activation == "softmax"
+
+
+def test_transforms_of_the_training_are_no_settings(tmp_path: Path) -> None:
+    told = {"transform": transform(RandomResizedCrop(96), ToTensor(), Normalize([0.1] * 3, [0.5] * 3))}
+    assert built_with(vit(), told, tmp_path).spec.preprocess.mean == (0.5, 0.5, 0.5)
 
 
 def test_names_of_classes_are_no_settings(tmp_path: Path) -> None:
@@ -359,3 +435,17 @@ def test_a_name_of_timm_that_is_not_read_is_said(tmp_path: Path) -> None:
     told = {"hyper_parameters": {"model_name": "vit_small_patch16_clip_quickgelu_224"}}
     built = built_with(vit(), told, tmp_path)
     assert any("--variant vit_small_patch16_clip_quickgelu_224" in note for note in built.notes)
+
+
+@pytest.mark.parametrize(
+    "told", [{"cfg": {"model": {"name": "tf_efficientnet_b0"}}}, {"backbone": "tf_efficientnet_b0"}]
+)
+def test_a_name_that_decides_padding_and_eps_is_not_passed_over(tmp_path: Path, told: dict[str, Any]) -> None:
+    model = timm.create_model("tf_efficientnet_b0", num_classes=5)
+    with pytest.raises(CheckpointError, match=r"names 'tf_efficientnet_b0' .*built would be efficientnet_b0"):
+        built_with(model, told, tmp_path)
+    assert (
+        built_with(model, told, tmp_path, variant="tf_efficientnet_b0").spec.variant == "tf_efficientnet_b0"
+    )
+    ignored = built_with(model, told, tmp_path, ignore=("name", "backbone"))
+    assert ignored.spec.variant == "efficientnet_b0"
