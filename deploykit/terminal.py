@@ -13,7 +13,8 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 from deploykit_runtimes.printable import printable, printable_json
@@ -29,6 +30,7 @@ __all__ = [
     "echo_file",
     "echo_json",
     "good",
+    "is_terminal",
     "name",
     "pairs",
     "plain",
@@ -85,11 +87,35 @@ def color() -> bool | None:
 
 
 def _write(text: str, *, err: bool) -> None:
-    stream = sys.stderr if err else sys.stdout
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    if stream is None or stream.closed:  # as in a program without a console
+        return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     # A stream that lacks a letter shows its number.
     text = text.encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(text, err=err, nl=False, color=color())
+    try:
+        click.echo(text, err=err, nl=False, color=color())
+    except OSError as error:
+        if err:  # that it takes no more can be told nowhere; the work goes on, and its exit code tells
+            _silence_stderr()
+        elif isinstance(error, BrokenPipeError):
+            raise
+        else:
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _silence_stderr() -> None:
+    """Let what a full stderr still holds go nowhere, or the interpreter's end fails at it."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether stdout, or stderr, is a terminal."""
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _rendered(text: str) -> str:

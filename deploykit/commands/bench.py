@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     engine_options,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("bench", short_help="Measure latency and throughput.")
+@click.command("bench", cls=Command, short_help="Measure latency and throughput.")
 @click.argument("model", type=existing_path)
 @click.option(
     "--runtime",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.line import AXES, DynamicCommand
 from deploykit.commands.options import (
-    AXES,
-    DynamicCommand,
     axes,
     checkpoint_options,
     common,
@@ -37,6 +36,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--dynamic",
+    multiple=True,
     callback=axes,
     metavar="[AXES]",
     help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",

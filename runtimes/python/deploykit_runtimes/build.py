@@ -12,7 +12,7 @@ from deploykit_runtimes.compiled import check_files_beside, compilers
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES
 from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.targets import check_alone, check_target
 
@@ -162,12 +162,12 @@ def build_engine(
     runtime = _SHORT.get(runtime, runtime)
     if runtime not in _BUILDERS:
         raise OptionError(f"Engines are built for {', '.join(_BUILDERS)}, found {runtime!r}.")
-    model = Path(model)
+    model = model_path(model)
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     _check_source(model)
     options = options or BuildOptions()
-    _check_targets(options)
+    _check_targets(model, options)
     module, _, name = _BUILDERS[runtime].partition(":")
     build: Callable[[Path, str, BuildOptions, BuildReport], BuildResult] = getattr(
         import_module(module), name
@@ -175,7 +175,14 @@ def build_engine(
     return build(model, runtime, options, report or BuildReport())
 
 
-def _check_targets(options: BuildOptions) -> None:
+def _check_targets(model: Path, options: BuildOptions) -> None:
+    for path in (model, options.output or model):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise OptionError(
+                f"Engines are built under names in UTF-8, found {path}.", hint="Rename it."
+            ) from error
     if options.output is not None and not options.output.is_dir():
         check_alone(options.output, needs="An engine is written with a file beside it, which describes it.")
     if options.timing_cache is not None:

@@ -16,7 +16,7 @@ from typing import Any
 from deploykit_runtimes.elf import missing_libraries, needed_libraries
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
-from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.files import sha256_of, utf8_name
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort_errors import failures, load_error
@@ -130,8 +130,9 @@ def start_session(
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
     try:
-        source = str(path) if model is None else model
-        return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
+        with utf8_name(path) as name:
+            source = name if model is None else model
+            return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
     except failures() as error:
         raise load_error(ort.__version__, path, device, error) from error
 
