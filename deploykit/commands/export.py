@@ -13,7 +13,6 @@ from deploykit.commands.options import (
     axes,
     checkpoint_options,
     common,
-    existing_file,
     golden_option,
 )
 from deploykit.progress import Progress
@@ -51,9 +50,6 @@ __all__ = ["command"]
 )
 @click.option("--opset", type=click.IntRange(18, 23), metavar="N", help="ONNX operator set.")
 @checkpoint_options
-@click.option(
-    "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
-)
 @click.option("--preprocess", is_flag=True, help="Take raw uint8 images [N,H,W,3] of any size.")
 @click.option("--postprocess", is_flag=True, help="Return finished answers: classes, or boxes after NMS.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="Classes returned by --postprocess.")

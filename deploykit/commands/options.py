@@ -110,6 +110,9 @@ def checkpoint_options(command: _F) -> _F:
             help="A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
         ),
         click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size, instead of its own."),
+        click.option(
+            "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
+        ),
         click.option("--features", is_flag=True, help="The feature maps instead of the head."),
         click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read."),
     )

@@ -14,6 +14,7 @@ from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.runtime_names import SHORT, meant_runtime
 from deploykit_runtimes.targets import check_alone, check_target
 
 __all__ = [
@@ -40,7 +41,6 @@ _BUILDERS = {
     "ov-gpu": "deploykit_runtimes.prebuilt:build_cache",
     "ov-npu": "deploykit_runtimes.prebuilt:build_cache",
 }
-_SHORT = {"ov": "ov-cpu", "ort-openvino": "ort-openvino-cpu"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +159,12 @@ def build_engine(
         DependencyError: the engine is not installed.
         RuntimeUnavailableError: the build needs a GPU or driver that is not here.
     """
-    runtime = _SHORT.get(runtime, runtime)
+    given, runtime = runtime, SHORT.get(runtime, runtime)
     if runtime not in _BUILDERS:
-        raise OptionError(f"Engines are built for {', '.join(_BUILDERS)}, found {runtime!r}.")
+        raise OptionError(
+            f"Engines are built for {', '.join(_BUILDERS)}, found {given!r}.",
+            hint=meant_runtime(given, tuple(_BUILDERS)),
+        )
     model = model_path(model)
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")

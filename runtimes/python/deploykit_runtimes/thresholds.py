@@ -131,9 +131,10 @@ def _check_built_in(
     fixed.append(("max_det", max_det, output.max_det, operator.gt))
     for name, given, built_in, contradicts in fixed:
         if given is not None and contradicts(given, built_in):
-            hint = f"Export again with --{name.replace('_', '-')} {given:g}"
+            flag = f"--{name.replace('_', '-')} {given:g}"
+            free = f"Export again with {flag}, or with --runtime-thresholds."
             raise OptionError(
                 f"The model's post-processing is inside its graph, with {name} {built_in:g}; "
                 f"found {name}={given:g}.",
-                hint=hint + (", or with --runtime-thresholds." if name in ("conf", "iou") else "."),
+                hint=free if name in ("conf", "iou") else f"Export again with {flag}.",
             )
