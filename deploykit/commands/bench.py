@@ -20,7 +20,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import echo, echo_json, pairs, strong, warning
+from deploykit.terminal import echo, echo_json, pairs, paragraph, strong, warning
 
 if TYPE_CHECKING:
     from deploykit.benchmark.report import BenchReport
@@ -131,7 +131,7 @@ def command(
 def _lines(result: BenchReport) -> list[str]:
     cpu = result.environment.cpu
     machine = f"{cpu.model}, {cpu.usable} of {cpu.cores} cores usable"
-    notes = [f"  {warning('note')} {text}" for text in result.warnings()]
+    notes = [line for text in result.warnings() for line in paragraph(f"{warning('note')} {text}", indent=2)]
     return [strong(result.title), *result.table(), *pairs([("machine", machine)]), *notes]
 
 
