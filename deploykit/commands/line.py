@@ -12,6 +12,19 @@ from deploykit_runtimes.arguments import suggestion
 
 __all__ = ["AXES", "Command", "DynamicCommand", "Group"]
 
+_HALF = (
+    "The file keeps the precision of its proof; the engine may compute lower: --precision auto of "
+    "predict, bench, verify and build, or deploykit package triton MODEL.onnx --tensorrt --precision fp16"
+)
+_INT8 = (
+    "The exported file can be quantised with onnxruntime.quantization; how far its answers then differ says "
+    "deploykit verify CKPT MODEL.onnx IMAGES --tolerance 0.05"
+)
+_ELSEWHERE = {
+    **dict.fromkeys(("--half", "--fp16", "--bf16"), _HALF),
+    **dict.fromkeys(("--int8", "--quantize", "--quantise"), _INT8),
+}
+
 AXES = ("batch", "height", "width")
 
 
@@ -20,10 +33,20 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
+            self._tell_elsewhere(args, ctx)
             found, _, order = self.make_parser(ctx).parse_args(list(args))
             _refuse_repeated(order, ctx)
             _refuse_empty(order, found, ctx)
         return super().parse_args(ctx, args)
+
+    def _tell_elsewhere(self, args: list[str], ctx: click.Context) -> None:
+        """Say where it is that other exporters have as an option of the export."""
+        own = {flag for param in self.params for flag in param.opts}
+        options = args[: args.index("--")] if "--" in args else args
+        for word in options:
+            flag = word.partition("=")[0]
+            if flag in _ELSEWHERE and flag not in own:
+                raise click.UsageError(f"There is no {flag}. {_ELSEWHERE[flag]}", ctx)
 
 
 class Group(click.Group):

@@ -31,6 +31,9 @@ NOT_OURS = {
     "--help": "of every command, by click",
     "--version": "of the whole program, by click",
     "--debug": "of every command",
+    **dict.fromkeys(
+        ("--half", "--quantize", "--quantise"), "of other exporters; the answer says where that is"
+    ),
 }
 """Options that cannot be typed here, or are no one command's, and why."""
 

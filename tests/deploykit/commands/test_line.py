@@ -119,6 +119,23 @@ def test_what_means_one_thing_is_taken(args: list[str]) -> None:
     assert CliRunner().invoke(bare, args).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("flag", "where"),
+    [
+        ("--half", "--precision auto"),
+        ("--fp16", "--precision fp16"),
+        ("--int8", "quantization"),
+        ("--int8=1", ""),
+    ],
+)
+def test_options_of_other_exporters_say_where_that_is(flag: str, where: str) -> None:
+    for name, command in commands():
+        result = CliRunner().invoke(command, ["model.pt", flag])
+        assert result.exit_code == 2, name
+        assert f"There is no {flag.partition('=')[0]}." in result.output
+        assert where in " ".join(result.output.split())
+
+
 def test_every_command_reads_its_line_so() -> None:
     for name, command in commands():
         assert isinstance(command, Command), name
