@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 __all__ = ["run"]
 
 
 def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
+    _replace_closed_streams()
     try:
         from deploykit.supervision import supervised
 
@@ -24,6 +26,24 @@ def run() -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _replace_closed_streams() -> None:
+    """Where a standard stream is closed (``>&-``), what is printed there goes nowhere.
+
+    Its number is taken, so that no file which is opened later gets it and what libraries print there. It
+    cannot be written: ``-o /dev/stdout`` fails as it should.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for the process
 
 
 def _main() -> int:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from deploykit_runtimes.arguments import known_keywords, refuse_unknown
+
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
     from deploykit_exporters.inspect import CheckpointReport
@@ -47,7 +49,7 @@ def export(
     from deploykit_exporters.precheck import precheck
 
     given = {**settings, **({} if output is None else {"output": output})}
-    chosen = _export_options(options, given, "export")
+    chosen = _export_options(options, given, "export", ("options", "report"))
     precheck(checkpoint, chosen)
 
     from deploykit_exporters.export import export as run
@@ -92,7 +94,8 @@ def verify(
     from deploykit_runtimes.engine_folder import read_model
     from deploykit_runtimes.images import list_images
 
-    chosen = _export_options(options, settings, "verify")
+    own = ("images", "runtime", "threads", "strict", "outputs", "engine", "tolerance", "options", "report")
+    chosen = _export_options(options, settings, "verify", own)
     opened = _engine_options(engine, threads, strict, outputs)
     precheck(checkpoint, chosen, writes=False)
     read_model(model)
@@ -112,6 +115,7 @@ def verify(
     )
 
 
+@known_keywords("record()")
 def record(
     model: Any,
     file: str | Path,
@@ -190,7 +194,7 @@ def inspect(
     from deploykit_exporters.options import hints_of
     from deploykit_exporters.precheck import precheck
 
-    chosen = _export_options(options, settings, "inspect")
+    chosen = _export_options(options, settings, "inspect", ("outputs", "options"))
     precheck(file, chosen, writes=False)
 
     from deploykit_exporters.inspect import inspect_checkpoint
@@ -198,6 +202,7 @@ def inspect(
     return inspect_checkpoint(file, hints=hints_of(chosen), trust=chosen.trust)
 
 
+@known_keywords("bench()")
 def bench(
     model: str | Path,
     *,
@@ -280,8 +285,15 @@ def _engine_options(options: object, threads: object, strict: object, outputs: s
     return options if outputs is None else replace(options, outputs=outputs)
 
 
-def _export_options(options: object, settings: Mapping[str, Any], operation: str) -> ExportOptions:
+def _export_options(
+    options: object, settings: Mapping[str, Any], operation: str, own: Sequence[str] = ()
+) -> ExportOptions:
     """The options with the settings put over them.
+
+    Args:
+        options, settings: What was given.
+        operation: The name of the public function.
+        own: Its other keywords, of which one may be meant.
 
     Raises:
         OptionError: a setting is none of the fields, or ``options`` is something else.
@@ -289,16 +301,12 @@ def _export_options(options: object, settings: Mapping[str, Any], operation: str
     from dataclasses import fields, replace
 
     from deploykit_exporters.options import ExportOptions
-    from deploykit_runtimes.arguments import suggestion
     from deploykit_runtimes.errors import OptionError
 
     if options is None:
         options = ExportOptions()
     if not isinstance(options, ExportOptions):
         raise OptionError(f"options wants ExportOptions, found {type(options).__name__}.")
-    known = [field.name for field in fields(ExportOptions)]
-    for name in settings:
-        if name not in known:
-            hint = suggestion(name, known) or f"Its options are {', '.join(known)}."
-            raise OptionError(f"{operation}() has no option {name!r}.", hint=hint)
+    known = [*own, *(field.name for field in fields(ExportOptions))]
+    refuse_unknown(settings, known, where=f"{operation}()")
     return replace(options, **settings)

@@ -26,7 +26,7 @@ from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
 from deploykit.interruption import EXIT_INTERRUPTED, INTERRUPTED, ending_signals
-from deploykit.terminal import bad, color, echo, strong
+from deploykit.terminal import bad, color, echo, paragraph, strong
 
 __all__ = ["cli", "main"]
 
@@ -70,6 +70,15 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """``version`` and ``help [COMMAND]`` are what ``--version`` and ``--help`` are."""
+        word = args[0] if args else ""
+        if word == "version":
+            args = ["--version", *args[1:]]
+        elif word == "help":
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -86,7 +95,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`deploykit COMMAND --help` lists the options of a command.",
 )
-@click.version_option(__version__, prog_name="deploykit")
+@click.version_option(__version__, "-V", "--version", prog_name="deploykit")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -144,7 +153,8 @@ def _interrupted() -> int:
 def _tell(problem: str, hint: str = "", *, debug: bool) -> None:
     if debug:
         echo(*traceback.format_exc().rstrip("\n").split("\n"), err=True)
-    echo(f"{strong(bad('error:'))} {problem}", *([f"  {hint}"] if hint else []), err=True)
+    told = paragraph(f"{strong(bad('error:'))} {problem}", err=True)
+    echo(*told, *(paragraph(hint, indent=2, err=True) if hint else []), err=True)
 
 
 def _click_lines(error: click.ClickException) -> list[str]:

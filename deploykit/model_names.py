@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from deploykit_runtimes.described import described
 from deploykit_runtimes.engine_folder import model_file
 from deploykit_runtimes.errors import ModelError, OptionError
 
@@ -48,7 +49,7 @@ def _several(models: object) -> list[object]:
     if isinstance(models, str | os.PathLike):
         return [models]
     if not isinstance(models, Iterable) or isinstance(models, bytes):
-        raise OptionError(f"Models are given by their paths, found {models!r}.")
+        raise OptionError(f"Models are given by their paths, found {described(models)}.")
     several = list(models)
     if not several:
         raise OptionError("Wanted at least one model, found none.")
@@ -58,7 +59,7 @@ def _several(models: object) -> list[object]:
 def _split(model: object) -> tuple[str, Path]:
     """The name that is given, or none, and the path."""
     if not isinstance(model, str | os.PathLike):
-        raise OptionError(f"A model is given by its path, found {model!r}.")
+        raise OptionError(f"A model is given by its path, found {described(model)}.")
     name, sign, path = model.partition("=") if isinstance(model, str) else ("", "", "")
     # The text "runs/lr=0.1/best.onnx" is a path, whether or not the file is there.
     if not sign or Path(model).exists() or ("/" in name and not Path(path).exists()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import threading
 import time
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Self
 
 from deploykit_runtimes.printable import printable
 
-from deploykit.terminal import dim, draw, echo, good, seconds
+from deploykit.terminal import dim, draw, echo, good, is_dumb, is_terminal, seconds
 
 __all__ = ["Progress"]
 
@@ -39,7 +38,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False, animate: bool | None = None) -> None:
         self._quiet = quiet
-        self._animate = sys.stderr.isatty() if animate is None else animate
+        self._animate = (is_terminal(err=True) if animate is None else animate) and not is_dumb()
         self._step = ""
         self._started = 0.0
         self._lock = threading.Lock()

@@ -11,9 +11,11 @@ import math
 import os
 import re
 import secrets
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 from deploykit_runtimes.printable import printable, printable_json
@@ -29,8 +31,11 @@ __all__ = [
     "echo_file",
     "echo_json",
     "good",
+    "is_dumb",
+    "is_terminal",
     "name",
     "pairs",
+    "paragraph",
     "plain",
     "seconds",
     "size",
@@ -42,6 +47,13 @@ _MARK = f"<{secrets.token_hex(8)}:"
 """Before the number of a colour or weight (SGR). It differs in each process, so that nobody can write it."""
 _MARKS = re.compile(f"{_MARK}([0-9]+)>")
 _MOST_OF_A_NAME = 120
+_NARROWEST = 24
+_COMMAND = re.compile(
+    r"(?:deploykit (?:export|inspect|predict|verify|record|build|serve|package|bench|doctor|cpp|demo)\b"
+    r"|pip (?:un)?install|docker |kubectl |curl |python -|cmake -|serve run).*",
+    re.DOTALL,
+)
+"""From a command on, which stays in one line, so that it can be copied."""
 _MOST_LINES = 1000
 """Of one key: a checkpoint can hold hundreds of settings, a forged file millions of notes."""
 
@@ -77,19 +89,50 @@ def plain(text: str) -> str:
 
 
 def color() -> bool | None:
-    """False where the user opted out (https://no-color.org), True where they insist (https://force-color.org),
-    None to follow the stream."""
+    """False where the user opted out (https://no-color.org) or the terminal has none, True where they insist
+    (https://force-color.org), None to follow the stream."""
     if os.environ.get("NO_COLOR"):
         return False
-    return True if os.environ.get("FORCE_COLOR") else None
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return False if is_dumb() else None
 
 
 def _write(text: str, *, err: bool) -> None:
-    stream = sys.stderr if err else sys.stdout
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    if stream is None or stream.closed:  # as in a program without a console
+        return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     # A stream that lacks a letter shows its number.
     text = text.encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(text, err=err, nl=False, color=color())
+    try:
+        click.echo(text, err=err, nl=False, color=color())
+    except OSError as error:
+        if err:  # that it takes no more can be told nowhere; the work goes on, and its exit code tells
+            _silence_stderr()
+        elif isinstance(error, BrokenPipeError):
+            raise
+        else:
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _silence_stderr() -> None:
+    """Let what a full stderr still holds go nowhere, or the interpreter's end fails at it."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+
+
+def is_dumb() -> bool:
+    """Whether the terminal says that it knows no control sequences, as those of editors do."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether stdout, or stderr, is a terminal."""
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _rendered(text: str) -> str:
@@ -127,7 +170,8 @@ def dim(text: str) -> str:
 def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -> list[str]:
     """Lines ``key  value`` with the values aligned; a sequence continues under its first line.
 
-    Rows without a value are left out.
+    Rows without a value are left out. On a terminal long values are wrapped between words; commands are
+    not, so that they can be copied.
     """
     kept = [
         (name(key), [value] if isinstance(value, str) else _several(value)) for key, value in rows if value
@@ -137,10 +181,40 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
     lines = []
     for key, values in kept:
         label = f"{key:<{width}}"
-        for value in values:
-            lines.append(f"{margin}{dim(label)}  {value}")
+        for line in _wrapped(values, _columns() - indent - width - 2):
+            lines.append(f"{margin}{dim(label)}  {line}")
             label = " " * width
     return lines
+
+
+def paragraph(text: str, *, indent: int = 0, err: bool = False) -> list[str]:
+    """A text as lines for stdout, or stderr; on a terminal wrapped as the values of ``pairs`` are."""
+    return [" " * indent + line for line in _wrapped([text], _columns(err=err) - indent)]
+
+
+def _columns(*, err: bool = False) -> int:
+    """Of the terminal that stdout, or stderr, is; where it is none, lines have any length."""
+    return shutil.get_terminal_size().columns if is_terminal(err=err) else sys.maxsize
+
+
+def _wrapped(values: Iterable[str], room: int) -> Iterator[str]:
+    """The values in lines of so many characters, the further ones of each set in; words stay whole."""
+    for value in values:
+        if room < _NARROWEST or len(plain(value)) <= room:
+            yield value
+            continue
+        command = _COMMAND.search(value)
+        start = command.start() if command else len(value)
+        words = [*value[:start].split(" "), value[start:]] if start else [value]
+        line, used = "", 0
+        for word in filter(None, words):
+            length = len(plain(word))
+            if line and used + 1 + length > room:
+                yield line
+                line, used = f"  {word}", 2 + length
+            else:
+                line, used = (f"{line} {word}", used + 1 + length) if line else (word, length)
+        yield line
 
 
 def _several(values: Sequence[str]) -> list[str]:
@@ -149,9 +223,33 @@ def _several(values: Sequence[str]) -> list[str]:
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """A table as lines; the first ``left`` columns are aligned left, the others right."""
+    """A table as lines; the first ``left`` columns are aligned left, the others right.
+
+    One that is wider than the terminal comes in several parts below each other, each with the first columns.
+    """
     table = [list(map(name, row)) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    lines: list[str] = []
+    for part in _parts(widths, left, _columns()):
+        picked = [[row[column] for column in part] for row in table]
+        lines += ([""] if lines else []) + _aligned(picked, [widths[column] for column in part], left)
+    return lines
+
+
+def _parts(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
+    """The columns of each part of a table: the first ones again, and as many others as there is room for."""
+    own = list(range(min(left, len(widths))))
+    parts = [[*own]]
+    for column in range(len(own), len(widths)):
+        part = [*parts[-1], column]
+        if 2 + sum(widths[one] + 2 for one in part) - 2 > room and len(part) > len(own) + 1:
+            parts.append([*own, column])
+        else:
+            parts[-1] = part
+    return parts
+
+
+def _aligned(table: Sequence[Sequence[str]], widths: Sequence[int], left: int) -> list[str]:
     lines = []
     for row in table:
         cells = [

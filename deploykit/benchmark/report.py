@@ -9,7 +9,7 @@ from deploykit_runtimes.runner import Placement
 
 from deploykit.benchmark.environment import Environment
 from deploykit.benchmark.timing import NOISY, TimingSummary
-from deploykit.terminal import columns
+from deploykit.terminal import columns, paragraph
 
 __all__ = ["BenchReport", "BenchRow"]
 
@@ -105,7 +105,7 @@ class BenchReport:
         lines = columns(header, [_cells(row) for row in self.rows])
         lines.append("")
         placements = dict.fromkeys(f"{row.name.partition(',')[0]}: {row.placement}" for row in self.rows)
-        lines += [f"  {placement}" for placement in placements]
+        lines += [line for placement in placements for line in paragraph(placement, indent=2)]
         return lines
 
 

@@ -14,6 +14,7 @@ from deploykit_runtimes.engine_folder import model_file, read_model
 from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.model_file import model_path
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.shapes import check_batch, check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
@@ -122,7 +123,7 @@ def bench(
 
     options = options or BenchOptions()
     say = report or (lambda _: None)
-    path = Path(model)
+    path = model_path(model)
     names = dict.fromkeys(subject_name(name) for name in options.runtimes)
     subjects = [
         Subject(name=name, model=path, reference=options.reference, options=options.engine) for name in names

@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.open import available_runtimes, canonical_runtime, open_runner
 from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.runtime_names import meant_runtime
 from deploykit_runtimes.spec import ModelSpec
 
 __all__ = ["Subject", "find_checkpoint", "subject_name"]
@@ -26,12 +27,17 @@ def subject_name(name: str) -> str:
         try:
             return canonical_runtime(name)
         except OptionError as error:
-            known = ", ".join((*available_runtimes(), "torch"))
-            raise OptionError(f"Runtime {name!r} is not one of {known}.") from error
+            known = (*available_runtimes(), "torch")
+            raise OptionError(
+                f"Runtime {name!r} is not one of {', '.join(known)}.", hint=meant_runtime(name, known)
+            ) from error
     from deploykit_exporters.reference import TORCH_RUNTIMES
 
     if name not in TORCH_RUNTIMES:
-        raise OptionError(f"Runtime {name!r} is not one of {', '.join(TORCH_RUNTIMES)}.")
+        raise OptionError(
+            f"Runtime {name!r} is not one of {', '.join(TORCH_RUNTIMES)}.",
+            hint=meant_runtime(name, tuple(TORCH_RUNTIMES)),
+        )
     return name
 
 

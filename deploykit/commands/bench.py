@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     engine_options,
@@ -19,7 +20,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import echo, echo_json, pairs, strong, warning
+from deploykit.terminal import echo, echo_json, pairs, paragraph, strong, warning
 
 if TYPE_CHECKING:
     from deploykit.benchmark.report import BenchReport
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("bench", short_help="Measure latency and throughput.")
+@click.command("bench", cls=Command, short_help="Measure latency and throughput.")
 @click.argument("model", type=existing_path)
 @click.option(
     "--runtime",
@@ -130,7 +131,7 @@ def command(
 def _lines(result: BenchReport) -> list[str]:
     cpu = result.environment.cpu
     machine = f"{cpu.model}, {cpu.usable} of {cpu.cores} cores usable"
-    notes = [f"  {warning('note')} {text}" for text in result.warnings()]
+    notes = [line for text in result.warnings() for line in paragraph(f"{warning('note')} {text}", indent=2)]
     return [strong(result.title), *result.table(), *pairs([("machine", machine)]), *notes]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import common, existing_file, gpu_option
 from deploykit.progress import Progress
-from deploykit.terminal import echo, echo_json, good, pairs, seconds, size
+from deploykit.terminal import echo, echo_json, good, is_terminal, pairs, seconds, size
 
 if TYPE_CHECKING:
     from deploykit_runtimes.build import BuildResult
@@ -33,7 +33,7 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return parts
 
 
-@click.command("build", short_help="Build an engine ahead of time.")
+@click.command("build", cls=Command, short_help="Build an engine ahead of time.")
 @click.argument("model", type=existing_file)
 @click.option(
     "--runtime",
@@ -116,7 +116,7 @@ class _Notes:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._lines = not sys.stderr.isatty()
+        self._lines = not is_terminal(err=True)
         self._next = time.monotonic() + _EVERY
 
     def __call__(self, text: str) -> None:

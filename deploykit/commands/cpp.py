@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from deploykit_runtimes.errors import DependencyError
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import common
 from deploykit.terminal import echo, echo_json
 
@@ -18,7 +19,7 @@ _PLACES = (_PACKAGE / "cpp", _PACKAGE.parent / "runtimes" / "cpp")
 _FOLDERS = {"cmake_dir": "cmake", "include_dir": "include", "source_dir": "."}
 
 
-@click.command("cpp")
+@click.command("cpp", cls=Command)
 @click.option("--cmake-dir", "folder", flag_value="cmake_dir", help="For -Ddeploykit_DIR=... of CMake.")
 @click.option("--include-dir", "folder", flag_value="include_dir", help="Where <deploykit/deploykit.h> is.")
 @click.option("--source-dir", "folder", flag_value="source_dir", help="For add_subdirectory() of CMake.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deploykit.commands.describe import model_title, parity_lines
+from deploykit.commands.line import Command
 from deploykit.commands.options import common
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, strong, warning
@@ -15,7 +16,7 @@ from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, stro
 __all__ = ["command"]
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 @click.option(
     "-o",
     "--output",

@@ -30,7 +30,8 @@ def class_sample(spec: ModelSpec) -> str:
     if not count:
         return ""
     if not spec.classes:
-        return f"{count}, names unknown (export with --labels FILE to name them)"
+        remedy = "" if spec.inferred else " (export with --labels FILE to name them)"
+        return f"{count}, names unknown{remedy}"
     more = ", ..." if len(spec.classes) > _MOST_CLASSES else ""
     return f"{count}: {', '.join(map(name, spec.classes[:_MOST_CLASSES]))}{more}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import common
 from deploykit.progress import Progress
 from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, size, strong
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @click.option("--runtime", metavar="NAME", help="Exit with 0 only if this one runs.")
 @common
 def command(runtime: str | None, json_output: bool) -> int:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.line import AXES, DynamicCommand
 from deploykit.commands.options import (
-    AXES,
-    DynamicCommand,
     axes,
     checkpoint_options,
     common,
-    existing_file,
     golden_option,
 )
 from deploykit.progress import Progress
@@ -37,6 +35,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--dynamic",
+    multiple=True,
     callback=axes,
     metavar="[AXES]",
     help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",
@@ -51,9 +50,6 @@ __all__ = ["command"]
 )
 @click.option("--opset", type=click.IntRange(18, 23), metavar="N", help="ONNX operator set.")
 @checkpoint_options
-@click.option(
-    "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
-)
 @click.option("--preprocess", is_flag=True, help="Take raw uint8 images [N,H,W,3] of any size.")
 @click.option("--postprocess", is_flag=True, help="Return finished answers: classes, or boxes after NMS.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="Classes returned by --postprocess.")

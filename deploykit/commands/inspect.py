@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.line import Command
 from deploykit.commands.options import checkpoint_options, common, outputs_option
 from deploykit.commands.record import show as show_golden
 from deploykit.progress import Progress
@@ -26,7 +27,7 @@ __all__ = ["command"]
 Row = tuple[str, str | list[str]]
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @click.argument("file", metavar="FILE")
 @checkpoint_options
 @outputs_option

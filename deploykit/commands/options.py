@@ -11,9 +11,9 @@ import click
 from deploykit_runtimes.arguments import as_size, suggestion
 from deploykit_runtimes.errors import OptionError
 
+from deploykit.commands.line import AXES
+
 __all__ = [
-    "AXES",
-    "DynamicCommand",
     "axes",
     "checkpoint_options",
     "common",
@@ -31,7 +31,6 @@ __all__ = [
     "threads_option",
 ]
 
-AXES = ("batch", "height", "width")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -56,71 +55,21 @@ def positive_numbers(_ctx: click.Context, _param: click.Parameter, value: str | 
     return numbers
 
 
-def axes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """A comma-separated subset of ``batch``, ``height`` and ``width``, or ``all``."""
-    if value in (None, "all"):
-        return (value,) if value else ()
-    chosen = [part.strip() for part in str(value).split(",")]
+def axes(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Comma-separated subsets of ``batch``, ``height`` and ``width``, which add up, or ``all``."""
+    chosen = [part.strip() for text in value for part in text.split(",")]
     for axis in chosen:
-        if axis not in AXES:
+        if axis not in (*AXES, "all"):
             hint = suggestion(axis, (*AXES, "all"))
-            raise click.BadParameter(f"wanted some of {', '.join(AXES)}, found {value!r}. {hint}".strip())
-    return tuple(axis for axis in AXES if axis in chosen)
+            found = ",".join(value)
+            raise click.BadParameter(f"wanted some of {', '.join(AXES)}, found {found!r}. {hint}".strip())
+    return ("all",) if "all" in chosen else tuple(axis for axis in AXES if axis in chosen)
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     valid = all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts)
     return tuple(int(part) for part in parts) if valid else ()
-
-
-class DynamicCommand(click.Command):
-    """A command whose ``--dynamic`` takes an optional value, also right before a positional argument.
-
-    ``--dynamic`` alone frees every axis. The next word is its value only when it reads as a list of
-    axes, so that ``--dynamic model.pth`` keeps its file.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        joined = _join_dynamic(args)
-        try:
-            return super().parse_args(ctx, list(joined))  # which the parser empties
-        except click.MissingParameter as error:
-            taken = [word.removeprefix("--dynamic=") for word in joined if word not in args]
-            if not isinstance(error.param, click.Argument) or taken in ([], ["all"]):
-                raise
-            raise click.MissingParameter(
-                f"{taken[-1]!r} was taken as the axes of --dynamic.", ctx=ctx, param=error.param
-            ) from error
-
-
-def _join_dynamic(args: list[str]) -> list[str]:
-    end = args.index("--") if "--" in args else len(args)
-    joined: list[str] = []
-    position = 0
-    while position < end:
-        word = args[position]
-        position += 1
-        if word != "--dynamic":
-            joined.append(word)
-        elif position < end and _reads_as_axes(args[position]):
-            joined.append(f"--dynamic={args[position]}")
-            position += 1
-        else:
-            joined.append("--dynamic=all")
-    return joined + args[end:]
-
-
-def _reads_as_axes(word: str) -> bool:
-    """A word that names an axis, or almost; ``axes`` refuses what is misspelt.
-
-    An existing file is a checkpoint, whatever its name.
-    """
-    parts = [part.strip() for part in word.split(",")]
-    if any(part in (*AXES, "all") for part in parts):
-        return True
-    bare = all(part.isalpha() for part in parts) and not Path(word).exists()
-    return bare and any(suggestion(part, AXES) for part in parts)
 
 
 def common(command: _F) -> _F:
@@ -161,6 +110,9 @@ def checkpoint_options(command: _F) -> _F:
             help="A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
         ),
         click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size, instead of its own."),
+        click.option(
+            "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
+        ),
         click.option("--features", is_flag=True, help="The feature maps instead of the head."),
         click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read."),
     )

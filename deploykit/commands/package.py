@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deploykit.commands.line import Group
 from deploykit.commands.options import common
 from deploykit.terminal import echo, echo_json, good, pairs
 
@@ -19,7 +20,7 @@ __all__ = ["command"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@click.group("package", short_help="Write a folder for Triton, Ray Serve, KServe or Docker.")
+@click.group("package", cls=Group, short_help="Write a folder for Triton, Ray Serve, KServe or Docker.")
 def command() -> None:
     """Write a folder that another server takes as it is, with the models inside.
 

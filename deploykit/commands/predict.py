@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from deploykit_runtimes.errors import InputError
 
 from deploykit.commands.describe import answer_text
+from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     engine_options,
@@ -24,7 +24,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import bad, dim, echo, echo_json
+from deploykit.terminal import bad, dim, echo, echo_json, is_terminal
 
 if TYPE_CHECKING:
     from deploykit_runtimes.engine_options import Goal, Precision
@@ -37,7 +37,7 @@ __all__ = ["command"]
 _CHUNK = 8
 
 
-@click.command("predict")
+@click.command("predict", cls=Command)
 @click.argument("model", type=existing_path)
 @click.argument("sources", metavar="IMAGE|FOLDER|GLOB...", nargs=-1, required=True)
 @runtime_option
@@ -106,7 +106,7 @@ def command(
         outputs=outputs,
     )
     # The moving line of a terminal would be torn by the answers that appear on it.
-    with Progress(animate=False if sys.stdout.isatty() and not json_output else None) as report:
+    with Progress(animate=False if is_terminal() and not json_output else None) as report:
         report("Opening the model")
         with load(model, runtime=runtime, options=engine) as predictor:
             for text in predictor.spec.assumed if predictor.spec.inferred else ():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import common, existing_file
 from deploykit.recording import source
 from deploykit.terminal import echo, echo_file, echo_json, name, pairs, size
@@ -33,7 +34,7 @@ Its answers are what an export is proven against:
 """
 
 
-@click.command("record")
+@click.command("record", cls=Command)
 @click.argument("file", required=False, type=existing_file, metavar="[FILE]")
 @click.option("--print", "print_file", is_flag=True, help="Print the file that records, and nothing else.")
 @common

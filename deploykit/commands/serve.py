@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     existing_file,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("serve", short_help="Serve models over HTTP and gRPC.")
+@click.command("serve", cls=Command, short_help="Serve models over HTTP and gRPC.")
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

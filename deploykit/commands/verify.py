@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.commands.describe import parity_lines
+from deploykit.commands.line import Command
 from deploykit.commands.options import (
     checkpoint_options,
     common,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("checkpoint", metavar="CKPT")
 @click.argument("model", type=existing_path)
 @click.argument("images", nargs=-1)

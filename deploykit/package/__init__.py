@@ -53,7 +53,7 @@ def package(
     """
     from dataclasses import fields
 
-    from deploykit_runtimes.arguments import suggestion
+    from deploykit_runtimes.arguments import refuse_unknown, suggestion
     from deploykit_runtimes.readings import refuse_unclear
 
     from deploykit.package.folder import new_folder
@@ -67,10 +67,7 @@ def package(
     module = import_module(f"deploykit.package.{kind}")
     options_type = getattr(module, KINDS[kind])
     known = [field.name for field in fields(options_type)]
-    for name in settings:
-        if name not in known:
-            hint = suggestion(name, known) or f"Its options are {', '.join(known)}."
-            raise OptionError(f"package({kind!r}) has no option {name!r}.", hint=hint)
+    refuse_unknown(settings, known, where=f"package({kind!r})")
     options = options_type(**settings)
     packaged = read_models(models)
     if kind != "triton":  # whose clients get the tensors as they are

@@ -75,15 +75,13 @@ def _options(
 ) -> ServeOptions:
     from dataclasses import fields, replace
 
-    from deploykit_runtimes.arguments import as_words, suggestion
+    from deploykit_runtimes.arguments import as_words, refuse_unknown, suggestion
     from deploykit_runtimes.errors import OptionError
 
     from deploykit.serve.options import ServeOptions
 
     known = [field.name for field in fields(ServeOptions)]
-    for name in settings:
-        if name not in known:
-            raise OptionError(f"serve has no option {name!r}.", hint=suggestion(name, known))
+    refuse_unknown(settings, known, where="serve")
     if "outputs" in settings:
         settings["outputs"] = as_words(settings["outputs"], "outputs")
     chosen = replace(options or ServeOptions(), **settings)

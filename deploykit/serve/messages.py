@@ -80,9 +80,15 @@ def model_config(model: ServedModel) -> dict[str, Any]:
         "max_batch_size": model.max_batch,
         "input": [_configured(info, batched) for info in model.inputs],
         "output": [_configured(info, batched) for info in model.outputs],
-        "instance_group": [{"name": model.name, "kind": "KIND_AUTO", "count": model.instances}],
+        "instance_group": [
+            {
+                "name": model.name,
+                "kind": "KIND_CPU" if model.on_cpu else "KIND_AUTO",
+                "count": model.instances,
+            }
+        ],
     }
-    if batched:
+    if batched:  # a preferred size of 1, as on a CPU: each request runs alone, whatever its rows
         config["dynamic_batching"] = {"preferred_batch_size": [model.preferred_batch]}
     return config
 
@@ -148,6 +154,7 @@ def card(model: ServedModel) -> dict[str, Any]:
         "placement": model.placement().to_dict(),
         "instances": model.instances,
         "max_batch": model.max_batch,
+        "shared_batch": model.preferred_batch if model.max_batch else 1,
         "assumed": list(spec.assumed),
     }
 

@@ -65,6 +65,8 @@ class ServedModel:
         name, version, path: Which one.
         spec, inputs, outputs: Its contract.
         max_batch: Most rows of a request; 0: the first axis is no free batch, and each request runs as it is.
+        preferred_batch: Most rows that several requests share; 1: each request runs alone, as on a CPU.
+        on_cpu: Its runtime is one of the CPU.
         statistics: Its numbers so far.
         observe: Told of the time of every answered request, in the event loop.
     """
@@ -86,6 +88,7 @@ class ServedModel:
         self.path = path
         self.statistics = Statistics()
         self.instances = instances
+        self.on_cpu = canonical_runtime(options.runtime) in _CPU
         self._runners = [runner, *([solo] if solo else [])]
         self._options = options
         self._predictor = Predictor(runner)

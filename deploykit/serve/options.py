@@ -6,6 +6,7 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploykit_runtimes.arguments import known_fields
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.open import canonical_runtime
 from deploykit_runtimes.readings import parse_outputs
@@ -17,6 +18,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 _SHORTEST_KEY = 8
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """How models are served.

@@ -13,11 +13,12 @@ import torch
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.printable import printable
 from deploykit_runtimes.scratch import scratch_folder
 from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
-from deploykit_exporters.finish import Finish, finished_spec, host_output, network_axes
+from deploykit_exporters.finish import Finish, finished_spec, host_output, network_axes, refuse_unused
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
 from deploykit_exporters.graph.facts import GraphFacts, graph_facts
@@ -104,6 +105,7 @@ def export(
         built = loaded.built
         exporter = options.exporter or built.exporter
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
+        refuse_unused(built.spec, options)
         spec = _final_spec(loaded, options, exporter, opset)
         finished = finished_spec(spec, options)
     check_room(built.module, output)
@@ -227,7 +229,7 @@ def _final_spec(
     return replace(
         spec,
         output=host_output(spec.output, options),
-        source=spec.source or loaded.checkpoint.path.name,
+        source=spec.source or printable(loaded.checkpoint.path.name),
         source_sha256=loaded.checkpoint.sha256,
         exporter=tools,
         input=replace(spec.input, batch=1 if "batch" in dynamic else options.batch, dynamic=dynamic),

@@ -24,6 +24,7 @@ from deploykit_runtimes.spec import (
     ParityRecord,
     Preprocess,
 )
+from deploykit_runtimes.thresholds import refuse_needless
 
 from deploykit_exporters.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.families.base import BuiltModel
@@ -41,7 +42,7 @@ from deploykit_exporters.storage import save_model
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Finish", "finished_spec", "host_output", "host_spec", "network_axes"]
+__all__ = ["Finish", "finished_spec", "host_output", "host_spec", "network_axes", "refuse_unused"]
 
 
 def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str, AxisRange]:
@@ -63,6 +64,16 @@ def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str,
                 hint="Export with --dynamic, or without --preprocess.",
             )
     return {axis: allowed for axis, allowed in dynamic.items() if varies or axis == "batch"}
+
+
+def refuse_unused(core: ModelSpec, options: ExportOptions) -> None:
+    """Refuse thresholds that the network has no use for, whoever would apply them.
+
+    Raises:
+        OptionError: one would have no effect.
+    """
+    given = {name for name in ("top_k", "conf", "iou", "max_det") if getattr(options, name) is not None}
+    refuse_needless(core, given | ({"class_agnostic"} if options.class_agnostic else set()))
 
 
 def host_output(output: OutputSpec, options: ExportOptions) -> OutputSpec:

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast, get_args
 
-from deploykit_runtimes.arguments import as_count, as_flag, as_number, as_path, as_size, as_words, suggestion
+from deploykit_runtimes.arguments import (
+    as_count,
+    as_flag,
+    as_number,
+    as_path,
+    as_size,
+    as_words,
+    known_fields,
+    suggestion,
+)
 from deploykit_runtimes.errors import OptionError
 
 from deploykit_exporters.families import family_names
 from deploykit_exporters.families.base import ExporterName, Hints
-from deploykit_exporters.labels import parse_settings, read_labels, read_text
+from deploykit_exporters.labels import names_from, parse_settings, read_labels, read_text
 
 __all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config"]
 
@@ -37,7 +46,7 @@ class ExportKeywords(TypedDict, total=False):
     variant: str | None
     origin: str | None
     config: str | Path | Mapping[str, Any] | None
-    labels: str | Path | Iterable[str] | None
+    labels: str | Path | Iterable[str] | Mapping[int, str] | None
     weights: str | None
     head: str | None
     head_activation: str | None
@@ -59,6 +68,7 @@ class ExportKeywords(TypedDict, total=False):
     exporter: ExporterName | None
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """How a checkpoint is exported. Everything has a default taken from the checkpoint.
@@ -78,7 +88,8 @@ class ExportOptions:
             parsed and never executed), a JSON object as text, or a mapping; for the weights of an Ultralytics
             network alone the yaml of the network, or the name of one that comes with ultralytics.
         labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
-            ``names`` (``labels.py`` lists every form); or the names themselves.
+            ``names`` (``labels.py`` lists every form); or the names themselves, also by their index as
+            Ultralytics has them: ``{0: "cat", 1: "dog"}``.
         weights: Which of several sets of weights in the file, by its key (``ema``), or which of several
             networks in one state dict, by the start of their names (``teacher``, ``state_dict.teacher``).
         head: Which of several heads, by the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or
@@ -262,7 +273,7 @@ def _as_config(value: object) -> Path | Mapping[str, Any] | None:
 def _as_labels(value: object) -> Path | tuple[str, ...] | None:
     if value is None or isinstance(value, str | Path):
         return as_path(value, "--labels")
-    names = as_words(value, "--labels")
+    names = names_from(value) if isinstance(value, Mapping) else as_words(value, "--labels")
     if not names:
         raise OptionError("--labels wants a file or at least one class name, found none.")
     return names

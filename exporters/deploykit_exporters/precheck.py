@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.targets import check_target, is_stream
 
@@ -46,13 +48,26 @@ def check_source(source: object) -> None:
         CheckpointError: the file does not exist, or is something else by its first bytes.
     """
     if not isinstance(source, str | Path) or not str(source):
-        raise OptionError(f"A checkpoint is given by its path or name, found {source!r}.")
+        raise OptionError(
+            f"A checkpoint is given by its path or name, found {described(source)}.", hint=_in_memory(source)
+        )
     name = str(source)
     if is_model_name(name):
         return
     if not Path(name).expanduser().exists():
         _refuse_unknown_library(name)
     check_file(Path(name))
+
+
+def _in_memory(source: object) -> str:
+    """What to do with what torch has loaded already."""
+    if isinstance(source, Mapping) or hasattr(source, "state_dict"):
+        what = "model.state_dict()" if hasattr(source, "state_dict") else "weights"
+        return (
+            "Give the file itself, which is read without running its code; what is in memory alone is saved "
+            f'first: torch.save({what}, "model.pth")'
+        )
+    return 'For instance "best.pt" or "timm:vit_base_patch16_224".'
 
 
 def _refuse_unknown_library(name: str) -> None:

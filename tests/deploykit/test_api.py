@@ -113,6 +113,100 @@ def test_no_checkpoint_at_all(operation: Callable[[object], object]) -> None:
         operation(None)
 
 
+def test_what_torch_loaded_is_refused_in_a_few_words(checkpoint: Path, exported: Path) -> None:
+    import torch
+
+    weights = torch.load(checkpoint)
+    for given, found in (
+        (weights, "an OrderedDict of"),
+        ({"model": weights}, "a dict of 1 entry"),
+        (torch.zeros(1000), "a torch Tensor of shape (1000,)"),
+        (torch.nn.Linear(3, 3), "a torch Linear"),
+        (torch.nn.Linear, "a type"),
+        (b"PK", "b'PK'"),
+        (["best.pt"], "['best.pt']"),
+        ("", "''"),
+    ):
+        for call in (
+            deploykit.export,
+            deploykit.inspect,
+            deploykit.load,
+            deploykit.bench,
+            lambda one: deploykit.verify(one, exported),
+            lambda one: deploykit.verify(checkpoint, one),
+        ):
+            with pytest.raises(OptionError) as caught:
+                call(given)  # type: ignore[operator]
+            assert found in str(caught.value)
+            assert len(str(caught.value)) < 300
+            assert caught.value.hint
+
+
+@pytest.mark.parametrize("labels", [{0: "ant", 1: "bee", 2: "crow"}, {"2": "crow", "0": "ant", "1": "bee"}])
+def test_labels_by_their_index(labels: dict, checkpoint: Path, asked: list[deploykit.ExportOptions]) -> None:
+    deploykit.export(checkpoint, labels=labels)
+    assert asked[0].labels == ("ant", "bee", "crow")
+    with pytest.raises(OptionError, match="wants the indices 0 to 1, found 0, 2"):
+        deploykit.export(checkpoint, labels={0: "ant", 2: "crow"})
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            lambda c, m: deploykit.export(c, names=["a"]),
+            "export() names labels",
+        ),
+        (
+            lambda c, m: deploykit.inspect(c, ouputs="x"),
+            "inspect() ouputs outputs or output",
+        ),
+        (lambda c, m: deploykit.verify(c, m, image="a.png"), "verify() image images or imgsz"),
+        (
+            lambda c, m: deploykit.bench(m, runtime="ort-cpu"),
+            "bench() runtime runtimes",
+        ),
+        (
+            lambda c, m: deploykit.load(m, device="cpu"),
+            "load() device runtime",
+        ),
+        (
+            lambda c, m: deploykit.load(m).predict("a.png", confidence=0.5),
+            "predict() confidence conf",
+        ),
+        (
+            lambda c, m: deploykit.record(None, "a.npz", sizes=3),
+            "record() sizes size",
+        ),
+        (
+            lambda c, m: deploykit.ExportOptions(dynamics=True),
+            "ExportOptions dynamics dynamic",
+        ),
+        (
+            lambda c, m: deploykit.EngineOptions(thread=1),
+            "EngineOptions thread threads",
+        ),
+    ],
+)
+def test_unknown_keywords_name_the_public_function(
+    call: Callable[[Path, Path], object], expected: str, checkpoint: Path, exported: Path
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        call(checkpoint, exported)
+    where, given, meant = expected.split(" ", 2)
+    assert str(caught.value) == f"{where} has no option {given!r}.\n  Did you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["conf", "iou", "max_det", "class_agnostic"])
+def test_thresholds_of_boxes_are_refused_for_a_classifier(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    value = {"max_det": 3, "class_agnostic": True}.get(name, 0.5)
+    with pytest.raises(OptionError, match="would have no effect: the model has the task classify"):
+        deploykit.export(checkpoint, tmp_path / "new.onnx", **{name: value})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_verify_takes_one_image_or_a_folder(
     checkpoint: Path, exported: Path, tmp_path: Path, photos: dict[str, np.ndarray]
 ) -> None:

@@ -86,9 +86,29 @@ def test_every_command_exists_and_takes_json_and_debug() -> None:
             assert {"--json", "--debug"} <= options, each.name
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--version"]) == 0
-    assert __version__ in capsys.readouterr().out
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([word]) == 0
+    assert capsys.readouterr().out == f"deploykit, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["help"], ["--help"]),
+        (["help", "export"], ["export", "--help"]),
+        (["help", "package"], ["package", "--help"]),
+        (["help", "package", "ray"], ["package", "ray", "--help"]),
+    ],
+)
+def test_help(words: list[str], same: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(same) == 0
+    wanted = capsys.readouterr().out
+    assert wanted.startswith("Usage: deploykit")
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == wanted
+    assert cli.main(["help", "exprot"]) == 2
+    assert "Did you mean 'export'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.terminal import as_json, columns, dim, echo, good, pairs, plain, seconds, size, strong
+from deploykit import terminal
+from deploykit.terminal import (
+    as_json,
+    columns,
+    dim,
+    echo,
+    good,
+    pairs,
+    paragraph,
+    plain,
+    seconds,
+    size,
+    strong,
+)
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -103,3 +116,62 @@ def test_a_thousand_lines_of_a_key_are_enough() -> None:
     lines = pairs([("notes", ["a"] * 5000)])
     assert len(lines) == 1001
     assert plain(lines[-1]).strip() == "... and 4,000 more"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stdout and stderr are a terminal of 60 columns."""
+    monkeypatch.setattr(terminal, "is_terminal", lambda *, err=False: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+def test_values_wrap_between_words(narrow: None) -> None:
+    words = " ".join(f"word{n}" for n in range(40))
+    lines = [plain(line) for line in pairs([("key", [words, "short"]), ("longer key", "x")])]
+    assert max(map(len, lines)) <= 60
+    assert " ".join(" ".join(lines[:-2]).split()) == f"key {words}"
+    assert all(line.startswith(" " * 16) for line in lines[1:-2])
+    assert lines[-2:] == ["              short", "  longer key  x"]
+
+
+def test_commands_and_long_words_stay_whole(narrow: None) -> None:
+    command = "deploykit predict " + " ".join(f"picture{n}.png" for n in range(9))
+    hint = paragraph(f"Export it with its own library, or else with torch.onnx.export: {command}", indent=2)
+    assert [line.strip() for line in hint[-2:]] == ["torch.onnx.export:", command]
+    path = "/".join(["folder"] * 20)
+    assert [plain(line) for line in pairs([("next", command)])] == [f"  next  {command}"]
+    assert plain(pairs([("file", f"at {path}")])[1]).strip() == path
+
+
+def test_colours_take_no_room(narrow: None) -> None:
+    value = " ".join(strong(f"w{n}") for n in range(12))
+    (line,) = pairs([("key", value)])
+    assert len(plain(line)) == len("  key  ") + len(plain(value))
+
+
+def test_wide_tables_come_in_parts(narrow: None) -> None:
+    header = ("", *(f"column{n}" for n in range(9)))
+    lines = [plain(line) for line in columns(header, [("a name", *"123456789"), ("b", *"987654321")])]
+    assert max(map(len, lines)) <= 60
+    assert sum(line.startswith("  a name") for line in lines) == 2
+    assert [word for line in lines if "column" in line for word in line.split()] == list(header[1:])
+
+
+def test_elsewhere_lines_have_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = "word " * 40
+    assert len(pairs([("key", words)])) == len(paragraph(words)) == 1
+    assert len(columns(["c" * 20] * 9, [["1"] * 9])) == 2
+
+
+def test_a_dumb_terminal_gets_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert terminal.color() is False
+    code = "import pty, sys; pty.spawn([sys.executable, '-m', 'deploykit', 'inspect', 'none.onnx'])"
+    for kind, coloured in (("dumb", False), ("xterm", True)):
+        environment = {**os.environ, "TERM": kind}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+        assert (b"\x1b[" in done.stdout) is coloured
+        assert b"none.onnx" in done.stdout

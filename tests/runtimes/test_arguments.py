@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from deploykit_runtimes.arguments import (
     as_path,
     as_size,
     as_words,
+    known_fields,
+    known_keywords,
+    refuse_unknown,
     suggestion,
 )
 from deploykit_runtimes.errors import OptionError
@@ -93,3 +97,44 @@ def test_numbers() -> None:
 def test_suggestions() -> None:
     assert suggestion("bach", ("batch", "height")) == "Did you mean batch?"
     assert suggestion("zzz", ("batch", "height")) == ""
+
+
+@known_keywords("brew()")
+def brew(kind: str, *, conf: float = 0.0, imgsz: int = 1) -> tuple[str, float, int]:
+    return kind, conf, imgsz
+
+
+@known_fields
+@dataclass(frozen=True, kw_only=True)
+class Kettle:
+    threads: int = 1
+
+
+def test_known_keywords_pass() -> None:
+    assert brew("tea", conf=0.5) == ("tea", 0.5, 1)
+    assert brew(kind="tea") == ("tea", 0.0, 1)
+    assert replace(Kettle(), threads=2) == Kettle(threads=2)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: brew("tea", cnof=1), "brew() has no option 'cnof'.\n  Did you mean conf?"),
+        (lambda: brew("tea", threshold=1), "Did you mean conf?"),
+        (lambda: brew("tea", image_size=1), "Did you mean imgsz?"),
+        (lambda: brew("tea", zzz=1), "Its options are kind, conf, imgsz."),
+        (lambda: Kettle(thread=1), "Kettle has no option 'thread'.\n  Did you mean threads?"),
+        (lambda: refuse_unknown(["names"], ["conf"], where="f()"), "Its options are conf."),
+    ],
+)
+def test_unknown_keywords_name_the_nearest(call: Any, expected: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        call()
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [as_size, as_path, as_words, as_count, as_number, as_flag])
+def test_what_is_large_is_told_in_a_few_words(form: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        form({"weights": np.zeros(10_000)}, "imgsz")
+    assert len(str(caught.value)) < 250

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from deploykit_runtimes import load
-from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file, looks_like_onnx
 
 from deploykit.doctor.tiny import tiny_model
@@ -58,5 +58,5 @@ def test_folders_and_missing_files(tmp_path: Path) -> None:
         load(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="is a folder"):
         check_model_file(tmp_path)
-    with pytest.raises(ModelError, match="found None"):
+    with pytest.raises(OptionError, match="found None"):
         check_model_file(None)

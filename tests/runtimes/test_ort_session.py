@@ -32,11 +32,18 @@ def test_both_wheels_are_told_before_anything_else(monkeypatch: pytest.MonkeyPat
     names = [SimpleNamespace(name=name) for name in ("onnxruntime", "onnxruntime-gpu")]
     monkeypatch.setattr(ort_session, "distributions", lambda: names)
     cpu = SimpleNamespace(__version__="1.32.0", get_available_providers=lambda: ["CPUExecutionProvider"])
-    with pytest.raises(RuntimeUnavailableError, match="both installed"):
-        require_provider(cpu, CUDA, has_driver=True)
+    for has_driver, extra in ((True, "gpu"), (False, "cpu")):
+        with pytest.raises(RuntimeUnavailableError, match="both installed") as caught:
+            require_provider(cpu, CUDA, has_driver=has_driver)
+        assert f"deploykit[{extra}]" in caught.value.hint
     monkeypatch.setattr(ort_session, "distributions", lambda: names[:1])
-    with pytest.raises(RuntimeUnavailableError, match="built without it"):
+    with pytest.raises(RuntimeUnavailableError, match="built without it") as caught:
         require_provider(cpu, CUDA, has_driver=True)
+    assert "deploykit[gpu]" in caught.value.hint
+    with pytest.raises(RuntimeUnavailableError, match="built without it") as caught:
+        require_provider(cpu, CUDA, has_driver=False)
+    assert "--runtime ort-cpu" in caught.value.hint
+    assert "pip" not in caught.value.hint
 
 
 def test_a_missing_driver_is_told() -> None:

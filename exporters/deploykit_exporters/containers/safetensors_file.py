@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.files import utf8_name
 from safetensors import SafetensorError, safe_open
 
 __all__ = ["read_safetensors"]
@@ -28,7 +29,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
             hint="The file is truncated or damaged; copy or download it again.",
         )
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with utf8_name(path) as opened, safe_open(opened, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
         raise CheckpointError(

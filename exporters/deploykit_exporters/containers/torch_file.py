@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.files import utf8_name
 from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.containers.budget import Budget, ExcessError
@@ -89,7 +90,8 @@ def read_trusted(path: Path) -> Any:
         CheckpointError: torch cannot read the file, or a class that it names is not installed.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with utf8_name(path) as name:
+            return torch.load(name, map_location="cpu", weights_only=False)
     except (*MALFORMED, ImportError) as error:
         raise CheckpointError(
             f"{path.name} cannot be unpickled: {one_line(error)}",
@@ -308,4 +310,5 @@ def _check_expansion(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _mapped(path: Path, size: int) -> torch.UntypedStorage:
-    return cast(torch.UntypedStorage, torch.UntypedStorage.from_file(str(path), False, size))
+    with utf8_name(path) as name:
+        return cast(torch.UntypedStorage, torch.UntypedStorage.from_file(name, False, size))

@@ -189,7 +189,7 @@ def _shape(tensors: Tensors, key: str, rank: int) -> tuple[int, ...]:
     if key not in tensors:
         raise CheckpointError(
             f"The weights lack {key}, which every CrossFormer has.",
-            hint="`deploykit inspect FILE` lists what the file holds.",
+            hint="Part of the weights is missing: export from the file that the training wrote.",
         )
     shape = tuple(tensors[key].shape)
     if len(shape) != rank:

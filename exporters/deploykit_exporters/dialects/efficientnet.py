@@ -233,7 +233,7 @@ def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
     if shape is None or len(shape) != 4 or 0 in shape:
         raise CheckpointError(
             f"An EfficientNet has a convolution {key}, found {'none' if shape is None else shape}.",
-            hint="`deploykit inspect FILE` lists what the file holds.",
+            hint="Part of the weights is missing: export from the file that the training wrote.",
         )
     return shape
 

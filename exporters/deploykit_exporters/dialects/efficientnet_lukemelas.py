@@ -51,7 +51,7 @@ _SEPARABLE = {
 _PADDING = (
     "The padding is TensorFlow's for each size of image. EfficientNet-PyTorch keeps the padding of the "
     "image_size that it was built for, which the weights do not tell: at other sizes answers differ by some "
-    "thousandths, unless --config '{\"image_size\": N}' says it."
+    "thousandths, unless it is told as in --config '{\"image_size\": 224}'."
 )
 
 

@@ -60,8 +60,7 @@ def load_strict(
     if problems:
         raise CheckpointError(
             f"The weights of {source} do not fit the recognised architecture; {'; '.join(problems)}.",
-            hint="Name the architecture with --variant or its settings with --config, "
-            "or compare with the keys that `deploykit inspect FILE` lists.",
+            hint="Name the architecture with --variant, or its settings with --config.",
         )
     weights = {key: tensor.detach() for key, tensor in tensors.items() if key in wanted}
     foreign = [

@@ -312,7 +312,7 @@ def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: S
         f"The position embedding has {positions} entries, which fit no square image of "
         f"{patch[0]}x{patch[1]} patches with {prefix} class or register tokens"
         + (": is the class token missing?" if not prefix else "."),
-        hint="Give the size that the model was trained at with --config '{\"img_size\": [height, width]}'.",
+        hint="Give the size of its training with --config, for instance '{\"img_size\": [192, 256]}'.",
     )
 
 
@@ -325,7 +325,7 @@ def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None
         return []
     return [
         f"The positions are those of {height}x{width} images, as a square has them: the file does not tell. "
-        "For others of as many patches: --config '{\"img_size\": [height, width]}'."
+        f"For others of as many patches say so, as in --config '{{\"img_size\": [{height}, {width}]}}'."
     ]
 
 
@@ -345,7 +345,7 @@ def _num_heads(
         heads = wide.get((embed_dim, depth)) or max(1, embed_dim // 64)
         assumed.append(
             f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not tell; "
-            "override with --config '{\"num_heads\": N}'."
+            f"override as in --config '{{\"num_heads\": {max(1, heads // 2)}}}'."
         )
     if heads < 1 or embed_dim % heads:
         raise CheckpointError(

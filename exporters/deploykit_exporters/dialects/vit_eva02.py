@@ -155,7 +155,7 @@ def _arguments(
         )
         assumed = (
             f"{heads} attention heads, and rotations that are scaled to {_GRID}x{_GRID} patches: the file "
-            "has no table of them; --config '{\"num_heads\": N}'.",
+            f"has no table of them; others as in --config '{{\"num_heads\": {heads}}}'.",
         )
     else:
         raise CheckpointError("The checkpoint has neither rope.freqs_cos nor pos_embed, as an EVA-02 has.")

@@ -49,7 +49,9 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
     claims = [(match, family) for family in candidates if (match := family.match(checkpoint)) is not None]
     wanted = [claim for claim in claims if hints.origin in (None, claim[0].origin)]
     if not wanted:
-        raise UnrecognisedCheckpointError(_no_claim(checkpoint, hints), hint=_advice(hints, claims))
+        raise UnrecognisedCheckpointError(
+            _no_claim(checkpoint, hints), hint=_advice(checkpoint, hints, claims)
+        )
     match, family = max(wanted, key=_score)
     _refuse_foreign(checkpoint, match, hints)
     return family, match
@@ -72,14 +74,16 @@ def _score(claim: tuple[Match, Family]) -> float:
     return claim[0].score
 
 
-def _advice(hints: Hints, claims: list[tuple[Match, Family]]) -> str:
+def _advice(checkpoint: Checkpoint, hints: Hints, claims: list[tuple[Match, Family]]) -> str:
     if hints.origin and claims:
         match, family = max(claims, key=_score)
         return f"Without --origin, it is recognised as {family.name} weights in the {match.origin} form."
-    return (
-        "`deploykit inspect FILE` lists what the file holds; --family, --origin and --variant name what "
-        "cannot be recognised."
-    )
+    if foreign_name(checkpoint):
+        return (
+            "Export it with its own library, or torch.onnx.export; deploykit takes that file too: "
+            "deploykit predict MODEL.onnx IMAGE"
+        )
+    return "If it is one of these, say so with --family, --origin or --variant."
 
 
 def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:

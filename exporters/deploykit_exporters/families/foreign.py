@@ -312,6 +312,13 @@ FOREIGN = (
 )
 
 
+_READ_TYPES = (
+    *("vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "beit", "data2vec-vision"),
+    *("clip", "clip_vision_model", "siglip", "siglip_vision_model", "efficientnet"),
+)
+"""Those of which a dialect reads the weights, where they are there."""
+
+
 def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] | None = None) -> str:
     """What a checkpoint is, if that is known and not read; empty otherwise.
 
@@ -322,14 +329,17 @@ def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] 
     kind = config.get("model_type") if isinstance(config, Mapping) else None
     known = [entry for entry in FOREIGN if entry.certain or claimed is None]
     views = [claimed] if claimed is not None else [view.tensors for view in checkpoint.views()]
+    typed = next((entry.name for entry in known if kind in entry.types), "")
+    if typed:
+        return f"{typed} (model_type {kind})"
     for view in views:
         for entry in known:
             if any(all(_has(view, key) for key in keys) for keys in entry.keys):
-                return entry.name
-    typed = next((entry.name for entry in known if kind in entry.types), "")
-    if not typed and claimed is None and kind:
-        return f"a {kind} of transformers"
-    return typed
+                return f"{entry.name} (model_type {kind})" if kind else entry.name
+    if claimed is None and kind:
+        lacks = ", and the weights of its image network are not there" if kind in _READ_TYPES else ""
+        return f"a {kind} of transformers{lacks}"
+    return ""
 
 
 def _has(view: Mapping[str, torch.Tensor], key: str) -> bool:

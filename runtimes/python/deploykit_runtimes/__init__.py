@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.arguments import known_keywords
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.predictor import Predictor
 
 
+@known_keywords("load()")
 def load(
     path: str | Path,
     *,

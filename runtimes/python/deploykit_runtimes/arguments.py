@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import SupportsFloat
+from typing import Any, SupportsFloat, TypeVar, cast
 
+from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
 
-__all__ = ["MAX_SIDE", "as_count", "as_flag", "as_number", "as_path", "as_size", "as_words", "suggestion"]
+__all__ = [
+    "MAX_SIDE",
+    "as_count",
+    "as_flag",
+    "as_number",
+    "as_path",
+    "as_size",
+    "as_words",
+    "known_fields",
+    "known_keywords",
+    "refuse_unknown",
+    "suggestion",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+
+_OTHER_WORDS = {
+    **dict.fromkeys(("confidence", "score", "threshold", "score_threshold", "conf_thres"), "conf"),
+    **dict.fromkeys(("nms", "iou_threshold", "iou_thres", "nms_threshold"), "iou"),
+    **dict.fromkeys(("size", "image_size", "img_size", "input_size", "resolution", "shape"), "imgsz"),
+    **dict.fromkeys(("device", "provider", "providers", "engine", "backend"), "runtime"),
+    **dict.fromkeys(("names", "classes", "class_names", "classnames"), "labels"),
+    **dict.fromkeys(("k", "topk"), "top_k"),
+    **dict.fromkeys(("num_threads", "workers"), "threads"),
+    **dict.fromkeys(("out", "path", "file", "output_path", "to"), "output"),
+}
+"""What other libraries call our options."""
 
 MAX_SIDE = 1 << 14
 """Longest side of an image that an option may ask for, in pixels."""
@@ -33,7 +61,7 @@ def as_size(value: object, name: str = "imgsz") -> tuple[int, int] | None:
     if len(numbers) != len(sides) or len(numbers) not in (1, 2):
         raise OptionError(
             f"{name} wants H or H,W, whole numbers of pixels from 1 to {MAX_SIDE} (height, width), "
-            f"found {value!r}."
+            f"found {described(value)}."
         )
     return numbers[0], numbers[-1]
 
@@ -48,7 +76,7 @@ def as_path(value: object, name: str) -> Path | None:
         return None
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value).expanduser()
-    raise OptionError(f"{name} wants a path, found {value!r}.")
+    raise OptionError(f"{name} wants a path, found {described(value)}.")
 
 
 def as_words(value: object, name: str) -> tuple[str, ...]:
@@ -61,11 +89,11 @@ def as_words(value: object, name: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         return tuple(word.strip() for word in value.split(","))
-    words = list(value) if isinstance(value, Iterable) else [value]
+    words = list(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else [value]
     texts = tuple(word.strip() for word in words if isinstance(word, str))
     if len(texts) != len(words):
         raise OptionError(
-            f"{name} wants words, found {value!r}.", hint="Join them by commas, or give a list."
+            f"{name} wants words, found {described(value)}.", hint="Join them by commas, or give a list."
         )
     return texts
 
@@ -78,7 +106,7 @@ def as_count(value: object, name: str, *, least: int = 1) -> int:
     """
     number = _whole(value)
     if number is None or number < least:
-        raise OptionError(f"{name} wants a whole number of at least {least}, found {value!r}.")
+        raise OptionError(f"{name} wants a whole number of at least {least}, found {described(value)}.")
     return number
 
 
@@ -90,7 +118,7 @@ def as_number(value: object, name: str) -> float:
     """
     if isinstance(value, SupportsFloat) and not isinstance(value, bool) and math.isfinite(float(value)):
         return float(value)
-    raise OptionError(f"{name} wants a number, found {value!r}.")
+    raise OptionError(f"{name} wants a number, found {described(value)}.")
 
 
 def as_flag(value: object, name: str) -> bool:
@@ -101,13 +129,62 @@ def as_flag(value: object, name: str) -> bool:
     """
     if isinstance(value, bool):
         return value
-    raise OptionError(f"{name} wants True or False, found {value!r}.")
+    raise OptionError(f"{name} wants True or False, found {described(value)}.")
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
     """``Did you mean ...?`` for a word that is none of the known ones; empty when none is near."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, known, n=2, cutoff=0.6)
     return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[str], *, where: str) -> None:
+    """Refuse keywords that a public function does not have.
+
+    Args:
+        given: Their names.
+        known: Those that it has.
+        where: The function, as users write it.
+
+    Raises:
+        OptionError: with the nearest that there is, or all.
+    """
+    for name in given:
+        if name not in known:
+            meant = _OTHER_WORDS.get(name.lower(), "")
+            near = f"Did you mean {meant}?" if meant in known else suggestion(name, known)
+            hint = near or f"Its options are {', '.join(known)}."
+            raise OptionError(f"{where} has no option {name!r}.", hint=hint)
+
+
+def known_keywords(where: str) -> Callable[[_F], _F]:
+    """A function, or a dataclass's ``__init__``, that answers unknown keywords with the nearest known one.
+
+    Args:
+        where: Its name, as users write it.
+    """
+
+    def decorate(function: _F) -> _F:
+        code = function.__code__
+        taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        known = [name for name in taken if name != "self"]
+
+        @wraps(function)
+        def checked(*args: Any, **keywords: Any) -> Any:
+            refuse_unknown(keywords, known, where=where)
+            return function(*args, **keywords)
+
+        return cast(_F, checked)
+
+    return decorate
+
+
+def known_fields(options: type[_T]) -> type[_T]:
+    """A dataclass of options that answers unknown fields with the nearest known one."""
+    setattr(options, "__init__", known_keywords(options.__name__)(options.__init__))  # noqa: B010 - for mypy
+    return options
 
 
 def _whole(value: object) -> int | None:

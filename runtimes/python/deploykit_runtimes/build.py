@@ -12,8 +12,9 @@ from deploykit_runtimes.compiled import check_files_beside, compilers
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES
 from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.runtime_names import SHORT, meant_runtime
 from deploykit_runtimes.targets import check_alone, check_target
 
 __all__ = [
@@ -40,7 +41,6 @@ _BUILDERS = {
     "ov-gpu": "deploykit_runtimes.prebuilt:build_cache",
     "ov-npu": "deploykit_runtimes.prebuilt:build_cache",
 }
-_SHORT = {"ov": "ov-cpu", "ort-openvino": "ort-openvino-cpu"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,15 +162,18 @@ def build_engine(
         DependencyError: the engine is not installed.
         RuntimeUnavailableError: the build needs a GPU or driver that is not here.
     """
-    runtime = _SHORT.get(runtime, runtime)
+    given, runtime = runtime, SHORT.get(runtime, runtime)
     if runtime not in _BUILDERS:
-        raise OptionError(f"Engines are built for {', '.join(_BUILDERS)}, found {runtime!r}.")
-    model = Path(model)
+        raise OptionError(
+            f"Engines are built for {', '.join(_BUILDERS)}, found {given!r}.",
+            hint=meant_runtime(given, tuple(_BUILDERS)),
+        )
+    model = model_path(model)
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     _check_source(model)
     options = options or BuildOptions()
-    _check_targets(options)
+    _check_targets(model, options)
     module, _, name = _BUILDERS[runtime].partition(":")
     build: Callable[[Path, str, BuildOptions, BuildReport], BuildResult] = getattr(
         import_module(module), name
@@ -178,7 +181,14 @@ def build_engine(
     return build(model, runtime, options, report or BuildReport())
 
 
-def _check_targets(options: BuildOptions) -> None:
+def _check_targets(model: Path, options: BuildOptions) -> None:
+    for path in (model, options.output or model):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise OptionError(
+                f"Engines are built under names in UTF-8, found {path}.", hint="Rename it."
+            ) from error
     if options.output is not None and not options.output.is_dir():
         check_alone(options.output, needs="An engine is written with a file beside it, which describes it.")
     if options.timing_cache is not None:

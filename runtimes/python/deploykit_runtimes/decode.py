@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.heads import Candidates, read_candidates, read_finished
 from deploykit_runtimes.masks import paint_mask
@@ -26,87 +25,15 @@ from deploykit_runtimes.results import (
     Segmentation,
 )
 from deploykit_runtimes.spec import ModelSpec, OutputSpec
+from deploykit_runtimes.thresholds import Thresholds
 from deploykit_runtimes.value_checks import check_class_scores
 
-__all__ = ["Thresholds", "activate", "classifications", "decode"]
+__all__ = ["activate", "classifications", "decode"]
 
 _NOT_FINITE = "The model's class scores hold NaN or infinity."
 _NOT_FINITE_HINT = "Run `deploykit verify` against the checkpoint; half precision can overflow."
 _MAX_CANDIDATES = 30000  # of the best scores, as in Ultralytics
 _FEW = 16  # Up to here, searching for the best again and again is faster than sorting.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """What to keep of the model's answers.
-
-    Attributes:
-        top_k: Number of classes of a classification.
-        conf: Lowest score of a detection, exclusive.
-        iou: Overlap above which the worse of two boxes falls.
-        max_det: Most detections of one image.
-
-    Raises:
-        OptionError: a value is outside of its range.
-    """
-
-    top_k: int = 5
-    conf: float = 0.25
-    iou: float = 0.7
-    max_det: int = 300
-
-    def __post_init__(self) -> None:
-        for name in ("conf", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} wants a number in 0..1, found {getattr(self, name)!r}.")
-        for name in ("top_k", "max_det"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} wants at least 1, found {getattr(self, name)!r}.")
-
-    @classmethod
-    def of(
-        cls,
-        output: OutputSpec,
-        *,
-        top_k: int | None = None,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-    ) -> Thresholds:
-        """The model's own defaults where an option is None.
-
-        Raises:
-            OptionError: also where a graph with its post-processing inside has decided otherwise.
-        """
-        _check_built_in(output, top_k=top_k, conf=conf, iou=iou, max_det=max_det)
-        return cls(
-            top_k=(output.top_k or 5) if top_k is None else top_k,
-            conf=output.conf if conf is None else conf,
-            iou=output.iou if iou is None else iou,
-            max_det=output.max_det if max_det is None else max_det,
-        )
-
-
-def _check_built_in(
-    output: OutputSpec, *, top_k: int | None, conf: float | None, iou: float | None, max_det: int | None
-) -> None:
-    """Options that a finished graph can no longer follow."""
-    if output.layout not in ("top_k", "detections"):
-        return
-    fixed: list[tuple[str, float | None, float, Callable[[float, float], bool]]] = []
-    if output.layout == "top_k":
-        fixed.append(("top_k", top_k, output.top_k, operator.gt))
-    if not output.runtime_thresholds:
-        fixed += [("conf", conf, output.conf, operator.lt), ("iou", iou, output.iou, operator.ne)]
-    fixed.append(("max_det", max_det, output.max_det, operator.gt))
-    for name, given, built_in, contradicts in fixed:
-        if given is not None and contradicts(given, built_in):
-            hint = f"Export again with --{name.replace('_', '-')} {given:g}"
-            raise OptionError(
-                f"The model's post-processing is inside its graph, with {name} {built_in:g}; "
-                f"found {name}={given:g}.",
-                hint=hint + (", or with --runtime-thresholds." if name in ("conf", "iou") else "."),
-            )
 
 
 def decode(

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploykit_runtimes.compiled import check_files_beside
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.model_file import check_model_file
+from deploykit_runtimes.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
 
 __all__ = ["ENGINE_SUFFIXES", "built_with", "file_for_runtime", "is_model_folder", "model_file", "read_model"]
@@ -25,7 +25,7 @@ def file_for_runtime(path: str | Path, runtime: str) -> Path:
         ModelError: a folder holds nothing for the runtime, or several models.
         OptionError: an engine file was given to a runtime that reads ONNX files.
     """
-    path = Path(path)
+    path = model_path(path)
     if path.is_dir():
         return _in_folder(path, runtime)
     if path.suffix in ENGINE_SUFFIXES and runtime not in _RUNTIMES:
@@ -42,7 +42,7 @@ def model_file(path: str | Path) -> Path:
     Raises:
         ModelError: a folder holds no model, or several.
     """
-    path = Path(path)
+    path = model_path(path)
     return _in_folder(path, "*") if path.is_dir() else path
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from deploykit_runtimes.arguments import known_fields
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.readings import parse_outputs
 
@@ -15,6 +16,7 @@ Goal = Literal["latency", "throughput"]
 Precision = Literal["model", "auto"]
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """What the caller wants of an engine. An engine that cannot follow an option says so.

@@ -27,6 +27,7 @@ __all__ = [
     "gathered",
     "room_for",
     "sha256_of",
+    "utf8_name",
     "write_target",
 ]
 
@@ -241,6 +242,22 @@ def _folder(folder: Path) -> Iterator[None]:
             for parent in missing:
                 parent.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """A name of an existing file for libraries in C++, which want UTF-8: the file's own, where it is that.
+
+    A name in another encoding (Latin-1 of an old archive) is known to Python alone; the file then goes by the
+    number that this process has it open under, as long as the block lasts.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        yield str(path)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -6,9 +6,10 @@ import re
 import stat
 from pathlib import Path
 
-from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.described import described
+from deploykit_runtimes.errors import ModelError, OptionError
 
-__all__ = ["check_model_file", "looks_like_onnx"]
+__all__ = ["check_model_file", "looks_like_onnx", "model_path"]
 
 _HEAD = 64
 _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]")
@@ -25,16 +26,29 @@ def looks_like_onnx(path: Path) -> bool:
     return path.is_file() and _ONNX.match(_head(path)) is not None
 
 
+def model_path(path: object) -> Path:
+    """What was given as a model, as a path.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if isinstance(path, str | Path) and str(path):
+        return Path(path)
+    raise OptionError(
+        f"A model is given by its path, found {described(path)}.",
+        hint='For instance "model.onnx", which deploykit.export("best.pt", "model.onnx") writes.',
+    )
+
+
 def check_model_file(path: object) -> None:
     """Refuse what is no model by its first bytes, and say what to do with it instead.
 
     Raises:
-        ModelError: it is no path; or the file is missing, cannot be read, or is a folder, a checkpoint
+        OptionError: it is no path.
+        ModelError: the file is missing, cannot be read, or is a folder, a checkpoint
             or an image.
     """
-    if not isinstance(path, str | Path):
-        raise ModelError(f"A model is given by its path, found {path!r}.")
-    path = Path(path)
+    path = model_path(path)
     export_it = f"Export it first: deploykit export {path}"
     try:
         mode = path.stat().st_mode

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploykit_runtimes.arguments import suggestion
 from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime
 from deploykit_runtimes.engine_options import EngineOptions
@@ -17,6 +16,7 @@ from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import with_cache_beside
 from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.runtime_names import SHORT, meant_runtime
 
 __all__ = ["available_runtimes", "canonical_runtime", "open_runner"]
 
@@ -61,7 +61,6 @@ _OPENERS: dict[str, _Opener] = {
     "ov-gpu": partial(_openvino, device="gpu"),
     "ov-npu": partial(_openvino, device="npu"),
 }
-_SHORT = {"ort": "ort-cpu", "ort-openvino": "ort-openvino-cpu", "ov": "ov-cpu", "openvino": "ov-cpu"}
 
 
 def available_runtimes() -> tuple[str, ...]:
@@ -75,11 +74,11 @@ def canonical_runtime(name: str) -> str:
     Raises:
         OptionError: no such runtime.
     """
-    full = _SHORT.get(name, name)
+    full = SHORT.get(name, name)
     if full not in _OPENERS:
         raise OptionError(
             f"Runtime {name!r} is not one of {', '.join(available_runtimes())}.",
-            hint=suggestion(name, available_runtimes()),
+            hint=meant_runtime(name, available_runtimes()),
         )
     return full
 

@@ -16,7 +16,7 @@ from typing import Any
 from deploykit_runtimes.elf import missing_libraries, needed_libraries
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
-from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.files import sha256_of, utf8_name
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort_errors import failures, load_error
@@ -54,6 +54,12 @@ _SHARE = 0.01
 """Weights of a type below this share are constants of the graph, not what it computes in."""
 
 
+_NO_DRIVER = (
+    "No NVIDIA driver is installed here: --runtime ort-cpu runs on the CPU. "
+    "With a GPU, install its driver first."
+)
+
+
 def require_provider(ort: Any, wanted: str, *, has_driver: bool) -> None:
     """Refuse a provider that the wheel was built without, or that lacks its driver.
 
@@ -61,10 +67,12 @@ def require_provider(ort: Any, wanted: str, *, has_driver: bool) -> None:
         RuntimeUnavailableError: says which, and the line that fixes it.
     """
     if wanted not in ort.get_available_providers():
-        _refuse_both_wheels(wanted)
+        _refuse_both_wheels(wanted, has_driver=has_driver)
         raise RuntimeUnavailableError(
             f"{wanted} was asked for, but the installed onnxruntime {ort.__version__} was built without it.",
-            hint="Replace the wheel: pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'",
+            hint="Replace the wheel: pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'"
+            if has_driver
+            else _NO_DRIVER,
         )
     if not has_driver:
         raise RuntimeUnavailableError(
@@ -73,14 +81,15 @@ def require_provider(ort: Any, wanted: str, *, has_driver: bool) -> None:
         )
 
 
-def _refuse_both_wheels(wanted: str) -> None:
+def _refuse_both_wheels(wanted: str, *, has_driver: bool) -> None:
     """onnxruntime and onnxruntime-gpu write to the same folder: the later one breaks the earlier."""
     installed = {str(found.name).lower() for found in distributions()}
     if {"onnxruntime", "onnxruntime-gpu"} <= installed:
         raise RuntimeUnavailableError(
             f"{wanted} was asked for, but onnxruntime and onnxruntime-gpu are both installed and one "
             "has overwritten the other.",
-            hint="pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'deploykit[gpu]'",
+            hint="pip uninstall -y onnxruntime onnxruntime-gpu && "
+            f"pip install 'deploykit[{'gpu' if has_driver else 'cpu'}]'",
         )
 
 
@@ -130,8 +139,9 @@ def start_session(
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
     try:
-        source = str(path) if model is None else model
-        return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
+        with utf8_name(path) as name:
+            source = name if model is None else model
+            return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
     except failures() as error:
         raise load_error(ort.__version__, path, device, error) from error
 

@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -15,8 +14,8 @@ from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 import numpy as np
 from PIL import Image
 
-from deploykit_runtimes.arguments import as_size
-from deploykit_runtimes.decode import Thresholds, classifications, decode
+from deploykit_runtimes.arguments import as_count, as_size, refuse_unknown
+from deploykit_runtimes.decode import classifications, decode
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
 from deploykit_runtimes.images import ImageSource, open_image, read_image
@@ -28,6 +27,7 @@ from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_same_crop, check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
+from deploykit_runtimes.thresholds import Thresholds, ThresholdsOf
 
 __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
 
@@ -105,8 +105,7 @@ class Predictor:
         if runner.spec.readings is not None:
             refuse_unclear(runner.spec, runner.outputs)
         self._preprocessor = Preprocessor(runner.spec)
-        self._thresholds = lru_cache(maxsize=8, typed=True)(partial(Thresholds.of, runner.spec.output))
-        self._defaults = Thresholds.of(runner.spec.output)
+        self._thresholds = ThresholdsOf(runner.spec)
         image, allowed = runner.spec.input, runner.spec.input.dynamic.get("batch")
         self._limit = image.batch if allowed is None else max(allowed.min, min(_DEFAULT_BATCH, allowed.max))
         how = runner.spec.preprocess
@@ -178,7 +177,9 @@ class Predictor:
         batch: int | None = None,
         **thresholds: Any,
     ) -> Any:
-        keep = self._thresholds(**thresholds) if thresholds else self._defaults
+        if thresholds:
+            refuse_unknown(thresholds, tuple(PredictOptions.__annotations__), where="predict()")
+        keep = self._thresholds.asked(thresholds) if thresholds else self._thresholds.defaults
         limit = self._limit if batch is None else self._checked_batch(batch)
         size = None if imgsz is None else self._size(imgsz)
         sources = _several(source)
@@ -209,7 +210,7 @@ class Predictor:
             OptionError: an option is out of range.
         """
         clock = _Clock()
-        keep = self._thresholds(top_k=top_k, conf=conf, iou=iou, max_det=max_det)
+        keep = self._thresholds.of(top_k=top_k, conf=conf, iou=iou, max_det=max_det)
         size = None if imgsz is None else self._size(imgsz)
         _, images, geometries = self._job(source, size, clock)
         feeds = self._feeds(self._tensor(images, geometries, owned=True), keep)
@@ -249,8 +250,7 @@ class Predictor:
     def _checked_batch(self, batch: int) -> int:
         image = self._spec.input
         allowed = image.dynamic.get("batch")
-        if batch < 1:
-            raise OptionError(f"batch wants at least 1, found {batch}.")
+        batch = as_count(batch, "batch")
         if allowed is None and batch != image.batch:
             raise OptionError(
                 f"The model's batch is fixed to {image.batch}, found batch={batch}.",

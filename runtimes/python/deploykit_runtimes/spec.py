@@ -284,7 +284,7 @@ class ModelSpec:
         if self.classes and self.num_classes and len(self.classes) != self.num_classes:
             raise ModelError(
                 f"The model has {self.num_classes} classes but {len(self.classes)} class names.",
-                hint="Give one name per line with --labels, as many as the model has classes.",
+                hint="Export the checkpoint again with as many names as it has classes: --labels FILE",
             )
 
     @property

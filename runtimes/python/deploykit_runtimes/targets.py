@@ -72,8 +72,9 @@ class Target:
         try:
             if self.descriptor is None:
                 return os.open(self.path, flags)
-            if self.descriptor in (1, 2):
-                (sys.stdout, sys.stderr)[self.descriptor - 1].flush()
+            stream = {1: sys.stdout, 2: sys.stderr}.get(self.descriptor)
+            if stream is not None and not stream.closed:
+                stream.flush()
             return os.dup(self.descriptor)
         except OSError as error:
             raise OptionError(f"{self.given} cannot be written: {error.strerror}.") from error

@@ -219,7 +219,10 @@ def test_what_the_server_tells_of_a_model(classifier: Path, tensor: np.ndarray) 
         assert config["max_batch_size"] == model.spec.input.dynamic["batch"].max
         assert config["input"] == [{"name": "images", "data_type": "TYPE_FP32", "dims": [3, 32, 32]}]
         assert config["output"] == [{"name": "logits", "data_type": "TYPE_FP32", "dims": [3]}]
+        assert config["instance_group"] == [{"name": "tiny", "kind": "KIND_CPU", "count": model.instances}]
+        assert config["dynamic_batching"] == {"preferred_batch_size": [1]}
         card = messages.card(model)
+        assert (card["max_batch"], card["shared_batch"]) == (config["max_batch_size"], 1)
         assert card["classes"] == ["cat", "dog", "bird"]
         assert card["parity"]["max_rel"] <= card["parity"]["tolerance"]
         assert card["placement"]["device"] == "cpu"

@@ -143,6 +143,25 @@ def test_a_type_of_transformers_that_nobody_knows_is_said() -> None:
     assert "this is a hedgehog of transformers; deploykit reads ViT" in refusal(checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("swin", "a Swin (model_type swin)"),
+        ("yolos", "a YOLOS (model_type yolos)"),
+        ("resnet", "a ResNet or one of its relatives (model_type resnet)"),
+        ("clip", "a clip of transformers, and the weights of its image network are not there"),
+        ("bert", "a language model (model_type bert)"),
+    ],
+)
+def test_folders_of_transformers_are_refused_by_their_type(kind: str, expected: str) -> None:
+    checkpoint = checkpoint_of(nn.Linear(2, 2), config={"model_type": kind})
+    with pytest.raises(UnrecognisedCheckpointError) as caught:
+        recognise(checkpoint, Hints())
+    assert f"this is {expected}" in caught.value.problem
+    assert "deploykit predict MODEL.onnx IMAGE" in caught.value.hint
+    assert "inspect" not in caught.value.hint
+
+
 def test_the_user_may_know_better() -> None:
     with torch.device("meta"):
         model = timm.create_model("vit_pe_core_tiny_patch16_384")

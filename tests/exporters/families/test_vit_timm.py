@@ -275,11 +275,11 @@ def test_what_was_assumed_is_said() -> None:
     assert spec.variant == "vit_d48_l2_h1_patch16_64"
     assert spec.assumed == (
         "1 attention heads (48 channels each): the weights do not tell; "
-        "override with --config '{\"num_heads\": N}'.",
+        "override as in --config '{\"num_heads\": 1}'.",
         "Not told by the file, and assumed: activation GELU, norms with eps 1e-06, the class token pooled. "
         "Name the architecture with --variant, or give what it does not say with --config.",
         "The positions are those of 64x64 images, as a square has them: the file does not tell. For others "
-        "of as many patches: --config '{\"img_size\": [height, width]}'.",
+        "of as many patches say so, as in --config '{\"img_size\": [64, 64]}'.",
         "Pre-processing is the usual one of timm: short edge to 71 (bicubic), centre crop 64x64, "
         "mean 0.5 0.5 0.5, std 0.5 0.5 0.5.",
     )

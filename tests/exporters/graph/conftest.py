@@ -21,10 +21,11 @@ from deploykit_exporters.graph.postprocess import (
 )
 from deploykit_exporters.graph.preprocess import preprocess_module
 from deploykit_exporters.onnx_export import quiet, simplify
-from deploykit_runtimes.decode import Thresholds, decode
+from deploykit_runtimes.decode import decode
 from deploykit_runtimes.geometry import Geometry, plan_geometry
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec, OutputSpec
+from deploykit_runtimes.thresholds import Thresholds
 
 Outputs = dict[str, np.ndarray]
 
