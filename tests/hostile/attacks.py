@@ -253,7 +253,7 @@ def inflating(path: Path) -> Path:
 
 def _hdf5(fill: Callable[[h5py.File], None]) -> Writer:
     def write(path: Path) -> Path:
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", libver="latest") as file:
             file.attrs["layer_names"] = [b"conv"]
             layer = file.create_group("conv")
             layer.attrs["weight_names"] = [f"conv/kernel_{index}:0".encode() for index in range(40)]
@@ -283,6 +283,12 @@ def _inflating(file: h5py.File) -> None:
 def _outside(file: h5py.File) -> None:
     del file["conv"]
     file["conv"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _deep(file: h5py.File) -> None:
+    group = file["conv"]
+    for _ in range(3000):
+        group = group.create_group("g")
 
 
 def _mm(config: str) -> Writer:
@@ -327,6 +333,7 @@ ATTACKS: dict[str, Writer] = {
     "hdf5: never written": _hdf5(_never_written),
     "hdf5: zeros, compressed": _hdf5(_compressed),
     "hdf5: a chunk that inflates": _hdf5(_inflating),
+    "hdf5: groups in groups": _hdf5(_deep),
     "hdf5: a link to another file": _hdf5(_outside),
     "mmengine: lists in lists": _mm(
         SHARED + "model = dict(backbone=dict(type='VisionTransformer', arch=a8))"
