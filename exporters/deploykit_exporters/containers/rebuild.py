@@ -221,6 +221,11 @@ def _set(budget: Budget, items: Any = ()) -> set[Any]:
     return set(elements)
 
 
+def _frozen(budget: Budget, items: Any = ()) -> frozenset[Any]:
+    """Which may be a key, other than a set."""
+    return frozenset(_set(budget, items))
+
+
 def _bytes(data: Any = b"", *_: Any) -> bytes:
     if isinstance(data, str):
         return data.encode("latin-1")
@@ -275,7 +280,8 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
     _pairs: ("collections.OrderedDict", "collections.Counter", "builtins.dict"),
     _default_dict: ("collections.defaultdict",),
     _sequence: ("collections.deque", "builtins.list"),
-    _set: ("builtins.set", "builtins.frozenset"),
+    _set: ("builtins.set",),
+    _frozen: ("builtins.frozenset",),
     _bytes: ("_codecs.encode", "builtins.bytes", "builtins.bytearray"),
     _complex: ("builtins.complex",),
     _text: ("torch.device", "torch.torch_version.TorchVersion"),
@@ -285,7 +291,7 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 
 
-_COUNTED = {_tensor, _tensor_subclass, _pairs, _default_dict, _set}
+_COUNTED = {_tensor, _tensor_subclass, _pairs, _default_dict, _set, _frozen}
 
 
 def _table() -> dict[str, Rebuilder | StorageType | torch.dtype]:
