@@ -138,11 +138,11 @@ class _Run:
     entries: list[dict[str, object]] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
     failed: int = 0
-    _taken: set[Path] = field(default_factory=set)
+    _taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         # A picture must never take the place of an image that was given.
-        self._taken = {path.resolve() for path in self.sources}
+        self._taken = {os.path.realpath(path) for path in self.sources}
 
     def add(self, path: Path, outcome: Result | InputError) -> dict[str, object]:
         entry: dict[str, object] = {"image": str(path)}
@@ -183,9 +183,9 @@ class _Run:
     def _free_name(self, folder: Path, stem: str, suffix: str) -> Path:
         """A name that is neither taken in this run nor there already: the user's files are never replaced."""
         target, number = folder / f"{stem}{suffix}", 2
-        while target.resolve() in self._taken or os.path.lexists(target):
+        while os.path.realpath(target) in self._taken or os.path.lexists(target):
             target, number = folder / f"{stem}-{number}{suffix}", number + 1
-        self._taken.add(target.resolve())
+        self._taken.add(os.path.realpath(target))
         return target
 
 

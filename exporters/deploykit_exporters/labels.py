@@ -125,7 +125,7 @@ def _from_items(text: str) -> tuple[str, ...]:
     """TensorFlow's label map: ``item { id: 1 name: 'cat' }``, whose indices start at 1."""
     rows = {}
     for item in _ITEM.findall(text):
-        index = re.search(r"\bid\s*:\s*(\d+)", item)
+        index = re.search(r"\bid\s*:\s*(\d{1,9})(?!\d)", item)
         quoted = re.search(r"\bdisplay_name\s*:\s*(['\"])(.*?)\1", item) or re.search(
             r"\bname\s*:\s*(['\"])(.*?)\1", item
         )

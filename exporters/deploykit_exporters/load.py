@@ -13,6 +13,7 @@ from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.channels import for_channels
 from deploykit_exporters.families.networks import settle
+from deploykit_exporters.plausible import check_plausible
 
 __all__ = ["LoadedCheckpoint", "build_checkpoint", "load_checkpoint"]
 
@@ -72,4 +73,5 @@ def build_checkpoint(checkpoint: Checkpoint, hints: Hints) -> LoadedCheckpoint:
         family, match = recognise(checkpoint, hints)
         built = family.build(checkpoint, match, hints)
         built = replace(built, spec=for_channels(built.spec, hints.config))
+        check_plausible(built, checkpoint.path.name)
     return LoadedCheckpoint(checkpoint=checkpoint, hints=hints, match=match, built=built)

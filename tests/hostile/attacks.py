@@ -117,6 +117,9 @@ def _pickles() -> dict[str, Writer]:
     deep = EMPTY_TUPLE + b"\x85" * 1_000_000
     key = laughs(text("A" * 40), 8)
     pid = MARK + text("storage") + named("torch.FloatStorage") + get(57) + text("cpu") + number(1) + b"tQ"
+    sets = b"".join(MARK + b"".join(alike[:90]) + b"\x91" + put(index) + POP for index in range(2))
+    of_sets = b"".join(get(index % 2) + alike[index] + b"\x86" + NONE for index in range(3700))
+    call["pathlib.PosixPath"] = named("pathlib.PosixPath") + put(1) + POP
     numpy = (
         named("numpy.core.multiarray._reconstruct") + named("numpy.ndarray") + number(0) + b"\x85C\x01b\x87R"
     )
@@ -150,6 +153,17 @@ def _pickles() -> dict[str, Writer]:
         "keys with one hash": archive(EMPTY_DICT + MARK + b"".join(one + NONE for one in alike) + SETITEMS),
         "elements with one hash": archive(EMPTY_SET + MARK + b"".join(alike) + b"\x90"),
         "keys of tuples": archive(EMPTY_SET + MARK + pairs + b"\x90"),
+        "keys of equal sets": archive(sets + EMPTY_DICT + MARK + of_sets + SETITEMS),
+        "a path of a million steps": archive(
+            text("a/" * 400_000) + put(0) + POP + call["pathlib.PosixPath"] + again(b"\x85R")
+        ),
+        "a list of a text's characters": archive(
+            text("\u4e2d" * 300_000) + put(0) + POP + call["builtins.list"] + again(b"\x85R")
+        ),
+        "bytes of a number": archive(
+            named("numpy.core.multiarray.scalar") + named("numpy.dtype") + text("u1") + b"\x85R"
+            + number(1 << 50) + b"\x86R"
+        ),
         "keys nested": archive(EMPTY_DICT + b"N" + b"2\x86" * 60 + number(1) + b"s"),
         "a million levels of tuples": archive(deep),
         "levels of dictionaries": archive(EMPTY_DICT + (text("m") + EMPTY_DICT) * 70_000 + b"s" * 70_000),
@@ -218,9 +232,28 @@ def overlapping(path: Path) -> Path:
     return path
 
 
+def inflating(path: Path) -> Path:
+    """A record that claims 64 bytes, and inflates to 900 MB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    content = b"".join(packer.compress(bytes(1 << 20)) for _ in range(900)) + packer.flush()
+    pickle = START + STORAGE + STOP
+    records = ((b"a/data.pkl", 0, pickle, len(pickle)), (b"a/data/0", 8, content, 64))
+    written, directory = b"", b""
+    for name, method, data, size in records:
+        sizes = (zlib.crc32(data), len(data), size, len(name))
+        entry = struct.pack(
+            "<4s6H3I5H2I", b"PK\x01\x02", 20, 20, 0, method, 0, 33, *sizes, *(0,) * 5, len(written)
+        )
+        directory += entry + name
+        written += struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, method, 0, 33, *sizes, 0) + name + data
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 2, 2, len(directory), len(written), 0)
+    path.write_bytes(written + directory + end)
+    return path
+
+
 def _hdf5(fill: Callable[[h5py.File], None]) -> Writer:
     def write(path: Path) -> Path:
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", libver="latest") as file:
             file.attrs["layer_names"] = [b"conv"]
             layer = file.create_group("conv")
             layer.attrs["weight_names"] = [f"conv/kernel_{index}:0".encode() for index in range(40)]
@@ -250,6 +283,12 @@ def _inflating(file: h5py.File) -> None:
 def _outside(file: h5py.File) -> None:
     del file["conv"]
     file["conv"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _deep(file: h5py.File) -> None:
+    group = file["conv"]
+    for _ in range(3000):
+        group = group.create_group("g")
 
 
 def _mm(config: str) -> Writer:
@@ -290,14 +329,19 @@ ATTACKS: dict[str, Writer] = {
     **_pickles(),
     "files in files in files": nested,
     "records that overlap": overlapping,
+    "a record that inflates beyond its size": inflating,
     "hdf5: never written": _hdf5(_never_written),
     "hdf5: zeros, compressed": _hdf5(_compressed),
     "hdf5: a chunk that inflates": _hdf5(_inflating),
+    "hdf5: groups in groups": _hdf5(_deep),
     "hdf5: a link to another file": _hdf5(_outside),
     "mmengine: lists in lists": _mm(
         SHARED + "model = dict(backbone=dict(type='VisionTransformer', arch=a8))"
     ),
     "mmengine: tuples as keys": _mm("a = (1, 1)\n" + "a = (a, a)\n" * 60 + "model = {a: 1}\n"),
+    "mmengine: comparisons": _mm("model = 1" + "<1" * 450_000),
+    "mmengine: lines": _mm("a\r" * 450_000),
+    "mmengine: hexadecimal": _mm("model = 0x" + "f" * 900_000),
     "mmengine: brackets": _mm("model = " + "[" * 90 + "]" * 90 + "-" * 400_000 + "1"),
     "safetensors: a million minus signs": _safetensors(
         {"-" * 900_000: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, 4

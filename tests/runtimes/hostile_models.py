@@ -553,6 +553,19 @@ def _bomb_in_a_function() -> bytes:
     )
 
 
+def _concat_of_one() -> bytes:
+    """400 MB out of 400 kB, while the file is loaded: the same weights a thousand times."""
+    return model(
+        nodes=[node("Concat", ["w"] * 1000, ["bomb"], axis=0)], initializers=[_floats("w", [1.0] * 100_000)]
+    )
+
+
+def _doubled_constant() -> bytes:
+    """A constant twice as large with each node."""
+    nodes = [node("Concat", [f"d{i}", f"d{i}"], [f"d{i + 1}"], axis=0) for i in range(30)]
+    return model(nodes=[*nodes, node("Identity", ["d30"], ["bomb"])], initializers=[_floats("d0", [1.0])])
+
+
 def _tile_of_the_image() -> bytes:
     """64 GB of what the caller feeds: nothing here is constant but the repeats."""
     return model(
@@ -666,6 +679,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "bomb_in_a_function": _bomb_in_a_function,
     "many_large": _many_large,
     "doubling": _doubling,
+    "concat_of_one": _concat_of_one,
+    "doubled_constant": _doubled_constant,
     "sparse": _sparse,
     "sparse_constant": _sparse_constant,
 }

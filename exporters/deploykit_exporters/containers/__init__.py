@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.exhausted import exhausted
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint, Container
@@ -49,6 +50,8 @@ def read(path: Path, *, trust: bool, weights: str | None = None, ignore: tuple[s
         return _read_file(path, how) if folder is None else _read_folder(path, folder, how)
     except PermissionError as error:
         raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def check_file(path: Path) -> None:
@@ -71,6 +74,8 @@ def check_file(path: Path) -> None:
             sniff(path)
     except PermissionError as error:
         raise CheckpointError(f"{path} may not be read: {error.strerror}.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +163,17 @@ def _sha256(files: Iterable[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> Exception:
+    """A link to itself, a name that no file can have, a folder in place of weights. What the machine lacks is
+    told as that."""
+    if exhausted(error) is not None:
+        return error
+    where = f" ({Path(str(error.filename)).name})" if error.filename else ""
+    return CheckpointError(
+        f"{path} cannot be read: {error.strerror or error}{where}.", hint="Fetch it again, or copy it whole."
+    )
 
 
 def _missing(path: Path) -> CheckpointError:

@@ -30,8 +30,10 @@ _BYTES_PER_STEP = 4
 _TENSOR_BYTES_PER_BYTE = 16
 """Bytes that all tensors would have as copies: module, EMA and state dict of one file share storages."""
 
-_MAX_ODD_KEYS = 4000
-"""Keys whose hashes a file can choose. All alike, they cost their number squared."""
+_MAX_ALIKE = 4000
+"""Parts of different keys that have one hash, which a file can choose. They cost their number squared."""
+
+_SEEN = 150  # bytes of memory for a hash that is remembered
 
 _MAX_KEY_PARTS = 100
 _SAFE_INTEGER = 1 << 60  # hash(n) == n up to here
@@ -74,7 +76,8 @@ class Budget:
         self._limit = FREE_BYTES
         self._steps = _FREE_STEPS + size // _BYTES_PER_STEP
         self._tensor_bytes = FREE_BYTES + _TENSOR_BYTES_PER_BYTE * size
-        self._odd_keys = _MAX_ODD_KEYS
+        self._alike = _MAX_ALIKE
+        self._hashes: dict[int, object] = {}
 
     def step(self, count: int, nbytes: int, consumed: int) -> None:
         """``count`` operations, which make ``nbytes`` of objects from ``consumed`` bytes of a pickle."""
@@ -104,19 +107,31 @@ class Budget:
             return
         if isinstance(key, int | np.integer) and -_SAFE_INTEGER < key < _SAFE_INTEGER:
             return
-        self._odd_keys -= 1
-        if self._odd_keys < 0:
-            raise ExcessError(f"it has more than {_MAX_ODD_KEYS} keys that are no text and no index")
-        _check_parts(key)
+        work = _comparison(key)
+        try:
+            value = hash(key)
+        except TypeError:
+            return  # whoever makes the dictionary tells
+        if value not in self._hashes:
+            self.spend(_SEEN)
+            self._hashes[value] = key
+        elif work > _MAX_KEY_PARTS or self._hashes[value] != key:
+            self._alike -= work
+            if self._alike < 0:
+                raise ExcessError("it has thousands of keys that have one hash")
 
 
-def _check_parts(key: object) -> None:
+def _comparison(key: object) -> int:
+    """Steps of a comparison with a key of the same hash: each part once, of sets each with each."""
     parts: list[object] = [key]
+    sets = False
     for count, part in enumerate(parts):
         if count > _MAX_KEY_PARTS:
             raise ExcessError("a dictionary key or set element is nested too deeply")
         if isinstance(part, tuple | frozenset):
             parts.extend(list(part)[: _MAX_KEY_PARTS + 1])
+            sets = sets or isinstance(part, frozenset)
+    return len(parts) ** 2 if sets else len(parts)
 
 
 def check_integer(value: int) -> int:

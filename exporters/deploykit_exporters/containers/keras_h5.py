@@ -24,6 +24,7 @@ __all__ = ["KerasFile", "read_keras"]
 
 
 _AGAIN = "Save it again from Keras."
+_MAX_LEVELS = 64  # a model in a model in a model, whose names are paths, has ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +105,33 @@ def _short_name(layer: str, weight: str) -> str:
 
 
 def _contents(root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every group and every data set by its path. ``visititems`` follows no link into another file."""
+    """Every group and every data set by its path, once. No link into another file is followed.
+
+    ``visititems`` would take the square of the number of levels, which a file can choose.
+
+    Raises:
+        NotPlainDataError: the groups lie deeper in each other than layers do.
+    """
     groups: dict[str, Any] = {}
     datasets: dict[str, Any] = {}
-
-    def note(name: str, item: Any) -> None:
-        (datasets if isinstance(item, h5py.Dataset) else groups)[name] = item
-
-    root.visititems(note)
+    pending = [("", root, 0)]
+    seen: set[int] = set()
+    while pending:
+        prefix, group, depth = pending.pop()
+        if depth > _MAX_LEVELS:
+            raise NotPlainDataError(f"it has groups in groups, more than {_MAX_LEVELS} levels deep")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            item = group[name]
+            if (address := h5py.h5o.get_info(item.id).addr) in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.Dataset):
+                datasets[prefix + name] = item
+            elif isinstance(item, h5py.Group):
+                groups[prefix + name] = item
+                pending.append((f"{prefix}{name}/", item, depth + 1))
     return groups, datasets
 
 

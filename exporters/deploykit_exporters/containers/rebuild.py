@@ -34,6 +34,7 @@ __all__ = [
 
 _PAIR_BYTES = 200  # of an ordered dictionary
 _ELEMENT_BYTES = 64  # of a set
+_PATH_MAX = 4096  # of Linux; other systems have shorter paths
 
 
 class NotPlainError(UnpicklingError):
@@ -183,6 +184,8 @@ def _array_from_buffer(data: Any, array_type: ArrayType, shape: Iterable[int], o
 
 def _scalar(array_type: ArrayType, data: Any) -> Any:
     dtype = _resolve(array_type)
+    if not isinstance(data, bytes | bytearray | str):
+        raise NotPlainError("a numpy scalar is not plain")
     raw = data.encode("latin-1") if isinstance(data, str) else bytes(data)
     if len(raw) != dtype.itemsize:
         raise UnpicklingError("a numpy scalar does not have the bytes of its type")
@@ -206,7 +209,7 @@ def _default_dict(budget: Budget, _factory: Any = None, items: Any = ()) -> dict
 
 
 def _sequence(items: Any = (), *_: Any) -> list[Any]:
-    if not isinstance(items, list | tuple | set | frozenset | dict | str):
+    if not isinstance(items, list | tuple | set | frozenset | dict):
         raise NotPlainError("a list is made from something that is none")
     return list(items)
 
@@ -216,6 +219,11 @@ def _set(budget: Budget, items: Any = ()) -> set[Any]:
         budget.key(item)
         budget.spend(_ELEMENT_BYTES)
     return set(elements)
+
+
+def _frozen(budget: Budget, items: Any = ()) -> frozenset[Any]:
+    """Which may be a key, other than a set."""
+    return frozenset(_set(budget, items))
 
 
 def _bytes(data: Any = b"", *_: Any) -> bytes:
@@ -236,11 +244,18 @@ def _text(*parts: Any) -> str:
 
 
 def _posix_path(*parts: Any) -> PurePath:
-    return PurePosixPath(*(part for part in parts if isinstance(part, str)))
+    return PurePosixPath(*_parts(parts))
 
 
 def _windows_path(*parts: Any) -> PurePath:
-    return PureWindowsPath(*(part for part in parts if isinstance(part, str)))
+    return PureWindowsPath(*_parts(parts))
+
+
+def _parts(parts: Iterable[Any]) -> list[str]:
+    texts = [part for part in parts if isinstance(part, str)]
+    if sum(map(len, texts)) > _PATH_MAX:  # a path keeps an object for each of its steps
+        raise NotPlainError("a path is longer than any")
+    return texts
 
 
 _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
@@ -265,7 +280,8 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
     _pairs: ("collections.OrderedDict", "collections.Counter", "builtins.dict"),
     _default_dict: ("collections.defaultdict",),
     _sequence: ("collections.deque", "builtins.list"),
-    _set: ("builtins.set", "builtins.frozenset"),
+    _set: ("builtins.set",),
+    _frozen: ("builtins.frozenset",),
     _bytes: ("_codecs.encode", "builtins.bytes", "builtins.bytearray"),
     _complex: ("builtins.complex",),
     _text: ("torch.device", "torch.torch_version.TorchVersion"),
@@ -275,7 +291,7 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 
 
-_COUNTED = {_tensor, _tensor_subclass, _pairs, _default_dict, _set}
+_COUNTED = {_tensor, _tensor_subclass, _pairs, _default_dict, _set, _frozen}
 
 
 def _table() -> dict[str, Rebuilder | StorageType | torch.dtype]:

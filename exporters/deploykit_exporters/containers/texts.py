@@ -15,13 +15,13 @@ from typing import Any, cast
 
 import yaml
 
-from deploykit_exporters.containers.budget import Budget, ExcessError, check_extent
+from deploykit_exporters.containers.budget import Budget, ExcessError, check_extent, check_integer
 
 __all__ = ["NotLiteralError", "literal", "parse_json", "parse_python", "parse_yaml"]
 
 _MAX_PYTHON = 1 << 20
 _MAX_SEPARATORS = 150_000  # a value of Python takes a kilobyte while it is parsed
-_SEPARATORS = re.compile(r"[,;:=.+(\[{\n]")
+_SEPARATORS = re.compile(r"[,;:=.+(\[{\r\n<>|&^*/%@~!]|\b(?:and|if|in|is|or)\b")
 _MAX_EVENTS = 200_000
 _MAX_MERGED = 10_000
 _MAX_DIGITS = 100
@@ -66,6 +66,9 @@ def parse_yaml(text: str) -> Any:
         check_extent(value, len(text))
     except (yaml.YAMLError, ExcessError, RecursionError) as error:
         raise ValueError(str(error)) from error
+    except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
+        # What PyYAML raises where a tag says int, float, bool or timestamp, and the text is none.
+        raise ValueError("it has a value that is not of the type that its tag says") from error
     return value
 
 
@@ -134,7 +137,7 @@ def literal(node: ast.expr, names: Mapping[str, Any], budget: Budget) -> Any:
     """
     match node:
         case ast.Constant():
-            return node.value
+            return check_integer(node.value) if isinstance(node.value, int) else node.value
         case ast.List() | ast.Tuple() | ast.Set():
             items = [literal(item, names, budget) for item in node.elts]
             return items if isinstance(node, ast.List) else tuple(items)

@@ -162,7 +162,10 @@ class _Archive:
         """The content, whose checksum is left alone where torch would not look at it either: it can be
         told not to write one."""
         if info.compress_type != zipfile.ZIP_STORED:
-            return self.archive.read(info)
+            with self.archive.open(
+                info
+            ) as record:  # read() alone would inflate beyond the claimed size first
+                return record.read(info.file_size)
         self.file.seek(self._content_start(info))
         return self.file.read(info.file_size)
 

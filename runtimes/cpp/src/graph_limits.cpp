@@ -1,6 +1,7 @@
 #include "graph_limits.hpp"
 
 #include <cstring>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -284,12 +285,17 @@ class Walk {
     std::vector<std::string_view> graphs;
     std::string_view kind;
     std::string_view domain;
+    std::set<std::string_view> names;
+    double given = 0;  // values of the inputs, each once
     each(message, [&](const Field& field) {
       if (field.number == kAttribute) {
         return attribute(field.message(), step, graphs);
       }
       count_text_of(field);
-      if (field.number == kNodeInput) step.inputs.push_back(scope.find(field.bytes));
+      if (field.number == kNodeInput) {
+        step.inputs.push_back(scope.find(field.bytes));
+        if (names.insert(field.bytes).second) given += step.inputs.back().amount();
+      }
       if (field.number == kNodeOutput) outputs.push_back(field.bytes);
       if (field.number == kNodeKind) kind = field.bytes;
       if (field.number == kNodeDomain) domain = field.bytes;
@@ -301,7 +307,7 @@ class Walk {
       found = call(called->second, step.inputs, depth);
     } else {
       found.push_back(infer(kind, step));
-      check_made(kind, step.inputs, found.front());
+      check_made(kind, given, found.front());
     }
     for (std::size_t i = 0; i < outputs.size() && i < found.size(); ++i) {
       scope.facts[outputs[i]] = std::move(found[i]);
@@ -320,12 +326,12 @@ class Walk {
     return found;
   }
 
-  void check_made(std::string_view kind, const std::vector<Fact>& inputs, const Fact& fact) {
+  void check_made(std::string_view kind, double given, const Fact& fact) {
     double more = fact.amount();
     const std::string maker(more > 0 ? kind : "");
     check_limit("values in a tensor", more, limits::kTensor, maker + " makes " + count_text(more));
     if (!fact.constant) return;
-    for (const Fact& one : inputs) more -= one.amount();
+    more -= given;
     if (more > 0) count_made(more, maker);
   }
 

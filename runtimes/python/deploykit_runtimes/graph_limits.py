@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import ChainMap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from deploykit_runtimes.limits import (
@@ -199,7 +199,7 @@ class _Walk:
         else:
             step = Step(inputs=facts, ints=attributes.ints, tensors=attributes.tensors)
             found = [infer(operator, step)]
-            self._count_made(operator, facts, found[0])
+            self._count_made(operator, dict(zip(inputs, facts, strict=True)), found[0])
         scope.update(zip(outputs, found, strict=False))
 
     def _call(self, function: _Function, facts: list[Fact], depth: int) -> list[Fact]:
@@ -208,11 +208,11 @@ class _Walk:
         self._run(function.nodes, scope, depth + 1)
         return [scope.get(name, UNKNOWN) for name in function.outputs]
 
-    def _count_made(self, operator: str, inputs: list[Fact], made: Fact) -> None:
+    def _count_made(self, operator: str, inputs: Mapping[str, Fact], made: Fact) -> None:
         count = amount(made)
         check_limit("values in a tensor", count, TENSOR, f"{operator} makes {count_text(count)}")
         if made.constant:
-            more = max(0.0, count - sum(map(amount, inputs)))
+            more = max(0.0, count - sum(map(amount, inputs.values())))  # each input once
             self._count(more, operator)
 
     def _sparse(self, view: Value) -> None:

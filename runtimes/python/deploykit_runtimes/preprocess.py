@@ -68,6 +68,14 @@ class Preprocessor:
             partial(plan_geometry, preprocess=spec.preprocess, tensor=spec.tensor)
         )
 
+    def check(self) -> None:
+        """Refuse a contract that no image could be prepared by.
+
+        Raises:
+            ModelError: mean, std and scale are not finite, not of the model's channels, or divide by 0.
+        """
+        _ = self._affine
+
     def plan(self, image: np.ndarray | Image.Image, imgsz: tuple[int, int] | None = None) -> Geometry:
         """Where the pixels of an image go; see ``plan_geometry``."""
         size = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)

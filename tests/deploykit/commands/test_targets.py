@@ -210,6 +210,14 @@ def test_pictures_do_not_go_through_links_that_were_there(
     assert not (tmp_path / "elsewhere.png").exists()
 
 
+@pytest.mark.parametrize("folder", ["loop", "loop/deeper"])
+def test_pictures_into_a_link_to_itself(folder: str, model: Path, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert main(["predict", str(model), str(tmp_path / "a.png"), "--save", str(tmp_path / folder)]) == 2
+    assert "symbolic links" in capsys.readouterr().err
+
+
 def test_golden_answers_through_a_link_and_a_pipe(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     (tmp_path / "deep").mkdir()

@@ -126,3 +126,18 @@ def test_a_broken_config_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["loop", "folder", "name"])
+def test_weights_that_no_system_opens(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    if kind == "loop":
+        weights.symlink_to(weights.name)
+    elif kind == "folder":
+        weights.mkdir()
+    else:
+        index = json.dumps({"weight_map": {"fc.weight": "a" * 5000}})
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_checkpoint(tmp_path)

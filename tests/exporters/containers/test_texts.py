@@ -14,7 +14,7 @@ from deploykit_exporters.containers.texts import parse_json, parse_python, parse
 from deploykit_exporters.dialects.mm_config import parse_config
 from deploykit_exporters.dialects.yolox_experiment import _literals
 from deploykit_exporters.labels import read_labels
-from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.errors import DeploykitError, OptionError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,3 +139,21 @@ def test_label_files_take_time_in_proportion(line: str, tmp_path: Path) -> None:
             assert len(read_labels(path)) <= 1000
         except DeploykitError:
             continue
+
+
+@pytest.mark.parametrize("tag", ["int", "float", "bool", "timestamp", "binary", "set", "omap", "null"])
+@pytest.mark.parametrize(
+    "value", ["''", "_", "'-'", "x", "[]", "{}", "1:" * 300 + "1.5", "2001-13-45", "1e999"]
+)
+def test_tags_that_lie_are_told(tag: str, value: str) -> None:
+    """PyYAML fails in the ways of Python where the text is not of the type of its tag."""
+    text = f"a: !!{tag} {value}"
+    try:
+        parse_yaml(text)
+    except ValueError as error:
+        assert str(error)
+
+
+def test_integers_beyond_any_program_are_refused() -> None:
+    with pytest.raises(OptionError, match="integer of 360000 bits"):
+        parse_config(f"a = 0x{'f' * 90_000}")

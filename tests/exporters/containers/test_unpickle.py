@@ -298,6 +298,7 @@ def test_plain_values_are_what_they_were(protocol: int) -> None:
         "sets": [{1, 2}, frozenset({3}), set()],
         "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)],
         ("a", 1): 2 + 3j,
+        frozenset({"cat", "dog"}): 0.5,
         "ordered": collections.OrderedDict([("b", 1), ("a", 2)]),
         "counter": collections.Counter("aab"),
         "default": collections.defaultdict(list, {"k": [1]}),
