@@ -282,7 +282,7 @@ def test_keys_in_notes_are_words_of_a_shell(reading: Reading) -> None:
 
 def test_keys_cannot_command_a_terminal(reading: Reading) -> None:
     notes = reading({"model": weights(1.0), "a\x1b[2J\n": {"b": torch.ones(2)}}).notes
-    assert notes == ("Left out: the tensors under 'a?[2J?'.",)
+    assert notes == (r"Left out: the tensors under 'a\x1b[2J\n'.",)
 
 
 def test_equal_weights_are_not_asked_about(reading: Reading) -> None:
