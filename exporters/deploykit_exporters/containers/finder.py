@@ -39,6 +39,8 @@ _RAW_KEYS = (
     "student",
 )
 TRAINING_STATE = re.compile(r"optim|scheduler|scaler|^amp$|^loops$|^averaging_state$|rng|random_state", re.I)
+# Of numbers beside the weights, most are records of the training; these could act on the scores.
+_SCALING = re.compile(r"temp|scale|bias|thresh|calib|platt|logit|prior", re.I)
 _COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 _MAX_NESTING = 4
 
@@ -199,7 +201,7 @@ def _lone(entries: Mapping[str, Any]) -> list[str]:
         for key, value in entries.items()
         if isinstance(value, torch.Tensor)
         and value.is_floating_point()
-        and value.ndim > 0
+        and (value.ndim > 0 or _SCALING.search(key))
         and not TRAINING_STATE.search(key)
     ]
     return [f"Left out: the tensors {_quoted(found[:5])} beside the weights."] if found else []

@@ -343,3 +343,11 @@ def test_tensors_that_lie_beside_the_weights_are_told(tmp_path: Path) -> None:
     assert [note for note in notes if "beside the weights" in note] == [
         "Left out: the tensors 'foo_token' beside the weights."
     ]
+
+
+@pytest.mark.parametrize("name", ["temperature", "T_scale", "logit_bias", "calibration", "threshold"])
+def test_a_number_that_could_act_on_the_scores_is_told(name: str, tmp_path: Path) -> None:
+    weights = {f"blocks.{number}.weight": torch.ones(2, 2) for number in range(4)}
+    content = {"state_dict": weights, name: torch.tensor(2.0), "best_acc": torch.tensor(0.5)}
+    torch.save(content, tmp_path / "a.pth")
+    assert f"Left out: the tensors '{name}' beside the weights." in read_checkpoint(tmp_path / "a.pth").notes
