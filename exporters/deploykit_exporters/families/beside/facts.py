@@ -10,6 +10,7 @@ from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
 from deploykit_exporters.dialects.values import pair_of
+from deploykit_exporters.nets.same_padding import SameConv2d
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ class Facts:
         eps: Of the norms of each kind.
         pool: How the pooled vector is made, in timm's words.
         patch: (height, width) of a patch, and the stride of their convolution; None without.
+        padding: Of convolutions with strides, ``same`` (TensorFlow's) or ``symmetric``; empty without such.
         learned_positions: Whether positions are embeddings that are added.
         rotary: Whether there are rotary positions.
         head_activations: Those inside of the classifier.
@@ -64,6 +66,7 @@ class Facts:
     pool: str
     patch: tuple[int, ...] | None
     stride: tuple[int, ...] | None
+    padding: str
     learned_positions: bool
     rotary: bool
     head_activations: tuple[str, ...]
@@ -94,6 +97,7 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
         pool=pool or "avg",
         patch=None if embedding is None else pair_of(embedding.kernel_size),
         stride=None if embedding is None else pair_of(embedding.stride),
+        padding=_padding(parts),
         learned_positions=any(
             isinstance(getattr(part, "pos_embed", None), torch.Tensor) and getattr(part, "rope", None) is None
             for part in parts
@@ -105,6 +109,13 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
         sizes=frozenset(part.out_features for part in module.modules() if isinstance(part, nn.Linear)),
         spec=spec,
     )
+
+
+def _padding(parts: list[nn.Module]) -> str:
+    strided = [part for part in parts if isinstance(part, nn.Conv2d) and part.stride != part.kernel_size]
+    if not any(max(part.stride) > 1 for part in strided):
+        return ""
+    return "same" if any(isinstance(part, SameConv2d) for part in strided) else "symmetric"
 
 
 def plain(word: str) -> str:

@@ -172,6 +172,14 @@ def _stride(value: Any, facts: Facts, *_: Any) -> Verdict:
     return AGREES if sides_of(value) == facts.stride else Verdict(differs=True, built=list(facts.stride))
 
 
+def _padding(value: Any, facts: Facts, *_: Any) -> Verdict:
+    word = plain(word_of(value))
+    if not facts.padding or word not in ("same", "tf", "tensorflow", "symmetric", "torch", "pytorch"):
+        return UNCLEAR
+    same = word in ("same", "tf", "tensorflow")
+    return AGREES if same == (facts.padding == "same") else Verdict(differs=True, built=facts.padding)
+
+
 def _norm(value: Any, facts: Facts, *_: Any) -> Verdict:
     word = plain(word_of(value)) if word_of(value) else ""
     if word in STATISTICS:
@@ -225,6 +233,7 @@ _COMPARISONS: dict[Subject, Comparison] = {
     "pool": _pool,
     "patch": _patch,
     "stride": _stride,
+    "padding": _padding,
     "norm": _norm,
     "norm order": _norm_order,
     "positions": _positions,

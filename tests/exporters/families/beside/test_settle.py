@@ -449,3 +449,17 @@ def test_a_name_that_decides_padding_and_eps_is_not_passed_over(tmp_path: Path, 
     )
     ignored = built_with(model, told, tmp_path, ignore=("name", "backbone"))
     assert ignored.spec.variant == "efficientnet_b0"
+
+
+def test_padding_is_held_against_what_was_built(tmp_path: Path) -> None:
+    import timm
+
+    for name, built, other in (("efficientnet_b0", "symmetric", "same"), ("tf_efficientnet_b0", "same", "")):
+        model = timm.create_model(name, num_classes=5)
+        told = {"hyper_parameters": {"pad_type": built}}
+        assert built_with(model, told, tmp_path, variant=name).spec.num_classes == 5
+        if other:
+            with pytest.raises(CheckpointError, match=f"pad_type = '{other}' .*built would be {built}"):
+                built_with(model, {"hyper_parameters": {"pad_type": other}}, tmp_path, variant=name)
+    told = {"hyper_parameters": {"pad_type": "same"}}
+    assert built_with(vit(), told, tmp_path).notes  # a ViT has none
