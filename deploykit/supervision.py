@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from deploykit_runtimes.exhausted import EXHAUSTED, address_limit, exhausted, told_size
+from deploykit_runtimes.printable import printable
 from deploykit_runtimes.scratch import sweep
 
 __all__ = ["supervised"]
@@ -64,7 +65,7 @@ def _end(command: Callable[[], int]) -> NoReturn:
         code = 130
         sys.stderr.write("interrupted\n")
     except Exception as error:  # noqa: BLE001 - before the command line could be loaded
-        sys.stderr.write(f"error: {exhausted(error) or repr(error)}\n")
+        sys.stderr.write(f"error: {printable(exhausted(error) or repr(error))}\n")
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # its reader is gone, or it was closed

@@ -28,8 +28,7 @@ class Batcher {
       std::vector<deploykit::ImageView> images = std::exchange(images_, {});
       std::vector<std::promise<deploykit::Result>> answers = std::exchange(answers_, {});
       lock.unlock();
-      stop = images.back().pixels == nullptr;  // an empty request is the end
-      if (stop) images.pop_back();
+      if ((stop = images.back().pixels == nullptr)) images.pop_back();  // an empty request is the end
       try {
         auto results = model_.predict(images);
         for (std::size_t i = 0; i < images.size(); ++i) answers[i].set_value(std::move(results[i]));

@@ -65,7 +65,9 @@ void require_provider(const std::string& device) {
   if (std::find(available.begin(), available.end(), wanted) == available.end()) {
     throw RuntimeUnavailableError(
         wanted + " was asked for, but the installed onnxruntime " + ort::library().version + " was built without it.",
-        "Replace the wheel: pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'");
+        has_nvidia_driver() ? "Replace the wheel: pip uninstall -y onnxruntime && pip install 'deploykit[gpu]'"
+                            : "No NVIDIA driver is installed here: --runtime ort-cpu runs on the CPU. "
+                              "With a GPU, install its driver first.");
   }
   if (device == "cpu") return;
   if (!has_nvidia_driver()) {

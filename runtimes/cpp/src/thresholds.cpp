@@ -38,7 +38,7 @@ void check_share(const char* name, double value) {
 
 void check_count(const char* name, std::int64_t value) {
   if (value >= 1) return;
-  throw OptionError(std::string(name) + " wants at least 1, found " + std::to_string(value) + ".");
+  throw OptionError(std::string(name) + " wants a whole number of at least 1, found " + std::to_string(value) + ".");
 }
 
 }  // namespace

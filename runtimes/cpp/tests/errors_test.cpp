@@ -66,7 +66,7 @@ TEST(options_out_of_range) {
   deploykit::PredictOptions options;
   refuses(ErrorCode::option, "conf wants a number in 0..1, found 1.5.",
           [&] { predict("yolo.onnx", options.with_conf(1.5)); });
-  refuses(ErrorCode::option, "max_det wants at least 1, found 0.",
+  refuses(ErrorCode::option, "max_det wants a whole number of at least 1, found 0.",
           [] { predict("yolo.onnx", deploykit::PredictOptions{}.with_max_det(0)); });
   refuses(ErrorCode::option, "batch wants at least 1, found 0.",
           [] { predict("yolo.onnx", deploykit::PredictOptions{}.with_batch(0)); });

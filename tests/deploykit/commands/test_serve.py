@@ -45,14 +45,15 @@ def model(tmp_path: Path) -> Path:
         (["--max-delay", "-1"], 2, "-1"),
         (["--api-key-file", "nowhere"], 2, "nowhere"),
         (["--queue", "0"], 2, "queue"),
-        (["--host", ""], 2, "host wants an address"),
+        (["--host", ""], 2, "--host is empty"),
         (["--log-level", "loud"], 2, "loud"),
     ],
 )
 def test_what_keeps_it_from_starting(
     model: Path, options: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve", str(model), "--port", "0", "--no-grpc", *options]) == code
+    port = [] if "--port" in options else ["--port", "0"]
+    assert main(["serve", str(model), *port, "--no-grpc", *options]) == code
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""

@@ -45,7 +45,9 @@ class Served:
     """``deploykit serve`` with free ports for HTTP and gRPC, in a process of its own."""
 
     def __init__(self, *arguments: str, wrap: Callable[[list[str]], list[str]] = list) -> None:
-        command = [sys.executable, "-m", "deploykit", "serve", "--json", "--port", "0", "--grpc-port", "0"]
+        command = [sys.executable, "-m", "deploykit", "serve", "--json"]
+        for port in ("--port", "--grpc-port"):
+            command += [] if port in arguments else [port, "0"]
         self.process = subprocess.Popen(
             wrap([*command, *arguments]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -31,6 +31,7 @@ def test_counters_of_batchnorm_may_be_left_over() -> None:
     load_strict(target, {**target.state_dict(), "bn.num_batches_tracked": torch.tensor(3)}, source="a.pth")
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions:UserWarning")
 @pytest.mark.parametrize(
     "dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64, torch.qint8]
 )
