@@ -23,6 +23,11 @@ _PATIENCE = 2.0
 """Seconds for a command to end in order. Compiled code sees no signal before it returns, which takes minutes
 where it compiles or simplifies a large graph."""
 
+_KICK: signal.Signals | None = getattr(signal, "SIGURG", None)
+"""What nobody means by, and what is ignored where nobody handles it."""
+
+_KICKS = 20
+
 _SAME = 0.5
 """Seconds in which a second Ctrl-C is the first one again, told to a process and to its group."""
 
@@ -84,9 +89,12 @@ def _watched() -> Iterator[None]:
 
     def watch() -> None:
         while noted := os.read(reading, 64):
-            if signal.SIGINT in noted and not done.wait(_PATIENCE):
+            if {signal.SIGINT, signal.SIGTERM} & set(noted):
+                _wake_main(done)
+            if signal.SIGINT in noted and not done.is_set():
                 _end_now()
 
+    kicked = signal.signal(_KICK, _nothing) if _KICK is not None else None
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name="ctrl-c", daemon=True)
     watcher.start()
@@ -95,9 +103,28 @@ def _watched() -> Iterator[None]:
     finally:
         done.set()
         signal.set_wakeup_fd(before)
+        if _KICK is not None:
+            signal.signal(_KICK, kicked or signal.SIG_DFL)
         os.close(writing)
         watcher.join()
         os.close(reading)
+
+
+def _wake_main(done: threading.Event) -> None:
+    """Break off the system call that the main thread may wait in, until it is done or patience ends.
+
+    A signal that comes when such a call is about to begin does not break it off: CPython would answer it when
+    the call returns, which may be never.
+    """
+    for _ in range(_KICKS):
+        if done.wait(_PATIENCE / _KICKS):
+            return
+        if _KICK is not None:
+            signal.pthread_kill(threading.main_thread().ident or 0, _KICK)
+
+
+def _nothing(_signum: int, _frame: FrameType | None) -> None:
+    """What breaks a system call off says nothing itself."""
 
 
 def _end_now() -> None:
