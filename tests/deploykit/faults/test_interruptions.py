@@ -89,8 +89,8 @@ def press():
 with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
     draft.write_bytes(b"half")
     threading.Timer(0.2, press).start()
-    # Another thread takes the signal, so that the call is not even cut short by it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # Another thread takes the signals, so that the call is not even cut short by them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGURG])
     ctypes.CDLL(None).sleep(600)
 """)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
