@@ -59,11 +59,16 @@ class Bed:
     def signalled(
         self, number: signal.Signals, after: float, *arguments: object
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command, and send its session a signal after a time, as a terminal does."""
+        """Run the command, and send its session a signal after a time, as a terminal does.
+
+        A Ctrl-C waits until the interpreter answers one: before that, the system ends the process.
+        """
         process = self.start(*arguments)
         try:
             out, error = process.communicate(timeout=after)
         except subprocess.TimeoutExpired:
+            while number == signal.SIGINT and process.poll() is None and not handles(process.pid, number):
+                time.sleep(0.001)
             if process.poll() is None:
                 os.killpg(process.pid, number)
             out, error = process.communicate(timeout=300)
@@ -91,6 +96,16 @@ class Bed:
         for top in (self.out, self.tmp):
             shutil.rmtree(top)
             top.mkdir()
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal, or ignores it."""
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("Sig")
+    )
+    return bool((int(status["SigCgt"], 16) | int(status["SigIgn"], 16)) >> (number - 1) & 1)
 
 
 @pytest.fixture
