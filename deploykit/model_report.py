@@ -20,8 +20,9 @@ from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.model_file import looks_like_onnx
 from deploykit_runtimes.onnx_file import OnnxFile
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.runner import Placement, TensorInfo
+from deploykit_runtimes.runner import Placement
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 if TYPE_CHECKING:
     from deploykit_exporters.graph.facts import GraphReport

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, model_file, read_model
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import copy_file
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import Profile, default_profile
 
 from deploykit.model_names import named_models

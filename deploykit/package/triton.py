@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
 from deploykit.package.folder import write_text

@@ -20,8 +20,9 @@ from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.open import canonical_runtime, open_runner
 from deploykit_runtimes.predictor import Predictor, Prepared
 from deploykit_runtimes.results import Result
-from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, TensorInfo, check_feeds
+from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.errors import RequestTimeoutError, TooLargeError

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
-from deploykit_runtimes.runner import BaseRunner, Placement, TensorInfo, check_feeds
+from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel

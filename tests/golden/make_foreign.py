@@ -17,8 +17,8 @@ from pathlib import Path
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.foreign import infer_spec
 from deploykit_runtimes.readings import READINGS, Reading
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["KEYPOINTS", "MASKS", "Case", "cases", "golden"]
 

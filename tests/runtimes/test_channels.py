@@ -15,8 +15,8 @@ from deploykit_runtimes.npy import npy_shape
 from deploykit_runtimes.pixel_format import PixelFormat
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.resample import resize_opencv
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.tensors import TensorInfo
 from PIL import Image
 
 GREY = PixelFormat(color="grey", channels=1)

@@ -17,8 +17,8 @@ from deploykit_runtimes.metadata import spec_to_metadata
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort import open_ort
 from deploykit_runtimes.readings import READINGS, name_of
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 
 def _matrix() -> Any:

@@ -24,9 +24,9 @@ from deploykit_runtimes.readings import (
     parse_outputs,
     shapes_text,
 )
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec
 from deploykit_runtimes.spec_limits import check_spec_limits
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["infer_spec", "read_spec"]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from deploykit_runtimes.exporter_metadata import Told
 from deploykit_runtimes.readings import Fit
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import AxisRange, Color, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["contract"]
 

@@ -18,8 +18,8 @@ from deploykit_runtimes.graph_limits import check_graph_limits
 from deploykit_runtimes.limits import ModelLimitError
 from deploykit_runtimes.metadata import has_metadata
 from deploykit_runtimes.protobuf import Value, fields, numbers, text
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["CompiledPart", "OnnxFile", "read_onnx", "read_tensor_info"]
 

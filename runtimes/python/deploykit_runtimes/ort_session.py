@@ -22,8 +22,9 @@ from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.ort_errors import failures, load_error
 from deploykit_runtimes.ort_options import profile_shapes
 from deploykit_runtimes.ranking import ADDED
-from deploykit_runtimes.runner import Placement, TensorInfo
+from deploykit_runtimes.runner import Placement
 from deploykit_runtimes.spec import InputSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = [
     "engine_key",

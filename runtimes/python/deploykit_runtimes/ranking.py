@@ -16,7 +16,7 @@ from math import isnan
 import numpy as np
 
 from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["ADDED", "CLASSES", "LOGITS", "RANKED", "RANKING", "SCORES", "append_ranking", "read_ranking"]
 

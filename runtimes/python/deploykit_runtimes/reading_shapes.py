@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deploykit_runtimes.readings import READINGS, Fit, Known, Match, Reading
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import InputSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["MAYBE", "fit", "fitting"]
 

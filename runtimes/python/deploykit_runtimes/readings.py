@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import Activation, ModelSpec, OutputLayout, Task
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = [
     "READINGS",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
 
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = [
     "BaseRunner",
@@ -19,30 +19,9 @@ __all__ = [
     "FiniteFeeds",
     "Placement",
     "Runner",
-    "TensorInfo",
     "check_feeds",
     "is_finite",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorInfo:
-    """A graph input or output: numpy dtype name, and a shape whose dynamic axes are names."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    @cached_property
-    def numpy_dtype(self) -> np.dtype | None:
-        """The element type as an object, which compares faster than its name; None: numpy has none such."""
-        try:
-            return np.dtype(self.dtype)
-        except TypeError:
-            return None
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.runner import BaseRunner, Placement, TensorInfo, check_feeds
+from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["FakeRunner"]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from deploykit_runtimes.errors import InputError, OptionError
-from deploykit_runtimes.runner import TensorInfo
 from deploykit_runtimes.spec import AxisRange, ModelSpec, Preprocess
+from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import (
     ShapeRange,
     as_profile_texts,

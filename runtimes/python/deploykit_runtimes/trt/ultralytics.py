@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.runner import TensorInfo
+from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["described", "split_engine"]
 
