@@ -225,7 +225,7 @@ def bench(
 
     Args:
         model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
-        runtimes: Engines by name, one or several; see ``deploykit_runtimes.open.available_runtimes``.
+        runtimes: Engines by name, one or several; see ``deploykit_runtimes.runtimes.available_runtimes``.
             ``torch``, ``torch-channels-last`` and ``torch-compile`` run the checkpoint.
         batches: Batch sizes to measure, one or several; none: the model's own.
         imgsz: Size in pixels, where the model's is dynamic.

@@ -6,14 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.compiled import compilers, runtimes_of_compiled
-from deploykit_runtimes.engine_folder import (
-    ENGINE_SUFFIXES,
-    built_with,
-    is_model_folder,
-    model_file,
-    read_model,
-)
+from deploykit_runtimes.engine_folder import built_with, is_model_folder, model_file, read_model
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.files import sha256_of

@@ -9,9 +9,9 @@ from deploykit_runtimes.engine_folder import model_file, read_model
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.open import available_runtimes, canonical_runtime, open_runner
+from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.runtime_names import meant_runtime
+from deploykit_runtimes.runtimes import available_runtimes, canonical_runtime, meant_runtime
 from deploykit_runtimes.spec import ModelSpec
 
 __all__ = ["Subject", "find_checkpoint", "subject_name"]

@@ -14,7 +14,7 @@ from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, good, is_terminal, pairs, seconds, size
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.build import BuildResult
+    from deploykit_runtimes.build_options import BuildResult
 
 __all__ = ["command"]
 
@@ -99,7 +99,8 @@ def command(*, model: Path, runtime: str, json_output: bool, **options: Any) -> 
     An engine that fits is kept as it is. The file beside it (.json) says what it was built from and
     for; an engine that fits no longer is built again when it is opened, and the reason told.
     """
-    from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine
+    from deploykit_runtimes.build import build_engine
+    from deploykit_runtimes.build_options import BuildOptions, BuildReport
 
     chosen = BuildOptions(**options)
     with Progress() as report:

@@ -28,7 +28,7 @@ def command(runtime: str | None, json_output: bool) -> int:
 
     The exit code is 0 when an engine runs (with --runtime: that one) and no packages are in conflict, else 1.
     """
-    from deploykit_runtimes.open import canonical_runtime
+    from deploykit_runtimes.runtimes import canonical_runtime
 
     from deploykit.doctor.diagnosis import diagnose
     from deploykit.doctor.machine import collect

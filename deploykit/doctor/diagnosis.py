@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from deploykit_runtimes.open import available_runtimes
 from deploykit_runtimes.plugins import PLUGINS
+from deploykit_runtimes.runtimes import available_runtimes
 
 from deploykit.doctor.engines import ONE_WHEEL, engine_findings
 from deploykit.doctor.finding import Finding

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploykit_runtimes.nvidia import CUDA_LINE, library_fix
-from deploykit_runtimes.open import available_runtimes
 from deploykit_runtimes.plugins import PLUGINS
+from deploykit_runtimes.runtimes import available_runtimes, engine_file_runtimes, runtime_named
 
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import PACKAGES_OF, Machine
+from deploykit.doctor.machine import Machine
 
 __all__ = ["ONE_WHEEL", "engine_findings"]
 
@@ -32,6 +32,7 @@ def engine_findings(machine: Machine) -> tuple[Finding, ...]:
         *_tensorrt(machine),
         *_openvino(machine),
         *_plugins(machine),
+        *_added(machine),
     )
     return tuple(sorted(found, key=lambda each: available_runtimes().index(each.name)))
 
@@ -115,7 +116,8 @@ def _here(machine: Machine) -> str:
 
 def _tensorrt(machine: Machine) -> Iterator[Finding]:
     """Native TensorRT, in its two kinds."""
-    for name, packages in PACKAGES_OF.items():
+    for name in engine_file_runtimes():
+        packages = runtime_named(name).packages
         package = next((each for each in packages if each in machine.packages), "")
         if not package:
             detail, fix = f"{packages[0]} is not installed", f"pip install {packages[0]} cuda-bindings"
@@ -183,6 +185,15 @@ def _plugins(machine: Machine) -> Iterator[Finding]:
             else:
                 detail = f"{plugin.package} is installed, but its device or driver is not"
                 yield Finding(name=name, ok=False, detail=detail, fix=fix)
+
+
+def _added(machine: Machine) -> Iterator[Finding]:
+    """Runtimes of other packages."""
+    for name in available_runtimes():
+        row = runtime_named(name)
+        if row.engine == "other":
+            fix = f"pip install {row.packages[0]}" if row.packages else "reinstall the package that brings it"
+            yield _probed(machine, name, fix=fix)
 
 
 def _probed(machine: Machine, name: str, *, fix: str) -> Finding:

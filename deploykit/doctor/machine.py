@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass, field
 from deploykit_runtimes.elf import missing_libraries, needed_libraries, package_file
 from deploykit_runtimes.errors import RuntimeUnavailableError
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
-from deploykit_runtimes.open import available_runtimes
-from deploykit_runtimes.plugins import PLUGINS
+from deploykit_runtimes.runtimes import available_runtimes, runtime_named
 
 from deploykit.benchmark.environment import PACKAGES
 from deploykit.doctor.hardware import accelerators, nvidia_gpus
 from deploykit.doctor.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
 
-__all__ = ["ORT_WHEELS", "PACKAGES_OF", "SERVE_PACKAGES", "Machine", "collect", "worth_trying"]
+__all__ = ["ORT_WHEELS", "SERVE_PACKAGES", "Machine", "collect", "worth_trying"]
 
 ORT_WHEELS = (
     "onnxruntime",
@@ -29,13 +28,6 @@ ORT_WHEELS = (
     "onnxruntime-silicon",
 )
 """Distributions that all install the package ``onnxruntime``, over each other's files."""
-
-PACKAGES_OF = {
-    "trt": ("tensorrt", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings"),
-    "trt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
-}
-"""The distributions that bring a runtime, any of them, where its name does not tell. The first is the one to
-install; it brings the bindings, which can also come alone."""
 
 SERVE_PACKAGES = (
     "grpcio",
@@ -48,18 +40,6 @@ SERVE_PACKAGES = (
 )
 """The distributions without which nothing is served; on most systems the extra brings uvloop too."""
 
-_PACKAGES = (
-    *PACKAGES,
-    *ORT_WHEELS[2:],
-    *(plugin.package for plugin in PLUGINS.values()),
-    "onnxsim",
-    "onnxscript",
-    "safetensors",
-    "torchvision",
-    "cuda-bindings",
-    *SERVE_PACKAGES,
-    *(name for names in PACKAGES_OF.values() for name in names if name not in PACKAGES),
-)
 _PROVIDERS = ("cuda", "tensorrt")
 
 
@@ -110,7 +90,7 @@ class Machine:
 
 def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
     """Look at this machine, and try each engine whose packages are installed."""
-    packages = installed(*_PACKAGES)
+    packages = installed(*_packages())
     driver = has_nvidia_driver()
     libraries = {name: package_file("onnxruntime-gpu", _library(name)) for name in _PROVIDERS}
     return Machine(
@@ -132,22 +112,22 @@ def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
     )
 
 
+def _packages() -> tuple[str, ...]:
+    """Every distribution whose version is worth knowing, once each."""
+    of_runtimes = (package for name in available_runtimes() for package in runtime_named(name).packages)
+    more = ("onnxsim", "onnxscript", "safetensors", "torchvision", "cuda-bindings")
+    return tuple(dict.fromkeys((*PACKAGES, *ORT_WHEELS, *more, *SERVE_PACKAGES, *of_runtimes)))
+
+
 def worth_trying(packages: Mapping[str, str], driver: bool) -> list[str]:
     """Runtimes whose packages are installed, and for NVIDIA's the driver too."""
-    wheel = any(name in packages for name in ORT_WHEELS)
     names = []
     for name in available_runtimes():
-        if name == "ort-cpu":
-            wanted = wheel
-        elif name in ("ort-cuda", "ort-trt"):
-            wanted = "onnxruntime-gpu" in packages and driver
-        elif name.startswith("ov-"):
-            wanted = "openvino" in packages
-        elif name in PACKAGES_OF:
-            wanted = driver and any(package in packages for package in PACKAGES_OF[name])
-        else:
-            package = next(each.package for plugin, each in PLUGINS.items() if name.startswith(plugin))
-            wanted = package in packages and (driver or "openvino" in package)
+        row = runtime_named(name)
+        needed = ORT_WHEELS if name == "ort-cpu" else row.packages
+        wanted = any(package in packages for package in needed) or not needed
+        if row.nvidia and not driver:
+            wanted = False
         if wanted:
             names.append(name)
     return names

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, model_file, read_model
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES
+from deploykit_runtimes.engine_folder import model_file, read_model
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import copy_file
 from deploykit_runtimes.spec import ModelSpec

@@ -17,10 +17,11 @@ from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.engine_folder import model_file
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, ModelError
-from deploykit_runtimes.open import canonical_runtime, open_runner
+from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor, Prepared
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
+from deploykit_runtimes.runtimes import canonical_runtime
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.tensors import TensorInfo
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deploykit_runtimes.arguments import known_fields
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.open import canonical_runtime
 from deploykit_runtimes.readings import parse_outputs
+from deploykit_runtimes.runtimes import canonical_runtime
 
 __all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from deploykit_runtimes.errors import DeploykitError, ModelError
-from deploykit_runtimes.open import canonical_runtime
 from deploykit_runtimes.printable import printable
+from deploykit_runtimes.runtimes import canonical_runtime
 
 from deploykit.serve.aside import Aside
 from deploykit.serve.errors import NotFoundError, NotReadyError

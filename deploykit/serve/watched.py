@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime, model_file
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES
+from deploykit_runtimes.engine_folder import file_for_runtime, model_file
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.onnx_file import read_onnx
 

@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from deploykit_runtimes.build import BuildOptions, build_engine
+from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.build_options import BuildOptions
 from deploykit_runtimes.ep_context import compile_context, context_beside
 from deploykit_runtimes.errors import DependencyError, ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.onnx_file import read_onnx

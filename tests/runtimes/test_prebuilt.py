@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine
+from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.build_options import BuildOptions, BuildReport
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.engine_folder import model_file
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError

@@ -253,7 +253,7 @@ def _builds(model: Path) -> None:
 
 
 def _forced() -> object:
-    from deploykit_runtimes.build import BuildOptions
+    from deploykit_runtimes.build_options import BuildOptions
 
     return BuildOptions(force=True)
 

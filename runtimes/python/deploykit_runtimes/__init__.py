@@ -38,7 +38,7 @@ def load(
 
     Args:
         path: An .onnx file, by deploykit or by another exporter.
-        runtime: Engine and device; see ``deploykit_runtimes.open.available_runtimes``.
+        runtime: Engine and device; see ``deploykit_runtimes.runtimes.available_runtimes``.
         threads: Threads inside one operator on the CPU; None uses every usable core.
         strict: Refuse a model of which a part would run elsewhere than asked for.
         outputs: What the outputs of another exporter's file mean, such as ``yolov5``, where the file does not

@@ -6,14 +6,9 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.onnx_file import OnnxFile
+from deploykit_runtimes.runtimes import runtimes_of_provider
 
 __all__ = ["check_files_beside", "compilers", "refuse_compiled", "runtimes_of_compiled"]
-
-_RUNTIMES = {
-    "TensorrtExecutionProvider": ("ort-trt",),
-    "NvTensorRTRTXExecutionProvider": ("ort-rtx",),
-    "OpenVINOExecutionProvider": ("ort-openvino-cpu", "ort-openvino-gpu", "ort-openvino-npu"),
-}
 
 
 def compilers(file: OnnxFile) -> str:
@@ -23,10 +18,10 @@ def compilers(file: OnnxFile) -> str:
 
 def runtimes_of_compiled(file: OnnxFile) -> tuple[str, ...]:
     """The runtimes that may run the compiled parts of a model; none where nothing here knows their maker."""
-    known = [runtime for runtimes in _RUNTIMES.values() for runtime in runtimes]
+    known = runtimes_of_provider("")
     for source in dict.fromkeys(part.source for part in file.compiled if part.source):
-        known = [runtime for runtime in known if runtime in _RUNTIMES.get(source, ())]
-    return tuple(known)
+        known = tuple(runtime for runtime in known if runtime in runtimes_of_provider(source))
+    return known
 
 
 def check_files_beside(path: Path, file: OnnxFile) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.compiled import check_files_beside
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+from deploykit_runtimes.runtimes import engine_file_runtimes
 
-__all__ = ["ENGINE_SUFFIXES", "built_with", "file_for_runtime", "is_model_folder", "model_file", "read_model"]
+__all__ = ["built_with", "file_for_runtime", "is_model_folder", "model_file", "read_model"]
 
-ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-_RUNTIMES = ("trt", "trt-rtx")
 _OF_CHECKPOINTS = "config.json"  # of transformers and timm; some have an .onnx file beside their weights
 
 
@@ -28,10 +28,10 @@ def file_for_runtime(path: str | Path, runtime: str) -> Path:
     path = model_path(path)
     if path.is_dir():
         return _in_folder(path, runtime)
-    if path.suffix in ENGINE_SUFFIXES and runtime not in _RUNTIMES:
+    if path.suffix in ENGINE_SUFFIXES and runtime not in engine_file_runtimes():
         raise OptionError(
             f"{path} is an engine, and {runtime} opens ONNX files.",
-            hint=f"Open it with --runtime {' or '.join(_RUNTIMES)}, as it was built.",
+            hint=f"Open it with --runtime {' or '.join(engine_file_runtimes())}, as it was built.",
         )
     return path
 

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
+from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError, ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import atomic_path, write_target
 from deploykit_runtimes.onnx_file import read_onnx
-from deploykit_runtimes.prebuilt import build_key, difference, refuse_others
+from deploykit_runtimes.prebuilt import build_cache, build_key, difference, refuse_others
 
-__all__ = ["build_context", "compile_context", "context_beside"]
+__all__ = ["build_context", "build_tensorrt", "compile_context", "context_beside"]
 
 
 def context_beside(model: Path, runtime: str) -> Path:
@@ -59,6 +59,16 @@ def build_context(model: Path, runtime: str, options: BuildOptions, report: Buil
         facts = {"engine": f"onnxruntime {ort.__version__} {runtime}"}
         return replace(result, seconds=time.perf_counter() - started, reason=reason, facts=facts)
     return replace(_result(runtime, target, sidecar), reused=True)
+
+
+def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: BuildReport) -> BuildResult:
+    """ONNX Runtime's TensorRT engines: in a cache, or for an output that is an .onnx file inside of that.
+
+    Raises:
+        DeploykitError: see ``build_cache`` and ``build_context``.
+    """
+    as_file = options.output is not None and options.output.suffix == ".onnx"
+    return (build_context if as_file else build_cache)(model, runtime, options, report)
 
 
 def compile_context(ort: Any, session_options: Any, model: Path, target: Path) -> None:

@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
-from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES, file_for_runtime
+from deploykit_runtimes.engine_folder import file_for_runtime
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.limits import ModelLimitError
 from deploykit_runtimes.model_file import check_model_file
 from deploykit_runtimes.onnx_file import read_onnx
 from deploykit_runtimes.prebuilt import with_cache_beside
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.runtime_names import SHORT, meant_runtime
+from deploykit_runtimes.runtimes import runtime_named
 
-__all__ = ["available_runtimes", "canonical_runtime", "open_runner"]
-
-_Opener = Callable[[str | Path, EngineOptions], Runner]
-
-
-def _ort(path: str | Path, options: EngineOptions, *, device: Any) -> Runner:
-    from deploykit_runtimes.ort import open_ort
-
-    return open_ort(path, device=device, options=options)
-
-
-def _ort_plugin(path: str | Path, options: EngineOptions, *, plugin: str, device: str = "") -> Runner:
-    from deploykit_runtimes.ort import open_ort_plugin
-
-    return open_ort_plugin(path, plugin=plugin, device=device, options=options)
-
-
-def _openvino(path: str | Path, options: EngineOptions, *, device: Any) -> Runner:
-    from deploykit_runtimes.ov import open_openvino
-
-    return open_openvino(path, device=device, options=options)
-
-
-def _tensorrt(path: str | Path, options: EngineOptions, *, runtime: Any) -> Runner:
-    from deploykit_runtimes.trt.open import open_trt
-
-    return open_trt(path, runtime=runtime, options=options)
-
-
-_OPENERS: dict[str, _Opener] = {
-    "ort-cpu": partial(_ort, device="cpu"),
-    "ort-cuda": partial(_ort, device="cuda"),
-    "ort-trt": partial(_ort, device="tensorrt"),
-    "ort-openvino-cpu": partial(_ort_plugin, plugin="ort-openvino", device="cpu"),
-    "ort-openvino-gpu": partial(_ort_plugin, plugin="ort-openvino", device="gpu"),
-    "ort-openvino-npu": partial(_ort_plugin, plugin="ort-openvino", device="npu"),
-    "ort-rtx": partial(_ort_plugin, plugin="ort-rtx"),
-    "trt": partial(_tensorrt, runtime="trt"),
-    "trt-rtx": partial(_tensorrt, runtime="trt-rtx"),
-    "ov-cpu": partial(_openvino, device="cpu"),
-    "ov-gpu": partial(_openvino, device="gpu"),
-    "ov-npu": partial(_openvino, device="npu"),
-}
-
-
-def available_runtimes() -> tuple[str, ...]:
-    """The names ``open_runner`` takes; whether one runs here is told by ``deploykit doctor``."""
-    return tuple(_OPENERS)
-
-
-def canonical_runtime(name: str) -> str:
-    """The full name of a runtime: ``ov`` is ``ov-cpu``.
-
-    Raises:
-        OptionError: no such runtime.
-    """
-    full = SHORT.get(name, name)
-    if full not in _OPENERS:
-        raise OptionError(
-            f"Runtime {name!r} is not one of {', '.join(available_runtimes())}.",
-            hint=meant_runtime(name, available_runtimes()),
-        )
-    return full
+__all__ = ["open_runner"]
 
 
 def open_runner(
@@ -104,14 +40,14 @@ def open_runner(
         OptionError: no such runtime, or one that does not run what was compiled for another.
         ModelError, RuntimeUnavailableError, DependencyError: see the adapter.
     """
-    name = canonical_runtime(runtime)
-    path = file_for_runtime(path, name)
+    row = runtime_named(runtime)
+    path = file_for_runtime(path, row.name)
     options = options or EngineOptions(threads=threads, strict=strict)
     if path.suffix not in ENGINE_SUFFIXES:
         check_model_file(path)
-        _check_compiled(path, name)
-        options = with_cache_beside(options, path, name)
-    return _OPENERS[name](path, options)
+        _check_compiled(path, row.name)
+        options = with_cache_beside(options, path, row.name)
+    return row.load_opener()(path, options=options, **row.arguments)
 
 
 def _check_compiled(path: Path, runtime: str) -> None:

@@ -17,17 +17,17 @@ from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
+from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_cache import KEY_FILE
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import atomic_folder, copied, room_for, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.runtimes import runtime_named
 
 __all__ = [
     "build_cache",
     "build_key",
-    "build_tensorrt",
     "cache_beside",
     "difference",
     "refuse_others",
@@ -74,28 +74,15 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
     return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
 
 
-def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: BuildReport) -> BuildResult:
-    """ONNX Runtime's TensorRT engines: in a cache, or for an output that is an .onnx file inside of that.
-
-    Raises:
-        DeploykitError: see ``build_cache`` and ``build_context``.
-    """
-    from deploykit_runtimes.ep_context import build_context
-
-    as_file = options.output is not None and options.output.suffix == ".onnx"
-    return (build_context if as_file else build_cache)(model, runtime, options, report)
-
-
 def _fill(
     model: Path, cache: Path, key: dict[str, object], runtime: str, options: BuildOptions
 ) -> dict[str, str]:
     """Open the model once with an empty cache, and publish the cache in one step."""
-    from deploykit_runtimes.open import open_runner
-
+    row = runtime_named(runtime)
     with atomic_folder(cache) as draft:
         draft.chmod(0o755)  # not for a group to write to, whatever the umask
         chosen = EngineOptions(cache=draft, precision=options.precision, gpu=options.gpu)
-        with open_runner(model, runtime=runtime, options=chosen) as runner:
+        with row.load_opener()(model, options=chosen, **row.arguments) as runner:
             placement = runner.placement()
         if not any(draft.iterdir()):
             _refuse_nothing(model, draft, runtime)

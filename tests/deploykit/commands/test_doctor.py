@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from deploykit_runtimes.open import available_runtimes
+from deploykit_runtimes.runtimes import available_runtimes
 
 from deploykit.cli import main
 from deploykit.doctor.machine import Machine

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_runtimes import open as opening
+from deploykit_runtimes import ov
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.ort import has_nvidia_driver
+from deploykit_runtimes.ov import OpenVinoDevice
 from deploykit_runtimes.runner import Runner
 from PIL import Image
 
@@ -30,13 +31,13 @@ def exported(checkpoint: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
     """The options with which the CPU's engine is opened; it is opened all the same."""
     seen: list[EngineOptions] = []
-    open_it = opening._OPENERS["ov-cpu"]
+    open_it = ov.open_openvino
 
-    def note(path: str | Path, options: EngineOptions) -> Runner:
+    def note(path: str | Path, *, device: OpenVinoDevice, options: EngineOptions) -> Runner:
         seen.append(options)
-        return open_it(path, options)
+        return open_it(path, device=device, options=options)
 
-    monkeypatch.setitem(opening._OPENERS, "ov-cpu", note)
+    monkeypatch.setattr(ov, "open_openvino", note)
     return seen
 
 

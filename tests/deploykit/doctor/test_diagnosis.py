@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploykit_runtimes.open import available_runtimes
+from deploykit_runtimes.runtimes import available_runtimes, runtime_named
 
 from deploykit.doctor.diagnosis import diagnose
 from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import PACKAGES_OF, SERVE_PACKAGES, Machine, worth_trying
+from deploykit.doctor.machine import SERVE_PACKAGES, Machine, worth_trying
 from deploykit.doctor.probe import Probe
 from deploykit.machine import Cpu, installed
 
@@ -156,7 +156,7 @@ def test_tensorrts_bindings_are_enough() -> None:
 
 
 def test_the_bindings_that_are_installed_here_are_found() -> None:
-    assert "tensorrt-rtx-cu13-bindings" in installed(*PACKAGES_OF["trt-rtx"])
+    assert "tensorrt-rtx-cu13-bindings" in installed(*runtime_named("trt-rtx").packages)
 
 
 def test_plugins_are_told_of() -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine, buildable_runtimes
+from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.build_options import BuildOptions, BuildReport
 from deploykit_runtimes.engine_folder import read_model
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.runtimes import buildable_runtimes
 from deploykit_runtimes.trt.ahead import hash_model
 from deploykit_runtimes.trt.engine_file import read_sidecar, sidecar_path
 from onnx import TensorProto, helper, numpy_helper
@@ -132,7 +134,8 @@ def test_progress_moves_forward_to_the_end(write_classifier: Writer) -> None:
 _INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-from deploykit_runtimes.build import BuildReport, build_engine
+from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.build_options import BuildReport
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 pressed = []

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.build import BuildOptions, BuildReport, build_engine
+from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.build_options import BuildOptions, BuildReport
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.trt.open import open_trt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploykit_runtimes.build import BuildReport
+from deploykit_runtimes.build_options import BuildReport
 from deploykit_runtimes.trt.monitor import BuildProgress
 from hypothesis import given
 from hypothesis import strategies as st

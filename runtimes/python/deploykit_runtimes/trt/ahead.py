@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploykit_runtimes.build import BuildOptions, BuildReport, BuildResult
+from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import copied, sha256_of
 from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit_runtimes.build import BuildOptions, BuildReport
+from deploykit_runtimes.build_options import BuildOptions, BuildReport
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import write_target
 from deploykit_runtimes.trt.bindings import Bindings

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from deploykit_runtimes.build import BuildReport
+from deploykit_runtimes.build_options import BuildReport
 
 __all__ = ["BuildProgress", "make_monitor"]
 

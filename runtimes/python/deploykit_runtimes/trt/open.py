@@ -6,8 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploykit_runtimes.build import BuildOptions, BuildReport
-from deploykit_runtimes.engine_folder import ENGINE_SUFFIXES
+from deploykit_runtimes.build_options import ENGINE_SUFFIXES, BuildOptions, BuildReport
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.open import available_runtimes, canonical_runtime
-from deploykit_runtimes.runtime_names import SHORT, meant_runtime
+from deploykit_runtimes.runtimes import available_runtimes, canonical_runtime, meant_runtime, short_names
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_other_names_are_told(name: str, meant: str) -> None:
 
 
 def test_what_is_suggested_is_taken() -> None:
-    for name in ("tensorrt", "gpu", "cpu", "npu", "intel", "rtx", *SHORT):
+    for name in ("tensorrt", "gpu", "cpu", "npu", "intel", "rtx", *short_names()):
         for one in meant_runtime(name, available_runtimes()).removeprefix("Did you mean ").split(" or "):
             assert canonical_runtime(one.rstrip("?")) in available_runtimes()
 
