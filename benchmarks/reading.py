@@ -19,7 +19,7 @@ from pathlib import Path
 OURS = """
 import sys, time, json, hashlib
 from deploykit_exporters import containers
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 import torch, deploykit_exporters.containers.torch_file, deploykit_exporters.containers.unwrap
 spent = 0.0
 whole = containers._sha256

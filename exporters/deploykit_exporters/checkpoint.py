@@ -1,7 +1,6 @@
 """A checkpoint as the families see it: plain tensors, and whatever else the file tells.
 
-``read_checkpoint`` accepts any container (see ``containers/``) and never executes code that
-the file chose: unknown classes become inert placeholders.
+``containers`` reads one from any file.
 """
 
 from __future__ import annotations
@@ -11,23 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from deploykit_exporters.state_views import StateView, prefix_views
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "Container", "StateView", "read_checkpoint"]
+__all__ = ["Checkpoint", "Container"]
 
 Container = Literal["torch", "safetensors", "huggingface", "keras-h5"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateView:
-    """One way to read the keys of a checkpoint: with ``prefix`` removed from each.
-
-    ``tensors`` holds only the keys that had the prefix (all of them for ``""``).
-    """
-
-    prefix: str
-    tensors: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +68,6 @@ class Checkpoint:
         ``teacher.``, ``classifier.`` and combinations that occur; keys outside the prefix (for
         instance ``criterion.*`` of a Lightning file) are left out of that view.
         """
-        from deploykit_exporters.containers.names import prefix_views
-
         if self.network is not None:
             inside = {
                 name.removeprefix(self.network): tensor
@@ -89,25 +77,3 @@ class Checkpoint:
             yield StateView(prefix=self.network, tensors=inside)
             return
         yield from prefix_views(self.tensors)
-
-
-def read_checkpoint(
-    path: str | Path, *, trust: bool = False, weights: str | None = None, ignore: tuple[str, ...] = ()
-) -> Checkpoint:
-    """Read any supported checkpoint container.
-
-    Args:
-        path: A .pth/.pt/.ckpt/.bin/.safetensors/.h5 file or a Hugging Face folder.
-        trust: Allow unpickling of classes that are not on the allow-list, which can execute
-            code from the file. Only for files whose author is trusted.
-        weights: The key of the weights to take, where the file holds several; None: EMA weights first. What
-            is no key of the file may be the start of names, and is left in ``Checkpoint.part``.
-        ignore: Dangerous calls of the file (``os.system``) in spite of which it is read; none is made.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, empty or of no known container.
-        UnsafeCheckpointError: the weights can be reached only by executing code of the file.
-    """
-    from deploykit_exporters.containers import read
-
-    return read(Path(path), trust=trust, weights=weights, ignore=ignore)

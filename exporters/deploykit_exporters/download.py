@@ -20,7 +20,8 @@ from deploykit_runtimes.errors import CheckpointError, DownloadError, OptionErro
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.printable import one_line
 
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects.imagenet import imagenet_class_names
 
 __all__ = ["LIBRARIES", "NamedModel", "fetch", "is_model_name", "resolve"]

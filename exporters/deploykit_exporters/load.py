@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.blame import blaming
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.download import fetch, is_model_name
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match

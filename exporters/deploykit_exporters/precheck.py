@@ -10,7 +10,7 @@ from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.targets import check_target, is_stream
 
-from deploykit_exporters.containers import check_file
+from deploykit_exporters.containers.read import check_file
 from deploykit_exporters.download import LIBRARIES, is_model_name
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.options import AXES, ExportOptions, hints_of

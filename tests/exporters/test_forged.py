@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import InertInstance, InertObject
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.load import build_checkpoint
 from deploykit_runtimes.errors import DeploykitError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolo_ultralytics
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.onnx_export import export_graph

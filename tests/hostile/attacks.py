@@ -294,7 +294,7 @@ def _deep(file: h5py.File) -> None:
 def _mm(config: str) -> Writer:
     def write(path: Path) -> Path:
         import torch
-        from deploykit_exporters.checkpoint import read_checkpoint
+        from deploykit_exporters.containers.read import read_checkpoint
 
         honest = read_checkpoint(FIXTURES / "mmpretrain_vit.pth")
         torch.save({"state_dict": dict(honest.tensors), "meta": {"cfg": config}}, path)

@@ -1,4 +1,4 @@
-"""What each operation of a pickle does to the machine of ``unpickle.py``.
+"""What each operation of a pickle does to the machine of ``machine.py``.
 
 The operations are documented in ``pickletools``. Left out are the extension registry (EXT1, EXT2, EXT4),
 which is a second way to name globals, and out-of-band buffers.
@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit_exporters.containers.budget import check_integer
+from deploykit_exporters.containers.machine import MARK, Machine
 
-if TYPE_CHECKING:
-    from deploykit_exporters.containers.unpickle import Machine
-
-__all__ = ["COSTS", "MARK", "OPERATIONS"]
-
-MARK = object()
+__all__ = ["COSTS", "OPERATIONS"]
 
 
 def _entries(machine: Machine, items: list[Any]) -> dict[Any, Any]:

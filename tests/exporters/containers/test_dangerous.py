@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.containers.torch_file import LEGACY_MAGIC
 from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
 

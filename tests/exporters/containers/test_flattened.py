@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
 from torch.optim.swa_utils import AveragedModel

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from safetensors.torch import save_file
 

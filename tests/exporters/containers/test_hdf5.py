@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 
 Writer = Callable[[h5py.File], None]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
 from deploykit_exporters.containers.inert import (
     InertObject,
     children,
@@ -24,6 +23,7 @@ from deploykit_exporters.containers.inert import (
     to_plain,
     walk,
 )
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
 

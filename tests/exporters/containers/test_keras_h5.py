@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 
 KERNEL = np.arange(3 * 3 * 2 * 4, dtype=np.float32).reshape(3, 3, 2, 4)

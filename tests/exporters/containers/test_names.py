@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from deploykit_exporters.containers.names import clean_names, prefix_views, strip_wrappers
+from deploykit_exporters.containers.names import clean_names, strip_wrappers
+from deploykit_exporters.state_views import prefix_views
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.containers.sniff import sniff
 from deploykit_runtimes.errors import CheckpointError
 from hypothesis import given, settings

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.containers.torch_file import read_legacy, read_zip
 from deploykit_runtimes.errors import CheckpointError
 from hypothesis import given, settings

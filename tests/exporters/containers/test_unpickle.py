@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
 from deploykit_exporters.containers.inert import InertDict, InertList, InertObject, class_path, to_plain
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.containers.unpickle import load_inert
 from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
 from hypothesis import given, settings

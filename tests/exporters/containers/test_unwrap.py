@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import class_path, to_plain
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
 from timm.utils import CheckpointSaver, ModelEmaV2
 from torch import nn

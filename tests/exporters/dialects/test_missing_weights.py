@@ -12,7 +12,7 @@ import timm
 import torch
 import torchvision
 import transformers
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects.loading import load_strict
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.load import load_checkpoint

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess, parse_config
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.preprocess import preprocess

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolo_ultralytics
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.onnx_export import export_graph

@@ -134,7 +134,7 @@ def test_missing_weights_are_named(ultralytics_file: Callable[..., Any], tmp_pat
 
 
 def test_other_numbered_layers_are_not_claimed(tmp_path: Path) -> None:
-    from deploykit_exporters.checkpoint import read_checkpoint
+    from deploykit_exporters.containers.read import read_checkpoint
     from deploykit_exporters.dialects import yolo_ultralytics
     from torch import nn
 

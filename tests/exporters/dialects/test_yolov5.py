@@ -12,8 +12,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import children, inert_class, walk
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolov5
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.nets.yolov5_blocks import Focus

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.inert import children
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolov5
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolox
 from deploykit_exporters.dialects.coco import COCO_NAMES
 from deploykit_exporters.dialects.yolox_shapes import Architecture, read_architecture

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.crossformer import FAMILY
 from deploykit_runtimes.errors import CheckpointError

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.onnx_export import export_graph

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.export import export
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.efficientnet import FAMILY
 from deploykit_runtimes.errors import CheckpointError

@@ -14,7 +14,8 @@ import timm
 import torch
 import torchvision
 import transformers
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.containers.unwrap import unwrap
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.networks import networks, settle

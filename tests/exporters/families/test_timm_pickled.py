@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_runtimes.errors import CheckpointError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.proof.witness import ask_witness

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import vit_timm
 from deploykit_exporters.dialects.vit import read_architecture
 from deploykit_exporters.families import vit

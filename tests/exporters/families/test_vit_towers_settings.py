@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import Hints
 from deploykit_runtimes.errors import CheckpointError, InputError, OptionError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import families, recognise
 from deploykit_exporters.families.base import Hints, Match
 from deploykit_exporters.families.yolo import FAMILY

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.checkpoint import read_checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.dialects import yolo_ultralytics
 from deploykit_exporters.families.base import Hints
 from deploykit_runtimes.results import Classification, Detections, Segmentation

@@ -14,7 +14,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from deploykit_exporters.checkpoint import Checkpoint, read_checkpoint
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
