@@ -27,6 +27,7 @@ _KICK: signal.Signals | None = getattr(signal, "SIGURG", None)
 """What nobody means by, and what is ignored where nobody handles it."""
 
 _KICKS = 20
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 _SAME = 0.5
 """Seconds in which a second Ctrl-C is the first one again, told to a process and to its group."""
@@ -37,44 +38,74 @@ class Interrupted(KeyboardInterrupt):
     passed through the ``exec`` of a string, as it does in imports, although it was caught."""
 
 
+class _Ending:
+    """What a signal asked for: an exception in the main thread, at once or as soon as that is safe."""
+
+    def __init__(self) -> None:
+        self.interrupted = threading.Event()
+        self.waiting: BaseException | None = None
+        self._since = 0.0
+
+    def terminate(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM, and SIGHUP of a terminal that was closed."""
+        self._raise(SystemExit(128 + signum), frame)
+
+    def interrupt(self, _signum: int, frame: FrameType | None) -> None:
+        """Ctrl-C. A second one ends the process."""
+        if not self.interrupted.is_set():
+            self.interrupted.set()
+            self._since = time.monotonic()
+            self._raise(Interrupted(), frame)
+        elif time.monotonic() - self._since > _SAME:
+            _end_now()
+
+    def look_again(self, _signum: int, frame: FrameType | None) -> None:
+        """The kick of the watcher, which breaks off a system call."""
+        if self.waiting is not None:
+            self._raise(self.waiting, frame)
+
+    def _raise(self, error: BaseException, frame: FrameType | None) -> None:
+        """Compiled libraries that run Python code as they are imported, torch among them, abort the process
+        where that code raises."""
+        if _is_importing(frame):
+            self.waiting = error
+            return
+        self.waiting = None
+        raise error
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def ending_signals() -> Iterator[threading.Event]:
     """Let a run that is told to end remove its temporary files; the event tells of a Ctrl-C.
 
     In another thread than the main one, whoever embeds the command line owns the signals.
     """
-    interrupted = threading.Event()
+    ending = _Ending()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupted
+        yield ending.interrupted
         return
-    since = 0.0
-
-    def terminate(signum: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    def interrupt(_signum: int, _frame: FrameType | None) -> None:
-        nonlocal since
-        if not interrupted.is_set():
-            interrupted.set()
-            since = time.monotonic()
-            raise Interrupted
-        if time.monotonic() - since > _SAME:
-            _end_now()
-
-    handlers: dict[signal.Signals, Any] = {signal.SIGTERM: terminate, signal.SIGINT: interrupt}
+    handlers: dict[signal.Signals, Any] = {signal.SIGTERM: ending.terminate, signal.SIGINT: ending.interrupt}
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handlers[signal.SIGHUP] = terminate  # the terminal was closed
-    with _watched():
+        handlers[signal.SIGHUP] = ending.terminate
+    with _watched(ending):
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            yield interrupted
+            yield ending.interrupted
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
+def _watched(ending: _Ending) -> Iterator[None]:
     """End the process where compiled code keeps a Ctrl-C from being answered.
 
     CPython notes every signal in a pipe at once, whatever the main thread is at.
@@ -89,12 +120,17 @@ def _watched() -> Iterator[None]:
 
     def watch() -> None:
         while noted := os.read(reading, 64):
-            if {signal.SIGINT, signal.SIGTERM} & set(noted):
+            if {signal.SIGINT, signal.SIGTERM, _HANGUP} & set(noted):
                 _wake_main(done)
-            if signal.SIGINT in noted and not done.is_set():
+            if done.is_set():
+                continue
+            if signal.SIGINT in noted:
                 _end_now()
+            if isinstance(ending.waiting, SystemExit):
+                discard_scratch()
+                os._exit(int(str(ending.waiting)))
 
-    kicked = signal.signal(_KICK, _nothing) if _KICK is not None else None
+    kicked = signal.signal(_KICK, ending.look_again) if _KICK is not None else None
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name="ctrl-c", daemon=True)
     watcher.start()
@@ -121,10 +157,6 @@ def _wake_main(done: threading.Event) -> None:
             return
         if _KICK is not None:
             signal.pthread_kill(threading.main_thread().ident or 0, _KICK)
-
-
-def _nothing(_signum: int, _frame: FrameType | None) -> None:
-    """What breaks a system call off says nothing itself."""
 
 
 def _end_now() -> None:

@@ -97,6 +97,51 @@ with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_a_signal_during_an_import_waits_for_its_end(
+    tmp_path: Path, number: signal.Signals, code: int, words: str
+) -> None:
+    """Libraries abort the process where the Python code that they run in their import raises."""
+    (tmp_path / "imported.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\nexcept BaseException:\n    os.abort()\n"
+    )
+    done = run(f"""
+import sys, time
+sys.path.insert(0, {str(tmp_path)!r})
+from deploykit.interruption import ending_signals
+try:
+    with ending_signals():
+        import imported
+        time.sleep(600)
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\\n")
+    sys.exit(130)
+""")
+    assert (done.returncode, done.stderr) == (code, words)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_an_import_that_does_not_end(tmp_path: Path, number: signal.Signals, code: int, words: str) -> None:
+    (tmp_path / "imported.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {int(number)})\nwhile True:\n    time.sleep(0.01)\n"
+    )
+    done = run(f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from deploykit.interruption import ending_signals
+from deploykit_runtimes.files import atomic_path
+with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
+    draft.write_bytes(b"half")
+    import imported
+""")
+    assert (done.returncode, done.stderr) == (code, words)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["imported.py"]
+
+
 def test_an_interruption_that_a_library_swallows(tmp_path: Path) -> None:
     done = run("""
 import os, signal, time
