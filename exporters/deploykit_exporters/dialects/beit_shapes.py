@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.optional import require
 
-from deploykit_exporters.dialects.vit import Size
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from deploykit_exporters.dialects.vit import Size, as_size
+from deploykit_exporters.dialects.vit import as_size
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     from deploykit_exporters.dialects.timm_config import TimmFile

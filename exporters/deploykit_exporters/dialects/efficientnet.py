@@ -11,6 +11,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Activation as Scores
 from deploykit_runtimes.spec import Preprocess
 
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.nets.efficientnet import (
     Activation,
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.families.base import Witness
 
-__all__ = ["STRIDES", "EfficientNetSource", "Size", "generation", "is_fused", "read_plan", "split_stages"]
+__all__ = ["STRIDES", "EfficientNetSource", "generation", "is_fused", "read_plan", "split_stages"]
 
-Size = tuple[int, int]
 Generation = Literal["v1", "v2", "edge"]
 Shapes = Mapping[str, tuple[int, ...]]
 

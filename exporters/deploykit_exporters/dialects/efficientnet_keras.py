@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
 
-from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, read_plan
+from deploykit_exporters.dialects.efficientnet import EfficientNetSource, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS, tensorflow_evaluation
 from deploykit_exporters.dialects.imagenet import IMAGENET_STD
 from deploykit_exporters.dialects.keras_layers import KerasLayers, read_layers
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "keras"
 
 _Normalisation = Callable[[Callable[[Size], Preprocess]], Callable[[Size], Preprocess]]
 

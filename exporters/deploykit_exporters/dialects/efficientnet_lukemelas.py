@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import OptionError
 
-from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, read_plan, split_stages
+from deploykit_exporters.dialects.efficientnet import EfficientNetSource, read_plan, split_stages
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS, tensorflow_evaluation
 from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "lukemelas"
 
 _TOP = {
     "_conv_stem": "conv_stem",

@@ -13,7 +13,6 @@ from deploykit_runtimes.spec import Preprocess
 from deploykit_exporters.dialects.efficientnet import (
     STRIDES,
     EfficientNetSource,
-    Size,
     is_fused,
     read_plan,
     split_stages,
@@ -23,6 +22,7 @@ from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess, pip
 from deploykit_exporters.dialects.mm_model import MmModel
 from deploykit_exporters.dialects.mm_witness import mm_witness
 from deploykit_exporters.dialects.values import as_mapping
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.efficientnet import Activation
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints
     from deploykit_exporters.nets.efficientnet import EfficientNetPlan
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "mmpretrain"
 
 _KEY = re.compile(r"layers\.(\d{1,4})\.(?:(\d{1,4})\.)?(.+)\.(\w+)")
 _LAYER = re.compile(r"(?:backbone\.)?layers\.(\d{1,4})\.")

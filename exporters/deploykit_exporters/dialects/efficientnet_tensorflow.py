@@ -8,8 +8,8 @@ from typing import Any
 
 from deploykit_runtimes.spec import Preprocess
 
-from deploykit_exporters.dialects.efficientnet import Size
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD, INCEPTION_MEAN, INCEPTION_STD
+from deploykit_exporters.families.base import Size
 
 __all__ = ["TENSORFLOW_EPS", "TensorFlowEvaluation", "tensorflow_evaluation"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.optional import require
 
-from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, generation, read_plan
+from deploykit_exporters.dialects.efficientnet import EfficientNetSource, generation, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size, parse_compound
 from deploykit_exporters.dialects.efficientnet_timm_named import (
     check_layers,
@@ -31,6 +31,7 @@ from deploykit_exporters.dialects.timm_template import (
 )
 from deploykit_exporters.dialects.timm_witness import UNNAMED, not_asked, timm_witness
 from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints, Witness
     from deploykit_exporters.nets.efficientnet import EfficientNetPlan
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "timm"
 
 _NAME = re.compile(
     r"(tf_)?efficientnet(v2)?_(b\d|l2|lite\d|e[sml]|rw_[tsm]|xl|s|m|l)(_pruned)?(?![a-z0-9])(\.\w+)?"

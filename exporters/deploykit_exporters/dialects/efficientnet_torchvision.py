@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.spec import Preprocess
 
-from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size, is_fused, read_plan
+from deploykit_exporters.dialects.efficientnet import EfficientNetSource, is_fused, read_plan
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.imagenet import crop_preprocess
 from deploykit_exporters.dialects.torchvision_file import published, read_file, torchvision_witness
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints, Witness
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "torchvision"
 
 _STAGE_LAYER = re.compile(r"features\.(\d+)\.(\d+)\.(.+)\.(\w+)")
 _END_LAYER = re.compile(r"features\.(\d+)\.([01])\.(\w+)")

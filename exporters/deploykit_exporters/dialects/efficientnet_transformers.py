@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.dialects.efficientnet import (
-    STRIDES,
-    EfficientNetSource,
-    Size,
-    read_plan,
-    split_stages,
-)
+from deploykit_exporters.dialects.efficientnet import STRIDES, EfficientNetSource, read_plan, split_stages
 from deploykit_exporters.dialects.efficientnet_names import compound_name, native_size
 from deploykit_exporters.dialects.efficientnet_tensorflow import TENSORFLOW_EPS
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN
@@ -35,6 +29,7 @@ from deploykit_exporters.dialects.transformers_files import (
 )
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.nets.efficientnet import Activation, BlockPlan, EfficientNetPlan
 
 if TYPE_CHECKING:
@@ -44,7 +39,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints
     from deploykit_exporters.families.settings import Settings
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "transformers"
 
 _WRAPPERS = ("", "efficientnet.")
 _TOP = {

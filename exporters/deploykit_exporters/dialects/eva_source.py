@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.spec import Activation, Preprocess
 
-from deploykit_exporters.dialects.vit import Size
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from deploykit_runtimes.spec import Interpolation, Preprocess
 
 from deploykit_exporters.containers.budget import Budget, ExcessError, check_extent
 from deploykit_exporters.containers.texts import NotLiteralError, literal, parse_python
+from deploykit_exporters.families.base import Size
 
 __all__ = ["mm_config", "mm_preprocess", "parse_config", "pipeline_size", "pipeline_steps"]
 
-Size = tuple[int, int]
 
 # Assignments on which answers depend.
 _DECISIVE = {"model", "data_preprocessor", "test_pipeline", "test_dataloader", "data"}

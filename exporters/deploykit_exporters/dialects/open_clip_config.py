@@ -23,7 +23,8 @@ from deploykit_exporters.dialects.imagenet import (
     stretch_preprocess,
 )
 from deploykit_exporters.dialects.values import as_mapping
-from deploykit_exporters.dialects.vit import Size, as_size
+from deploykit_exporters.dialects.vit import as_size
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Setting, Settings
 
 if TYPE_CHECKING:

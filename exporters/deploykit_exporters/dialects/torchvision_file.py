@@ -15,7 +15,7 @@ from deploykit_runtimes.spec import Interpolation, Preprocess
 from deploykit_exporters.containers.inert import class_path, walk
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD, crop_preprocess
 from deploykit_exporters.dialects.timm_config import attributes
-from deploykit_exporters.families.base import Witness
+from deploykit_exporters.families.base import Size, Witness
 from deploykit_exporters.families.settings import Setting, Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchvisionFile", "published", "read_file", "torchvision_witness"]
 
-Size = tuple[int, int]
 
 # What --config says of a network.
 _NETWORK = ("num_heads", "eps", "activation", "global_pool")

@@ -18,7 +18,7 @@ from deploykit_exporters.dialects.imagenet import (
     INCEPTION_MEAN,
     INCEPTION_STD,
 )
-from deploykit_exporters.dialects.vit import Size
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Setting, Settings
 
 if TYPE_CHECKING:

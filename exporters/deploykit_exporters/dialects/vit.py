@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, Preprocess
 
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.nets.vit import Norms, Pool, ViTArchitecture
 from deploykit_exporters.nets.vit_pooling import QueryPool
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.families.base import Witness
 
-__all__ = ["Size", "VitSource", "as_size", "name_in_file", "read_architecture", "rename", "size_name"]
+__all__ = ["VitSource", "as_size", "name_in_file", "read_architecture", "rename", "size_name"]
 
-Size = tuple[int, int]
 
 # Heads that are not 64 wide, by (embed_dim, depth): ViT-H/14, so400m, g/14, G/14, e/14, mmpretrain's small.
 _WIDE_HEADS = {

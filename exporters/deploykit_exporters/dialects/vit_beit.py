@@ -29,7 +29,7 @@ from deploykit_exporters.dialects.imagenet import (
     INCEPTION_STD,
     timm_preprocess,
 )
-from deploykit_exporters.dialects.vit import Size
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from deploykit_runtimes.spec import Preprocess
 
 from deploykit_exporters.dialects.imagenet import crop_preprocess
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, VitSource, rename, size_name
+from deploykit_exporters.dialects.vit import VitSource, rename, size_name
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.nets.vit import ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints
 
 __all__ = [
+    "ORIGIN",
     "add_class_position",
     "dinov2_input_size",
     "dinov2_preprocess",
@@ -34,6 +36,8 @@ __all__ = [
     "matches",
     "read",
 ]
+
+ORIGIN = "dinov2"
 
 _RULES = {"register_tokens": "reg_token", "linear_head": "head"}
 _BLOCKS = {"mlp.w12": "mlp.fc1", "mlp.w3": "mlp.fc2"}

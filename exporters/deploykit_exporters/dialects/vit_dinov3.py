@@ -17,8 +17,9 @@ from deploykit_exporters.dialects.beit_shapes import refuse_heads
 from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD, timm_preprocess
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, name_in_file, rename
+from deploykit_exporters.dialects.vit import name_in_file, rename
 from deploykit_exporters.dialects.vit_transformers_dinov3 import build_dinov3, with_biases
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "dinov3"
 
 _BLOCKS = {
     "ls1.gamma": "gamma_1",

@@ -27,9 +27,10 @@ from deploykit_exporters.dialects.timm_template import (
 )
 from deploykit_exporters.dialects.timm_witness import timm_witness
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, as_size
+from deploykit_exporters.dialects.vit import as_size
 from deploykit_exporters.dialects.vit_beit import is_official, read_official
 from deploykit_exporters.dialects.vit_timm_named import asked_arguments, channels_of, claimed_name
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:

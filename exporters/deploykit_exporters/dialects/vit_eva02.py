@@ -19,7 +19,8 @@ from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import CLIP_MEAN, CLIP_STD, timm_preprocess
 from deploykit_exporters.dialects.timm_config import read_file
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, name_in_file, rename
+from deploykit_exporters.dialects.vit import name_in_file, rename
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "eva02"
 
 _GATED = ("w1", "w2", "w12", "w3")
 _BLOCKS = {

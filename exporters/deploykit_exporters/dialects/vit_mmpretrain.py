@@ -13,7 +13,8 @@ from deploykit_exporters.dialects.mm_config import mm_config, mm_preprocess
 from deploykit_exporters.dialects.mm_model import MmModel
 from deploykit_exporters.dialects.mm_witness import mm_witness
 from deploykit_exporters.dialects.values import as_mapping
-from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
+from deploykit_exporters.dialects.vit import VitSource, as_size, rename, size_name
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "mmpretrain"
 
 _RULES = {
     "patch_embed.projection": "patch_embed.proj",

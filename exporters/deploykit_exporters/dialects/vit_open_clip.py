@@ -18,7 +18,8 @@ from deploykit_exporters.dialects import open_clip_config as configured
 from deploykit_exporters.dialects.open_clip_config import Told
 from deploykit_exporters.dialects.open_clip_witness import open_clip_witness
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, VitSource, rename
+from deploykit_exporters.dialects.vit import VitSource, rename
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "open_clip"
 
 _RULES = {
     "conv1": "patch_embed.proj",

@@ -20,9 +20,10 @@ from deploykit_exporters.dialects.timm_config import TimmFile, attributes, read_
 from deploykit_exporters.dialects.timm_template import activation_of, modules_of
 from deploykit_exporters.dialects.timm_witness import UNNAMED, not_asked, timm_witness
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, VitSource, as_size, rename, size_name
+from deploykit_exporters.dialects.vit import VitSource, as_size, rename, size_name
 from deploykit_exporters.dialects.vit_projection import projected
 from deploykit_exporters.dialects.vit_timm_named import SAY, NamedModel, channels_of, confirm, find_named
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.nets.vit import TIMM_RESAMPLING, Pool, ViTArchitecture
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints, Witness
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "timm"
 
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
 _ENCODER = ("norm_pre.weight", "attn_pool.latent", "cls_token")

@@ -12,7 +12,8 @@ from deploykit_runtimes.spec import Preprocess
 from deploykit_exporters.containers.inert import class_path, walk
 from deploykit_exporters.dialects.imagenet import crop_preprocess
 from deploykit_exporters.dialects.torchvision_file import published, read_file, torchvision_witness
-from deploykit_exporters.dialects.vit import Size, VitSource, rename, size_name
+from deploykit_exporters.dialects.vit import VitSource, rename, size_name
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.nets.vit import ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints, Witness
 
-__all__ = ["matches", "read"]
+__all__ = ["ORIGIN", "matches", "read"]
+
+ORIGIN = "torchvision"
 
 _RULES = {
     "class_token": "cls_token",

@@ -22,7 +22,8 @@ from deploykit_exporters.dialects.transformers_files import (
 from deploykit_exporters.dialects.transformers_layers import activation_name, agree, pack_qkv
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, VitSource, as_size, name_in_file, rename, size_name
+from deploykit_exporters.dialects.vit import VitSource, as_size, name_in_file, rename, size_name
+from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.settings import Settings
 from deploykit_exporters.nets.vit import Pool, ViTArchitecture
 from deploykit_exporters.nets.vit_positions import Resampling

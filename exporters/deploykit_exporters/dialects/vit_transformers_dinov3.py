@@ -25,7 +25,8 @@ from deploykit_exporters.dialects.transformers_files import (
 from deploykit_exporters.dialects.transformers_layers import pack_qkv, replace_activation
 from deploykit_exporters.dialects.transformers_witness import transformers_witness
 from deploykit_exporters.dialects.unused import take_unused
-from deploykit_exporters.dialects.vit import Size, as_size, name_in_file, rename
+from deploykit_exporters.dialects.vit import as_size, name_in_file, rename
+from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
     import torch

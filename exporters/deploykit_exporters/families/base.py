@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from deploykit_runtimes.spec import AxisRange, ModelSpec
 
@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["BuiltModel", "ExporterName", "Family", "Hints", "Match", "OutputGroup", "Witness"]
+__all__ = [
+    "BuiltModel",
+    "Dialect",
+    "ExporterName",
+    "Family",
+    "Hints",
+    "Match",
+    "OutputGroup",
+    "Size",
+    "Witness",
+]
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Source_co = TypeVar("Source_co", covariant=True)
 
 ExporterName = Literal["torchscript", "dynamo"]
 
@@ -148,6 +162,30 @@ class BuiltModel:
     notes: tuple[str, ...] = field(default=())
     settings: tuple[Setting, ...] = ()
     witness: Callable[[], Witness | str] | None = None
+
+
+class Dialect(Protocol[Source_co]):
+    """The form in which one training code keeps the weights of a family: a module that has these.
+
+    ``Source_co`` is what the family wants to know of a checkpoint, in its own words.
+    """
+
+    @property
+    def ORIGIN(self) -> str:  # noqa: N802 - a constant of the module
+        """Name of the training code: ``timm``."""
+        ...
+
+    def matches(self, tensors: Mapping[str, torch.Tensor], /) -> bool:
+        """Whether these are the keys of that code. Looks at keys and shapes only."""
+        ...
+
+    def read(self, checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints, /) -> Source_co:
+        """The weights under the names of the family's network, and what else the checkpoint tells.
+
+        Raises:
+            CheckpointError: weights are missing, or a setting asks for what is not built.
+        """
+        ...
 
 
 class Family(Protocol):

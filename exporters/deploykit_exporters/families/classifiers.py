@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.printable import one_line
 
-from deploykit_exporters.families.base import Hints, Match
+from deploykit_exporters.families.base import Dialect, Hints, Match
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import torch
 
     from deploykit_exporters.checkpoint import Checkpoint
@@ -24,19 +22,14 @@ __all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "ma
 ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
 
 
-def first_match(
-    checkpoint: Checkpoint, family: str, names: tuple[str, ...], dialect: Callable[[str], ModuleType]
-) -> Match | None:
-    """The first dialect, in the order of ``names``, whose keys some view of the checkpoint has.
-
-    A dialect is called like its origin, unless it names that as ``ORIGIN``.
-    """
+def first_match(checkpoint: Checkpoint, family: str, dialects: Mapping[str, Dialect[object]]) -> Match | None:
+    """The first of the dialects whose keys some view of the checkpoint has."""
     for view in checkpoint.views():
-        for name in names:
-            module = dialect(name)
-            if module.matches(view.tensors):
-                origin = getattr(module, "ORIGIN", name)
-                return Match(family=family, origin=origin, score=0.9, prefix=view.prefix, dialect=name)
+        for name, dialect in dialects.items():
+            if dialect.matches(view.tensors):
+                return Match(
+                    family=family, origin=dialect.ORIGIN, score=0.9, prefix=view.prefix, dialect=name
+                )
     return None
 
 

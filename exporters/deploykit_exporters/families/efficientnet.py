@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside, told_size
 from deploykit_exporters.families.classifiers import (
     check_config,
@@ -24,17 +23,15 @@ from deploykit_exporters.families.classifiers import (
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import torch
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.dialects.efficientnet import EfficientNetSource, Size
+    from deploykit_exporters.dialects.efficientnet import EfficientNetSource
+    from deploykit_exporters.families.base import Size
     from deploykit_exporters.nets.efficientnet import EfficientNetPlan
 
 __all__ = ["FAMILY", "EfficientNetFamily"]
 
-_ORIGINS = ("lukemelas", "torchvision", "mmpretrain", "keras", "transformers", "timm")
 _MAX_BATCH = 1024
 _MIN_SIDE = 32
 _MAX_SIDE = 4096
@@ -69,8 +66,26 @@ _SETTINGS = {
 _OPTIONS = {"crop": "crop_pct", **{name: name for name in _IMAGES}}
 
 
-def _dialect(origin: str) -> ModuleType:
-    return import_module(f"deploykit_exporters.dialects.efficientnet_{origin}")
+def _dialects() -> Mapping[str, Dialect[EfficientNetSource]]:
+    """By origin, in the order in which they are asked."""
+    from deploykit_exporters.dialects import (
+        efficientnet_keras,
+        efficientnet_lukemelas,
+        efficientnet_mmpretrain,
+        efficientnet_timm,
+        efficientnet_torchvision,
+        efficientnet_transformers,
+    )
+
+    dialects: tuple[Dialect[EfficientNetSource], ...] = (
+        efficientnet_lukemelas,
+        efficientnet_torchvision,
+        efficientnet_mmpretrain,
+        efficientnet_keras,
+        efficientnet_transformers,
+        efficientnet_timm,
+    )
+    return {dialect.ORIGIN: dialect for dialect in dialects}
 
 
 class EfficientNetFamily:
@@ -79,7 +94,7 @@ class EfficientNetFamily:
     name = "efficientnet"
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        return first_match(checkpoint, self.name, _ORIGINS, _dialect)
+        return first_match(checkpoint, self.name, _dialects())
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         import torch
@@ -94,7 +109,7 @@ class EfficientNetFamily:
             check_config(hints, known)
         joined = _join(checkpoint, match, hints)
         with sensible(checkpoint, "an EfficientNet"):
-            source: EfficientNetSource = _dialect(match.origin).read(checkpoint, joined.tensors, hints)
+            source = _dialects()[match.origin].read(checkpoint, joined.tensors, hints)
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
             source = told_by_module(source, checkpoint.module, match.prefix)

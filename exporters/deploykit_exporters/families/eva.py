@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.spec import Activation, AxisRange, InputSpec, ModelSpec, OutputSpec
 
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
 from deploykit_exporters.families.classifiers import class_names, sensible
 from deploykit_exporters.families.heads import Joined, witness_of
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.dialects.eva_source import EvaSource
-    from deploykit_exporters.dialects.vit import Size
+    from deploykit_exporters.families.base import Size
 
 __all__ = ["build_eva"]
 
 _MAX_BATCH = 1024
 _MIN_PATCHES = 2
 _MAX_GROWTH = 4
+
+
+def eva_dialects() -> Mapping[str, Dialect[EvaSource]]:
+    """The dialects of networks with rotary or relative positions, by the names that ``Match.dialect`` has."""
+    from deploykit_exporters.dialects import (
+        vit_dinov3,
+        vit_eva,
+        vit_eva02,
+        vit_transformers_beit,
+        vit_transformers_dinov3,
+    )
+
+    return {
+        "eva02": vit_eva02,
+        "dinov3": vit_dinov3,
+        "eva": vit_eva,
+        "transformers_dinov3": vit_transformers_dinov3,
+        "transformers_beit": vit_transformers_beit,
+    }
+
+
+def is_named_eva(checkpoint: Checkpoint, hints: Hints) -> bool:
+    """Whether a checkpoint with the keys of timm's ViT names one of timm's ``Eva``."""
+    from deploykit_exporters.dialects.vit_eva import is_named
+
+    return is_named(checkpoint, hints)
 
 
 def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined) -> BuiltModel:
@@ -38,10 +64,9 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     from deploykit_exporters.dialects.loading import load_strict
     from deploykit_exporters.nets.eva import EvaNet, ExportableEva, check_blocks, is_resizable
 
-    kind = match.dialect if match.dialect != "timm" else "eva"
-    dialect = import_module(f"deploykit_exporters.dialects.vit_{kind}")
+    dialect = eva_dialects()[match.dialect if match.dialect != "timm" else "eva"]
     with sensible(checkpoint, "a ViT", "Export the weights alone, and name their model with --variant."):
-        source: EvaSource = dialect.read(checkpoint, joined.tensors, hints)
+        source = dialect.read(checkpoint, joined.tensors, hints)
         size = hints.imgsz or source.image_size
         source.preprocess(size)
     net = source.network()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit_exporters.dialects.imagenet import TIMM_SETTINGS
-from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside
 from deploykit_exporters.families.classifiers import (
     check_config,
@@ -21,16 +20,16 @@ from deploykit_exporters.families.classifiers import (
     matched_tensors,
     sensible,
 )
+from deploykit_exporters.families.eva import eva_dialects, is_named_eva
 from deploykit_exporters.families.given_preprocess import with_given
 from deploykit_exporters.families.heads import Joined, join_head, without_classifiers, witness_of
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
-    from deploykit_exporters.dialects.vit import Size, VitSource
+    from deploykit_exporters.dialects.vit import VitSource
+    from deploykit_exporters.families.base import Size
     from deploykit_exporters.families.settings import Setting
     from deploykit_exporters.nets.vit import ViTArchitecture
 
@@ -92,8 +91,34 @@ _CONFIGURED: dict[str, Callable[[Hints], tuple[str, ...]]] = {
 }
 
 
-def _dialect(name: str) -> ModuleType:
-    return import_module(f"deploykit_exporters.dialects.vit_{name}")
+def _dialects() -> Mapping[str, Dialect[VitSource]]:
+    from deploykit_exporters.dialects import (
+        vit_dinov2,
+        vit_mmpretrain,
+        vit_open_clip,
+        vit_timm,
+        vit_torchvision,
+        vit_transformers,
+        vit_transformers_clip,
+        vit_transformers_dinov2,
+    )
+
+    return {
+        "dinov2": vit_dinov2,
+        "timm": vit_timm,
+        "torchvision": vit_torchvision,
+        "mmpretrain": vit_mmpretrain,
+        "transformers_dinov2": vit_transformers_dinov2,
+        "transformers_clip": vit_transformers_clip,
+        "transformers": vit_transformers,
+        "open_clip": vit_open_clip,
+    }
+
+
+def _all_dialects() -> Mapping[str, Dialect[object]]:
+    """In the order in which they are asked."""
+    known: dict[str, Dialect[object]] = {**_dialects(), **eva_dialects()}
+    return {name: known[name] for name in _DIALECTS}
 
 
 class ViTFamily:
@@ -102,7 +127,7 @@ class ViTFamily:
     name = "vit"
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        return first_match(checkpoint, self.name, _DIALECTS, _dialect)
+        return first_match(checkpoint, self.name, _all_dialects())
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         if _is_eva(checkpoint, match, hints):
@@ -145,9 +170,9 @@ class ViTFamily:
 
 def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
     """Whether the positions are rotary or relative, by the weights or by the name of the model."""
-    if match.dialect in {"eva", "eva02", "dinov3", "transformers_dinov3", "transformers_beit"}:
+    if match.dialect in eva_dialects():
         return True
-    return match.dialect == "timm" and bool(_dialect("eva").is_named(checkpoint, hints))
+    return match.dialect == "timm" and is_named_eva(checkpoint, hints)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +198,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
         check_config(hints, (*_SETTINGS, *TIMM_SETTINGS, *_CONFIGURED[match.dialect](hints)))
     joined = _join(checkpoint, match, hints)
     with sensible(checkpoint, "a ViT"):
-        source: VitSource = _dialect(match.dialect or match.origin).read(checkpoint, joined.tensors, hints)
+        source = _dialects()[match.dialect or match.origin].read(checkpoint, joined.tensors, hints)
         arch, assumed = read_architecture(source, hints.config or {}, hints.imgsz)
         size = _size(arch, hints, source)
         preprocess = source.preprocess(size)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 
@@ -13,12 +12,17 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "YoloFamily"]
 
-# Origin -> the module of its dialect, which has match(checkpoint) and build(checkpoint, match, hints).
-_DIALECTS = {
-    "ultralytics": "deploykit_exporters.dialects.yolo_ultralytics",
-    "yolov5": "deploykit_exporters.dialects.yolov5",
-    "yolox": "deploykit_exporters.dialects.yolox",
-}
+
+class YoloDialect(Protocol):
+    """One training code, which keeps whole modules rather than weights: a module that has these."""
+
+    def match(self, checkpoint: Checkpoint, /) -> Match | None:
+        """Claim the checkpoint, or None."""
+        ...
+
+    def build(self, checkpoint: Checkpoint, match: Match, hints: Hints, /) -> BuiltModel:
+        """Build the network with its weights; see ``Family.build``."""
+        ...
 
 
 class YoloFamily:
@@ -28,7 +32,9 @@ class YoloFamily:
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
         """The strongest claim of a dialect, or None."""
-        claims = [claim for name in _DIALECTS if (claim := _dialect(name).match(checkpoint)) is not None]
+        claims = [
+            claim for dialect in _dialects().values() if (claim := dialect.match(checkpoint)) is not None
+        ]
         return max(claims, key=lambda claim: claim.score, default=None)
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
@@ -38,12 +44,14 @@ class YoloFamily:
             CheckpointError: weights do not fit, named key by key.
             DependencyError: the library that defines the architecture is not installed.
         """
-        model: BuiltModel = _dialect(match.origin).build(checkpoint, match, hints)
-        return model
+        return _dialects()[match.origin].build(checkpoint, match, hints)
 
 
-def _dialect(origin: str) -> ModuleType:
-    return import_module(_DIALECTS[origin])
+def _dialects() -> Mapping[str, YoloDialect]:
+    """By origin."""
+    from deploykit_exporters.dialects import yolo_ultralytics, yolov5, yolox
+
+    return {"ultralytics": yolo_ultralytics, "yolov5": yolov5, "yolox": yolox}
 
 
 FAMILY = YoloFamily()
