@@ -53,7 +53,8 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
             _no_claim(checkpoint, hints), hint=_advice(checkpoint, hints, claims)
         )
     match, family = max(wanted, key=_score)
-    _refuse_foreign(checkpoint, match, hints)
+    if family.name in _BUILT_IN:
+        _refuse_foreign(checkpoint, match, hints)
     return family, match
 
 
