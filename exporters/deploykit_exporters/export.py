@@ -115,14 +115,16 @@ def export(
             answers.check_reading()
     with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
         raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
-    model, notes = raw, list(loaded.checkpoint.notes) + list(built.notes)
+    simplified, rewrites, notes = raw, "", [*loaded.checkpoint.notes, *built.notes]
     if options.simplify:
         with clock.stage("simplify", "Simplifying"):
-            model, note = _simplified(raw, spec)
-            notes += note
+            simplified, rewrites = _simplified(raw, spec)
+        if simplified is raw:
+            notes.append("onnxsim could not process the graph; the exporter's own graph is used.")
     with atomic_path(output) as draft:
         with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
-            record, model, note = _first_proven(core, output, [model, raw], spec, built)
+            record, model, note = _first_proven(core, output, [simplified, raw], spec, built)
+            notes += [*note, *([rewrites] if rewrites and model is simplified else [])]
             record = replace(record, witness=_witness(built, spec, options, clock))
             record = record if answers is None else _golden(record, answers, core)
             proven = replace(spec, parity=record)
@@ -138,7 +140,7 @@ def export(
         graph=graph_facts(model),
         size_bytes=size,
         seconds=clock.seconds,
-        notes=(*notes, *note),
+        notes=tuple(notes),
     )
 
 
@@ -197,20 +199,16 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
         yield folder / "network.onnx"
 
 
-def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, list[str]]:
-    from deploykit_exporters.graph.passes import clean_up
-    from deploykit_exporters.graph.pooling import pool_rows_first
-    from deploykit_exporters.graph.pyramid import convolve_before_upsampling
-    from deploykit_exporters.graph.split import split_convolutions
+def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
+    """The simplified graph, and what was rewritten in it."""
+    from deploykit_exporters.graph.passes import apply_passes, clean_up
 
     simplified = simplify(raw)
     if simplified is None:
-        return raw, ["onnxsim could not process the graph; the exporter's own graph is used."]
-    split_convolutions(simplified)
-    pool_rows_first(simplified)
-    convolve_before_upsampling(simplified)
+        return raw, ""
+    applied = apply_passes(simplified)
     clean_up(simplified, spec)
-    return simplified, []
+    return simplified, f"Rewritten after simplification: {'; '.join(applied)}." if applied else ""
 
 
 def _final_spec(

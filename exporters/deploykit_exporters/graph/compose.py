@@ -16,7 +16,8 @@ from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 from torch import nn
 
 from deploykit_exporters.graph.fold import fold_normalisation
-from deploykit_exporters.graph.passes import bodies, clean_up
+from deploykit_exporters.graph.passes import clean_up
+from deploykit_exporters.graph.values import bodies
 
 if TYPE_CHECKING:
     import onnx

@@ -6,18 +6,17 @@ depends on H and W, which are nowhere in the file: the runtime reads it without 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from deploykit_exporters.graph.known_shapes import inferred_values
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["known_shapes", "note_gates"]
+__all__ = ["note_gates"]
 
 _POOLS = ("GlobalAveragePool", "AveragePool")
 _MULTIPLY = "Mul"
-_LARGEST = 1 << 30
-"""Bytes of weights up to which shapes are inferred: the checker takes less than 2 GB."""
 
 
 def note_gates(model: onnx.ModelProto) -> bool:
@@ -33,7 +32,7 @@ def note_gates(model: onnx.ModelProto) -> bool:
     products = [node for node in graph.node if node.op_type == _MULTIPLY]
     if not products or not any(node.op_type in _POOLS for node in graph.node):
         return False
-    known = {value.name: value for value in _inferred(model)}
+    known = {value.name: value for value in inferred_values(model)}
     noted: dict[str, onnx.ValueInfoProto] = {}
     for node in products:
         for features, gate in (node.input, reversed(node.input)):
@@ -41,28 +40,6 @@ def note_gates(model: onnx.ModelProto) -> bool:
                 noted |= {name: known[name] for name in (features, gate)}
     graph.value_info.extend(noted.values())
     return bool(noted)
-
-
-def known_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
-    """The shapes that follow from those of the inputs, by value; an axis of unknown size by its name.
-
-    Nothing is known of models whose weights exceed a gigabyte.
-    """
-    return {
-        value.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param
-            for dim in value.type.tensor_type.shape.dim
-        )
-        for value in _inferred(model)
-    }
-
-
-def _inferred(model: onnx.ModelProto) -> Sequence[onnx.ValueInfoProto]:
-    import onnx
-
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST:
-        return ()
-    return list(onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info)
 
 
 def _gates(features: onnx.ValueInfoProto, gate: onnx.ValueInfoProto) -> bool:

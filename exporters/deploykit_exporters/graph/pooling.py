@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploykit_exporters.graph.gates import known_shapes
+from deploykit_exporters.graph.known_shapes import known_shapes
 from deploykit_exporters.graph.values import Values, attribute
 
 if TYPE_CHECKING:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit_exporters.graph.passes import bodies
-
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Values", "attribute"]
+__all__ = ["Values", "attribute", "bodies"]
 
 _FLOAT = 1
 
@@ -91,3 +89,12 @@ def _all_reads(graph: onnx.GraphProto) -> Iterator[str]:
         yield from node.input
         for body in bodies(node):
             yield from _all_reads(body)
+
+
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The sub-graphs of a loop or a branch; none for other nodes."""
+    return [
+        body
+        for attribute in node.attribute
+        for body in ([attribute.g] if attribute.HasField("g") else list(attribute.graphs))
+    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters.graph.passes import drop_unused, name_dimensions
+from deploykit_exporters.graph.drop_unused import drop_unused
+from deploykit_exporters.graph.name_dimensions import name_dimensions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from onnx import TensorProto, helper, numpy_helper

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from deploykit_exporters.graph.passes import drop_unused
+from deploykit_exporters.graph.drop_unused import drop_unused
 from deploykit_exporters.graph.pooling import pool_rows_first
 
 MEAN = """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters.graph.passes import drop_unused
+from deploykit_exporters.graph.drop_unused import drop_unused
 from deploykit_exporters.graph.pyramid import convolve_before_upsampling
 from onnx import helper, numpy_helper
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters.graph.passes import drop_unused
+from deploykit_exporters.graph.drop_unused import drop_unused
 from deploykit_exporters.graph.split import split_convolutions
 from onnx import helper, numpy_helper
 
