@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deploykit_runtimes import errors
+from deploykit_runtimes.errors import DeploykitError
+
+from deploykit.cli import EXIT_BUG
+from deploykit.interruption import EXIT_INTERRUPTED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -51,3 +56,26 @@ def test_the_first_screen_says_what_each_family_needs() -> None:
     assert "yolo,cpu" in lines
     assert "export,cpu" in lines
     assert {name for line in lines for name in line.split(",")} <= set(extras())
+
+
+def exit_codes(error: type[DeploykitError] = DeploykitError) -> Iterator[tuple[str, int]]:
+    for child in error.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child.__name__, child.exit_code
+            yield from exit_codes(child)
+
+
+def test_the_table_of_errors_has_their_exit_codes() -> None:
+    tree = re.findall(r"[├└]── (\w+) .*?(?:exit (\d+))?$", errors.__doc__ or "", re.MULTILINE)
+    codes = dict(exit_codes())
+    assert [name for name, _ in tree] == list(codes)
+    for name, code in tree:
+        parent = getattr(errors, name).__mro__[1]
+        assert codes[name] == (int(code) if code else parent.exit_code), name
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Exit codes\n")[2]
+    listed = {int(row.split("|")[1]) for row in next(tables(section))[2:]}
+    assert {code for _, code in exit_codes()} <= listed
+    assert {DeploykitError.exit_code, EXIT_INTERRUPTED, EXIT_BUG} <= listed
