@@ -9,7 +9,7 @@ from deploykit_runtimes import load
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.model_file import check_model_file, looks_like_onnx
 
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 def test_a_model_passes(tmp_path: Path) -> None:

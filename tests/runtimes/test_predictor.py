@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from deploykit_runtimes.predictor import Predictor, Timings
 from deploykit_runtimes.results import Classification, Detections
 from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.testing import FakeRunner
+from PIL import Image
 
 RED, GREEN, BLUE = (
     np.full((20, 30, 3), color, np.uint8) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -259,3 +261,79 @@ def test_pre_processing_of_infinite_numbers_is_refused() -> None:
     spec = make_spec(preprocess=Preprocess(resize="stretch", resize_to=(8, 8), mean=(np.inf, 0.0, 0.0)))
     with pytest.raises(ModelError, match="finite"):
         Predictor(FakeRunner(spec, mean_colour)).predict(RED)
+
+
+def test_calling_the_model_is_predicting(tmp_path: Path) -> None:
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    assert model(RED).to_dict() == model.predict(RED).to_dict()
+    assert [result.label for result in model([RED, BLUE], top_k=1)] == ["red", "blue"]
+
+
+def test_a_folder_a_pattern_and_what_they_show(tmp_path: Path) -> None:
+    for name, pixels in (("10.png", GREEN), ("9.png", RED), ("b.png", BLUE)):
+        Image.fromarray(pixels).save(tmp_path / name)
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    results = model(tmp_path)
+    assert [result.label for result in results] == ["red", "green", "blue"]
+    assert [result.source for result in results] == [str(tmp_path / f"{name}.png") for name in (9, 10, "b")]
+    assert [result.label for result in model(str(tmp_path / "*0.png"))] == ["green"]
+    for result, pixels in zip(results, (RED, GREEN, BLUE), strict=True):
+        np.testing.assert_array_equal(result.plot(), result.plot(pixels))
+
+
+def test_results_remember_their_pictures_across_groups() -> None:
+    wide, tall = np.zeros((40, 80, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)
+    model = Predictor(FakeRunner(make_detector(), whole_tensor))
+    for result, picture in zip(model([wide, tall, wide]), (wide, tall, wide), strict=True):
+        assert result.picture.source() is picture
+
+
+def test_the_two_halves_remember_it_too() -> None:
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    prepared = model.prepare(RED)
+    result = model.read(prepared, model.runner.infer(prepared.feeds))
+    np.testing.assert_array_equal(result.plot(), result.plot(RED))
+
+
+def test_opencv_arrays_are_bgr_where_that_is_said(tmp_path: Path) -> None:
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    flipped = np.ascontiguousarray(RED[..., ::-1])
+    assert model(flipped).label == "blue"
+    result = model(flipped, bgr=True)
+    assert result.label == "red"
+    np.testing.assert_array_equal(result.plot(), result.plot(RED))
+    Image.fromarray(RED).save(tmp_path / "red.png")
+    assert [one.label for one in model([flipped, tmp_path / "red.png"], bgr=True)] == ["red", "red"]
+    prepared = model.prepare(flipped, bgr=True)
+    assert model.read(prepared, model.runner.infer(prepared.feeds)).label == "red"
+    with pytest.raises(OptionError, match="bgr wants True or False"):
+        model(flipped, bgr="yes")
+
+
+def test_a_model_of_other_channels_has_no_order_of_colours() -> None:
+    spec = make_spec(
+        input=InputSpec(height=8, width=8, channels=4),
+        preprocess=Preprocess(
+            resize="stretch", resize_to=(8, 8), color="as_is", mean=(0.0,) * 4, std=(1.0,) * 4
+        ),
+    )
+    model = Predictor(FakeRunner(spec, lambda images: {"logits": images.mean((2, 3))[:, :3]}))
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    assert model(pixels) is not None
+    for call in (model, model.prepare):
+        with pytest.raises(OptionError, match="not reordered"):
+            call(pixels, bgr=True)
+
+
+def test_progress() -> None:
+    seen: list[tuple[int, int]] = []
+    model = Predictor(FakeRunner(make_spec(), mean_colour))
+    model([RED] * 5, batch=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_predictor_says_what_it_is() -> None:
+    assert repr(Predictor(FakeRunner(make_spec(), mean_colour))) == (
+        "Predictor(any: classify, 3 classes, 8x8, FakeRunner)"
+    )
+    assert "64x64 or other sizes" in repr(Predictor(FakeRunner(make_detector(), whole_tensor)))

@@ -5,7 +5,7 @@ A device that only runs models needs this package, numpy, Pillow and one engine:
     from deploykit_runtimes import load
 
     with load("model.onnx") as model:
-        print(model.predict("cat.jpg").label)
+        print(model("cat.jpg"))
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def load(
     path: str | Path,
     *,
-    runtime: str = "ort-cpu",
+    runtime: str | None = None,
+    device: str | int | None = None,
     threads: int | None = None,
     strict: bool = False,
     outputs: str | None = None,
@@ -38,7 +39,10 @@ def load(
 
     Args:
         path: An .onnx file, by deploykit or by another exporter.
-        runtime: Engine and device; see ``deploykit_runtimes.runtimes.available_runtimes``.
+        runtime: Engine and device; see ``deploykit_runtimes.runtimes.available_runtimes``. None: what
+            ``device`` means, or ``ort-cpu``.
+        device: The same as torch, Ultralytics and ONNX Runtime call it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``,
+            ``0``, ``"npu"``, ...
         threads: Threads inside one operator on the CPU; None uses every usable core.
         strict: Refuse a model of which a part would run elsewhere than asked for.
         outputs: What the outputs of another exporter's file mean, such as ``yolov5``, where the file does not
@@ -55,10 +59,15 @@ def load(
     from deploykit_runtimes.predictor import Predictor
 
     options = options or EngineOptions(threads=threads, strict=strict)
+    if device is not None:
+        from deploykit_runtimes.devices import runtime_of
+
+        runtime, gpu = runtime_of(device, runtime)
+        options = options if gpu is None else replace(options, gpu=gpu)
     options = replace(
         options, outputs=options.outputs if outputs is None else outputs, rewritten=True, ranked=True
     )
-    return Predictor(open_runner(path, runtime=runtime, options=options))
+    return Predictor(open_runner(path, runtime=runtime or "ort-cpu", options=options))
 
 
 def __dir__() -> list[str]:

@@ -140,13 +140,16 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
-def refuse_unknown(given: Iterable[str], known: Sequence[str], *, where: str) -> None:
+def refuse_unknown(
+    given: Iterable[str], known: Sequence[str], *, where: str, elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Refuse keywords that a public function does not have.
 
     Args:
         given: Their names.
         known: Those that it has.
         where: The function, as users write it.
+        elsewhere: What to do instead, for names that other libraries have there.
 
     Raises:
         OptionError: with the nearest that there is, or all.
@@ -155,7 +158,7 @@ def refuse_unknown(given: Iterable[str], known: Sequence[str], *, where: str) ->
         if name not in known:
             meant = _OTHER_WORDS.get(name.lower(), "")
             near = f"Did you mean {meant}?" if meant in known else suggestion(name, known)
-            hint = near or f"Its options are {', '.join(known)}."
+            hint = (elsewhere or {}).get(name) or near or f"Its options are {', '.join(known)}."
             raise OptionError(f"{where} has no option {name!r}.", hint=hint)
 
 

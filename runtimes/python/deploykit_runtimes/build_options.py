@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import OptionError
 
@@ -30,7 +31,7 @@ class BuildReport:
     note: Callable[[str], None] = lambda _: None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BuildOptions:
     """What is built. A runtime that cannot follow an option refuses it.
 
@@ -61,6 +62,9 @@ class BuildOptions:
     timing_cache: Path | None = None
     force: bool = False
 
+    def __repr__(self) -> str:
+        return changed_fields(self)
+
     def __post_init__(self) -> None:
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise OptionError(f"The optimisation level is 0 to 5, found {self.optimization_level}.")
@@ -70,7 +74,7 @@ class BuildOptions:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BuildResult:
     """What was built.
 
@@ -95,6 +99,10 @@ class BuildResult:
     reused: bool = False
     reason: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        how = "kept" if self.reused else f"built in {self.seconds:.1f} s"
+        return f"BuildResult({self.built} for {self.runtime}, {self.size_bytes:,} bytes, {how})"
 
     def to_dict(self) -> dict[str, object]:
         return {

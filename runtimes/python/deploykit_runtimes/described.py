@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Set
 from pathlib import PurePath
+from typing import Any
 
-__all__ = ["described"]
+__all__ = ["changed_fields", "described"]
 
 _LONGEST = 80
 """Characters of a value that is quoted. A state dict alone would fill 176,000."""
@@ -29,6 +31,24 @@ def described(value: object) -> str:
     if isinstance(value, str | bytes):
         return f"{value[: _LONGEST // 2]!r}... ({len(value):,} characters)"
     return _with_article(_type_name(value)) + _extent(value)
+
+
+def changed_fields(options: Any) -> str:
+    """A dataclass of options as its constructor takes it, without what is as by default.
+
+    >>> @dataclasses.dataclass
+    ... class Options:
+    ...     batch: int = 1
+    ...     masks: bool = False
+    >>> changed_fields(Options(batch=8))
+    'Options(batch=8)'
+    """
+    changed = [
+        f"{field.name}={described(getattr(options, field.name))}"
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) != field.default
+    ]
+    return f"{type(options).__name__}({', '.join(changed)})"
 
 
 def _plain(value: object) -> bool:

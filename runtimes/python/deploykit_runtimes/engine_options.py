@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploykit_runtimes.arguments import known_fields
+from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.readings import parse_outputs
 
@@ -17,7 +18,7 @@ Precision = Literal["model", "auto"]
 
 
 @known_fields
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EngineOptions:
     """What the caller wants of an engine. An engine that cannot follow an option says so.
 
@@ -52,6 +53,9 @@ class EngineOptions:
     rewritten: bool = False
     ranked: bool = False
     detached: bool = False
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

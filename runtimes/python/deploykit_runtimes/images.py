@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
 import PIL
@@ -23,6 +23,7 @@ from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.grey import draft_luma, grey_image, grey_of
 from deploykit_runtimes.npy import is_npy, read_npy
 from deploykit_runtimes.pixel_format import RGB, PixelFormat
+from deploykit_runtimes.pixels.sources import ImageSource, NamedBytes, ReadySource, read_source
 
 # What Pillow's decoders raise on damaged files.
 _DAMAGED = (
@@ -48,8 +49,6 @@ _UINT8 = np.dtype(np.uint8)
 
 __all__ = ["ImageSource", "drawable", "list_images", "open_image", "read_image"]
 
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg"}
     | {".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -72,14 +71,15 @@ def read_image(source: ImageSource, wanted: PixelFormat = RGB) -> np.ndarray:
       instance a TIFF file with a page for each). They are not converted or turned.
 
     Args:
-        source: A path, the bytes of a file, a Pillow image or a numpy array.
+        source: A path, an http(s) URL, an open file, the bytes of a file, a Pillow image or a numpy array.
         wanted: What the model takes: ``PixelFormat.of(spec)``.
 
     Raises:
-        InputError: it cannot be decoded, is larger than Pillow's limit against decompression
+        InputError: it cannot be fetched or decoded, is larger than Pillow's limit against decompression
             bombs, is an array of another dtype or shape, or lacks the channels of the model.
         DependencyError: a TIFF file needs tifffile, which is not installed.
     """
+    source = read_source(source)
     if isinstance(source, np.ndarray):
         return _check_array(source, wanted)
     if is_npy(source):
@@ -92,6 +92,7 @@ def read_image(source: ImageSource, wanted: PixelFormat = RGB) -> np.ndarray:
 
 def open_image(source: ImageSource, wanted: PixelFormat = RGB) -> Image.Image:
     """The same as ``read_image``, as a decoded Pillow image in mode RGB, or L for a model of grey images."""
+    source = read_source(source)
     if isinstance(source, np.ndarray) or is_npy(source):
         pixels = read_image(source, wanted)
         return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -108,6 +109,7 @@ def drawable(source: ImageSource) -> np.ndarray:
     Raises:
         InputError, DependencyError: see ``read_image``.
     """
+    source = read_source(source)
     if is_npy(source):
         source = read_npy(cast("str | Path | bytes", source))
     if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] not in (1, 3, 4):
@@ -125,19 +127,17 @@ def drawable(source: ImageSource) -> np.ndarray:
         return drawable(tiff_bands(file, name, PixelFormat(color="as_is", channels=channels)))
 
 
-def _file_of(source: ImageSource) -> tuple[Path | io.BytesIO, str]:
+def _file_of(source: str | Path | bytes) -> tuple[Path | io.BytesIO, str]:
     """A file that exists, and its name for errors."""
     if isinstance(source, bytes):
-        return io.BytesIO(source), f"The {len(source)} bytes given"
-    if not isinstance(source, str | Path):
-        raise InputError(
-            f"Wanted an image as a path, bytes, Pillow image or numpy array, found {type(source).__name__}."
-        )
+        name = source.name if isinstance(source, NamedBytes) else ""
+        return io.BytesIO(source), name or f"The {len(source)} bytes given"
     path = Path(source)
     if not path.is_file():
         if path.is_dir():
             raise InputError(
-                f"Wanted an image, {path} is a folder.", hint="Give the images in it, one by one."
+                f"Wanted an image, {path} is a folder.",
+                hint="Give the folder alone, or the images in it one by one.",
             )
         raise InputError(f"Image {path} does not exist.", hint=_near(path))
     return path, f"Image {path}"
@@ -207,12 +207,12 @@ def _open(file: Path | io.BytesIO, name: str, wanted: PixelFormat) -> Image.Imag
         return _converted(_decode(image, name), name, wanted, image.format)
 
 
-def _read_bands(source: ImageSource, wanted: PixelFormat) -> np.ndarray:
+def _read_bands(source: ReadySource, wanted: PixelFormat) -> np.ndarray:
     """The channels of a file or Pillow image, uint8 [H, W, C]."""
     if isinstance(source, Image.Image):
         pixels = pillow_bands(source, "The Pillow image", wanted)
     else:
-        file, name = _file_of(source)
+        file, name = _file_of(cast("str | Path | bytes", source))
         pixels = None
         with _reading(name):
             try:

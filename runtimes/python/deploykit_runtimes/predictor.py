@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from time import perf_counter
-from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Self, TypeAlias, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
-from deploykit_runtimes.arguments import as_count, as_size, refuse_unknown
+from deploykit_runtimes.arguments import as_count, as_flag, as_size, refuse_unknown
 from deploykit_runtimes.decode import classifications, decode
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.geometry import Geometry
-from deploykit_runtimes.images import ImageSource, open_image, read_image
+from deploykit_runtimes.images import open_image, read_image
 from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.picture import Picture
+from deploykit_runtimes.pixels.sources import ImageSource, ReadySource, read_source, rgb_of_bgr, several
+from deploykit_runtimes.predict_options import ELSEWHERE, OneImage, PredictOptions, Sources
 from deploykit_runtimes.preprocess import Preprocessor, as_type
+from deploykit_runtimes.printable import printable
 from deploykit_runtimes.ranking import read_ranking
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_same_crop, check_size
 from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
+from deploykit_runtimes.tensor_memory import TensorMemory
 from deploykit_runtimes.thresholds import Thresholds, ThresholdsOf
+from deploykit_runtimes.timings import Clock, Timings
 
 __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
 
-_ONE_IMAGE = (np.ndarray, str, Path, bytes, Image.Image)
 _DEFAULT_BATCH = 8
-_SPARE = 16
-"""A kept tensor this many times larger than the next one is given back."""
-
 _SHAPES = 256
 """Of so many shapes it is remembered that the engine takes them."""
-
-# Invariant list types would refuse a list[str] here; Iterable would take a str too.
-Sources: TypeAlias = list[Any] | tuple[Any, ...] | Iterator[Any]
-
-
-class PredictOptions(TypedDict, total=False):
-    """The options of ``Predictor.predict``, which explains them."""
-
-    top_k: int | None
-    conf: float | None
-    iou: float | None
-    max_det: int | None
-    imgsz: int | tuple[int, int] | None
-    batch: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timings:
-    """Where the time of a call went, in milliseconds, summed over its images."""
-
-    decode_ms: float
-    preprocess_ms: float
-    infer_ms: float
-    postprocess_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +45,7 @@ class Prepared:
     Attributes:
         feeds: What ``Runner.infer`` takes: one row, or as many as the model's batch is fixed to.
         image: The decoded picture.
+        picture: The picture as it was given, for the result.
         geometry: How it lies in the tensor.
         thresholds: What to keep of the answer.
         decode_ms, preprocess_ms: What it took.
@@ -78,14 +53,15 @@ class Prepared:
 
     feeds: Mapping[str, np.ndarray]
     image: Image.Image | np.ndarray
+    picture: Picture
     geometry: Geometry
     thresholds: Thresholds
     decode_ms: float
     preprocess_ms: float
 
 
-# Images that fit into one tensor: their places in the answer, pixels, and how they lie in the tensor.
-_Job: TypeAlias = tuple[list[int], list[Image.Image | np.ndarray], list[Geometry]]
+# Images that fit into one tensor: their places in the answer, pixels, how they lie in the tensor, origins.
+_Job: TypeAlias = tuple[list[int], list[Image.Image | np.ndarray], list[Geometry], list[Picture]]
 
 
 class Predictor:
@@ -111,7 +87,7 @@ class Predictor:
         how = runner.spec.preprocess
         self._format = PixelFormat.of(runner.spec)
         self._takes_arrays = how.included or how.resampler == "opencv" or how.color == "as_is"
-        self._scratch = _Scratch()
+        self._memory = TensorMemory()
         # An engine that ranks classes says so by a method of its own: see ``ranking``.
         self._infer: Callable[..., dict[str, np.ndarray]] = getattr(runner, "infer_ranked", runner.infer)
         self._passed: set[tuple[int, ...]] = set()
@@ -126,8 +102,22 @@ class Predictor:
         """The engine below."""
         return self._runner
 
+    def __repr__(self) -> str:
+        spec, image = self._spec, self._spec.input
+        classes = f", {spec.num_classes or len(spec.classes)} classes" if spec.num_classes else ""
+        what = "a model by another exporter" if spec.family == "unknown" else spec.variant
+        size = f"{image.height}x{image.width}{' or other sizes' if 'height' in image.dynamic else ''}"
+        return (
+            f"Predictor({printable(what, 120)}: {spec.task}{classes}, {size}, {type(self._runner).__name__})"
+        )
+
     @overload
-    def predict(self, source: ImageSource, **options: Unpack[PredictOptions]) -> Result: ...
+    def predict(self, source: OneImage, **options: Unpack[PredictOptions]) -> Result: ...
+
+    @overload
+    def predict(
+        self, source: str | os.PathLike[str], **options: Unpack[PredictOptions]
+    ) -> Result | list[Result]: ...
 
     @overload
     def predict(self, source: Sources, **options: Unpack[PredictOptions]) -> list[Result]: ...
@@ -135,11 +125,13 @@ class Predictor:
     def predict(
         self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
     ) -> Result | list[Result]:
-        """Answer for one image, or for each of several.
+        """Answer for one image, or for each of several. ``model(source)`` is the same.
 
         Args:
-            source: A path, the bytes of a file, a Pillow image, a uint8 array [H, W, C] (RGB, or as the
-                model's channels are), or a list or any other iterable of these; see ``read_image``.
+            source: A path, an http(s) URL, an open file, the bytes of a file (also as bytearray or
+                memoryview), a Pillow image, or a uint8 array [H, W, C] (RGB, or as the model's channels are);
+                see ``read_image``. Several: a list or any other iterable of these, a folder, which stands
+                for the images in it, or a glob pattern (``**`` allowed).
             top_k: Number of classes of a classification; 5, or what the graph gives, when None.
             conf: Lowest score of a detection, exclusive; the model's own default when None.
             iou: Overlap above which the worse of two boxes falls; likewise.
@@ -148,49 +140,62 @@ class Predictor:
                 pre-processing outside of the graph.
             batch: Most images to run at once where the batch axis is dynamic (8). Images are batched
                 with neighbours whose tensors have the same size.
+            bgr: Arrays, and those of .npy files, have OpenCV's order of colours, as ``cv2.imread`` and
+                ``VideoCapture.read`` give them. Other sources know their order.
+            progress: Called as ``progress(done, total)`` as images of several are answered.
 
         Returns:
-            One result for one image, a list in the order of the sources for several.
+            One result for one image; for several a list, in the order of the sources, or in natural order for
+            a folder or pattern. Each remembers its picture, for ``plot``, ``show`` and ``save``.
 
         Raises:
             InputError: an image cannot be read, or does not fit the model.
             OptionError: an option is out of range.
             ModelError: the outputs contradict the contract.
         """
-        answer: Result | list[Result] = self._predict(source, _Clock(), **options)
+        answer: Result | list[Result] = self._predict(source, Clock(), **options)
         return answer
+
+    __call__ = predict
 
     def predict_timed(
         self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
     ) -> tuple[Any, Timings]:
         """The same as ``predict``, and where the time went."""
-        clock = _Clock()
+        clock = Clock()
         answer = self._predict(source, clock, **options)
         return answer, clock.timings()
 
     def _predict(
         self,
         source: ImageSource | Sources,
-        clock: _Clock,
+        clock: Clock,
         *,
         imgsz: int | tuple[int, int] | None = None,
         batch: int | None = None,
+        bgr: bool = False,
+        progress: Callable[[int, int], None] | None = None,
         **thresholds: Any,
     ) -> Any:
         if thresholds:
-            refuse_unknown(thresholds, tuple(PredictOptions.__annotations__), where="predict()")
+            names = tuple(PredictOptions.__annotations__)
+            refuse_unknown(thresholds, names, where="predict()", elsewhere=ELSEWHERE)
+        if bgr:
+            self._check_bgr(bgr)
         keep = self._thresholds.asked(thresholds) if thresholds else self._thresholds.defaults
         limit = self._limit if batch is None else self._checked_batch(batch)
         size = None if imgsz is None else self._size(imgsz)
-        sources = _several(source)
+        sources = several(source)
         if sources is None:
-            return self._run(self._job(source, size, clock), keep, clock)[0]
+            return self._run(self._job(source, size, bgr, clock), keep, clock)[0]
         results: list[Any] = [None] * len(sources)
         for start in range(0, len(sources), limit):
             window = range(start, min(start + limit, len(sources)))
-            for job in self._jobs(sources, window, size, clock):
+            for job in self._jobs(sources, window, size, bgr, clock):
                 for place, result in zip(job[0], self._run(job, keep, clock), strict=True):
                     results[place] = result
+            if progress is not None:
+                progress(window.stop, len(sources))
         return results
 
     def prepare(
@@ -202,6 +207,7 @@ class Predictor:
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
+        bgr: bool = False,
     ) -> Prepared:
         """The first half of ``predict`` on one image, for callers that run the engine themselves.
 
@@ -209,16 +215,19 @@ class Predictor:
             InputError: the image cannot be read, or does not fit the model.
             OptionError: an option is out of range.
         """
-        clock = _Clock()
+        clock = Clock()
         keep = self._thresholds.of(top_k=top_k, conf=conf, iou=iou, max_det=max_det)
         size = None if imgsz is None else self._size(imgsz)
-        _, images, geometries = self._job(source, size, clock)
+        if bgr:
+            self._check_bgr(bgr)
+        _, images, geometries, pictures = self._job(source, size, bgr, clock)
         feeds = self._feeds(self._tensor(images, geometries, owned=True), keep)
         clock.lap("preprocess")
         timings = clock.timings()
         return Prepared(
             feeds=feeds,
             image=images[0],
+            picture=pictures[0],
             geometry=geometries[0],
             thresholds=keep,
             decode_ms=timings.decode_ms,
@@ -231,7 +240,8 @@ class Predictor:
         Raises:
             ModelError: the outputs contradict the contract.
         """
-        return decode(outputs, self._spec, [prepared.geometry], prepared.thresholds)[0]
+        results = decode(outputs, self._spec, [prepared.geometry], prepared.thresholds)
+        return _remembering(results, [prepared.picture])[0]
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -267,35 +277,46 @@ class Predictor:
             check_same_crop(self._spec, size)
         return size
 
-    def _job(self, source: Any, size: tuple[int, int] | None, clock: _Clock) -> _Job:
+    def _check_bgr(self, bgr: object) -> None:
+        if as_flag(bgr, "bgr") and self._format.color == "as_is":
+            raise OptionError(
+                f"bgr tells the order of colours; the model takes {self._format}, which are not reordered.",
+                hint="Give the channels in the order that the model was trained on.",
+            )
+
+    def _job(self, source: Any, size: tuple[int, int] | None, bgr: bool, clock: Clock) -> _Job:
         """Decode one image."""
+        source = read_source(source)
+        source = rgb_of_bgr(source) if bgr else source
+        picture = Picture(source)
         image = self._decode(source)
         clock.lap("decode")
-        return [0], [image], [self._preprocessor.plan(image, size)]
+        return [0], [image], [self._preprocessor.plan(image, size)], [picture]
 
     def _jobs(
-        self, sources: Sequence[Any], window: range, size: tuple[int, int] | None, clock: _Clock
+        self, sources: Sequence[Any], window: range, size: tuple[int, int] | None, bgr: bool, clock: Clock
     ) -> Iterable[_Job]:
         """Decode the images of a window, and group them by the size of their tensors."""
         jobs: dict[tuple[int, int], _Job] = {}
         for place in window:
-            _, (image,), (geometry,) = self._job(sources[place], size, clock)
+            _, (image,), (geometry,), (picture,) = self._job(sources[place], size, bgr, clock)
             # A graph that resizes by itself takes the image as it is.
             key = geometry.image_size if self._spec.preprocess.included else geometry.input_size
-            places, images, geometries = jobs.setdefault(key, ([], [], []))
-            places.append(place)
-            images.append(image)
-            geometries.append(geometry)
+            job = jobs.setdefault(key, ([], [], [], []))
+            job[0].append(place)
+            job[1].append(image)
+            job[2].append(geometry)
+            job[3].append(picture)
             clock.lap("preprocess")
         return jobs.values()
 
-    def _decode(self, source: ImageSource) -> Image.Image | np.ndarray:
+    def _decode(self, source: ReadySource) -> Image.Image | np.ndarray:
         """In the form that the resampler takes, so that large images are not copied between the two."""
         as_array = isinstance(source, np.ndarray) or self._takes_arrays
         return read_image(source, self._format) if as_array else open_image(source, self._format)
 
-    def _run(self, job: _Job, thresholds: Thresholds, clock: _Clock) -> list[Result]:
-        _, images, geometries = job
+    def _run(self, job: _Job, thresholds: Thresholds, clock: Clock) -> list[Result]:
+        _, images, geometries, pictures = job
         tensor = self._tensor(images, geometries)
         feeds = self._feeds(tensor, thresholds)
         clock.lap("preprocess")
@@ -308,6 +329,7 @@ class Predictor:
             results = decode(outputs, self._spec, geometries, thresholds)
         else:
             results = classifications(*ranking, self._spec, geometries)
+        _remembering(results, pictures)
         clock.lap("postprocess")
         return results
 
@@ -337,7 +359,7 @@ class Predictor:
                 pixels[:] = np.asarray(image)
             return raw
         shape = (count, graph.channels, *geometries[0].input_size)
-        tensor = np.empty(shape, np.float32) if owned else self._scratch.take(shape)
+        tensor = np.empty(shape, np.float32) if owned else self._memory.take(shape)
         if count > len(images):
             tensor[len(images) :] = 0
         for image, geometry, out in zip(images, geometries, tensor, strict=False):
@@ -347,29 +369,11 @@ class Predictor:
         return as_type(tensor, graph.dtype)
 
 
-def _several(source: Any) -> Sequence[Any] | None:
-    """The images of a list or any other iterable; None for one image."""
-    if isinstance(source, _ONE_IMAGE) or not isinstance(source, Iterable):
-        return None
-    return source if isinstance(source, Sequence) else list(source)
-
-
-class _Scratch(threading.local):
-    """The input tensor of a thread's last call, kept for its next one.
-
-    Fresh memory of this size comes from the kernel page by page, which costs more than filling it.
-    """
-
-    tensor = buffer = np.empty(0, np.float32)
-
-    def take(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Uninitialised float32 of this shape, valid until the thread takes the next one."""
-        if self.tensor.shape != shape:
-            count = math.prod(shape)
-            if not count <= self.buffer.size <= _SPARE * count:
-                self.buffer = np.empty(count, np.float32)
-            self.tensor = self.buffer[:count].reshape(shape)
-        return self.tensor
+def _remembering(results: list[Result], pictures: Iterable[Picture]) -> list[Result]:
+    """The new results, each with its picture. A copy of each would cost more than some of them take."""
+    for result, picture in zip(results, pictures, strict=True):
+        object.__setattr__(result, "picture", picture)
+    return results
 
 
 def _batch_size(images: int, fixed: int, allowed: AxisRange | None) -> int:
@@ -377,20 +381,3 @@ def _batch_size(images: int, fixed: int, allowed: AxisRange | None) -> int:
     if allowed is None:
         return fixed
     return max(allowed.min, -(-images // allowed.step) * allowed.step)
-
-
-class _Clock:
-    """Shares the time of a call out among its stages."""
-
-    def __init__(self) -> None:
-        self._laps: list[tuple[str, float]] = [("", perf_counter())]
-
-    def lap(self, stage: Literal["decode", "preprocess", "infer", "postprocess"]) -> None:
-        """What passed since the last lap was spent on this stage."""
-        self._laps.append((stage, perf_counter()))
-
-    def timings(self) -> Timings:
-        spent = {"decode": 0.0, "preprocess": 0.0, "infer": 0.0, "postprocess": 0.0}
-        for (_, before), (stage, now) in pairwise(self._laps):
-            spent[stage] += now - before
-        return Timings(**{f"{stage}_ms": 1e3 * seconds for stage, seconds in spent.items()})

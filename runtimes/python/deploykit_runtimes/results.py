@@ -1,23 +1,34 @@
-"""What a model found in one image. Frozen, arrays included; coordinates are pixels of the image."""
+"""What a model found in one image. Frozen, arrays included; coordinates are pixels of the image.
+
+Iterating a result gives its answers, best first; ``Displayed`` has what all of them can do besides.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from deploykit_runtimes.answers.classification import Classification, ClassScore
+from deploykit_runtimes.answers.detection import Detection
+from deploykit_runtimes.answers.displayed import Displayed, canvas_pixels, frozen
+from deploykit_runtimes.answers.features import FeatureMap, Features
 from deploykit_runtimes.draw import Canvas, class_color
 from deploykit_runtimes.errors import DependencyError, InputError
-from deploykit_runtimes.images import ImageSource, drawable
+from deploykit_runtimes.images import ImageSource
 from deploykit_runtimes.masks import encode_rle
+from deploykit_runtimes.pixels.picture import Picture
 
 __all__ = [
     "ClassScore",
     "Classification",
+    "Detection",
     "Detections",
+    "FeatureMap",
     "Features",
     "OrientedDetections",
     "Poses",
@@ -26,57 +37,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassScore:
-    """One class and its score in 0..1."""
-
-    class_id: int
-    name: str
-    score: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """The best classes of an image.
-
-    Attributes:
-        top: Best first.
-        image_size: Height and width of the image.
-    """
-
-    top: tuple[ClassScore, ...]
-    image_size: tuple[int, int]
-
-    @property
-    def label(self) -> str:
-        """Name of the best class."""
-        return self.top[0].name
-
-    @property
-    def score(self) -> float:
-        """Score of the best class."""
-        return self.top[0].score
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "task": "classify",
-            "image_size": list(self.image_size),
-            "top": [dataclasses.asdict(entry) for entry in self.top],
-        }
-
-    def plot(self, image: ImageSource) -> np.ndarray:
-        """The image, uint8 RGB [H, W, 3], with the classes listed in its corner."""
-        canvas = Canvas(_same_size(image, self.image_size))
-        canvas.panel(
-            [f"{entry.name} {entry.score:.2f}" for entry in self.top],
-            [class_color(entry.class_id) for entry in self.top],
-        )
-        return canvas.array()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Detections:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Detections(Displayed):
     """Boxes, best first.
 
     Attributes:
@@ -85,6 +47,7 @@ class Detections:
         class_ids: int64 [n].
         names: Class name of each box.
         image_size: Height and width of the image.
+        picture: The picture itself, for ``plot``, ``show`` and ``save``; None where it was not kept.
     """
 
     boxes: np.ndarray
@@ -92,17 +55,30 @@ class Detections:
     class_ids: np.ndarray
     names: tuple[str, ...]
     image_size: tuple[int, int]
+    picture: Picture | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, np.ndarray):
                 if len(value) != len(self.names):
-                    raise InputError(f"{len(self.names)} detections cannot have {len(value)} {field.name}.")
-                object.__setattr__(self, field.name, _frozen(value))
+                    raise InputError(f"{len(self.names)} detections cannot have {len(value)} {each.name}.")
+                object.__setattr__(self, each.name, frozen(value))
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Detection:
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        return Detection(
+            name=self.names[index],
+            class_id=int(self.class_ids[index]),
+            score=float(self.scores[index]),
+            box=(x1, y1, x2, y2),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -112,9 +88,42 @@ class Detections:
             "detections": [self._entry(index) for index in range(len(self))],
         }
 
-    def plot(self, image: ImageSource) -> np.ndarray:
-        """The image, uint8 RGB [H, W, 3], with every detection drawn in the colour of its class."""
-        canvas = Canvas(_same_size(image, self.image_size))
+    def columns(self) -> list[str]:
+        """The keys of a row: ``image``, ``class_id``, ``name``, ``score``, ``x1``, ``y1``, ``x2``, ``y2``.
+
+        A segmentation adds ``mask_pixels``; poses add ``keypoint0_x``, ``keypoint0_y``,
+        ``keypoint0_visibility``, ...; oriented boxes ``center_x``, ``center_y``, ``width``, ``height`` and
+        ``angle`` (radians).
+        """
+        return ["image", "class_id", "name", "score", "x1", "y1", "x2", "y2", *self._more_columns()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row of plain values for each detection."""
+        columns = self.columns()
+        return [
+            dict(
+                zip(
+                    columns,
+                    (self.source, each.class_id, each.name, each.score, *each.box, *self._more_values(each)),
+                    strict=True,
+                )
+            )
+            for each in self
+        ]
+
+    def _more_columns(self) -> list[str]:
+        return []
+
+    def _more_values(self, each: Detection) -> list[Any]:  # noqa: ARG002 - plain boxes have no more
+        return []
+
+    def _told(self) -> Iterator[str]:
+        return map(str, self)
+
+    def plot(self, image: ImageSource | None = None) -> np.ndarray:
+        """The image, uint8 RGB [H, W, 3], with every detection drawn in the colour of its class; see
+        ``Displayed.plot``."""
+        canvas = Canvas(canvas_pixels(self, image))
         colors = [class_color(int(class_id)) for class_id in self.class_ids]
         for index in reversed(range(len(self))):
             self._draw(canvas, index, colors[index])
@@ -165,7 +174,7 @@ class Detections:
         return {}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Segmentation(Detections):
     """Boxes with a mask each.
 
@@ -174,6 +183,15 @@ class Segmentation(Detections):
     """
 
     masks: np.ndarray
+
+    def __getitem__(self, index: int) -> Detection:
+        return dataclasses.replace(super().__getitem__(index), mask=self.masks[index])
+
+    def _more_columns(self) -> list[str]:
+        return ["mask_pixels"]
+
+    def _more_values(self, each: Detection) -> list[Any]:
+        return [] if each.mask is None else [int(np.count_nonzero(each.mask))]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; each mask as COCO's uncompressed run lengths (column order)."""
@@ -190,7 +208,7 @@ class Segmentation(Detections):
         return {"mask": self.masks.copy()}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Poses(Detections):
     """Boxes with keypoints each.
 
@@ -199,6 +217,16 @@ class Poses(Detections):
     """
 
     keypoints: np.ndarray
+
+    def __getitem__(self, index: int) -> Detection:
+        return dataclasses.replace(super().__getitem__(index), keypoints=self.keypoints[index])
+
+    def _more_columns(self) -> list[str]:
+        axes = ("x", "y", "visibility")[: self.keypoints.shape[2]]
+        return [f"keypoint{point}_{axis}" for point in range(self.keypoints.shape[1]) for axis in axes]
+
+    def _more_values(self, each: Detection) -> list[Any]:
+        return [] if each.keypoints is None else list(each.keypoints.ravel().tolist())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -214,7 +242,7 @@ class Poses(Detections):
         canvas.dots(points[visible, :2], color)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OrientedDetections(Detections):
     """Rotated boxes; ``boxes`` are the upright boxes around them, not clipped.
 
@@ -226,6 +254,16 @@ class OrientedDetections(Detections):
 
     rotated: np.ndarray
     corners: np.ndarray
+
+    def __getitem__(self, index: int) -> Detection:
+        shape = {"rotated": self.rotated[index], "corners": self.corners[index]}
+        return dataclasses.replace(super().__getitem__(index), **shape)
+
+    def _more_columns(self) -> list[str]:
+        return ["center_x", "center_y", "width", "height", "angle"]
+
+    def _more_values(self, each: Detection) -> list[Any]:
+        return [] if each.rotated is None else list(each.rotated.tolist())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -246,72 +284,4 @@ class OrientedDetections(Detections):
         return {"xyxyxyxy": self.corners.copy()}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Features:
-    """Feature maps of a backbone.
-
-    Attributes:
-        maps: float32 [C, H, W], or [T, C] of tokens, in the order of the graph's outputs.
-        names: Name of each.
-        image_size: Height and width of the image.
-    """
-
-    maps: tuple[np.ndarray, ...]
-    names: tuple[str, ...]
-    image_size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "maps", tuple(_frozen(values) for values in self.maps))
-
-    def __len__(self) -> int:
-        return len(self.maps)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shapes and statistics, ready for JSON; the values themselves are in ``maps``."""
-        return {
-            "task": "features",
-            "image_size": list(self.image_size),
-            "maps": [
-                {
-                    "name": name,
-                    "shape": list(values.shape),
-                    "mean": float(values.mean()),
-                    "std": float(values.std()),
-                    "min": float(values.min()),
-                    "max": float(values.max()),
-                }
-                for name, values in zip(self.names, self.maps, strict=True)
-            ],
-        }
-
-    def plot(self, image: ImageSource) -> np.ndarray:
-        """The image, uint8 RGB [H, W, 3], under the channel mean of the last map."""
-        canvas = Canvas(_same_size(image, self.image_size))
-        spatial = [values for values in self.maps if values.ndim == 3]
-        if spatial:
-            mean = spatial[-1].mean(0)
-            canvas.heat((mean - mean.min()) / max(float(np.ptp(mean)), 1e-12))
-        lines = [f"{name} {list(values.shape)}" for name, values in zip(self.names, self.maps, strict=True)]
-        canvas.panel(lines, [class_color(index) for index in range(len(lines))])
-        return canvas.array()
-
-
 Result: TypeAlias = Classification | Detections | Features
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only array; a copy unless it is one already."""
-    if array.flags.writeable:
-        array = array.copy()
-        array.setflags(write=False)
-    return array
-
-
-def _same_size(image: ImageSource, size: tuple[int, int]) -> np.ndarray:
-    pixels = drawable(image)
-    if pixels.shape[:2] != size:
-        raise InputError(
-            f"The result is of a {size[0]}x{size[1]} image, found {pixels.shape[0]}x{pixels.shape[1]}.",
-            hint="Plot into the image that was given to predict().",
-        )
-    return pixels

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.printable import printable
 
 __all__ = [
     "FORMAT_VERSION",
@@ -241,7 +242,7 @@ class ParityRecord:
     golden_said: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelSpec:
     """The whole contract of one model file.
 
@@ -279,6 +280,18 @@ class ModelSpec:
     parity: ParityRecord | None = None
     inferred: bool = False
     readings: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        image = self.input
+        axes = (("batch", image.batch), ("height", image.height), ("width", image.width))
+        batch, height, width = (name if name in image.dynamic else str(size) for name, size in axes)
+        shape = (batch, str(image.channels), height, width)
+        shape = shape if image.layout == "NCHW" else (batch, height, width, str(image.channels))
+        what = f"{self.variant} of {self.origin}" if self.origin else self.variant
+        classes = f", {self.num_classes} classes" if self.num_classes else ""
+        inferred = ", inferred" if self.inferred else ""
+        text = f"{what}: {self.task}{classes}, {image.name} {image.dtype} [{', '.join(shape)}]{inferred}"
+        return f"ModelSpec({printable(text)})"
 
     def __post_init__(self) -> None:
         if self.classes and self.num_classes and len(self.classes) != self.num_classes:

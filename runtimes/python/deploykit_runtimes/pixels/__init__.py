@@ -1,5 +1,7 @@
-"""Where pictures come from, besides paths and bytes.
+"""Where pictures come from.
 
-urls     which sources are URLs, and how messages name them
-fetch    a picture behind an http(s) URL, within limits of bytes, time and redirects
+sources    what a caller may give as a picture, brought to few forms
+picture    what a result remembers of it, to be drawn into later
+urls       which sources are URLs, and how messages name them
+fetch      a picture behind an http(s) URL, within limits of bytes, time and redirects
 """
