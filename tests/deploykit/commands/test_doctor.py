@@ -8,8 +8,8 @@ import re
 import pytest
 from deploykit_runtimes.runtimes import available_runtimes
 
+from deploykit.checkup.machine import Machine
 from deploykit.cli import main
-from deploykit.doctor.machine import Machine
 from deploykit.machine import Cpu
 
 Output = pytest.CaptureFixture[str]
@@ -17,7 +17,7 @@ Output = pytest.CaptureFixture[str]
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
     machine = Machine(python="p", system="s", cpu=Cpu(model="m", architecture="a"), **facts)  # type: ignore[arg-type]
-    monkeypatch.setattr("deploykit.doctor.machine.collect", lambda report: machine)
+    monkeypatch.setattr("deploykit.checkup.machine.collect", lambda report: machine)
 
 
 def test_this_machine_runs_models(capsys: Output) -> None:
@@ -31,7 +31,7 @@ def test_this_machine_runs_models(capsys: Output) -> None:
 def test_the_exit_code_can_be_that_of_one_engine(
     monkeypatch: pytest.MonkeyPatch, runtime: str, code: int
 ) -> None:
-    from deploykit.doctor.probe import Probe
+    from deploykit.checkup.probe import Probe
 
     probes = {"ort-cpu": Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")}
     pretend(monkeypatch, packages={"onnxruntime": "1.32.0"}, probes=probes)
@@ -49,7 +49,7 @@ def test_a_bare_machine_exits_with_1_and_prints_the_fix(
 
 
 def test_both_wheels_exit_with_1(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    from deploykit.doctor.probe import Probe
+    from deploykit.checkup.probe import Probe
 
     pretend(
         monkeypatch,
@@ -64,7 +64,7 @@ def test_both_wheels_exit_with_1(monkeypatch: pytest.MonkeyPatch, capsys: Output
 def test_an_engine_that_does_not_run_is_told_with_its_reason_and_fix(
     runtime: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    from deploykit.doctor.probe import Probe
+    from deploykit.checkup.probe import Probe
 
     probes = {"ort-cpu": Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")}
     pretend(monkeypatch, packages={"onnxruntime": "1.32.0"}, probes=probes)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from deploykit_runtimes.spec import Preprocess
 
+from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main
 from deploykit.commands.inspect import preprocess_text
-from deploykit.doctor.tiny import tiny_model
 
 Output = pytest.CaptureFixture[str]
 

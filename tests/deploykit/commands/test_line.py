@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from deploykit import cli
+from deploykit.checkup.tiny import tiny_model
 from deploykit.commands.line import Command, DynamicCommand
 from deploykit.commands.options import axes, common, runtime_option
-from deploykit.doctor.tiny import tiny_model
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main
-from deploykit.doctor.tiny import tiny_model
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from deploykit_runtimes.onnx_file import read_onnx
 from PIL import Image
 from torch import nn
 
+from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main
-from deploykit.doctor.tiny import tiny_model
 
 Output = pytest.CaptureFixture[str]
 

@@ -14,7 +14,7 @@ ALLOWED = {
     "deploykit/__main__.py": "a constant text",
     "deploykit/interruption.py": "a constant text, where nothing else can run any more",
     "deploykit/supervision.py": "constant texts, and one error made printable",
-    "deploykit/doctor/probe.py": "JSON for the process that started it",
+    "deploykit/checkup/probe.py": "JSON for the process that started it",
 }
 PRINTERS = {
     "echo",

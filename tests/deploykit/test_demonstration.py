@@ -12,7 +12,7 @@ from deploykit_runtimes.results import Classification, ClassScore
 
 from deploykit import demo
 from deploykit.cli import main
-from deploykit.demo import CATS, check_cat, find_weights, run_demo
+from deploykit.demonstration import CATS, check_cat, find_weights, run_demo
 
 
 def test_the_whole_way(

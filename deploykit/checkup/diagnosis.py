@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from deploykit_runtimes.plugins import PLUGINS
 from deploykit_runtimes.runtimes import available_runtimes
 
-from deploykit.doctor.engines import ONE_WHEEL, engine_findings
-from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import SERVE_PACKAGES, Machine
+from deploykit.checkup.engines import ONE_WHEEL, engine_findings
+from deploykit.checkup.finding import Finding
+from deploykit.checkup.machine import SERVE_PACKAGES, Machine
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -18,13 +18,20 @@ _PLUGIN_SINCE = (1, 23)
 _EXPORT_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxsim", "safetensors")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Diagnosis:
     """Engines that run models, abilities that need packages, and conflicts between packages."""
 
     engines: tuple[Finding, ...]
     abilities: tuple[Finding, ...]
     conflicts: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        """What runs, and the fix of each that does not, line by line."""
+        found = (*self.engines, *self.abilities, *self.conflicts)
+        lines = [f"{'ok' if each.ok else 'no'}  {each.name}: {each.detail}" for each in found]
+        fixes = [f"\n    fix: {each.fix}" if each.fix else "" for each in found]
+        return "\n".join(line + fix for line, fix in zip(lines, fixes, strict=True))
 
     @property
     def ok(self) -> bool:

@@ -1,4 +1,4 @@
-"""Try an engine for real: ``python -m deploykit.doctor.probe NAME`` runs a tiny model on it.
+"""Try an engine for real: ``python -m deploykit.checkup.probe NAME`` runs a tiny model on it.
 
 It is a process of its own, because an engine whose libraries do not fit can end the process.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from deploykit_runtimes.scratch import scratch_folder
 
-from deploykit.doctor.tiny import INPUT_SHAPE, tiny_model
+from deploykit.checkup.tiny import INPUT_SHAPE, tiny_model
 
 __all__ = ["Probe", "probe"]
 
@@ -38,7 +38,7 @@ def probe(name: str) -> Probe:
     """Run the tiny model on an engine in a process of its own."""
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-m", "deploykit.doctor.probe", name],
+            [sys.executable, "-m", "deploykit.checkup.probe", name],
             capture_output=True,
             text=True,
             timeout=_SECONDS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploykit.doctor.hardware import accelerators
+from deploykit.checkup.hardware import accelerators
 
 PLACES = {
     "nvidia-gpu": ("bus/pci/devices/0000:01:00.0/vendor", "0x10de"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from deploykit_runtimes.runtimes import available_runtimes, runtime_named
 
-from deploykit.doctor.diagnosis import diagnose
-from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import SERVE_PACKAGES, Machine, worth_trying
-from deploykit.doctor.probe import Probe
+from deploykit.checkup.diagnosis import diagnose
+from deploykit.checkup.finding import Finding
+from deploykit.checkup.machine import SERVE_PACKAGES, Machine, worth_trying
+from deploykit.checkup.probe import Probe
 from deploykit.machine import Cpu, installed
 
 RUNS = Probe(ok=True, detail="onnxruntime 1.32.0 on cpu")

@@ -35,7 +35,7 @@ _BATCHES = (1, 8)
 _TORCH, _ONNX = "torch", "ort-cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DemoResult:
     """What the demonstration made and measured.
 
@@ -52,6 +52,10 @@ class DemoResult:
     prediction: Classification
     benchmark: BenchReport
     files: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        ratios = ", ".join(f"{value:.2f} at batch {batch}" for batch, value in self.speedups.items())
+        return f"DemoResult({self.folder}: {self.prediction!r}; torch / ONNX {ratios})"
 
     @property
     def speedups(self) -> dict[int, float]:

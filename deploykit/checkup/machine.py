@@ -13,8 +13,8 @@ from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.runtimes import available_runtimes, runtime_named
 
 from deploykit.benchmark.environment import PACKAGES
-from deploykit.doctor.hardware import accelerators, nvidia_gpus
-from deploykit.doctor.probe import Probe, probe
+from deploykit.checkup.hardware import accelerators, nvidia_gpus
+from deploykit.checkup.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
 
 __all__ = ["ORT_WHEELS", "SERVE_PACKAGES", "Machine", "collect", "worth_trying"]

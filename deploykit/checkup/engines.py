@@ -8,8 +8,8 @@ from deploykit_runtimes.nvidia import CUDA_LINE, library_fix
 from deploykit_runtimes.plugins import PLUGINS
 from deploykit_runtimes.runtimes import available_runtimes, engine_file_runtimes, runtime_named
 
-from deploykit.doctor.finding import Finding
-from deploykit.doctor.machine import Machine
+from deploykit.checkup.finding import Finding
+from deploykit.checkup.machine import Machine
 
 __all__ = ["ONE_WHEEL", "engine_findings"]
 

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from deploykit.doctor.probe import Probe, probe, read_answer
-from deploykit.doctor.tiny import INPUT_SHAPE, tiny_model
+from deploykit.checkup.probe import Probe, probe, read_answer
+from deploykit.checkup.tiny import INPUT_SHAPE, tiny_model
 
 
 def test_tiny_model_is_valid_and_small() -> None:
