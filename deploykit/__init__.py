@@ -3,8 +3,9 @@
     import deploykit
 
     deploykit.export("best.pth", dynamic=True)
-    result = deploykit.load("best.onnx").predict("cat.jpg")
+    result = deploykit.load("best.onnx")("cat.jpg")
     print(result.label, result.score)
+    result.show()
 
 Importing this package loads neither torch nor an engine; each name below does so when first used.
 """
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.verify import VerifyResult
+    from deploykit_runtimes.build_options import BuildOptions, BuildResult
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.predictor import Predictor
     from deploykit_runtimes.results import (
         Classification,
+        Detection,
         Detections,
         Features,
         OrientedDetections,
@@ -37,13 +40,21 @@ if TYPE_CHECKING:
     from deploykit import serve
     from deploykit.api import bench, export, inspect, record, verify
     from deploykit.benchmark.report import BenchReport
+    from deploykit.checkup.diagnosis import Diagnosis
+    from deploykit.demonstration import DemoResult
     from deploykit.model_report import ModelReport
+    from deploykit.operations import build, demo, doctor
 
 _LAZY = {
     "BenchReport": "deploykit.benchmark.report",
+    "BuildOptions": "deploykit_runtimes.build_options",
+    "BuildResult": "deploykit_runtimes.build_options",
     "CheckpointReport": "deploykit_exporters.inspect",
     "Classification": "deploykit_runtimes.results",
+    "DemoResult": "deploykit.demonstration",
+    "Detection": "deploykit_runtimes.results",
     "Detections": "deploykit_runtimes.results",
+    "Diagnosis": "deploykit.checkup.diagnosis",
     "EngineOptions": "deploykit_runtimes.engine_options",
     "ExportOptions": "deploykit_exporters.options",
     "ExportResult": "deploykit_exporters.export",
@@ -55,6 +66,9 @@ _LAZY = {
     "Predictor": "deploykit_runtimes.predictor",
     "Segmentation": "deploykit_runtimes.results",
     "VerifyResult": "deploykit_exporters.verify",
+    "build": "deploykit.operations",
+    "demo": "deploykit.operations",
+    "doctor": "deploykit.operations",
     "export": "deploykit.api",
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
@@ -64,10 +78,15 @@ _LAZY = {
 
 __all__ = [
     "BenchReport",
+    "BuildOptions",
+    "BuildResult",
     "CheckpointReport",
     "Classification",
+    "DemoResult",
     "DeploykitError",
+    "Detection",
     "Detections",
+    "Diagnosis",
     "EngineOptions",
     "ExportOptions",
     "ExportResult",
@@ -81,6 +100,9 @@ __all__ = [
     "VerifyResult",
     "__version__",
     "bench",
+    "build",
+    "demo",
+    "doctor",
     "export",
     "inspect",
     "load",

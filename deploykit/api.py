@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from deploykit_runtimes.arguments import known_keywords, refuse_unknown
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
+    from deploykit_exporters.in_memory import Source
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.verify import VerifyResult
@@ -17,25 +18,36 @@ if TYPE_CHECKING:
 
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
+    from deploykit.placed import Example
+
+    class ExportSettings(ExportKeywords, total=False):
+        """The keywords of ``export``."""
+
+        output: str | Path | None
+
 
 __all__ = ["bench", "export", "inspect", "record", "verify"]
 
 
 def export(
-    checkpoint: str | Path,
-    output: str | Path | None = None,
-    *,
+    checkpoint: Source,
+    *where: str | Path | Example,
     options: ExportOptions | None = None,
     report: Callable[[str], None] | None = None,
-    **settings: Unpack[ExportKeywords],
+    **settings: Unpack[ExportSettings],
 ) -> ExportResult:
-    """Export a checkpoint to one ONNX file and prove that it gives the checkpoint's answers.
+    """Export a checkpoint, or a module in memory, to one ONNX file and prove that it gives its answers.
 
         deploykit.export("best.pt", dynamic="batch", labels="names.txt")
+        deploykit.export(model, 224, "model.onnx")  # a module of torch
 
     Args:
-        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
-        output: The .onnx file to write; None: beside the checkpoint.
+        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``. In memory: a module of
+            torch of one of the four families, a state dict, or a dict that holds one; it is read as the file
+            with it would be, and left as it is.
+        where: In any order, the .onnx file to write (by default beside the checkpoint, or in the current
+            folder) and the size of the input: 224, (height, width), or an example tensor [N, C, H, W], whose
+            height, width and batch are taken. The same as ``output``, ``imgsz`` and ``batch``.
         options: All options in one; what is given beside them wins.
         report: Called with a sentence as each stage starts.
         settings: Any field of ``ExportOptions``, which explains them: ``dynamic`` (True for all that
@@ -48,8 +60,9 @@ def export(
     """
     from deploykit_exporters.precheck import precheck
 
-    given = {**settings, **({} if output is None else {"output": output})}
-    chosen = _export_options(options, given, "export", ("options", "report"))
+    from deploykit.placed import placed
+
+    chosen = _export_options(options, placed(where, settings), "export", ("options", "report"))
     precheck(checkpoint, chosen)
 
     from deploykit_exporters.export import export as run
@@ -58,7 +71,7 @@ def export(
 
 
 def verify(
-    checkpoint: str | Path,
+    checkpoint: Source,
     model: str | Path,
     images: str | Path | Iterable[str | Path] = (),
     *,
@@ -75,7 +88,7 @@ def verify(
     """Compare a model file with its checkpoint again, on noise, a photo and the given images.
 
     Args:
-        checkpoint, model: The two sides.
+        checkpoint, model: The two sides; the first may be a module in memory, as for ``export``.
         images: Files, folders or glob patterns, one or several.
         runtime: The engine that runs the model.
         threads, strict: Short for those of ``engine``, which wins.
@@ -161,7 +174,7 @@ def record(
 
 
 def inspect(
-    file: str | Path,
+    file: Source,
     *,
     outputs: str | None = None,
     options: ExportOptions | None = None,
@@ -170,8 +183,8 @@ def inspect(
     """Say what a checkpoint or a model file holds; of a checkpoint also what it would become.
 
     Args:
-        file: An .onnx file, or a folder that ``build`` wrote; or a checkpoint, a Hugging Face folder, or the
-            name of a model.
+        file: An .onnx file, or a folder that ``build`` wrote; or a checkpoint, a Hugging Face folder, the
+            name of a model, or a module in memory.
         outputs: What the outputs of another exporter's model file mean; see ``EngineOptions``.
         options, settings: As for ``export``; of no use for a model file.
 
@@ -179,15 +192,16 @@ def inspect(
         CheckpointError, OptionError: the checkpoint cannot be read or recognised.
         ModelError: the model cannot be read.
     """
+    from deploykit_exporters.in_memory import source_name
     from deploykit_runtimes.errors import OptionError
 
     from deploykit.model_report import inspect_model, is_model_file
 
     if is_model_file(file):
-        return inspect_model(file, outputs=outputs)
+        return inspect_model(cast("str | Path", file), outputs=outputs)
     if outputs is not None:
         raise OptionError(
-            f"outputs says what a model file's outputs mean, and {file} is a checkpoint.",
+            f"outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
             hint="Leave it out: a checkpoint's head tells it.",
         )
 

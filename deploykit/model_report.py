@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelReport", "inspect_model", "is_model_file"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelReport:
     """What a model file holds.
 
@@ -49,6 +49,9 @@ class ModelReport:
     spec: ModelSpec
     compiled: str = ""
     built: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ModelReport({self.path}: {self.size_bytes:,} bytes, {self.spec!r})"
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""

@@ -65,7 +65,7 @@ class BenchRow:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BenchReport:
     """Everything that was measured, and where."""
 
@@ -73,6 +73,10 @@ class BenchReport:
     model: Mapping[str, object]
     rows: tuple[BenchRow, ...]
     environment: Environment
+
+    def __repr__(self) -> str:
+        """The table, as ``deploykit bench`` prints it."""
+        return "\n".join([self.title, *self.table()])
 
     def warnings(self) -> tuple[str, ...]:
         """Why the numbers may not be trusted, in sentences; empty when nothing speaks against them."""

@@ -22,12 +22,14 @@ from deploykit_exporters.finish import Finish, finished_spec, host_output, netwo
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
 from deploykit_exporters.graph.facts import GraphFacts, graph_facts
+from deploykit_exporters.in_memory import Source, is_in_memory
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.parity import proof_cases, prove
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.float64 import Float64Reference
+from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.storage import check_room, save_model
@@ -41,7 +43,7 @@ __all__ = ["ExportResult", "export"]
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExportResult:
     """What an export wrote.
 
@@ -60,6 +62,10 @@ class ExportResult:
     size_bytes: int
     seconds: dict[str, float]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        proof = "" if self.spec.parity is None else f", off by {self.spec.parity.max_rel:.1e}"
+        return f"ExportResult({self.path}, {self.size_bytes:,} bytes, {self.spec!r}{proof})"
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -80,12 +86,13 @@ class ExportResult:
 
 @no_compiler_cache()
 def export(
-    checkpoint: str | Path, options: ExportOptions | None = None, *, report: Report | None = None
+    checkpoint: Source, options: ExportOptions | None = None, *, report: Report | None = None
 ) -> ExportResult:
     """Export a checkpoint to one ONNX file and prove that it gives the checkpoint's answers.
 
     Args:
-        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
+        checkpoint: A file or folder, a name such as ``timm:vit_base_patch16_224``, or a module or weights in
+            memory.
         options: See ``ExportOptions``.
         report: Called with a sentence as each stage starts.
 
@@ -125,7 +132,7 @@ def export(
         with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
             record, model, note = _first_proven(core, output, [simplified, raw], spec, built)
             notes += [*note, *([rewrites] if rewrites and model is simplified else [])]
-            record = replace(record, witness=_witness(built, spec, options, clock))
+            record = replace(record, witness=_witness(checkpoint, built, spec, options, clock))
             record = record if answers is None else _golden(record, answers, core)
             proven = replace(spec, parity=record)
             save_model(model, core, final=output, spec=proven)
@@ -144,11 +151,18 @@ def export(
     )
 
 
-def _witness(built: BuiltModel, spec: ModelSpec, options: ExportOptions, clock: _Clock) -> str:
+def _witness(
+    source: Source, built: BuiltModel, spec: ModelSpec, options: ExportOptions, clock: _Clock
+) -> str:
     if not options.witness:
         return "none: left out by --no-witness"
     with clock.stage("witness", "Comparing with the training library's own model"):
-        return ask_witness(built, spec)
+        said = ask_witness(built, spec)
+    if not is_in_memory(source):
+        return said
+    with clock.stage("forward", "Comparing with the module in memory"):
+        own = compare_forward(source, built, spec)
+    return f"{said}; {own}" if own else said
 
 
 def _golden(record: ParityRecord, answers: GoldenProof, file: Path) -> ParityRecord:

@@ -12,6 +12,7 @@ from deploykit_runtimes.spec import AxisRange, ModelSpec
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.settings import Setting
+from deploykit_exporters.in_memory import Source
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.tidy import no_compiler_cache
 
@@ -20,7 +21,7 @@ __all__ = ["CheckpointReport", "inspect_checkpoint"]
 _NAMED = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CheckpointReport:
     """What a checkpoint holds.
 
@@ -49,6 +50,9 @@ class CheckpointReport:
     notes: tuple[str, ...]
     settings: tuple[Setting, ...]
 
+    def __repr__(self) -> str:
+        return f"CheckpointReport({self.path}: {self.parameters:,} parameters, {self.spec!r})"
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {"kind": "checkpoint", **asdict(self), "path": str(self.path)}
@@ -56,7 +60,7 @@ class CheckpointReport:
 
 @no_compiler_cache()
 def inspect_checkpoint(
-    source: str | Path, *, hints: Hints | None = None, trust: bool = False
+    source: Source, *, hints: Hints | None = None, trust: bool = False
 ) -> CheckpointReport:
     """Read, recognise and build a checkpoint, and say what it is.
 

@@ -14,6 +14,7 @@ from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.channels import for_channels
 from deploykit_exporters.families.networks import settle
+from deploykit_exporters.in_memory import Source, is_in_memory, read_in_memory, source_name
 from deploykit_exporters.plausible import check_plausible
 
 __all__ = ["LoadedCheckpoint", "build_checkpoint", "load_checkpoint"]
@@ -43,23 +44,27 @@ class LoadedCheckpoint:
             return family.build(self.checkpoint, match, hints)
 
 
-def load_checkpoint(source: str | Path, hints: Hints, *, trust: bool = False) -> LoadedCheckpoint:
+def load_checkpoint(source: Source, hints: Hints, *, trust: bool = False) -> LoadedCheckpoint:
     """Read, recognise and build.
 
     Args:
-        source: A file or folder, or a name such as ``timm:vit_base_patch16_224``.
+        source: A file or folder, a name such as ``timm:vit_base_patch16_224``, or a module or weights in
+            memory; see ``read_in_memory``.
         hints: What the user said about it.
-        trust: See ``read_checkpoint``.
+        trust: See ``read_checkpoint``; of no use for what is in memory.
 
     Raises:
         CheckpointError, OptionError, DownloadError, DependencyError: see the parts.
     """
-    name = str(source)
-    if is_model_name(name):
+    name = source_name(source)
+    if is_in_memory(source):
+        with blaming(name):
+            checkpoint = read_in_memory(source, weights=hints.weights)
+    elif is_model_name(name):
         checkpoint = fetch(name)
     else:
         with blaming(Path(name).name):
-            checkpoint = read_checkpoint(source, trust=trust, weights=hints.weights, ignore=hints.ignore)
+            checkpoint = read_checkpoint(Path(name), trust=trust, weights=hints.weights, ignore=hints.ignore)
     return build_checkpoint(checkpoint, hints)
 
 

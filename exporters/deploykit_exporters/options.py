@@ -18,6 +18,7 @@ from deploykit_runtimes.arguments import (
     known_fields,
     suggestion,
 )
+from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.errors import OptionError
 
 from deploykit_exporters.families import family_names
@@ -69,7 +70,7 @@ class ExportKeywords(TypedDict, total=False):
 
 
 @known_fields
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExportOptions:
     """How a checkpoint is exported. Everything has a default taken from the checkpoint.
 
@@ -142,6 +143,9 @@ class ExportOptions:
     simplify: bool = True
     trust: bool = False
     exporter: ExporterName | None = None
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     def __post_init__(self) -> None:
         for name, value in self._in_their_form().items():

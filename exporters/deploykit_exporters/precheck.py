@@ -13,6 +13,7 @@ from deploykit_runtimes.targets import check_target, is_stream
 from deploykit_exporters.containers.read import check_file
 from deploykit_exporters.download import LIBRARIES, is_model_name
 from deploykit_exporters.golden.file import read_golden
+from deploykit_exporters.in_memory import Source, is_in_memory, source_name
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 
 __all__ = ["check_source", "output_path", "precheck"]
@@ -37,19 +38,22 @@ def precheck(checkpoint: object, options: ExportOptions, *, writes: bool = True)
     if options.golden is not None:
         read_golden(options.golden)
     if writes:
-        output_path(str(checkpoint), options)
+        output_path(checkpoint, options)
 
 
 def check_source(source: object) -> None:
     """Refuse what can be no checkpoint.
 
     Raises:
-        OptionError: it is neither a path nor the name of a downloadable model.
+        OptionError: it is neither a path, nor the name of a downloadable model, nor a module or weights.
         CheckpointError: the file does not exist, or is something else by its first bytes.
     """
+    if is_in_memory(source):
+        return
     if not isinstance(source, str | Path) or not str(source):
         raise OptionError(
-            f"A checkpoint is given by its path or name, found {described(source)}.", hint=_in_memory(source)
+            f"A checkpoint is given by its path or name, or as a module, found {described(source)}.",
+            hint='For instance "best.pt" or "timm:vit_base_patch16_224".',
         )
     name = str(source)
     if is_model_name(name):
@@ -57,17 +61,6 @@ def check_source(source: object) -> None:
     if not Path(name).expanduser().exists():
         _refuse_unknown_library(name)
     check_file(Path(name))
-
-
-def _in_memory(source: object) -> str:
-    """What to do with what torch has loaded already."""
-    if isinstance(source, Mapping) or hasattr(source, "state_dict"):
-        what = "model.state_dict()" if hasattr(source, "state_dict") else "weights"
-        return (
-            "Give the file itself, which is read without running its code; what is in memory alone is saved "
-            f'first: torch.save({what}, "model.pth")'
-        )
-    return 'For instance "best.pt" or "timm:vit_base_patch16_224".'
 
 
 def _refuse_unknown_library(name: str) -> None:
@@ -86,7 +79,7 @@ def _refuse_unknown_library(name: str) -> None:
         )
 
 
-def output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
+def output_path(checkpoint: Source, options: ExportOptions) -> Path:
     """The model file that an export writes: the one asked for, or one beside the checkpoint.
 
     Raises:
@@ -103,11 +96,15 @@ def output_path(checkpoint: str | Path, options: ExportOptions) -> Path:
     return output
 
 
-def default_output(checkpoint: str | Path) -> Path:
-    """Beside a file or folder, under its own name; in the current folder for a model given by name.
+def default_output(checkpoint: Source) -> Path:
+    """Beside a file or folder, under its own name; in the current folder for a model given by name, and for a
+    module in memory, under the name of its class.
 
     Only the endings of checkpoints are taken off: what else follows a dot tells two models apart.
     """
+    if is_in_memory(checkpoint):
+        name = source_name(checkpoint).partition(" ")[0]
+        return Path(f"{'model' if isinstance(checkpoint, Mapping) else name}.onnx")
     source = Path(str(checkpoint)).expanduser()
     if not source.exists():
         return Path(_without_ending(str(checkpoint).split(":")[-1]) + ".onnx")

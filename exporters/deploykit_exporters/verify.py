@@ -25,6 +25,7 @@ from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.finish import host_spec
 from deploykit_exporters.golden.file import Golden, read_golden
 from deploykit_exporters.golden.prove import GoldenProof
+from deploykit_exporters.in_memory import Source, source_name
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["VerifyResult", "verify"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class VerifyResult:
     """What a verification measured. It exists only when the tolerance was kept.
 
@@ -56,6 +57,10 @@ class VerifyResult:
     images: tuple[Path, ...]
     task: Task
 
+    def __repr__(self) -> str:
+        off = f"off by {self.parity.max_rel:.1e}, allowed {self.parity.tolerance:.0e}"
+        return f"VerifyResult({self.model} against {self.checkpoint}: {off}, {len(self.images)} images)"
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
@@ -70,7 +75,7 @@ class VerifyResult:
 
 @no_compiler_cache()
 def verify(
-    checkpoint: str | Path,
+    checkpoint: Source,
     model: str | Path,
     images: str | Path | Iterable[str | Path] = (),
     *,
@@ -83,7 +88,7 @@ def verify(
     """Compare a model file with the checkpoint it was exported from.
 
     Args:
-        checkpoint: The checkpoint, or its name.
+        checkpoint: The checkpoint, its name, or the module.
         model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
         images: Image files, folders or patterns, one or several, pre-processed as ``predict`` does it;
             noise and a photo are added.
@@ -131,7 +136,7 @@ def verify(
                 say("Comparing with the answers of the training process")
                 record = _compare_golden(golden, loaded, candidate, record)
     return VerifyResult(
-        checkpoint=str(checkpoint), model=Path(model), parity=record, images=paths, task=spec.task
+        checkpoint=source_name(checkpoint), model=Path(model), parity=record, images=paths, task=spec.task
     )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import deploykit
 from deploykit import api
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -113,33 +113,91 @@ def test_no_checkpoint_at_all(operation: Callable[[object], object]) -> None:
         operation(None)
 
 
-def test_what_torch_loaded_is_refused_in_a_few_words(checkpoint: Path, exported: Path) -> None:
+def test_what_is_neither_file_nor_module_is_refused_in_a_few_words(checkpoint: Path, exported: Path) -> None:
     import torch
 
     weights = torch.load(checkpoint)
-    for given, found in (
-        (weights, "an OrderedDict of"),
-        ({"model": weights}, "a dict of 1 entry"),
-        (torch.zeros(1000), "a torch Tensor of shape (1000,)"),
-        (torch.nn.Linear(3, 3), "a torch Linear"),
-        (torch.nn.Linear, "a type"),
-        (b"PK", "b'PK'"),
-        (["best.pt"], "['best.pt']"),
-        ("", "''"),
+    operations: list[Callable[[object], object]] = [
+        deploykit.export,
+        deploykit.inspect,
+        lambda one: deploykit.verify(one, exported),
+    ]
+    models: list[Callable[[object], object]] = [
+        deploykit.load,
+        deploykit.bench,
+        lambda one: deploykit.verify(checkpoint, one),
+    ]
+    for given, found, calls in (
+        (weights, "an OrderedDict of", models),
+        ({"model": weights}, "a dict of 1 entry", models),
+        (torch.nn.Linear(3, 3), "a torch Linear", models),
+        (torch.zeros(1000), "a torch Tensor of shape (1000,)", operations + models),
+        (torch.nn.Linear, "a type", operations + models),
+        (b"PK", "b'PK'", operations + models),
+        (["best.pt"], "['best.pt']", operations + models),
+        ("", "''", operations + models),
     ):
-        for call in (
-            deploykit.export,
-            deploykit.inspect,
-            deploykit.load,
-            deploykit.bench,
-            lambda one: deploykit.verify(one, exported),
-            lambda one: deploykit.verify(checkpoint, one),
-        ):
+        for call in calls:
             with pytest.raises(OptionError) as caught:
-                call(given)  # type: ignore[operator]
+                call(given)
             assert found in str(caught.value)
             assert len(str(caught.value)) < 300
             assert caught.value.hint
+
+
+def test_what_torch_loaded_is_exported(checkpoint: Path, tmp_path: Path) -> None:
+    import torch
+
+    result = deploykit.export(torch.load(checkpoint), tmp_path / "model.onnx", torch.zeros(2, 3, 48, 48))
+    assert (result.spec.source, result.spec.input.batch) == ("weights in memory", 2)
+    assert (result.spec.input.height, result.spec.input.width) == (48, 48)
+    found = deploykit.inspect(torch.load(checkpoint))
+    assert str(found.path) == "weights in memory"
+    assert len(repr(found)) < 300
+    with pytest.raises(OptionError, match="weights in memory is a checkpoint"):
+        deploykit.inspect(torch.load(checkpoint), outputs="yolo")
+
+
+def test_progress_of_an_export(checkpoint: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    deploykit.export(checkpoint, tmp_path / "model.onnx", report=told.append)
+    assert told[0] == "Reading the checkpoint"
+    assert len(told) > 3
+
+
+def test_a_model_is_called_as_others_are(
+    exported: Path, tmp_path: Path, photos: dict[str, np.ndarray]
+) -> None:
+    Image.fromarray(photos["cat_small"]).save(tmp_path / "cat.png")
+    with deploykit.load(exported, device="cpu") as model:
+        result = model(tmp_path / "cat.png")
+        assert isinstance(result, deploykit.Classification)
+        assert [entry.name for entry in result] == [row["name"] for row in result.rows()]
+        assert len(result) == 3
+        assert result.save(tmp_path / "drawn.png") == tmp_path / "drawn.png"
+        assert result.source == str(tmp_path / "cat.png")
+        flipped = photos["cat_small"][..., ::-1]
+        assert model(flipped, bgr=True).rows() == model(photos["cat_small"]).rows()
+        assert [one.source for one in model(tmp_path)] == [
+            str(tmp_path / f"{name}.png") for name in ("cat", "drawn")
+        ]
+
+
+def test_reprs_are_short(exported: Path, checkpoint: Path) -> None:
+    with deploykit.load(exported) as model:
+        shown = [model, model.spec, deploykit.inspect(exported), deploykit.inspect(checkpoint)]
+    shown += [
+        deploykit.verify(checkpoint, exported),
+        deploykit.ExportOptions(batch=2),
+        deploykit.EngineOptions(),
+    ]
+    for one in shown:
+        assert repr(one).startswith(f"{type(one).__name__}(")
+        assert "\n" not in repr(one)
+        assert len(repr(one)) < 400, repr(one)
+    assert repr(deploykit.ExportOptions(batch=2)) == "ExportOptions(batch=2)"
+    assert repr(deploykit.EngineOptions()) == "EngineOptions()"
+    assert repr(model.spec).endswith(": classify, 3 classes, images float32 [batch, 3, 48, 48])")
 
 
 @pytest.mark.parametrize("labels", [{0: "ant", 1: "bee", 2: "crow"}, {"2": "crow", "0": "ant", "1": "bee"}])
@@ -167,8 +225,12 @@ def test_labels_by_their_index(labels: dict, checkpoint: Path, asked: list[deplo
             "bench() runtime runtimes",
         ),
         (
-            lambda c, m: deploykit.load(m, device="cpu"),
-            "load() device runtime",
+            lambda c, m: deploykit.load(m, devcie="cpu"),
+            "load() devcie device",
+        ),
+        (
+            lambda c, m: deploykit.load(m, provider="cpu"),
+            "load() provider runtime",
         ),
         (
             lambda c, m: deploykit.load(m).predict("a.png", confidence=0.5),
