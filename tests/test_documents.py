@@ -79,3 +79,71 @@ def test_the_readme_lists_every_exit_code() -> None:
     listed = {int(row.split("|")[1]) for row in next(tables(section))[2:]}
     assert {code for _, code in exit_codes()} <= listed
     assert {DeploykitError.exit_code, EXIT_INTERRUPTED, EXIT_BUG} <= listed
+
+
+PYTHON = (ROOT / "docs" / "python.md").read_text()
+
+
+def own_part() -> str:
+    """The page of Python without the column of what Ultralytics calls it."""
+    start, there, rest = PYTHON.partition("\n## Coming from Ultralytics\n")
+    table, heading, end = rest.partition("\n## ")
+    assert there and heading
+    here = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")]
+    return "\n".join([start, *here, end])
+
+
+def test_the_page_of_python_names_what_there_is() -> None:
+    from deploykit_runtimes.predict_options import PredictOptions
+    from deploykit_runtimes.results import (
+        Classification,
+        Detections,
+        Features,
+        OrientedDetections,
+        Poses,
+        Segmentation,
+    )
+
+    import deploykit
+
+    text = own_part()
+    kinds = (Classification, Detections, Segmentation, Poses, OrientedDetections, Features)
+    known = {name for kind in kinds for name in (*dir(kind), *kind.__dataclass_fields__)}
+    used = set(re.findall(r"\bresult\.(\w+)", text))
+    assert used
+    assert used <= known
+    called = set(re.findall(r"\bdeploykit\.(\w+)", text))
+    assert {"export", "load", "build", "doctor", "demo"} <= called
+    assert called <= set(deploykit.__all__)
+    options = re.search(r"^Options: (.*)\.", text, re.MULTILINE)
+    assert options is not None
+    assert set(re.findall(r"`(\w+)[`=]", options[1])) >= set(PredictOptions.__annotations__)
+
+
+def test_the_devices_of_the_page_mean_those_runtimes() -> None:
+    from deploykit_runtimes.devices import runtime_of
+
+    for given, meant in (
+        ("cpu", "ort-cpu"),
+        ("CPUExecutionProvider", "ort-cpu"),
+        ("cuda:1", "ort-cuda"),
+        ("gpu", "ort-cuda"),
+        ("intel:gpu", "ov-gpu"),
+        ("xpu", "ov-gpu"),
+        ("npu", "ov-npu"),
+        ("intel:npu", "ov-npu"),
+    ):
+        assert f'"{given}"' in PYTHON
+        assert runtime_of(given)[0] == meant
+
+
+def test_the_limits_of_the_page_are_those_of_the_code() -> None:
+    from deploykit_runtimes.pixels.fetch import FetchLimits
+
+    limits = FetchLimits()
+    told = f"at most {limits.size >> 20} MiB, {limits.seconds:.0f} seconds and {limits.redirects} redirects"
+    assert told in PYTHON
+    security = (ROOT / "SECURITY.md").read_text()
+    assert f"| bytes of the file | {limits.size >> 20} MiB" in security
+    assert f"| time of the whole | {limits.seconds:.0f} s" in security
+    assert f"| redirects | {limits.redirects};" in security
