@@ -10,7 +10,7 @@ import pytest
 from deploykit_runtimes.errors import DependencyError, ParityError
 from deploykit_runtimes.results import Classification, ClassScore
 
-from deploykit import demo
+from deploykit import demonstration
 from deploykit.cli import main
 from deploykit.demonstration import CATS, check_cat, find_weights, run_demo
 
@@ -18,7 +18,7 @@ from deploykit.demonstration import CATS, check_cat, find_weights, run_demo
 def test_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "run_demo", partial(run_demo, seconds=0.02))
+    monkeypatch.setattr(demonstration, "run_demo", partial(run_demo, seconds=0.02))
     folder = tmp_path / "made" / "here"
     assert main(["demo", "-o", str(folder)]) == 0
     output = capsys.readouterr().out
@@ -49,7 +49,7 @@ def test_the_weights_are_found_without_running_their_package() -> None:
 
 
 def test_missing_weights_name_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "WEIGHTS", "no-such-distribution-here")
+    monkeypatch.setattr(demonstration, "WEIGHTS", "no-such-distribution-here")
     with pytest.raises(DependencyError) as caught:
         find_weights()
     assert "deploykit[demo]" in caught.value.hint
