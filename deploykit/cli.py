@@ -26,7 +26,7 @@ from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
 from deploykit.interruption import EXIT_INTERRUPTED, INTERRUPTED, ending_signals
-from deploykit.terminal import bad, color, echo, paragraph, strong
+from deploykit.terminal import color, echo, problem_lines
 
 __all__ = ["cli", "main"]
 
@@ -153,8 +153,7 @@ def _interrupted() -> int:
 def _tell(problem: str, hint: str = "", *, debug: bool) -> None:
     if debug:
         echo(*traceback.format_exc().rstrip("\n").split("\n"), err=True)
-    told = paragraph(f"{strong(bad('error:'))} {problem}", err=True)
-    echo(*told, *(paragraph(hint, indent=2, err=True) if hint else []), err=True)
+    echo(*problem_lines(problem, hint), err=True)
 
 
 def _click_lines(error: click.ClickException) -> list[str]:

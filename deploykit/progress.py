@@ -5,18 +5,22 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from deploykit_runtimes.printable import printable
 
-from deploykit.terminal import dim, draw, echo, good, is_dumb, is_terminal, seconds
+from deploykit.terminal import dim, draw, duration, echo, good, is_dumb, is_terminal, seconds
 
 __all__ = ["Progress"]
 
 _FRAMES = "|/-\\"
 _INTERVAL = 0.1
 _CLEAR = "\r\x1b[K"
+_EVERY = 10.0
+"""Seconds between the lines that count where no line can move."""
 
 
 class Progress:
@@ -34,13 +38,21 @@ class Progress:
     Args:
         quiet: Print nothing.
         animate: Draw on the terminal; None = when stderr is one.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, *, quiet: bool = False, animate: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        animate: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._quiet = quiet
         self._animate = (is_terminal(err=True) if animate is None else animate) and not is_dumb()
-        self._step = ""
-        self._started = 0.0
+        self._step = self._counted = ""
+        self._started = self._told = 0.0
+        self._clock = clock
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -50,7 +62,8 @@ class Progress:
             return
         with self._lock:
             self._finish_step()
-            self._step, self._started = printable(step), time.monotonic()
+            self._step, self._counted = printable(step), ""
+            self._started = self._told = self._clock()
             if not self._animate:
                 echo(step, err=True)
 
@@ -60,12 +73,32 @@ class Progress:
             if self._animate and not self._quiet:
                 self._step = printable(step)
 
-    def tell(self, text: str) -> None:
-        """Print a line of its own on stderr, which the moving line does not tear."""
+    def count(self, done: int, total: int) -> None:
+        """How much of the current step is done, and about how long the rest takes.
+
+        It stands in the moving line; elsewhere it is a line of its own every ten seconds.
+        """
+        with self._lock:
+            now = self._clock()
+            self._counted = f" {done}/{total}"
+            if 0 < done < total:
+                self._counted += f", {duration((now - self._started) / done * (total - done))} left"
+            if not (self._animate or self._quiet) and now - self._told >= _EVERY and done < total:
+                self._told = now
+                echo(self._counted.lstrip(), err=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block that prints lines of its own, which the moving line does not tear."""
         with self._lock:
             if self._animate and self._step and not self._quiet:
                 draw(before=_CLEAR)
-            echo(text, err=True)
+            yield
+
+    def tell(self, *lines: str) -> None:
+        """Print lines on stderr above the moving line."""
+        with self.paused():
+            echo(*lines, err=True)
 
     def __enter__(self) -> Self:
         if self._animate and not self._quiet:
@@ -96,10 +129,10 @@ class Progress:
 
     def _finish_step(self) -> None:
         if self._animate and self._step and not self._quiet:
-            took = dim(seconds(time.monotonic() - self._started))
+            took = dim(seconds(self._clock() - self._started))
             draw(f"{good('+')} {self._step} {took}", before=_CLEAR, after="\n")
 
     def _fitted(self) -> str:
-        took = f" {time.monotonic() - self._started:.0f} s"
+        took = f" {self._clock() - self._started:.0f} s"
         room = shutil.get_terminal_size().columns - len(took) - 3
-        return f"{self._step[:room]}{took}"
+        return f"{self._step[: room - len(self._counted)]}{self._counted}{took}"

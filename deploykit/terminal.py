@@ -27,9 +27,11 @@ __all__ = [
     "columns",
     "dim",
     "draw",
+    "duration",
     "echo",
     "echo_file",
     "echo_json",
+    "echo_json_line",
     "good",
     "is_dumb",
     "is_terminal",
@@ -37,6 +39,7 @@ __all__ = [
     "pairs",
     "paragraph",
     "plain",
+    "problem_lines",
     "seconds",
     "size",
     "strong",
@@ -66,6 +69,11 @@ def echo(*lines: str, err: bool = False) -> None:
 def echo_json(value: object) -> None:
     """Print a JSON document on stdout: exact data."""
     _write(as_json(value) + "\n", err=False)
+
+
+def echo_json_line(value: object) -> None:
+    """Print a JSON document in one line on stdout, for readers of many."""
+    _write(as_json(value, indent=None) + "\n", err=False)
 
 
 def echo_file(text: str) -> None:
@@ -192,6 +200,12 @@ def paragraph(text: str, *, indent: int = 0, err: bool = False) -> list[str]:
     return [" " * indent + line for line in _wrapped([text], _columns(err=err) - indent)]
 
 
+def problem_lines(problem: str, hint: str = "") -> list[str]:
+    """An error and its next step as lines for stderr."""
+    told = paragraph(f"{strong(bad('error:'))} {problem}", err=True)
+    return [*told, *(paragraph(hint, indent=2, err=True) if hint else [])]
+
+
 def _columns(*, err: bool = False) -> int:
     """Of the terminal that stdout, or stderr, is; where it is none, lines have any length."""
     return shutil.get_terminal_size().columns if is_terminal(err=err) else sys.maxsize
@@ -271,6 +285,14 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
+def duration(value: float) -> str:
+    """``12 s`` below a minute, ``3 min`` and ``1 h 20 min`` above."""
+    if value < 60:
+        return f"{math.ceil(value)} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def size(n: int) -> str:
     """A number of bytes in decimal units, as disks and networks count."""
     value = float(n)
@@ -281,12 +303,12 @@ def size(n: int) -> str:
     return f"{value:.2f} GB"
 
 
-def as_json(value: object) -> str:
-    """Indented strict JSON: NaN and infinities become null, numpy and paths plain values.
+def as_json(value: object, *, indent: int | None = 2) -> str:
+    """Strict JSON, indented or in one line: NaN and infinities become null, numpy and paths plain values.
 
     It is UTF-8 whatever is in it, and what a terminal could obey is escaped.
     """
-    return printable_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    return printable_json(json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.errors import InputError, OptionError
 
+from deploykit.answering import Answer, Picture, Tally, answers, pictures_of, save_drawn
 from deploykit.commands.describe import answer_text
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
@@ -24,22 +27,42 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.progress import Progress
-from deploykit.terminal import bad, dim, echo, echo_json, is_terminal
+from deploykit.terminal import (
+    bad,
+    dim,
+    duration,
+    echo,
+    echo_json,
+    echo_json_line,
+    good,
+    paragraph,
+    problem_lines,
+)
 
 if TYPE_CHECKING:
     from deploykit_runtimes.engine_options import Goal, Precision
-    from deploykit_runtimes.predictor import Predictor, Timings
-    from deploykit_runtimes.results import Result
+    from deploykit_runtimes.predictor import Predictor
     from deploykit_runtimes.runner import Placement
+
+    from deploykit.watching import FolderWatch
 
 __all__ = ["command"]
 
-_CHUNK = 8
+_POLL = 0.25
+_SHARE = 4
+"""Looking at a large folder takes at most a fifth of the time."""
 
 
 @click.command("predict", cls=Command)
 @click.argument("model", type=existing_path)
-@click.argument("sources", metavar="IMAGE|FOLDER|GLOB...", nargs=-1, required=True)
+@click.argument("sources", metavar="IMAGE|FOLDER|GLOB|URL...", nargs=-1)
+@click.option(
+    "--watch",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Answer the pictures in a folder that fills, each when it is complete, until Ctrl-C.",
+)
+@click.option("--only-new", is_flag=True, help="With --watch: leave out what is in the folder already.")
 @runtime_option
 @click.option(
     "--top-k",
@@ -69,6 +92,8 @@ def command(
     *,
     model: Path,
     sources: tuple[str, ...],
+    watch: Path | None,
+    only_new: bool,
     runtime: str,
     outputs: str | None,
     threads: int | None,
@@ -82,19 +107,21 @@ def command(
     json_output: bool,
     **options: Any,
 ) -> int:
-    """Run MODEL on images. A folder stands for the images in it, a quoted glob may hold ** for sub-folders.
+    """Run MODEL on images: files, folders, quoted globs (** for sub-folders) and http(s) URLs.
 
-    An image that cannot be read is reported and the others still answered; the exit code is then 8.
+    An image that cannot be read is reported and the others still answered; the exit code is then 8. A picture
+    behind a URL may have 64 MiB and take 30 s.
+
+    --watch answers what is in the folder first, then what comes; each line of --json is one answer. Ctrl-C
+    and SIGTERM end it in order, with a summary and exit code 0, or 8 as above. To answer other programs, use
+    `deploykit serve`.
     """
     from deploykit_runtimes import load
     from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.images import list_images
     from deploykit_runtimes.shapes import check_size
-    from deploykit_runtimes.targets import check_folder
 
-    images = list_images(sources)
-    if save is not None:
-        check_folder(save / "picture.jpg")
+    _check_sources(sources, watch, save, only_new=only_new)
+    pictures = pictures_of(sources)
     engine = EngineOptions(
         threads=threads,
         strict=strict,
@@ -105,122 +132,150 @@ def command(
         gpu=gpu,
         outputs=outputs,
     )
-    # The moving line of a terminal would be torn by the answers that appear on it.
-    with Progress(animate=False if is_terminal() and not json_output else None) as report:
+    with Progress() as report:
         report("Opening the model")
         with load(model, runtime=runtime, options=engine) as predictor:
             for text in predictor.spec.assumed if predictor.spec.inferred else ():
                 report(f"Assumed: {text}")
             if options["imgsz"] is not None:
                 check_size(predictor.spec, options["imgsz"], "--imgsz")
-            run = _Run(sources=images, save=save)
-            report(f"Predicting {len(images)} image{'s' if len(images) != 1 else ''}")
-            for path, outcome in _answers(predictor, images, options, run):
-                entry = run.add(path, outcome)
-                if isinstance(outcome, InputError):
-                    report.tell(f"{bad('error:')} {outcome}")
-                elif not json_output:
-                    _tell(path, outcome, entry)
+            run = _Run(predictor, options, report, save=save, as_json=json_output)
+            if watch is not None:
+                run.watch(watch, only_new=only_new)
+            else:
+                run.answer(pictures)
             placement = predictor.placement()
-    if json_output:
+    if json_output and watch is None:
         echo_json(run.document(model, placement))
     else:
-        _tell_end(run, placement)
-    return InputError.exit_code if run.failed else 0
+        echo(*run.summary(placement), err=True)
+    return InputError.exit_code if run.tally.failed else 0
+
+
+def _check_sources(
+    sources: tuple[str, ...], watch: Path | None, save: Path | None, *, only_new: bool
+) -> None:
+    from deploykit_runtimes.targets import check_folder
+
+    if watch is None and not sources:
+        raise click.UsageError("Missing argument 'IMAGE|FOLDER|GLOB|URL...', or --watch FOLDER.")
+    if watch is not None and sources:
+        raise click.UsageError("--watch FOLDER and other images exclude each other: run predict twice.")
+    if only_new and watch is None:
+        raise click.UsageError("--only-new is for --watch FOLDER.")
+    if save is None:
+        return
+    check_folder(save / "picture.jpg")
+    if watch is not None and os.path.realpath(watch) == os.path.realpath(save):
+        raise OptionError(
+            f"--save {save} is the folder that is watched: each picture that is saved would be a new one.",
+            hint="Save into another folder, or one inside of it.",
+        )
 
 
 @dataclass
 class _Run:
-    """What was answered so far, and where pictures go."""
+    """The pictures of one run, from the model to what is printed."""
 
-    sources: Sequence[Path]
+    predictor: Predictor
+    options: Mapping[str, Any]
+    report: Progress
     save: Path | None
+    as_json: bool
+    tally: Tally = field(default_factory=Tally)
     entries: list[dict[str, object]] = field(default_factory=list)
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    failed: int = 0
-    _taken: set[str] = field(default_factory=set)
+    watching: bool = False
+    seconds: float = 0.0
+    _numbers: dict[str, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        # A picture must never take the place of an image that was given.
-        self._taken = {os.path.realpath(path) for path in self.sources}
+    def answer(self, pictures: list[Picture]) -> None:
+        """Answer pictures that are known beforehand."""
+        total = len(pictures)
+        self.report(f"Predicting {total} image{'s' if total != 1 else ''}")
+        for done, answer in enumerate(answers(self.predictor, pictures, self.options, self.tally), start=1):
+            self.report.count(done, total)
+            self._tell(answer)
 
-    def add(self, path: Path, outcome: Result | InputError) -> dict[str, object]:
-        entry: dict[str, object] = {"image": str(path)}
-        if isinstance(outcome, InputError):
-            entry["error"] = outcome.problem
-            self.failed += 1
-        else:
-            entry.update(outcome.to_dict())
-            if self.save is not None:
-                entry["saved"] = str(self._save(self.save, path, outcome))
-        self.entries.append(entry)
-        return entry
+    def watch(self, folder: Path, *, only_new: bool) -> None:
+        """Answer pictures as they come, until Ctrl-C or SIGTERM."""
+        from deploykit_runtimes.images import SUFFIXES
 
-    def count(self, timings: Timings) -> None:
-        for name, value in asdict(timings).items():
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + value
+        from deploykit.watching import FolderWatch, quiet_leases
+
+        arrays = {".npy"} if self.predictor.spec.preprocess.color == "as_is" else set()
+        watching = FolderWatch(folder, SUFFIXES | arrays, skip=only_new)
+        self.report(f"Watching {folder}; Ctrl-C ends")
+        self.watching, started, missing = True, time.monotonic(), False
+        with suppress(KeyboardInterrupt, SystemExit), quiet_leases():
+            while True:
+                began = time.monotonic()
+                ready = watching.look()
+                looked = time.monotonic() - began
+                if watching.missing != missing:
+                    missing = watching.missing
+                    self.report.tell(f"{folder} {'is gone; waiting for it' if missing else 'is there again'}")
+                self._answer_watched(watching, ready)
+                if not ready:
+                    time.sleep(max(_POLL, _SHARE * looked))
+        self.seconds = time.monotonic() - started
+
+    def _answer_watched(self, watching: FolderWatch, ready: list[Path]) -> None:
+        step = self.options["batch"] or 1
+        for start in range(0, len(ready), step):
+            paths = [path for path in ready[start : start + step] if watching.unchanged(path)]
+            counted = Tally(milliseconds=self.tally.milliseconds)
+            for path, answer in zip(
+                paths, answers(self.predictor, [*map(Picture, paths)], self.options, counted), strict=True
+            ):
+                if not watching.unchanged(path):
+                    continue  # written to, or deleted, while it was read
+                if isinstance(answer.outcome, InputError) and watching.try_later(path):
+                    continue
+                watching.done(path)
+                self.tally.count(answer)
+                self._tell(answer)
+
+    def _tell(self, answer: Answer) -> None:
+        entry = answer.to_dict()
+        if isinstance(answer.outcome, InputError):
+            self.report.tell(*problem_lines(answer.outcome.problem, answer.outcome.hint))
+        elif self.save is not None:
+            entry["saved"] = str(save_drawn(self.save, answer, self._numbers))
+        if self.as_json and self.watching:
+            with self.report.paused():
+                echo_json_line(entry)
+        elif self.as_json:
+            self.entries.append(entry)
+        elif not isinstance(answer.outcome, InputError):
+            saved = [dim(f"  saved {entry['saved']}")] if "saved" in entry else []
+            lines = paragraph(f"{answer.picture.name}  {answer_text(answer.outcome)}")
+            with self.report.paused():
+                echo(*lines, *saved)
 
     def document(self, model: Path, placement: Placement) -> dict[str, object]:
+        """What --json prints."""
         return {
             "model": str(model),
             "placement": placement.to_dict(),
             "images": len(self.entries),
-            "failed": self.failed,
-            "timings_ms": {name.removesuffix("_ms"): value for name, value in self.milliseconds.items()},
+            "failed": self.tally.failed,
+            "timings_ms": self.tally.milliseconds,
             "results": self.entries,
         }
 
-    def _save(self, folder: Path, source: Path, result: Result) -> Path:
-        from deploykit_runtimes.files import atomic_path
-        from PIL import Image
-
-        suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
-        target = self._free_name(folder, source.stem, suffix)
-        with atomic_path(target) as draft:
-            Image.fromarray(result.plot(source)).save(draft, quality=95)
-        return target
-
-    def _free_name(self, folder: Path, stem: str, suffix: str) -> Path:
-        """A name that is neither taken in this run nor there already: the user's files are never replaced."""
-        target, number = folder / f"{stem}{suffix}", 2
-        while os.path.realpath(target) in self._taken or os.path.lexists(target):
-            target, number = folder / f"{stem}-{number}{suffix}", number + 1
-        self._taken.add(os.path.realpath(target))
-        return target
-
-
-def _answers(
-    predictor: Predictor, images: Sequence[Path], options: Mapping[str, Any], run: _Run
-) -> Iterator[tuple[Path, Result | InputError]]:
-    """The answers in order. When a group of images fails, each is tried alone, to find the bad one."""
-    chunk = options["batch"] or _CHUNK
-    for start in range(0, len(images), chunk):
-        group = list(images[start : start + chunk])
-        try:
-            results, timings = predictor.predict_timed(group, **options)
-        except InputError as error:
-            if len(group) == 1:
-                yield group[0], error
-                continue
-            for path in group:
-                yield from _answers(predictor, [path], options, run)
-            continue
-        run.count(timings)
-        yield from zip(group, results, strict=True)
-
-
-def _tell(path: Path, outcome: Result, entry: Mapping[str, object]) -> None:
-    echo(f"{path}  {answer_text(outcome)}")
-    if "saved" in entry:
-        echo(dim(f"  saved {entry['saved']}"))
-
-
-def _tell_end(run: _Run, placement: Placement) -> None:
-    answered = len(run.entries) - run.failed
-    if answered:
-        parts = ", ".join(
-            f"{name.removesuffix('_ms')} {value / answered:.1f}" for name, value in run.milliseconds.items()
-        )
-        echo(dim(f"ms per image: {parts}; {placement}"), err=True)
-    if run.failed:
-        echo(f"{run.failed} of {len(run.entries)} images could not be answered", err=True)
+    def summary(self, placement: Placement) -> list[str]:
+        """What is said at the end."""
+        lines = []
+        tally = self.tally
+        if tally.answered:
+            spent = ", ".join(
+                f"{stage} {value / tally.answered:.1f}" for stage, value in tally.milliseconds.items()
+            )
+            lines += [dim(line) for line in paragraph(f"ms per image: {spent}; {placement}", err=True)]
+        if self.watching:
+            answered = f"{tally.answered} picture{'s' if tally.answered != 1 else ''} answered"
+            failed = f", {bad(str(tally.failed))} could not be" if tally.failed else ""
+            lines.append(f"{good('ended')} after {duration(self.seconds)}: {answered}{failed}")
+        elif tally.failed:
+            lines.append(f"{tally.failed} of {tally.answered + tally.failed} images could not be answered")
+        return lines

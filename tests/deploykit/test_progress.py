@@ -43,3 +43,28 @@ def test_quiet_says_nothing(capsys: Output) -> None:
         report("reading")
         report.note("more")
     assert capsys.readouterr().err == ""
+
+
+def test_counting_with_the_time_left(capsys: Output) -> None:
+    now = [0.0]
+    with Progress(animate=False, clock=lambda: now[0]) as report:
+        report("Predicting 5 images")
+        for done, moment in ((1, 4.0), (2, 12.0), (3, 15.0), (4, 80.0), (5, 100.0)):
+            now[0] = moment
+            report.count(done, 5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["Predicting 5 images", "2/5, 18 s left", "4/5, 20 s left"]
+
+
+def test_the_moving_line_counts(capsys: Output) -> None:
+    now = [0.0]
+    report = Progress(animate=True, clock=lambda: now[0])
+    report("Comparing")
+    now[0] = 60.0
+    report.count(1, 3)
+    assert report._fitted() == "Comparing 1/3, 2 min left 60 s"
+    report.count(3, 3)
+    assert report._fitted() == "Comparing 3/3 60 s"
+    report("The next step")
+    assert report._fitted() == "The next step 0 s"
+    assert "1/3" not in capsys.readouterr().err

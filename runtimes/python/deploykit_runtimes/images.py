@@ -47,7 +47,7 @@ _PROGRAMS = frozenset({"EPS", "WMF"})
 
 _UINT8 = np.dtype(np.uint8)
 
-__all__ = ["ImageSource", "drawable", "list_images", "open_image", "read_image"]
+__all__ = ["SUFFIXES", "ImageSource", "drawable", "list_images", "natural_order", "open_image", "read_image"]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg"}
@@ -191,10 +191,11 @@ def _expand(path: Path) -> list[Path]:
     candidates = path.iterdir() if path.is_dir() else map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
     files = [item for item in candidates if item.is_file()]
     images = [item for item in files if item.suffix.lower() in SUFFIXES]
-    return sorted(images or [item for item in files if item.suffix.lower() == ".npy"], key=_natural)
+    return sorted(images or [item for item in files if item.suffix.lower() == ".npy"], key=natural_order)
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """A key to sort by: ``img2`` before ``img10``."""
     parts = re.split(r"(\d+)", str(path).casefold())
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 

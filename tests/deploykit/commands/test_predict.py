@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +134,73 @@ def test_what_does_not_fit_is_refused(
 def test_a_model_that_is_none(pictures: Path, capsys: Output) -> None:
     assert main(["predict", str(pictures / "notes.txt"), str(pictures)]) == 5
     assert "not a valid ONNX model" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(pictures: Path) -> Iterator[str]:
+    """The pictures behind HTTP."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(pictures))) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_urls_among_files_folders_and_globs(
+    model: str, pictures: Path, server: str, tmp_path: Path, capsys: Output
+) -> None:
+    url = f"{server}/a.jpg?token=secret"
+    given = [
+        url,
+        str(pictures / "more"),
+        f"{server}/none.jpg",
+        str(pictures / "b*"),
+        f"{server}/notes.txt",
+        url,
+    ]
+    target = tmp_path / "out"
+    assert main(["predict", model, *given, "--json", "--save", str(target)]) == 8
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert [entry["image"] for entry in data["results"]] == [
+        f"{server}/a.jpg",
+        str(pictures / "more" / "a.jpg"),
+        f"{server}/none.jpg",
+        str(pictures / "b.png"),
+        f"{server}/notes.txt",
+    ]
+    assert ["error" in entry for entry in data["results"]] == [False, False, True, False, True]
+    assert "404" in data["results"][2]["error"]
+    assert f"{server}/notes.txt" in data["results"][4]["error"]
+    assert "secret" not in captured.out + captured.err
+    assert sorted(path.name for path in target.iterdir()) == ["a-2.jpg", "a.jpg", "b.png"]
+    assert main(["predict", model, str(pictures / "a.jpg"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["top"] == data["results"][0]["top"]
+
+
+def test_a_scheme_that_is_not_fetched(model: str, capsys: Output) -> None:
+    assert main(["predict", model, "ftp://example.org/a.jpg"]) == 8
+    assert "http:// or https://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["{folder}", "--watch", "{folder}"], "exclude each other"),
+        (["{folder}", "--only-new"], "--watch"),
+        (["--watch", "{folder}/none"], "does not exist"),
+        (["--watch", "{folder}", "--save", "{folder}/more/.."], "is watched"),
+        (["--watch", "{folder}", "--watch", "{folder}"], "2 times"),
+    ],
+)
+def test_watching_that_cannot_be_meant(
+    args: list[str], expected: str, model: str, pictures: Path, capsys: Output
+) -> None:
+    assert main(["predict", model, *(arg.format(folder=pictures) for arg in args)]) == 2
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,176 @@
+"""A folder that fills: which pictures in it are complete, each of them once.
+
+A picture is complete when nobody has it open for writing, where the system can tell (Linux, local disks),
+and its size and time of change stand still for a moment. One that then cannot be decoded may be a copy that
+stalls: it gets some seconds more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["FolderWatch", "quiet_leases"]
+
+_SETTLED = 0.5
+"""Seconds in which a complete picture does not change."""
+
+_PATIENCE = 5.0
+"""Seconds without a change after which a picture that cannot be decoded is a broken one."""
+
+_Identity = tuple[int, int, int, int]
+_State = Literal["new", "tried", "done"]
+
+
+@dataclass
+class _Seen:
+    identity: _Identity
+    since: float
+    state: _State = "new"
+
+
+class FolderWatch:
+    """The pictures of a folder, handed out when they are complete.
+
+    A picture that changes is a new one. One that is renamed is not. Hidden files and sub-folders are left
+    alone: programs that copy write under such names first.
+
+    Args:
+        folder: It may go and come back.
+        suffixes: Of pictures, in lower case.
+        skip: Leave out what is there at the first look.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        suffixes: Collection[str],
+        *,
+        skip: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._suffixes = suffixes
+        self._skip = skip
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+        self.missing = False
+
+    def look(self) -> list[Path]:
+        """What became complete since the last look, in natural order.
+
+        ``missing`` tells whether the folder was gone.
+        """
+        from deploykit_runtimes.images import natural_order
+
+        now = self._clock()
+        try:
+            found = dict(self._entries())
+        except OSError:
+            self.missing = True
+            return []
+        self.missing = False
+        self._take_over(found, now)
+        ready = [
+            self._folder / name
+            for name, one in self._seen.items()
+            if self._is_due(one, now) and not _is_being_written(self._folder / name)
+        ]
+        return sorted(ready, key=natural_order)
+
+    def unchanged(self, path: Path) -> bool:
+        """Whether a picture is still there as it was at the last look."""
+        one = self._seen.get(path.name)
+        return one is not None and _identity(path) == one.identity
+
+    def done(self, path: Path) -> None:
+        """A picture was answered, or is given up."""
+        self._seen[path.name].state = "done"
+
+    def try_later(self, path: Path) -> bool:
+        """Put a picture off that cannot be decoded; False: it stood still long enough and is broken."""
+        one = self._seen[path.name]
+        if self._clock() - one.since >= _PATIENCE:
+            return False
+        one.state = "tried"
+        return True
+
+    def _entries(self) -> Iterator[tuple[str, _Identity]]:
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                hidden = entry.name.startswith(".")
+                if not hidden and os.path.splitext(entry.name)[1].lower() in self._suffixes:  # noqa: PTH122
+                    identity = _identity(self._folder / entry.name)
+                    if identity is not None:
+                        yield entry.name, identity
+
+    def _take_over(self, found: dict[str, _Identity], now: float) -> None:
+        done = {one.identity for one in self._seen.values() if one.state == "done"}
+        if self._skip:
+            done, self._skip = set(found.values()), False
+        before, self._seen = self._seen, {}
+        for name, identity in found.items():
+            known = before.get(name)
+            if known is not None and known.identity == identity:
+                self._seen[name] = known
+            else:
+                self._seen[name] = _Seen(identity, now, "done" if identity in done else "new")
+
+    @staticmethod
+    def _is_due(one: _Seen, now: float) -> bool:
+        waits = {"new": _SETTLED, "tried": _PATIENCE}
+        return one.state != "done" and now - one.since >= waits[one.state]
+
+
+@contextmanager
+def quiet_leases() -> Iterator[None]:
+    """Ignore the signal that tells of a writer in the instant in which a lease is tried: it would end us."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGIO, before)
+
+
+def _identity(path: Path) -> _Identity | None:
+    """What changes when a file is replaced or written; None: no file, or an empty one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether somebody has a file open for writing: then Linux grants no lease to read (fcntl(2)).
+
+    File systems without leases, and files of other users, do not tell.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import fcntl
+
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
