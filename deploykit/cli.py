@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
@@ -25,8 +25,12 @@ from deploykit_runtimes.printable import printable
 from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
+from deploykit.examples import WithExamples
 from deploykit.interruption import EXIT_INTERRUPTED, INTERRUPTED, ending_signals
 from deploykit.terminal import color, echo, problem_lines
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "main"]
 
@@ -43,12 +47,13 @@ COMMANDS = {
     "doctor": "Show what this machine can run, and how to fix what it cannot.",
     "cpp": "Print where the C++ runtime is, for CMake and compilers.",
     "demo": "Export, prove, run and measure a real trained model.",
+    "completion": "Print the script for completion in bash, zsh or fish.",
 }
 
 EXIT_BUG = 70
 
 
-class LazyGroup(click.Group):
+class LazyGroup(WithExamples, click.Group):
     """A group that lists its commands from a table and imports one only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -64,11 +69,20 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             advice = f"Did you mean {close[0]!r}?" if close else f"Commands: {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands from the table, none of which is imported for it, or this group's options."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        found = ((name, text) for name, text in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=text) for name, text in found]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """``version`` and ``help [COMMAND]`` are what ``--version`` and ``--help`` are."""
@@ -94,6 +108,10 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`deploykit COMMAND --help` lists the options of a command.",
+    examples=(
+        "deploykit demo",
+        "deploykit export best.pt --dynamic",
+    ),
 )
 @click.version_option(__version__, "-V", "--version", prog_name="deploykit")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")

@@ -52,7 +52,8 @@ _MARKS = re.compile(f"{_MARK}([0-9]+)>")
 _MOST_OF_A_NAME = 120
 _NARROWEST = 24
 _COMMAND = re.compile(
-    r"(?:deploykit (?:export|inspect|predict|verify|record|build|serve|package|bench|doctor|cpp|demo)\b"
+    r"(?:deploykit (?:export|inspect|predict|verify|record|build|serve|package|bench|doctor|cpp|demo"
+    r"|completion)\b"
     r"|pip (?:un)?install|docker |kubectl |curl |python -|cmake -|serve run).*",
     re.DOTALL,
 )

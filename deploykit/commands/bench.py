@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import bench_runtimes, files
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
@@ -28,19 +29,31 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("bench", cls=Command, short_help="Measure latency and throughput.")
+@click.command(
+    "bench",
+    cls=Command,
+    short_help="Measure latency and throughput.",
+    examples=(
+        "deploykit bench best.onnx --batch 1,8 --html bench.html",
+        "deploykit bench best.onnx --runtime ort-cpu,ov-cpu --reference best.pt",
+    ),
+)
 @click.argument("model", type=existing_path)
 @click.option(
     "--runtime",
     "runtimes",
     multiple=True,
     metavar="NAME[,NAME]",
+    shell_complete=bench_runtimes,
     help="Engines to compare, measured in turns: ort-cpu (default), ort-cuda, trt, ov-cpu, ...; torch, "
     "torch-channels-last and torch-compile run the checkpoint. May be given several times.",
 )
 @short_runtimes
 @click.option(
-    "--reference", metavar="CKPT", help="Measure the checkpoint in torch too (adds --runtime torch)."
+    "--reference",
+    metavar="CKPT",
+    shell_complete=files,
+    help="Measure the checkpoint in torch too (adds --runtime torch).",
 )
 @click.option(
     "--batch", "batches", callback=positive_numbers, metavar="N[,N]", help="Batch sizes to measure."

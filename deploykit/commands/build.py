@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import buildable
 from deploykit.commands.line import Command
 from deploykit.commands.options import common, existing_file, gpu_option
 from deploykit.progress import Progress
@@ -33,12 +34,21 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return parts
 
 
-@click.command("build", cls=Command, short_help="Build an engine ahead of time.")
+@click.command(
+    "build",
+    cls=Command,
+    short_help="Build an engine ahead of time.",
+    examples=(
+        "deploykit build best.onnx --runtime trt",
+        "deploykit build best.onnx --runtime trt-rtx --compute-capability 8.6,8.9 -o engines",
+    ),
+)
 @click.argument("model", type=existing_file)
 @click.option(
     "--runtime",
     required=True,
     metavar="NAME",
+    shell_complete=buildable,
     help="What to build for: trt, trt-rtx, ...",
 )
 @click.option(

@@ -19,7 +19,14 @@ _PLACES = (_PACKAGE / "cpp", _PACKAGE.parent / "runtimes" / "cpp")
 _FOLDERS = {"cmake_dir": "cmake", "include_dir": "include", "source_dir": "."}
 
 
-@click.command("cpp", cls=Command)
+@click.command(
+    "cpp",
+    cls=Command,
+    examples=(
+        'cmake -B build -Ddeploykit_DIR="$(deploykit cpp --cmake-dir)"',
+        'c++ -I"$(deploykit cpp --include-dir)" -c main.cpp',
+    ),
+)
 @click.option("--cmake-dir", "folder", flag_value="cmake_dir", help="For -Ddeploykit_DIR=... of CMake.")
 @click.option("--include-dir", "folder", flag_value="include_dir", help="Where <deploykit/deploykit.h> is.")
 @click.option("--source-dir", "folder", flag_value="source_dir", help="For add_subdirectory() of CMake.")
@@ -27,11 +34,7 @@ _FOLDERS = {"cmake_dir": "cmake", "include_dir": "include", "source_dir": "."}
 def command(*, folder: str | None, json_output: bool) -> int:
     """Print where the C++ runtime is.
 
-    With one of the options, that path alone, for use in another command:
-
-    \b
-      cmake -B build -Ddeploykit_DIR="$(deploykit cpp --cmake-dir)"
-      c++ -I"$(deploykit cpp --include-dir)" ...
+    With one of the options, that path alone, for use in another command.
     """
     paths = folders()
     if json_output:

@@ -16,7 +16,14 @@ from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, stro
 __all__ = ["command"]
 
 
-@click.command("demo", cls=Command)
+@click.command(
+    "demo",
+    cls=Command,
+    examples=(
+        "deploykit demo",
+        "deploykit demo -o tour --json",
+    ),
+)
 @click.option(
     "-o",
     "--output",

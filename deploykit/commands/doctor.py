@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.commands.completing import runtimes
 from deploykit.commands.line import Command
 from deploykit.commands.options import common
 from deploykit.progress import Progress
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("doctor", cls=Command)
-@click.option("--runtime", metavar="NAME", help="Exit with 0 only if this one runs.")
+@click.command(
+    "doctor",
+    cls=Command,
+    examples=(
+        "deploykit doctor",
+        "deploykit doctor --runtime ort-cuda",
+    ),
+)
+@click.option("--runtime", metavar="NAME", shell_complete=runtimes, help="Exit with 0 only if this one runs.")
 @common
 def command(runtime: str | None, json_output: bool) -> int:
     """Try each engine on a tiny model, and name the one line that would fix each that cannot run.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import axis_names, files
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.line import AXES, DynamicCommand
 from deploykit.commands.options import (
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("export", cls=DynamicCommand, short_help="Turn a checkpoint into one proven ONNX file.")
-@click.argument("checkpoint", metavar="CKPT")
+@click.command(
+    "export",
+    cls=DynamicCommand,
+    short_help="Turn a checkpoint into one proven ONNX file.",
+    examples=(
+        "deploykit export best.pt --dynamic",
+        "deploykit export timm:vit_base_patch16_224 -o vit.onnx --preprocess --postprocess",
+    ),
+)
+@click.argument("checkpoint", metavar="CKPT", shell_complete=files)
 @click.option(
     "-o",
     "--output",
@@ -38,6 +47,7 @@ __all__ = ["command"]
     multiple=True,
     callback=axes,
     metavar="[AXES]",
+    shell_complete=axis_names,
     help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",
 )
 @click.option(

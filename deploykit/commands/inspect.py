@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import files
 from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.line import Command
 from deploykit.commands.options import checkpoint_options, common, outputs_option
@@ -27,8 +28,15 @@ __all__ = ["command"]
 Row = tuple[str, str | list[str]]
 
 
-@click.command("inspect", cls=Command)
-@click.argument("file", metavar="FILE")
+@click.command(
+    "inspect",
+    cls=Command,
+    examples=(
+        "deploykit inspect best.pt",
+        "deploykit inspect best.onnx --json",
+    ),
+)
+@click.argument("file", metavar="FILE", shell_complete=files)
 @checkpoint_options
 @outputs_option
 @common

@@ -10,6 +10,8 @@ from typing import Any
 import click
 from deploykit_runtimes.arguments import suggestion
 
+from deploykit.examples import WithExamples
+
 __all__ = ["AXES", "Command", "DynamicCommand", "Group"]
 
 _HALF = (
@@ -28,7 +30,7 @@ _ELSEWHERE = {
 AXES = ("batch", "height", "width")
 
 
-class Command(click.Command):
+class Command(WithExamples, click.Command):
     """A command that refuses what would be dropped: an option given twice, or without a value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -49,7 +51,7 @@ class Command(click.Command):
                 raise click.UsageError(f"There is no {flag}. {_ELSEWHERE[flag]}", ctx)
 
 
-class Group(click.Group):
+class Group(WithExamples, click.Group):
     """A group of such commands."""
 
     command_class = Command

@@ -11,6 +11,7 @@ import click
 from deploykit_runtimes.arguments import as_size, suggestion
 from deploykit_runtimes.errors import OptionError
 
+from deploykit.commands.completing import families, files, readings, runtimes
 from deploykit.commands.line import AXES
 
 __all__ = [
@@ -84,12 +85,15 @@ def common(command: _F) -> _F:
 def checkpoint_options(command: _F) -> _F:
     """How a checkpoint is read: the options that ``export``, ``inspect`` and ``verify`` share."""
     options = (
-        click.option("--family", metavar="F", help="vit, efficientnet, crossformer or yolo."),
+        click.option(
+            "--family", metavar="F", shell_complete=families, help="vit, efficientnet, crossformer or yolo."
+        ),
         click.option("--variant", metavar="V", help="Architecture, instead of what is recognised."),
         click.option("--origin", metavar="O", help="Training library: timm, torchvision, transformers, ..."),
         click.option(
             "--config",
             metavar="FILE|JSON",
+            shell_complete=files,
             help="Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
         ),
         click.option(
@@ -151,6 +155,7 @@ def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--runtime",
         metavar="NAME",
+        shell_complete=runtimes,
         help="Engine and device: ort-cpu (default), ov-cpu, ort-cuda, trt, ...; `deploykit doctor` tells "
         "what runs.",
     )(short_runtimes(with_runtime))
@@ -178,6 +183,7 @@ def outputs_option(command: _F) -> _F:
     return click.option(
         "--outputs",
         metavar="NAME",
+        shell_complete=readings,
         help="What the outputs of another exporter's file mean, where it does not tell: yolo, yolov5, "
         "end2end, yolov7-end2end, logits, probabilities, features, ...; docs/other-exporters.md lists all.",
     )(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deploykit.commands.completing import files
 from deploykit.commands.line import Group
 from deploykit.commands.options import common
 from deploykit.terminal import echo, echo_json, good, pairs
@@ -20,7 +21,15 @@ __all__ = ["command"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@click.group("package", cls=Group, short_help="Write a folder for Triton, Ray Serve, KServe or Docker.")
+@click.group(
+    "package",
+    cls=Group,
+    short_help="Write a folder for Triton, Ray Serve, KServe or Docker.",
+    examples=(
+        "deploykit package triton best.onnx -o models",
+        "deploykit package docker best.onnx -o image",
+    ),
+)
 def command() -> None:
     """Write a folder that another server takes as it is, with the models inside.
 
@@ -42,7 +51,7 @@ def _package(subcommand: _F) -> _F:
             metavar="DIR",
             help="Folder to write; it must not exist yet, or be empty.",
         ),
-        click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL..."),
+        click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...", shell_complete=files),
     ):
         subcommand = option(subcommand)
     return subcommand
@@ -81,7 +90,13 @@ def _replicas(subcommand: _F) -> _F:
     return lowest(highest(subcommand))
 
 
-@command.command("triton")
+@command.command(
+    "triton",
+    examples=(
+        "deploykit package triton best.onnx -o models",
+        "deploykit package triton best.onnx -o models --device gpu --tensorrt --precision fp16",
+    ),
+)
 @_max_batch
 @_max_delay
 @_option("--queue", 256, click.IntRange(0), "N", "Requests that may wait; 0: any number.")
@@ -96,7 +111,13 @@ def triton(*, max_delay: float, no_warmup: bool, **settings: Any) -> None:
     _run("triton", max_delay_ms=max_delay, warmup=not no_warmup, **settings)
 
 
-@command.command("ray")
+@command.command(
+    "ray",
+    examples=(
+        "deploykit package ray best.onnx -o app",
+        "deploykit package ray best.onnx -o app --device cuda --max-replicas 8",
+    ),
+)
 @_max_batch
 @_max_delay
 @_option("--queue", 256, click.IntRange(1), "N", "Requests that may wait; further ones get 503.")
@@ -113,7 +134,13 @@ def ray(*, max_delay: float, no_resubmit: bool, **settings: Any) -> None:
     _run("ray", max_delay_ms=max_delay, resubmit=not no_resubmit, **settings)
 
 
-@command.command("kserve")
+@command.command(
+    "kserve",
+    examples=(
+        "deploykit package kserve best.onnx -o app --storage-uri pvc://models/best --image deploykit:1",
+        "deploykit package kserve best.onnx -o app --storage-uri s3://m/best --image deploykit:1 --cpu 4",
+    ),
+)
 @click.option(
     "--storage-uri", required=True, metavar="URI", help="Where the models will lie: s3://..., pvc://..."
 )
@@ -130,7 +157,13 @@ def kserve(**settings: Any) -> None:
     _run("kserve", **settings)
 
 
-@command.command("docker")
+@command.command(
+    "docker",
+    examples=(
+        "deploykit package docker best.onnx -o image",
+        "deploykit package docker best.onnx -o image --device cuda --python 3.13",
+    ),
+)
 @_option("--device", "each", click.Choice(("cpu", "cuda", "each")), None, "Which Dockerfiles to write.")
 @_option("--python", "3.12", click.Choice(("3.11", "3.12", "3.13", "3.14")), None, "Python of the image.")
 @_option("--port", 8000, click.IntRange(1024, 65535), "PORT", "HTTP.")

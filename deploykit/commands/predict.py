@@ -14,6 +14,7 @@ import click
 from deploykit_runtimes.errors import InputError, OptionError
 
 from deploykit.answering import Answer, Picture, Tally, answers, pictures_of, save_drawn
+from deploykit.commands.completing import files
 from deploykit.commands.describe import answer_text
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
@@ -53,9 +54,16 @@ _SHARE = 4
 """Looking at a large folder takes at most a fifth of the time."""
 
 
-@click.command("predict", cls=Command)
+@click.command(
+    "predict",
+    cls=Command,
+    examples=(
+        "deploykit predict best.onnx photos/ --save drawn",
+        "deploykit predict best.onnx --watch incoming/ --json",
+    ),
+)
 @click.argument("model", type=existing_path)
-@click.argument("sources", metavar="IMAGE|FOLDER|GLOB|URL...", nargs=-1)
+@click.argument("sources", metavar="IMAGE|FOLDER|GLOB|URL...", nargs=-1, shell_complete=files)
 @click.option(
     "--watch",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -34,7 +34,14 @@ Its answers are what an export is proven against:
 """
 
 
-@click.command("record", cls=Command)
+@click.command(
+    "record",
+    cls=Command,
+    examples=(
+        "deploykit record --print > record.py",
+        "deploykit record golden.npz",
+    ),
+)
 @click.argument("file", required=False, type=existing_file, metavar="[FILE]")
 @click.option("--print", "print_file", is_flag=True, help="Print the file that records, and nothing else.")
 @common

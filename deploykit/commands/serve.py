@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import files, readings
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
@@ -30,8 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("serve", cls=Command, short_help="Serve models over HTTP and gRPC.")
-@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...")
+@click.command(
+    "serve",
+    cls=Command,
+    short_help="Serve models over HTTP and gRPC.",
+    examples=(
+        "deploykit serve best.onnx",
+        "deploykit serve cats=cats.onnx dogs=dogs.onnx --host 0.0.0.0 --api-key-file keys.txt",
+    ),
+)
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...", shell_complete=files)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="For HTTP; 0: a free one."
@@ -49,6 +58,7 @@ __all__ = ["command"]
     "--outputs",
     multiple=True,
     metavar="[NAME=]READING",
+    shell_complete=readings,
     help="What the outputs of another exporter's model mean, as in predict; repeatable, per model.",
 )
 @threads_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.commands.completing import files
 from deploykit.commands.describe import parity_lines
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
@@ -29,10 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("verify", cls=Command)
-@click.argument("checkpoint", metavar="CKPT")
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        "deploykit verify best.pt best.onnx photos/",
+        "deploykit verify best.pt best.onnx --runtime ov-cpu --tolerance 0.001",
+    ),
+)
+@click.argument("checkpoint", metavar="CKPT", shell_complete=files)
 @click.argument("model", type=existing_path)
-@click.argument("images", nargs=-1)
+@click.argument("images", nargs=-1, shell_complete=files)
 @runtime_option
 @outputs_option
 @threads_option
