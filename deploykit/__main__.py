@@ -14,9 +14,9 @@ def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
     _replace_closed_streams()
     try:
-        from deploykit.supervision import supervised
+        from deploykit.supervision import decodes_images, supervised
 
-        code = supervised(_main)
+        code = supervised(_main, impatient=decodes_images(sys.argv[1:]))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: all is done
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

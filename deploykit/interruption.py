@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from deploykit_runtimes.scratch import discard_scratch
+
+from deploykit.wishes import Wishes
 
 __all__ = ["EXIT_INTERRUPTED", "INTERRUPTED", "Interrupted", "ending_signals"]
 
@@ -29,9 +30,6 @@ _KICK: signal.Signals | None = getattr(signal, "SIGURG", None)
 _KICKS = 20
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
-_SAME = 0.5
-"""Seconds in which a second Ctrl-C is the first one again, told to a process and to its group."""
-
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, as a class of its own: CPython ends a process by SIGINT where a plain KeyboardInterrupt once
@@ -44,20 +42,21 @@ class _Ending:
     def __init__(self) -> None:
         self.interrupted = threading.Event()
         self.waiting: BaseException | None = None
-        self._since = 0.0
+        self._wishes = Wishes()
 
     def terminate(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM, and SIGHUP of a terminal that was closed."""
-        self._raise(SystemExit(128 + signum), frame)
+        if self._wishes.is_new(signum):
+            self._raise(SystemExit(128 + signum), frame)
 
-    def interrupt(self, _signum: int, frame: FrameType | None) -> None:
+    def interrupt(self, signum: int, frame: FrameType | None) -> None:
         """Ctrl-C. A second one ends the process."""
-        if not self.interrupted.is_set():
-            self.interrupted.set()
-            self._since = time.monotonic()
-            self._raise(Interrupted(), frame)
-        elif time.monotonic() - self._since > _SAME:
+        if not self._wishes.is_new(signum):
+            return
+        if self.interrupted.is_set():
             _end_now()
+        self.interrupted.set()
+        self._raise(Interrupted(), frame)
 
     def look_again(self, _signum: int, frame: FrameType | None) -> None:
         """The kick of the watcher, which breaks off a system call."""

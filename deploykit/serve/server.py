@@ -23,6 +23,7 @@ from deploykit.serve.metrics import Metrics
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.repository import Repository
 from deploykit.serve.state import ServerState
+from deploykit.wishes import Wishes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -135,7 +136,7 @@ def run(
     *,
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends at once.
+    """Serve until SIGTERM or SIGINT; a second one, a second or more later, ends at once.
 
     Args:
         models: Paths of models by name.
@@ -151,10 +152,12 @@ def run(
 
 async def _until_told(server: Server, on_ready: Callable[[Server], None] | None) -> None:
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    told, wishes = asyncio.Event(), Wishes()
     starting = asyncio.create_task(server.start())
 
-    def stop() -> None:
+    def stop(number: int) -> None:
+        if not wishes.is_new(number):
+            return
         if told.is_set():
             log.warning("stopped a second time: requests are dropped")
             discard_scratch()
@@ -164,7 +167,7 @@ async def _until_told(server: Server, on_ready: Callable[[Server], None] | None)
             starting.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     try:
         await starting
     except asyncio.CancelledError:

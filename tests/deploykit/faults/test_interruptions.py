@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deploykit.supervision import decodes_images
+
 Moments = Callable[[float, int], list[float]]
 
 
@@ -140,6 +142,76 @@ with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
 """)
     assert (done.returncode, done.stderr) == (code, words)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["imported.py"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_decoder_that_keeps_the_interpreter_to_itself(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """As Pillow's for JPEG 2000 does, for half a minute and more: no thread of the process can answer."""
+    program = """
+import ctypes, os, sys, threading
+from deploykit.interruption import ending_signals
+from deploykit.supervision import supervised
+from deploykit_runtimes.scratch import scratch_folder
+
+def command():
+    with ending_signals(), scratch_folder() as folder:
+        (folder / "half").write_bytes(b"half")
+        print("decoding", flush=True)
+        ctypes.PyDLL(None).sleep(600)
+
+sys.exit(supervised(command, impatient=True))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "decoding\n"
+    os.killpg(process.pid, number)
+    _, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (code, "interrupted\n" if number == signal.SIGINT else "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_that_decode_images_are_supervised() -> None:
+    assert decodes_images(["predict", "model.onnx"])
+    assert decodes_images(["--debug", "verify", "best.pt"])
+    assert not decodes_images(["serve", "predict"])
+    assert not decodes_images([])
+
+
+def test_a_wish_that_comes_twice_ends_a_command_in_order(tmp_path: Path) -> None:
+    """GNU timeout sends its signal twice: the second one must not break off the clearing up."""
+    done = run(f"""
+import os, signal, time
+from deploykit.interruption import ending_signals
+with ending_signals():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        open({str(tmp_path / "cleared")!r}, "w").close()
+""")
+    assert (done.returncode, done.stderr) == (143, "")
+    assert (tmp_path / "cleared").exists()
+
+
+def test_demo(bed, moments: Moments) -> None:
+    """Its folder appears whole or not at all."""
+    for moment in moments(12.0, 3):
+        bed.clear()
+        done = bed.signalled(signal.SIGINT, 1.0 + moment, "demo", "-o", bed.out / "deep" / "demo")
+        assert done.returncode == 130, done.stderr
+        assert done.stderr.endswith("interrupted\n")
+        assert bed.left() == []
 
 
 def test_an_interruption_that_a_library_swallows(tmp_path: Path) -> None:

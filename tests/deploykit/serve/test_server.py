@@ -173,6 +173,28 @@ def test_the_answer_to_a_request_that_was_accepted_before_the_signal_comes(class
     assert b" 200 " in answer.split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_twice_at_once_loses_no_request(classifier: Path, number: signal.Signals) -> None:
+    """GNU timeout sends its signal to the process and to the group."""
+    body = json.dumps(
+        {"inputs": [{"name": "images", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0.5] * 3072}]}
+    ).encode()
+    with serving(f"tiny={classifier}") as process:
+        with socket.create_connection(("127.0.0.1", process.port), timeout=30) as connection:
+            start = "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\n"
+            connection.sendall(f"{start}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+            time.sleep(0.2)  # for the server to read it
+            for pause in (0.05, 0.05, 0.1):  # signals that are pending together become one
+                process.tell(number)
+                time.sleep(pause)
+            connection.sendall(body[-1:])
+            answer = connection.recv(65536)
+        code, log = process.finish()
+    assert code == 0, log
+    assert b" 200 " in answer.split(b"\r\n")[0]
+    assert "dropped" not in log
+
+
 def test_a_killed_server_comes_back(classifier: Path) -> None:
     for number, wanted in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
         with serving(f"tiny={classifier}") as process:
