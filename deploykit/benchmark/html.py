@@ -31,7 +31,12 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; m
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .note { background: var(--note); border-radius: .4rem; padding: .6rem 1rem; margin: .6rem 0; }
 figure { margin: 1.2rem 0; } figcaption { color: var(--faint); }
-svg { width: 100%; height: auto; } svg text { fill: var(--faint); font-size: 12px; }
+svg { display: block; width: 100%; height: 8.5rem; } svg line { vector-effect: non-scaling-stroke; }
+.legend, .axis { display: flex; flex-wrap: wrap; color: var(--faint); font-size: .85rem; }
+.legend { gap: 0 1.4rem; } .axis { justify-content: space-between; }
+.legend span::before { content: ""; border-left: 2px solid var(--mark); margin-right: .4rem; }
+.legend span + span::before { border-left-style: dashed; }
+td:first-child { white-space: nowrap; }
 img { max-width: 100%; border-radius: .4rem; }
 """
 
@@ -66,7 +71,9 @@ def shown(text: str) -> str:
 
 
 def histogram(samples: Sequence[float]) -> str:
-    """An SVG histogram of samples in seconds, with the median and p95 marked.
+    """A histogram of samples in seconds, with the median and p95 marked.
+
+    Its text is HTML around the SVG, which is stretched to the page: text inside it would be tiny on a phone.
 
     The axis ends at p99 plus a margin, so that one hiccup does not squeeze the rest; slower calls
     are counted in the last bin.
@@ -83,30 +90,23 @@ def histogram(samples: Sequence[float]) -> str:
         for index, count in enumerate(counts)
         if count
     )
-    marks = "".join(
-        _mark(name, percentile(samples, q), low, high) for name, q in (("median", 50), ("p95", 95))
-    )
-    axis = (
-        f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}" stroke="var(--line)"/>'
-        f'<text x="0" y="{_HEIGHT + 16}">{milliseconds(low)} ms</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT + 16}" text-anchor="end">{milliseconds(high)} ms</text>'
-    )
+    marked = {"median": percentile(samples, 50), "p95": percentile(samples, 95)}
+    marks = "".join(_mark(value, low, high, dashed=name == "p95") for name, value in marked.items())
+    axis = f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}" stroke="var(--line)"/>'
+    legend = "".join(f"<span>{name} {milliseconds(value)} ms</span>" for name, value in marked.items())
     return (
-        f'<svg viewBox="0 -18 {_WIDTH} {_HEIGHT + 40}" role="img" aria-label="Histogram of latency">'
-        f"{bars}{marks}{axis}</svg>"
+        f'<div class="legend">{legend}</div>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="Histogram of latency">{bars}{marks}{axis}</svg>'
+        f'<div class="axis"><span>{milliseconds(low)} ms</span><span>{milliseconds(high)} ms</span></div>'
     )
 
 
-def _mark(name: str, value: float, low: float, high: float) -> str:
+def _mark(value: float, low: float, high: float, *, dashed: bool) -> str:
     x = min(max((value - low) / (high - low), 0.0), 1.0) * _WIDTH
-    anchor = "end" if x > _WIDTH / 2 else "start"
-    row = -6 if name == "median" else 10
-    return (
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="-4" y2="{_HEIGHT}" stroke="var(--mark)" '
-        'stroke-dasharray="3 3"/>'
-        f'<text x="{x:.1f}" y="{row}" dx="{-4 if anchor == "end" else 4}" text-anchor="{anchor}">'
-        f"{name} {milliseconds(value)} ms</text>"
-    )
+    dashes = ' stroke-dasharray="4 3"' if dashed else ""
+    place = f'x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{_HEIGHT}"'
+    return f'<line {place} stroke="var(--mark)" stroke-width="2"{dashes}/>'
 
 
 def _figure(row: BenchRow) -> str:

@@ -116,6 +116,7 @@ def command(
                 engine=engine,
                 tolerance=tolerance,
                 report=report,
+                count=report.count,
             )
         except ParityError as error:
             if json_output:

@@ -9,7 +9,7 @@ below say by how much.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "prove_answers",
 ]
 
+_GROUP = 8
 SCORE_LIMIT = 1e-3
 """Largest difference of a score."""
 
@@ -111,6 +112,7 @@ def prove_answers(
     output: OutputSpec,
     *,
     limit: float = SCORE_LIMIT,
+    count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> AnswerDifference:
     """Compare two predictors on images.
 
@@ -120,20 +122,34 @@ def prove_answers(
         images: uint8 [H, W, C] by name.
         output: The candidate's, for its thresholds.
         limit: Largest difference allowed of a score.
+        count: Called with the number of images that are done, and of all.
 
     Raises:
         ParityError: an answer is off by more than the limits; the message names the image.
     """
-    pixels = list(images.values())
     worst = AnswerDifference()
-    answers = zip(images, reference.predict(pixels), candidate.predict(pixels), strict=True)
-    for name, expected, found in answers:
+    for name, expected, found in _both(reference, candidate, images, count):
         try:
             worst |= compare_answers(expected, found, output, limit=limit)
         except ParityError as error:
             size = "x".join(map(str, expected.image_size))
             raise ParityError(f"On {name} ({size}) {error.problem}", hint=NOT_EQUAL) from error
     return worst
+
+
+def _both(
+    reference: Predictor,
+    candidate: Predictor,
+    images: dict[str, np.ndarray],
+    count: Callable[[int, int], None],
+) -> Iterator[tuple[str, Result, Result]]:
+    """The answers of both sides for each image, in groups that predictors run at once."""
+    names = list(images)
+    for start in range(0, len(names), _GROUP):
+        count(start, len(names))
+        group = names[start : start + _GROUP]
+        pixels = [images[name] for name in group]
+        yield from zip(group, reference.predict(pixels), candidate.predict(pixels), strict=True)
 
 
 def compare_answers(

@@ -10,7 +10,7 @@ compared as strictly as ever.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -57,6 +57,7 @@ def prove(
     *,
     tolerance: float = FP32_TOLERANCE,
     exact: Float64Reference | None = None,
+    count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ParityRecord:
     """Compare two runners on every case.
 
@@ -67,6 +68,7 @@ def prove(
         tolerance: Largest difference allowed, as a share of the scale.
         exact: The checkpoint in float64, which decides where float32 is beyond the tolerance; None: then
             the candidate is.
+        count: Called with the number of cases that are done, and of all.
 
     Raises:
         ParityError: a group is beyond the tolerance, an output is not finite where the reference
@@ -74,7 +76,8 @@ def prove(
     """
     worst, compared, decisions, rows = Difference(), list[Case](), list[str](), 0
     waiting = list(cases)
-    for case in waiting:
+    for done, case in enumerate(waiting):
+        count(done, len(waiting))
         expected = reference.infer({reference.spec.input.name: case.images})
         found = candidate.infer({candidate.spec.input.name: case.images})
         offs = {group: _off(expected, found, group) for group in groups}

@@ -84,6 +84,7 @@ def verify(
     engine: EngineOptions | None = None,
     tolerance: float | None = None,
     report: Callable[[str], None] | None = None,
+    count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> VerifyResult:
     """Compare a model file with the checkpoint it was exported from.
 
@@ -98,6 +99,7 @@ def verify(
         tolerance: Largest difference allowed, as a share of each output's scale; of a file with processing
             inside, of a score. None: 1e-4, or 1e-3 for such a file.
         report: Called with a sentence as each stage starts.
+        count: Called with the number of inputs that were compared, and of all.
 
     Raises:
         ParityError: beyond the tolerance.
@@ -128,10 +130,11 @@ def verify(
                     paths,
                     tolerance or SCORE_LIMIT,
                     again=_Again(Path(model), runtime, engine or EngineOptions()),
+                    count=count,
                 )
             else:
                 say(f"Comparing {len(paths)} images and {len(proof_cases(spec))} inputs of our own")
-                record = _compare_tensors(loaded.built, candidate, paths, tolerance or FP32_TOLERANCE)
+                record = _compare_tensors(loaded.built, candidate, paths, tolerance or FP32_TOLERANCE, count)
             if golden is not None:
                 say("Comparing with the answers of the training process")
                 record = _compare_golden(golden, loaded, candidate, record)
@@ -141,7 +144,11 @@ def verify(
 
 
 def _compare_tensors(
-    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float
+    built: BuiltModel,
+    candidate: Runner,
+    paths: Sequence[Path],
+    tolerance: float,
+    count: Callable[[int, int], None],
 ) -> ParityRecord:
     spec = candidate.spec
     wanted = PixelFormat.of(spec)
@@ -154,6 +161,7 @@ def _compare_tensors(
             (*cases, *proof_cases(spec)),
             tolerance=tolerance,
             exact=Float64Reference(built.module, spec.output.names),
+            count=count,
         )
 
 
@@ -188,7 +196,13 @@ class _Again:
 
 
 def _compare_whole(
-    built: BuiltModel, candidate: Runner, paths: Sequence[Path], tolerance: float, *, again: _Again
+    built: BuiltModel,
+    candidate: Runner,
+    paths: Sequence[Path],
+    tolerance: float,
+    *,
+    again: _Again,
+    count: Callable[[int, int], None],
 ) -> ParityRecord:
     """A file with processing inside is compared from image to answer: it gives nothing else."""
     spec = candidate.spec
@@ -196,7 +210,9 @@ def _compare_whole(
     images = {str(path): read_image(path, wanted) for path in paths} | answer_photos(wanted)
     core = host_spec(built.spec, spec)
     reference = TorchRunner(built, core)
-    found = prove_answers(Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance)
+    found = prove_answers(
+        Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance, count=count
+    )
     raised = telling(built, again.graph, core, spec, images=images, found=found, opener=again.open)
     record = ParityRecord(
         max_abs=found.score,

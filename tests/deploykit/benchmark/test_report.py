@@ -119,6 +119,17 @@ def test_histogram_counts_every_sample_inside_its_frame(times: list[float]) -> N
         assert 0 <= float(x) <= 720 - float(width) + 0.1
 
 
+def test_the_text_of_a_histogram_is_not_scaled_with_it() -> None:
+    """On a phone, text inside of an SVG of the page's width is 6 pixels high."""
+    svg = histogram([0.010, 0.012, 0.020])
+    page = _Page()
+    page.feed(svg)
+    assert "text" not in page.tags
+    outside = re.sub(r"<svg.*?</svg>", "", svg)
+    for wanted in ("median 12.00 ms", "p95 ", "10.00 ms"):
+        assert wanted in outside
+
+
 def test_environment_is_read_without_loading_an_engine() -> None:
     found = read_environment()
     assert found.packages["numpy"]
