@@ -58,6 +58,8 @@ _COMMAND = re.compile(
     re.DOTALL,
 )
 """From a command on, which stays in one line, so that it can be copied."""
+_WORD = re.compile(r" *[^ ]+")
+"""With the spaces before it, of which there may be several."""
 _MOST_LINES = 1000
 """Of one key: a checkpoint can hold hundreds of settings, a forged file millions of notes."""
 
@@ -219,16 +221,16 @@ def _wrapped(values: Iterable[str], room: int) -> Iterator[str]:
             yield value
             continue
         command = _COMMAND.search(value)
-        start = command.start() if command else len(value)
-        words = [*value[:start].split(" "), value[start:]] if start else [value]
+        start = len(value[: command.start()].rstrip(" ")) if command else len(value)
         line, used = "", 0
-        for word in filter(None, words):
+        for word in filter(None, (*_WORD.findall(value[:start]), value[start:])):
             length = len(plain(word))
-            if line and used + 1 + length > room:
+            if line and used + length > room:
                 yield line
-                line, used = f"  {word}", 2 + length
+                line = f"  {word.lstrip(' ')}"
+                used = len(plain(line))
             else:
-                line, used = (f"{line} {word}", used + 1 + length) if line else (word, length)
+                line, used = f"{line}{word}", used + length
         yield line
 
 

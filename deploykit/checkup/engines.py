@@ -135,7 +135,7 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
                 ok=False,
                 detail=f"{package} {machine.packages[package]} builds engines here; there is no NVIDIA GPU "
                 "to run them",
-                fix="deploykit build MODEL --runtime trt-rtx, then run it on a machine with an NVIDIA GPU",
+                fix="run it on a machine with an NVIDIA GPU, after: deploykit build MODEL --runtime trt-rtx",
             )
         elif trouble := _driver_trouble(machine, name):
             yield trouble

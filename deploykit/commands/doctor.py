@@ -12,7 +12,7 @@ from deploykit.commands.completing import runtimes
 from deploykit.commands.line import Command
 from deploykit.commands.options import common
 from deploykit.progress import Progress
-from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, size, strong
+from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, paragraph, size, strong
 
 if TYPE_CHECKING:
     from deploykit.checkup.diagnosis import Diagnosis, Finding
@@ -98,7 +98,9 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
     lines = []
     for finding in findings:
         mark = good("ok ") if finding.ok else bad("no ")
-        lines.append(f"  {mark} {finding.name:<{width}}  {finding.detail}")
+        indent = 8 + width
+        first, *more = paragraph(finding.detail, indent=indent)
+        lines += [f"  {mark} {finding.name:<{width}}  {first[indent:]}", *more]
         if finding.fix:
-            lines.append(f"      {'':<{width}}  {dim('fix:')} {finding.fix}")
+            lines += paragraph(f"{dim('fix:')} {finding.fix}", indent=indent)
     return lines

@@ -175,3 +175,11 @@ def test_a_dumb_terminal_gets_no_colours(monkeypatch: pytest.MonkeyPatch) -> Non
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
         assert (b"\x1b[" in done.stdout) is coloured
         assert b"none.onnx" in done.stdout
+
+
+def test_wrapping_keeps_columns_apart() -> None:
+    """The name of a picture and its answer are two spaces apart also where the answer takes several lines."""
+    lines = list(terminal._wrapped(["a.png  tiger cat 0.408, Egyptian cat 0.340"], 30))
+    assert lines == ["a.png  tiger cat 0.408,", "  Egyptian cat 0.340"]
+    lines = list(terminal._wrapped(["use another machine, and there: pip install tensorrt cuda"], 34))
+    assert lines == ["use another machine, and there:", "  pip install tensorrt cuda"]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.exhausted import told_size
-from deploykit_runtimes.scratch import LOCK, in_scratch, scratch_folder
+from deploykit_runtimes.scratch import LOCK, discarded_when_empty, in_scratch, scratch_folder
 from deploykit_runtimes.targets import Target, check_folder, read_target
 
 __all__ = [
@@ -232,11 +232,12 @@ def _folder(folder: Path) -> Iterator[None]:
     """The folder exists inside the block; what had to be created for it goes again if the block raises."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"The folder {folder} cannot be created: {error.strerror}.") from error
-    try:
-        yield
+        with discarded_when_empty(missing):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OptionError(f"The folder {folder} cannot be created: {error.strerror}.") from error
+            yield
     except BaseException:
         with contextlib.suppress(OSError):  # somebody else may have put a file there meanwhile
             for parent in missing:

@@ -14,13 +14,13 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LOCK", "discard_scratch", "in_scratch", "scratch_folder", "sweep"]
+__all__ = ["LOCK", "discard_scratch", "discarded_when_empty", "in_scratch", "scratch_folder", "sweep"]
 
 LOCK = ".deploykit-lock"
 """The file that marks a folder as one of ours; without it a folder is somebody else's, and stays."""
@@ -28,6 +28,7 @@ LOCK = ".deploykit-lock"
 _NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _LONGEST = 80
 _live: dict[Path, int] = {}
+_made: list[Path] = []
 _swept: set[str] = set()
 
 
@@ -67,6 +68,24 @@ def discard_scratch() -> None:
     """Remove the folders of this process that are left, before it ends without its blocks' ends."""
     for folder in [*_live]:
         _remove(folder)
+    for folder in [*_made]:
+        with contextlib.suppress(OSError):  # it holds something, or was not made yet
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def discarded_when_empty(folders: Sequence[Path]) -> Iterator[None]:
+    """While the block lasts, ``discard_scratch`` removes these folders too, where they are empty.
+
+    Args:
+        folders: New ones, the innermost first.
+    """
+    _made.extend(folders)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            _made.remove(folder)
 
 
 def sweep(parent: Path) -> None:

@@ -77,3 +77,13 @@ def test_an_engine_that_does_not_run_is_told_with_its_reason_and_fix(
     asked = json.loads(capsys.readouterr().out)["runtime"]
     assert (asked["name"], asked["ok"]) == (runtime, False)
     assert asked["fix"] in fix
+
+
+def test_a_terminal_of_80_columns_cuts_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr("deploykit.terminal._columns", lambda **_: 80)
+    assert main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.lstrip().startswith("fix:") for line in lines)
+    cut = [line for line in lines if len(line) > 80]
+    assert all(re.match(r" +(fix: )?(pip|deploykit) ", line) for line in cut), "commands stay whole"

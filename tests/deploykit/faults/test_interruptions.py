@@ -88,7 +88,7 @@ def press():
         time.sleep(0.8)
         os.kill(os.getpid(), signal.SIGINT)
 
-with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
+with ending_signals(), atomic_path({str(tmp_path / "new" / "deep" / "model.onnx")!r}) as draft:
     draft.write_bytes(b"half")
     threading.Timer(0.2, press).start()
     # Another thread takes the signals, so that the call is not even cut short by them.
