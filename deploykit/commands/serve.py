@@ -24,6 +24,7 @@ from deploykit.commands.options import (
     threads_option,
 )
 from deploykit.terminal import echo, echo_json, pairs, strong
+from deploykit.wishes import Wishes
 
 if TYPE_CHECKING:
     from deploykit.serve.server import Server
@@ -185,8 +186,11 @@ def command(
 def _ended_by_sigterm() -> Iterator[None]:
     """Exit with 0 also at a SIGTERM that comes before the server listens to signals."""
 
-    def end(_signum: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+    wishes = Wishes()
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        if wishes.is_new(signum):
+            raise SystemExit(0)
 
     # In another thread than the main one, whoever embeds the command line owns the signals.
     if threading.current_thread() is not threading.main_thread():

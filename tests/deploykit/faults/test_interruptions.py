@@ -179,6 +179,19 @@ sys.exit(supervised(command, impatient=True))
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGSEGV, "a library ended it"), (signal.SIGKILL, "run out of memory")]
+)
+def test_a_child_that_crashes_is_told(number: signal.Signals, words: str) -> None:
+    done = run(
+        "import os, sys; from deploykit.supervision import supervised\n"
+        f"sys.exit(supervised(lambda: os.kill(os.getpid(), {int(number)}), impatient=True))"
+    )
+    assert done.returncode == 128 + number
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_commands_that_decode_images_are_supervised() -> None:
     assert decodes_images(["predict", "model.onnx"])
     assert decodes_images(["--debug", "verify", "best.pt"])
