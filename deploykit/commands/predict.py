@@ -256,9 +256,9 @@ class _Run:
             self.entries.append(entry)
         elif not isinstance(answer.outcome, InputError):
             saved = [dim(f"  saved {entry['saved']}")] if "saved" in entry else []
-            lines = paragraph(f"{answer.picture.name}  {answer_text(answer.outcome)}")
+            # One line, which the terminal breaks where it ends: no name of a file or class begins a line.
             with self.report.paused():
-                echo(*lines, *saved)
+                echo(f"{answer.picture.name}  {answer_text(answer.outcome)}", *saved)
 
     def document(self, model: Path, placement: Placement) -> dict[str, object]:
         """What --json prints."""
