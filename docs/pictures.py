@@ -14,7 +14,7 @@ from deploykit_runtimes.results import Classification
 from PIL import Image
 
 import deploykit
-from deploykit.demo import check_cat, find_weights, write_photo
+from deploykit.demonstration import check_cat, find_weights, write_photo
 
 NAME = "predict.jpg"
 

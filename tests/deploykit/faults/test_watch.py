@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.doctor.tiny import tiny_model
+from deploykit.checkup.tiny import tiny_model
 
 
 class Watched:
