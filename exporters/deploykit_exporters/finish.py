@@ -59,6 +59,11 @@ def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str,
     else:
         varies = how.crop is None and how.resize != "stretch"
         if varies and not free:
+            if how.resize == "none":
+                raise OptionError(
+                    "The model's pre-processing takes images as they are, and the network takes one size.",
+                    hint="Export without --preprocess: images of exactly that size are then taken as they are.",
+                )
             raise OptionError(
                 "The model's pre-processing keeps the shape of the image, but the network takes one size.",
                 hint="Export with --dynamic, or without --preprocess.",

@@ -23,6 +23,7 @@ from deploykit_exporters.containers.flattened import with_copies, without_unused
 from deploykit_exporters.containers.found import Found, copies, entries_of, option, quoted
 from deploykit_exporters.containers.inert import InertObject, children, class_path, is_module, state_dict_of
 from deploykit_exporters.containers.names import strip_wrappers
+from deploykit_exporters.containers.parametrized import computed
 
 __all__ = ["TRAINING_STATE", "Finder"]
 
@@ -214,8 +215,10 @@ def _quoted(keys: Iterable[str]) -> str:
 def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
     """Tensors beside each other: a state dict, or that of a module."""
     tensors = {name: value.detach() for name, value in entries.items() if isinstance(value, torch.Tensor)}
-    used, note = without_unused(tensors)
-    return with_copies(Found(strip_wrappers(used), module=module, notes=(note,) if note else ()), used)
+    used, unused = without_unused(tensors)
+    whole, parts = computed(used)
+    notes = tuple(filter(None, (unused, parts)))
+    return with_copies(Found(strip_wrappers(whole), module=module, notes=notes), whole)
 
 
 def _told(found: Found, value: Any) -> Found:

@@ -10,14 +10,16 @@ from deploykit_runtimes.errors import CheckpointError, UnsafeCheckpointError
 
 from deploykit_exporters.containers.found import Tensors, entries_of
 from deploykit_exporters.containers.inert import InertObject, class_path
+from deploykit_exporters.containers.parametrized import PARAMETRIZED
 
 __all__ = ["nothing_found", "refuse_partial"]
 
+_QUANTISERS = re.compile(r"(^|\.)(weight_fake_quant|activation_post_process)\.|\.fake_quant_enabled$")
 _ADAPTER = re.compile(r"\.(lora_|hada_|adapter_)|lora_(A|B|up|down)\b")
 
 
 def refuse_partial(tensors: Tensors, entries: Mapping[str, Any], name: str) -> None:
-    """Refuse a shard, or an adapter.
+    """Refuse a shard, an adapter, or a model inside the tools of its training.
 
     Raises:
         CheckpointError: the weights are one of them.
@@ -28,12 +30,35 @@ def refuse_partial(tensors: Tensors, entries: Mapping[str, Any], name: str) -> N
     parallel = entries.get("mp_world_size")
     if empty > len(tensors) / 2 or (isinstance(parallel, int) and parallel > 1):
         raise _sharded(name, "DeepSpeed", "DeepSpeed's zero_to_fp32.py")
+    _refuse_unfinished(tensors, name)
     adapters = [key for key in tensors if _ADAPTER.search(key)]
     if adapters:
         raise CheckpointError(
             f"{name}: wanted the weights of a whole model, found an adapter that is not merged "
             f"({len(adapters)} tensors such as {adapters[0]}).",
             hint="Merge it into its base model first (PEFT: model.merge_and_unload()) and save that.",
+        )
+
+
+def _refuse_unfinished(tensors: Tensors, name: str) -> None:
+    """Refuse what training code computes its weights, or its answers, with.
+
+    Raises:
+        CheckpointError: names the first such tensor, and what to call before saving.
+    """
+    parts = [key for key in tensors if PARAMETRIZED.search(key)]
+    if parts:
+        raise CheckpointError(
+            f"{name}: weights are computed from others, in a way that is not in the file ({parts[0]}).",
+            hint="Save the model after torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') "
+            "of each such layer.",
+        )
+    quantisers = [key for key in tensors if _QUANTISERS.search(key)]
+    if quantisers:
+        raise CheckpointError(
+            f"{name}: wanted a model in floating point, found one of quantisation-aware training "
+            f"({len(quantisers)} tensors of quantisers, such as {quantisers[0]}).",
+            hint="Load its weights into the model as it was before prepare_qat, and save that.",
         )
 
 

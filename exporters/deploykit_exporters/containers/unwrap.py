@@ -17,6 +17,8 @@ from deploykit_exporters.containers.partial import nothing_found, refuse_partial
 
 __all__ = ["Weights", "unwrap"]
 
+_SETTING = 4096
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -121,14 +123,20 @@ def _completed(chosen: Found, found: Found) -> Found:
 
 
 def _meta(root: Any, finder: Finder) -> dict[str, Any]:
-    """Everything of the file but weights and the state of training."""
+    """Everything of the file but weights and the state of training; small tensors beside them as numbers."""
     if is_module(root) or not isinstance(root, Mapping | InertObject):
         return {}
+    bare = all(isinstance(value, torch.Tensor) for value in entries_of(root).values())
     return {
-        key: value
+        key: value.tolist() if isinstance(value, torch.Tensor) else value
         for key, value in entries_of(root).items()
         if not TRAINING_STATE.search(key)
-        and not isinstance(value, torch.Tensor)
+        and not (isinstance(value, torch.Tensor) and (bare or not _is_setting(value)))
         and not (key == "callbacks" and isinstance(value, Mapping))
         and finder.locate(value, 1) is None
     }
+
+
+def _is_setting(tensor: torch.Tensor) -> bool:
+    """Whether a tensor beside the weights may be a temperature, a mean, or the like."""
+    return tensor.is_floating_point() and tensor.numel() <= _SETTING and not tensor.is_quantized

@@ -70,6 +70,8 @@ def check_layers(model: Any, name: str) -> None:
     """
     for path, module in modules_of(model).items():
         kind = type(module).__name__
+        if path.partition(".")[0] == "classifier":  # built apart: it may be one of one's own
+            continue
         if kind not in _PARTS and not path.rpartition(".")[2].startswith("act"):
             raise CheckpointError(
                 f"timm's {name} has {f'{path} of the kind ' if path else 'the class '}{kind}, which "

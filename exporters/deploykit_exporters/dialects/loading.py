@@ -92,8 +92,9 @@ def load_strict(
 
 
 def _is_number(tensor: torch.Tensor) -> bool:
-    """Whether it holds real numbers rather than indices, flags, codes or complex numbers."""
-    return tensor.is_floating_point() and not tensor.is_quantized
+    """Whether it holds real numbers rather than indices, flags, codes (floats of 8 bits are those of a scale
+    that may not be in the file) or complex numbers."""
+    return tensor.is_floating_point() and tensor.dtype.itemsize > 1 and not tensor.is_quantized
 
 
 def _type(tensor: torch.Tensor) -> str:

@@ -108,8 +108,10 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
     averaged = "fc_norm.weight" in used or "cls_token" not in used
     pool = told or ("map" if "attn_pool.latent" in used else "avg" if averaged else "token")
     words = {
-        "activation": "activation GELU",
+        "activation": f"activation {'SiLU' if _is_gated(used) else 'GELU'}",
         "eps": f"norms with eps {eps:g}",
+        "form": "norms before the layers",
+        "stride": "patches side by side",
         "global_pool": {"token": "the class token pooled", "avg": "average pooling"}.get(pool, ""),
     }
     if told or pool == "map":
@@ -122,6 +124,12 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
         pool=_known(pool),
         assumed=(f"Not told by the file, and assumed: {assumed}. {SAY}",) if assumed else (),
     )
+
+
+def _is_gated(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the MLP is a SwiGLU: its first layer gives a gate, too."""
+    into, out = (tensors[f"blocks.0.mlp.{layer}.weight"] for layer in ("fc1", "fc2"))
+    return into.shape[0] == 2 * out.shape[1]
 
 
 def _known(pool: Any) -> Pool:

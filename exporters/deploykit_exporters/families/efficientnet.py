@@ -55,15 +55,15 @@ _HEAD = ("conv_head.", "bn2.", "classifier.")
 # What the origins read from --config; timm's the arguments of its training script, too.
 _IMAGES = ("mean", "std", "interpolation")
 _SETTINGS = {
-    "timm": (*_IMAGES, "crop_pct", "crop_mode"),
-    "torchvision": _IMAGES,
-    "lukemelas": ("mean", "std", "advprop", "image_size"),
-    "keras": ("mean", "std", "advprop"),
+    "timm": (*_IMAGES, "crop_pct", "crop_mode", "scores"),
+    "torchvision": (*_IMAGES, "scores"),
+    "lukemelas": ("mean", "std", "advprop", "image_size", "scores"),
+    "keras": ("mean", "std", "advprop", "scores"),
 }
 
 
 # What --config calls the settings of a file's training code.
-_OPTIONS = {"crop": "crop_pct", **{name: name for name in _IMAGES}}
+_OPTIONS = {"crop": "crop_pct", "scores": "scores", **{name: name for name in _IMAGES}}
 
 
 def _dialects() -> Mapping[str, Dialect[EfficientNetSource]]:
@@ -248,7 +248,7 @@ def _spec(found: _Found) -> ModelSpec:
         origin=found.match.origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=plan.channels),
         preprocess=source.preprocess(found.size),
-        output=_output(source, features=hints.features),
+        output=_output(found),
         classes=classes,
         num_classes=0 if hints.features else plan.classes,
         source=found.checkpoint.path.name,
@@ -258,13 +258,16 @@ def _spec(found: _Found) -> ModelSpec:
     )
 
 
-def _output(source: EfficientNetSource, *, features: bool) -> OutputSpec:
-    if features:
+def _output(found: _Found) -> OutputSpec:
+    source = found.source
+    if found.hints.features:
         names = _map_names(source.plan)
         strides = tuple(2 ** (index + 1) for index in range(len(names)))
         return OutputSpec(names=names, layout="features", strides=strides)
     usual: Activation = "sigmoid" if source.sigmoid or source.plan.classes == 1 else "softmax"
-    return OutputSpec(names=("logits",), layout="logits", activation=source.scores or usual)
+    return OutputSpec(
+        names=("logits",), layout="logits", activation=found.joined.scores or source.scores or usual
+    )
 
 
 def _custom_name(plan: EfficientNetPlan) -> str:

@@ -172,7 +172,7 @@ class _Found:
 def _spec(found: _Found) -> ModelSpec:
     source, net, count = found.source, found.net, found.classes
     classes, assumed_classes = class_names(found.hints, source.classes, count) if count else ((), ())
-    usual: Activation = source.scores or ("sigmoid" if count == 1 else "softmax")
+    usual: Activation = found.joined.scores or source.scores or ("sigmoid" if count == 1 else "softmax")
     output = OutputSpec(names=("logits",), layout="logits", activation=usual)
     if not count:
         strides = (net.patch_embed.patch_size[0],)

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
-from deploykit_exporters.containers.inert import children, class_path
+from deploykit_exporters.containers.inert import children, class_path, state_dict_of
+from deploykit_exporters.families.pickled import at
 
 if TYPE_CHECKING:
     import torch
+    from deploykit_runtimes.spec import Activation
     from torch import nn
 
-__all__ = ["ACTIVATIONS", "NORM_PARTS", "Layers", "build_layers", "read_layers"]
+__all__ = ["ACTIVATIONS", "NORM_PARTS", "Layers", "build_layers", "read_layers", "scores_behind"]
 
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh", "none")
 _EPS = 1e-5
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
-_NOTHING = ("Identity", "Dropout", "AlphaDropout")
+_NOTHING = ("Identity", "Dropout", "AlphaDropout", "Flatten")
+# What ends a classifier and makes scores of its logits, which is done behind the network.
+_SCORES: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 _CLASSES = {"GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}
 NORM_PARTS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
@@ -119,8 +123,8 @@ def build_layers(
 
     if activation is not None and activation not in ACTIVATIONS:
         raise OptionError(f"--head-activation {activation} is not one of {', '.join(ACTIVATIONS)}.")
-    node = _node(module, found.path)
-    if node is not None and class_path(node) == _SEQUENTIAL:
+    node = at(module, found.path)
+    if class_path(node) == _SEQUENTIAL:
         return _told(found, children(node)), (), False
     between, assumed, used = _between(found, activation)
     steps: list[nn.Module] = []
@@ -134,13 +138,29 @@ def build_layers(
     return nn.Sequential(*steps).eval(), assumed, used
 
 
-def _node(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        inside = children(module)
-        module = inside.get(part)
-        if module is None:
-            return None
-    return module
+def scores_behind(node: Any, path: str) -> Activation | None:
+    """What makes scores of the logits at the end of a pickled classifier; None: nothing there.
+
+    Args:
+        node: The classifier, or None where no module was pickled.
+        path: Where it is, for errors.
+
+    Raises:
+        CheckpointError: something else stands behind its last linear layer.
+    """
+    if class_path(node) != _SEQUENTIAL:
+        return None
+    scores: Activation | None = None
+    for name, child in reversed(children(node).items()):
+        kind = class_path(child)
+        short = kind.rpartition(".")[2]
+        if short in _SCORES and scores is None and getattr(child, "dim", None) in (None, 1, -1):
+            scores = _SCORES[short]
+        elif short not in _NOTHING:
+            if not state_dict_of(child):
+                raise _unsupported(path, name, kind)
+            break
+    return scores
 
 
 def _told(found: Layers, nodes: Mapping[str, Any]) -> nn.Sequential:
@@ -148,28 +168,31 @@ def _told(found: Layers, nodes: Mapping[str, Any]) -> nn.Sequential:
     from torch import nn
 
     steps: list[nn.Module] = []
+    behind = max(found.layers)
     for name, node in nodes.items():
+        if name.isdigit() and int(name) > behind:  # looked at by ``scores_behind``
+            break
         kind = class_path(node)
         short = kind.rpartition(".")[2]
         layer = found.layers.get(int(name)) if name.isdigit() else None
         if not kind.startswith("torch.nn.modules.") or (
             layer is not None and short not in {"Linear", "LayerNorm", "BatchNorm1d"}
         ):
-            raise _unsupported(found, name, kind)
+            raise _unsupported(found.path, name, kind)
         if layer is not None:
             steps.append(_layer(layer, float(getattr(node, "eps", _EPS))))
         elif short in _CLASSES:
             tanh = short == "GELU" and getattr(node, "approximate", "none") == "tanh"
             steps.append(nn.GELU(approximate="tanh") if tanh else _activation(_CLASSES[short]))
         elif short not in _NOTHING:
-            raise _unsupported(found, name, kind)
+            raise _unsupported(found.path, name, kind)
     return nn.Sequential(*steps).eval()
 
 
-def _unsupported(found: Layers, name: str, kind: str) -> CheckpointError:
+def _unsupported(path: str, name: str, kind: str) -> CheckpointError:
     return CheckpointError(
-        f"{found.path}.{name} is a {kind}; a classifier can have linear layers, LayerNorm, BatchNorm1d, "
-        f"dropout and {', '.join(_CLASSES)}.",
+        f"{path}.{name} is a {kind}; a classifier can have linear layers, LayerNorm, BatchNorm1d, "
+        f"dropout, {', '.join(_CLASSES)}, and {', '.join(_SCORES)} at its end.",
         hint="Export what is before it with --features.",
     )
 

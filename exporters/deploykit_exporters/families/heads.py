@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
-from deploykit_exporters.dialects.unused import count_of
+from deploykit_exporters.containers.inert import class_path
+from deploykit_exporters.families.beside.network import COSINES
 from deploykit_exporters.families.classifiers import matched_tensors
-from deploykit_exporters.families.head_layers import NORM_PARTS, Layers, build_layers, read_layers
+from deploykit_exporters.families.head_layers import Layers, build_layers, scores_behind
+from deploykit_exporters.families.head_search import (
+    NAMES,
+    Search,
+    Tensors,
+    grouped,
+    is_ignored,
+    outside,
+    settings_of,
+)
+from deploykit_exporters.families.pickled import at, is_own
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
-    import torch
+    from deploykit_runtimes.spec import Activation
     from torch import nn
 
     from deploykit_exporters.checkpoint import Checkpoint
@@ -24,26 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Joined", "join_head", "without_classifiers", "witness_of"]
 
-Tensors = Mapping[str, "torch.Tensor"]
-
-_NAMES = frozenset(
-    {
-        "head",
-        "heads",
-        "classifier",
-        "fc",
-        "_fc",
-        "cls_head",
-        "linear",
-        "mlp_head",
-        "out",
-        "output",
-        "linear_head",
-    }
-    | {"classification_head", "cls", "final", "last_linear", "logits", "mlp", "top"}
-)
-# Parts of the training that no model has when it is used.
-_TRAINING = ("criterion", "loss", "metric", "accuracy", "dino_head", "ibot_head", "center", "queue")
+_FEATURES = "Export what is before it with --features."
 # What the origins themselves have beside or instead of a plain head.
 _OWN = (
     "head_dist.weight",
@@ -62,12 +56,14 @@ class Joined:
         tensors: For the dialect. Where ``head`` is given, those of the classifier only have its shape.
         head: The classifier of several layers that replaces the origin's, or None.
         found: Whether the classifier was not the origin's own.
+        scores: What a pickled classifier ends with that makes scores of logits; None: nothing tells.
         assumed, settings: As in the spec and in ``BuiltModel``.
     """
 
     tensors: Tensors
     head: nn.Module | None = None
     found: bool = False
+    scores: Activation | None = None
     assumed: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
 
@@ -94,57 +90,9 @@ def witness_of(
     return None if ask is None else partial(ask, size, features=features)
 
 
-@dataclass
-class _Search:
-    """Modules that could be the classifier, those that cannot be read, and all others.
-
-    Attributes:
-        width: Length of the vector that the network gives to its classifier; None: of any length.
-        between: Norms of that length, which may stand before the classifier.
-    """
-
-    width: int | None
-    candidates: list[Layers] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    others: dict[str, int] = field(default_factory=dict)
-    between: list[str] = field(default_factory=list)
-
-    def add(self, path: str, tensors: Tensors) -> None:
-        layers = read_layers(path, tensors)
-        if self.width and set(tensors) <= NORM_PARTS and _rows_of(tensors) == {self.width}:
-            self.between.append(path)
-            self.others[path] = len(tensors)
-        elif any(word in path.lower() for word in _TRAINING):
-            self.others[path] = len(tensors)
-        elif layers is not None and self.width in (None, layers.inputs):
-            self.candidates.append(layers)
-        elif self.width is None and path.rpartition(".")[2] in _NAMES:
-            self.unreadable.append(path)
-        elif any(tensor.ndim > 2 and max(tensor.shape[2:]) > 1 for tensor in tensors.values()):
-            # Another network, or a copy of this one.
-            self.others[path] = len(tensors)
-        elif len(inner := _grouped(tensors)) > 1 and _apart(inner):
-            for name, weights in inner.items():
-                self.add(f"{path}.{name}", weights)
-        elif path.rpartition(".")[2] in _NAMES or self._takes_features(tensors):
-            self.unreadable.append(path)
-        else:
-            self.others[path] = len(tensors)
-
-    def _takes_features(self, tensors: Tensors) -> bool:
-        return self.width is not None and any(
-            tensor.ndim == 2 and tensor.shape[1] == self.width for tensor in tensors.values()
-        )
-
-
-def _rows_of(tensors: Tensors) -> set[int]:
-    """The lengths of the vectors of a norm; of all else something that is no length."""
-    return {len(tensor) if tensor.ndim == 1 else -1 for tensor in tensors.values() if tensor.ndim}
-
-
-def _refuse_between(checkpoint: Checkpoint, search: _Search, hints: Hints) -> None:
+def _refuse_between(checkpoint: Checkpoint, search: Search, hints: Hints) -> None:
     """Refuse a norm that may stand between the network and its classifier, unless the user says otherwise."""
-    left = [path for path in search.between if not _is_ignored(path, hints)]
+    left = [path for path in search.between if not is_ignored(path, hints)]
     if left and not hints.features:
         raise CheckpointError(
             f"{checkpoint.path.name}: {left[0]} is a norm on the {search.width} features of the network: "
@@ -152,14 +100,6 @@ def _refuse_between(checkpoint: Checkpoint, search: _Search, hints: Hints) -> No
             hint="Save norm and classifier as one module (Sequential(norm, linear)), export what is before "
             f"them with --features, or say that the norm takes no part: --ignore {left[0]}",
         )
-
-
-def _apart(groups: Mapping[str, Tensors]) -> bool:
-    """Whether these are modules of their own and not the layers of one."""
-    if any(name.isdigit() or (len(weights) == 1 and "" in weights) for name, weights in groups.items()):
-        return False
-    inputs = [layers.inputs for name, weights in groups.items() if (layers := read_layers(name, weights))]
-    return len(inputs) == len(groups) and len(set(inputs)) == 1
 
 
 def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints: Hints) -> Joined:
@@ -177,36 +117,39 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
         OptionError: there is none of the name that was asked for, or no place for an activation.
     """
     inside = dict(matched_tensors(checkpoint, match))
-    search = _Search(width)
+    search = Search(width)
     native = _is_native(inside, own)
     replaced: dict[str, Tensors] = {}
     if not native:
-        replaced = {name: group for name, group in _grouped(inside).items() if _replaces(name, own)}
+        replaced = {name: group for name, group in grouped(inside).items() if _replaces(name, own)}
         for name, group in replaced.items():
             search.add(f"{match.prefix}{name}", group)
-    for path, group in _outside(checkpoint, match.prefix):
+    for path, group in outside(checkpoint, match.prefix):
         search.add(path, group)
     kept = {name: tensor for name, tensor in inside.items() if name.partition(".")[0] not in replaced}
     _refuse_between(checkpoint, search, hints)
-    if hints.features or (native and not search.candidates and not search.unreadable):
-        _check_unused(hints, f"{match.prefix}{own}" if native else "")
-        return Joined(tensors=kept, settings=_settings(search, hints))
-    chosen = _choose(checkpoint, search, f"{match.prefix}{own}" if native else "", hints)
+    root, called = own.partition(".")[0], f"{match.prefix}{own}" if native else ""
+    chosen = None
+    if not hints.features and (not native or search.candidates or search.unreadable):
+        chosen = _choose(checkpoint, search, called, hints)
     if chosen is None:
-        _check_unused(hints, f"{match.prefix}{own}" if native else "")
-        return Joined(tensors=kept, settings=_settings(search, hints))
-    root = own.partition(".")[0]
+        _check_unused(hints, called)
+        at_root = f"{match.prefix}{root}"
+        scores = None if hints.features else scores_behind(at(checkpoint.module, at_root), at_root)
+        return Joined(tensors=kept, scores=scores, settings=settings_of(search, hints))
     kept = {name: tensor for name, tensor in kept.items() if name.partition(".")[0] != root}
+    _refuse_other_code(checkpoint, chosen, hints)
     head, assumed = _built(checkpoint, chosen, hints)
-    stand_in, assumed_between = _renamed(chosen, head, own, width)
+    stand_in, assumed_between = _renamed(chosen, head, own, width, told=checkpoint.module is not None)
     left = [layers.path for layers in search.candidates if layers is not chosen]
     search.others |= dict.fromkeys([*left, *search.unreadable], 0)
     return Joined(
         tensors={**kept, **stand_in},
         head=None if _is_alone(head) else head,
         found=True,
+        scores=scores_behind(at(checkpoint.module, chosen.path), chosen.path),
         assumed=(assumed_between, *assumed),
-        settings=_settings(search, hints, chosen=True),
+        settings=settings_of(search, hints, chosen=True),
     )
 
 
@@ -229,16 +172,16 @@ def without_classifiers(
     inside = dict(matched_tensors(checkpoint, match))
     strange = {
         name: group
-        for name, group in _grouped(inside).items()
-        if name in _NAMES and not any(f"{name}.{key}".startswith(own) for key in group)
+        for name, group in grouped(inside).items()
+        if name in NAMES and not any(f"{name}.{key}".startswith(own) for key in group)
     }
-    search = _Search(None)
+    search = Search(None)
     for path, group in (
         *((f"{match.prefix}{name}", group) for name, group in strange.items()),
-        *_outside(checkpoint, match.prefix),
+        *outside(checkpoint, match.prefix),
     ):
         search.add(path, group)
-    settings = _settings(search, hints)
+    settings = settings_of(search, hints)
     left = {setting.name for setting in settings if setting.treatment == "unknown"} - search.others.keys()
     found = sorted(left)
     if found and not hints.features:
@@ -256,39 +199,16 @@ def without_classifiers(
 def _is_native(inside: Tensors, own: str) -> bool:
     root = own.partition(".")[0]
     linear = [name for name in inside if name.startswith(f"{root}.") and name.endswith("weight")]
-    if own == "classifier.1":  # torchvision's dialect reads one layer at any place
-        return len(linear) == 1 and inside[linear[0]].ndim == 2
+    if own == "classifier.1":
+        return linear == ["classifier.1.weight"] and inside[linear[0]].ndim == 2
     return f"{own}.weight" in inside or f"{own}.bias" in inside or any(name in inside for name in _OWN)
 
 
 def _replaces(name: str, own: str) -> bool:
-    return name in _NAMES or name == own.partition(".")[0]
+    return name in NAMES or name == own.partition(".")[0]
 
 
-def _grouped(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        first, _, rest = name.partition(".")
-        groups.setdefault(first, {})[rest] = tensor
-    return groups
-
-
-def _outside(checkpoint: Checkpoint, prefix: str) -> Iterator[tuple[str, Tensors]]:
-    """The modules beside the matched one, and beside each of those that it is in."""
-    parts = prefix.split(".")[:-1]
-    for depth in range(len(parts)):
-        parent = "".join(f"{part}." for part in parts[:depth])
-        inside = {
-            name.removeprefix(parent): tensor
-            for name, tensor in checkpoint.tensors.items()
-            if name.startswith(parent)
-        }
-        for name, group in _grouped(inside).items():
-            if name != parts[depth]:
-                yield f"{parent}{name}", group
-
-
-def _choose(checkpoint: Checkpoint, search: _Search, native: str, hints: Hints) -> Layers | None:
+def _choose(checkpoint: Checkpoint, search: Search, native: str, hints: Hints) -> Layers | None:
     """The classifier that is meant; None: the origin's own, or there is none."""
     names = [layers.path for layers in search.candidates]
     everything = [*([native] if native else []), *names, *search.unreadable]
@@ -335,12 +255,37 @@ def _built(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> tuple[nn.Seq
     return head, assumed
 
 
+def _refuse_other_code(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> None:
+    """Refuse a classifier whose class or name says that it is not linear.
+
+    Raises:
+        CheckpointError: names it, with the option that says that it is.
+    """
+    node, file = at(checkpoint.module, chosen.path), checkpoint.path.name
+    kind = class_path(node)
+    if is_own(node) and not any(fnmatchcase(kind, one) for one in hints.ignore):
+        raise CheckpointError(
+            f"{file}: the classifier {chosen.path} is a {kind}, a class of one's own: "
+            "its code is not in the file.",
+            hint=f"If it does what a linear layer does, say so: --ignore {quote(kind)}. {_FEATURES}",
+        )
+    alone = len(chosen.layers) == 1 and "bias" not in next(iter(chosen.layers.values()))
+    words = re.split(r"[._]", chosen.path.lower())
+    cosines = node is None and alone and any(word.startswith(COSINES) for word in words)
+    if cosines and not is_ignored(chosen.path, hints):
+        raise CheckpointError(
+            f"{file}: {chosen.path} has no bias and the name of a classifier that compares directions "
+            "(cosines), which has the same weights as a linear layer.",
+            hint=f"If it is a linear layer, say so: --ignore {quote(chosen.path)}. {_FEATURES}",
+        )
+
+
 def _is_alone(head: nn.Sequential) -> bool:
     """Whether the classifier is one linear layer, as the origins have it."""
     return len(head) == 1
 
 
-def _renamed(chosen: Layers, head: nn.Sequential, own: str, width: int) -> tuple[Tensors, str]:
+def _renamed(chosen: Layers, head: nn.Sequential, own: str, width: int, *, told: bool) -> tuple[Tensors, str]:
     """The classifier under the origin's name, or weights of its shape where it has more layers than that;
     and a sentence on what is not known about it."""
     import torch
@@ -349,6 +294,13 @@ def _renamed(chosen: Layers, head: nn.Sequential, own: str, width: int) -> tuple
         f"The classifier is {chosen.path}; it is given the vector that the network gives to a classifier of "
         "its own: what the training code does between them is not in the file."
     )
+    if not told and min(chosen.layers) >= 0:
+        sentence += (
+            " Nothing is taken to stand behind its last layer: a Sigmoid there would have no weights; "
+            """--config '{"scores": "sigmoid"}' says so."""
+        )
+    if _is_alone(head) and "bias" not in next(iter(chosen.layers.values())):
+        sentence += " It has no bias, and is taken for a linear layer: cosines have the same weights."
     if not _is_alone(head):
         # No zeros: a bias of zeros has a meaning of its own.
         weight, bias = torch.ones(chosen.outputs, width), torch.ones(chosen.outputs)
@@ -364,28 +316,3 @@ def _check_unused(hints: Hints, native: str) -> None:
         raise OptionError("--head-activation: there is no classifier of several layers to build.")
     if hints.head is not None and not (native == hints.head or native.startswith(f"{hints.head}.")):
         raise OptionError(f"--head {hints.head}: the classifiers of the file: {native or 'none is built'}.")
-
-
-def _is_ignored(path: str, hints: Hints) -> bool:
-    return any(fnmatchcase(path, one) or fnmatchcase(f"weights:{path}", one) for one in hints.ignore)
-
-
-def _settings(search: _Search, hints: Hints, *, chosen: bool = False) -> tuple[Setting, ...]:
-    """Every module outside that takes no part in what is built."""
-    listed = dict(search.others)
-    if not chosen:
-        listed |= dict.fromkeys([*(layers.path for layers in search.candidates), *search.unreadable], 0)
-    found = []
-    for path, count in listed.items():
-        ignored = _is_ignored(path, hints)
-        training = any(word in path.lower() for word in _TRAINING)
-        found.append(
-            Setting(
-                where="weights",
-                name=path,
-                value=count_of(count) if count else "a classifier",
-                treatment="ignored" if ignored else "harmless" if training else "unknown",
-                why="used while training only" if training and not ignored else "",
-            )
-        )
-    return tuple(found)

@@ -76,14 +76,14 @@ _POOLS = {
 }
 # What --config calls the settings of a file's training code, for the origins that read it there.
 _OPTIONS = {
-    **{name: name for name in ("activation", "eps", "mean", "std", "interpolation")},
+    **{name: name for name in ("activation", "eps", "mean", "std", "interpolation", "scores")},
     "heads": "num_heads",
     "pool": "global_pool",
     "crop": "crop_pct",
 }
 
 # Settings that decide the architecture, whatever the origin.
-_SETTINGS = ("num_heads", "img_size", "global_pool", "eps", "activation")
+_SETTINGS = ("num_heads", "img_size", "global_pool", "eps", "activation", "scores")
 # The origins that read nothing else from --config, but for the arguments of timm's training script.
 _CONFIGURED: dict[str, Callable[[Hints], tuple[str, ...]]] = {
     "timm": lambda hints: tuple(map(str, hints.config or ())) if "model" in (hints.config or {}) else (),
@@ -333,7 +333,7 @@ def _spec(found: _Found) -> ModelSpec:
 
 
 def _output(found: _Found) -> OutputSpec:
-    arch, usual = found.arch, found.source.scores
+    arch, usual = found.arch, found.joined.scores or found.source.scores
     if found.features:
         return OutputSpec(names=("features", "pooled"), layout="features", strides=(arch.patch[0],))
     activation = usual or ("sigmoid" if arch.num_classes == 1 else "softmax")

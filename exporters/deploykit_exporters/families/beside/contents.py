@@ -7,6 +7,7 @@ from typing import Any
 
 from deploykit_exporters.containers.inert import class_path
 from deploykit_exporters.containers.texts import parse_json, parse_yaml
+from deploykit_exporters.families.beside.lists import listed, one_line
 
 __all__ = ["contents", "value_of"]
 
@@ -19,13 +20,13 @@ _TRAINING_STEPS = ("Random", "ColorJitter", "AutoAugment", "TrivialAugment", "Ra
 
 def contents(value: Any) -> Mapping[Any, Any] | None:
     """The entries of a dictionary, of a Namespace, of Hydra's configurations, of text in JSON or YAML that
-    holds some, and of a list of steps; None of all else."""
+    holds some, of a command line, and of a list of steps or settings; None of all else."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, str):
         return _parsed(value)
     if isinstance(value, list | tuple):
-        return _steps(value)
+        return _steps(value) or listed(value)
     attributes = getattr(value, "__dict__", None)
     if not isinstance(attributes, Mapping) or isinstance(value, type):
         return None
@@ -54,15 +55,18 @@ def value_of(value: Any) -> Any:
 
 
 def _parsed(text: str) -> Mapping[Any, Any] | None:
-    """A configuration that was saved as text: JSON, or YAML of more than one line."""
+    """A configuration that was saved as text: JSON, YAML, or one line of a command."""
     is_json = text.lstrip().startswith("{")
-    if len(text) > _LONGEST_TEXT or not (is_json or (":" in text and "\n" in text)):
+    if len(text) > _LONGEST_TEXT:
         return None
-    try:
-        found = parse_json(text) if is_json else parse_yaml(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, Mapping) else None
+    if is_json or (":" in text and "\n" in text):
+        try:
+            found = parse_json(text) if is_json else parse_yaml(text)
+        except ValueError:
+            found = None
+        if isinstance(found, Mapping):
+            return found
+    return one_line(text)
 
 
 def _steps(steps: list[Any] | tuple[Any, ...]) -> Mapping[str, Any] | None:

@@ -54,6 +54,10 @@ class Facts:
         learned_positions: Whether positions are embeddings that are added.
         rotary: Whether there are rotary positions.
         head_activations: Those inside of the classifier.
+        head_eps: Of the norms inside of the classifier.
+        class_token: Whether a class token goes through the network; None where it has no tokens.
+        depth: Number of attention layers.
+        width: Channels of a token; 0 without tokens.
         sizes: Every output width of a linear layer: what the weights tell.
         spec: Of the model.
     """
@@ -70,6 +74,10 @@ class Facts:
     learned_positions: bool
     rotary: bool
     head_activations: tuple[str, ...]
+    head_eps: tuple[float, ...]
+    class_token: bool | None
+    depth: int
+    width: int
     sizes: frozenset[int]
     spec: ModelSpec
 
@@ -86,6 +94,7 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
     embedding = next(
         (conv for part in parts if isinstance(conv := getattr(part, "proj", None), nn.Conv2d)), None
     )
+    in_head = [part for path, part in module.named_modules() if _HEADS & set(path.split("."))]
     pools = (getattr(part, "global_pool", None) for part in parts)
     pool = next((one for one in pools if isinstance(one, str)), "")
     return Facts(
@@ -103,12 +112,18 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
             for part in parts
         ),
         rotary=any(getattr(part, "rope", None) is not None for part in parts),
-        head_activations=_distinct(
-            _activation(part) for path, part in module.named_modules() if _HEADS & set(path.split("."))
-        ),
+        head_activations=_distinct(map(_activation, in_head)),
+        head_eps=_distinct(float(getattr(part, "eps", 0.0)) for part in in_head if _norm(part)),
+        class_token=_class_token(parts) if embedding is not None else None,
+        width=0 if embedding is None else embedding.out_channels,
+        depth=sum(bool(_heads(part)) for part in parts),
         sizes=frozenset(part.out_features for part in module.modules() if isinstance(part, nn.Linear)),
         spec=spec,
     )
+
+
+def _class_token(parts: list[nn.Module]) -> bool:
+    return any(isinstance(getattr(part, "cls_token", None), torch.Tensor) for part in parts)
 
 
 def _padding(parts: list[nn.Module]) -> str:

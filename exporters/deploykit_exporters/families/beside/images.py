@@ -128,16 +128,16 @@ def _interpolation(value: Any, facts: Facts, *_: Any) -> Verdict:
     own = facts.spec.preprocess.interpolation
     if isinstance(value, bool):
         return UNCLEAR
-    word = (
-        _PILLOW.get(value, "") if isinstance(value, int) else plain(word_of(value)) if word_of(value) else ""
-    )
+    word = _PILLOW.get(value, "") if isinstance(value, int) else plain(word_of(value))
     if not word:
         return UNCLEAR
     return AGREES if _FILTERS.get(word, word) == own else Verdict(differs=True, built=own)
 
 
 def _colour(value: Any, facts: Facts, *_: Any) -> Verdict:
-    own, word = facts.spec.preprocess.color, plain(word_of(value)) if word_of(value) else ""
+    own, word = facts.spec.preprocess.color, plain(word_of(value))
+    if isinstance(value, bool):  # a flag: grayscale=True
+        return AGREES if value == (own == "grey") else Verdict(differs=True, built=own)
     known = {"gray": "grey", "grayscale": "grey", "greyscale": "grey", "l": "grey"}
     if word in {"rgb", "bgr", *known, "grey"}:
         return AGREES if known.get(word, word) == own else Verdict(differs=True, built=own)
@@ -155,6 +155,9 @@ def _bgr(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
 
 def _letterbox(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
     own = facts.spec.preprocess.resize
+    if "square" in name:
+        padded = own in {"letterbox", "long"}
+        return AGREES if not value or padded else Verdict(differs=True, built=own)
     kept = own != "stretch" if "letterbox" not in name else own in {"letterbox", "long"}
     if not isinstance(value, bool) or (not value and "letterbox" not in name and own == "none"):
         return UNCLEAR

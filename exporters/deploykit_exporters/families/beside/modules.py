@@ -8,30 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.containers.inert import children, class_path, is_module, state_dict_of
-from deploykit_exporters.families.beside.vocabulary import subject, words
+from deploykit_exporters.containers.inert import children, class_path, state_dict_of
+from deploykit_exporters.families.beside.facts import Facts
+from deploykit_exporters.families.beside.vocabulary import OF_TRAINING, harmless, subject, words
+from deploykit_exporters.families.pickled import at, is_own
 from deploykit_exporters.families.settings import Setting
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["around", "beside_note", "foreign_class", "refuse_before", "statistics"]
+__all__ = ["around", "beside_note", "foreign_class", "refuse_acting", "refuse_before", "statistics"]
 
 _LISTED = 6
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
-_LIBRARIES = {
-    *(
-        "timm",
-        "torchvision",
-        "transformers",
-        "efficientnet_pytorch",
-        "mmpretrain",
-        "mmcls",
-        "open_clip",
-        "torch",
-    ),
-    *("dinov2", "dinov3", "clip"),
-}
 # Steps that change nothing, or the scale of scores only: softmax is done behind the network.
 _NOTHING = {
     "Identity",
@@ -83,6 +72,43 @@ def refuse_before(
             )
 
 
+def refuse_acting(
+    tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], facts: Facts, file: str
+) -> None:
+    """Refuse tensors beside the network that may act on its scores or its tokens: one number, one for each
+    class, or vectors as wide as the tokens.
+
+    Raises:
+        CheckpointError: there is one; it is named, with the option that leaves it out.
+    """
+    classes = facts.spec.num_classes if facts.spec.task == "classify" else 0
+    for setting in _unknown(settings):
+        for key, tensor in _inside(tensors, setting.name):
+            if not tensor.is_floating_point() or harmless(key) in OF_TRAINING or _is_statistic(key):
+                continue
+            what = ""
+            if classes and tensor.numel() in (1, classes):
+                what = "its scores, as a temperature, a scale, a bias or weights of the classes do"
+            elif (
+                facts.width
+                and tensor.ndim > 1
+                and tensor.shape[-1] == facts.width
+                and key.rpartition(".")[2] != "weight"
+            ):
+                what = "its tokens or features, as prompts or prototypes do"
+            if what:
+                raise CheckpointError(
+                    f"{file}: {key} is beside the network and may act on {what}: what the training code does "
+                    "with it is not in the file.",
+                    hint="Only the network is exported. If the other takes no part in the answers, say so: "
+                    f"--ignore {quote(setting.name)}",
+                )
+
+
+def _is_statistic(key: str) -> bool:
+    return subject(key.rpartition(".")[2]) in ("mean", "std")
+
+
 def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
     """The modules without weights around a network in a pickled tree, and whether they surely take part.
 
@@ -116,11 +142,10 @@ def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
         prefix: Where the network is.
         origin: Whose network it is taken for.
     """
-    for part in prefix.split(".")[:-1]:
-        module = children(module).get(part)
-    path = class_path(module)
-    if not is_module(module) or path.partition(".")[0] in _LIBRARIES:
+    network = at(module, prefix)
+    if not is_own(network):
         return ()
+    path = class_path(network)
     return (f"The pickled network is a {path}: what its code does is taken for what {origin}'s own does.",)
 
 

@@ -18,9 +18,9 @@ from deploykit_exporters.families.beside.verdict import (
     either,
     word_of,
 )
-from deploykit_exporters.families.beside.vocabulary import Subject
+from deploykit_exporters.families.beside.vocabulary import ACTIVATION_FLAGS, Subject
 
-__all__ = ["compare", "says_several"]
+__all__ = ["COSINES", "compare", "says_several", "scores_of"]
 
 _POOLS = {
     "token": ("token", "cls", "clstoken", "classtoken", "class", "first", "cls_token"),
@@ -58,12 +58,25 @@ _LEARNED = (
 )
 _NORM_WORDS = {
     "ln": "layernorm",
-    "bn": "batchnorm",
-    "gn": "groupnorm",
-    "rms": "rmsnorm",
     "layer": "layernorm",
+    "bn": "batchnorm",
+    "batch": "batchnorm",
+    "gn": "groupnorm",
+    "group": "groupnorm",
+    "rms": "rmsnorm",
 }
-_NORM_WORDS |= {"batch": "batchnorm", "group": "groupnorm"}
+_USUAL_ATTENTION = (
+    *("sdpa", "eager", "flash", "xformers", "memory", "math", "multihead", "mha", "self", "standard"),
+    *("vanilla", "softmax", "full", "default", "global", "dot", "scaled", "attn", "attention", "naive"),
+    *("fused", "torch", "none", "normal", "regular", "nnmultihead", "paged"),
+)
+COSINES = (
+    *("cos", "arc", "sphereface", "normface", "normed", "normlinear", "normalized", "amsoftmax"),
+    *("adaface", "curricularface", "magface", "subcenter", "proxy", "prototyp", "proto", "ncm", "margin"),
+)
+"""The starts of names of classifiers that compare directions: features and weights have length 1 there."""
+_OFF = {"none", "false", "off", "no", ""}
+_AS_GIVEN = "the scores as the classifier gives them"
 
 
 def compare(
@@ -91,7 +104,10 @@ def _one_of(value: Any, built: Sequence[Any]) -> Verdict:
     return Verdict(differs=True, built=own)
 
 
-def _heads(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _heads(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    image = facts.spec.input
+    if name == {"h"} and value in (image.height, image.width):
+        return AGREES  # a height
     return _one_of(value, facts.heads) if are_numbers(value) and not _has_fraction(value) else UNCLEAR
 
 
@@ -101,8 +117,8 @@ def _head_width(value: Any, facts: Facts, *_: Any) -> Verdict:
     return _one_of(value, facts.head_width)
 
 
-def _activation(value: Any, facts: Facts, *_: Any) -> Verdict:
-    word = plain(word_of(value)) if word_of(value) else ""
+def _activation(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    word = plain(word_of(value)) if value is not True else _flagged(name)
     if not word or not facts.activations or word in _LEARNED:
         return UNCLEAR
     if word in (*facts.activations, *facts.head_activations):  # of a classifier of several layers
@@ -110,14 +126,28 @@ def _activation(value: Any, facts: Facts, *_: Any) -> Verdict:
     return Verdict(differs=True, built=either(facts.activations))
 
 
-def _scores(value: Any, facts: Facts, *_: Any) -> Verdict:
-    word = plain(word_of(value)) if word_of(value) else ""
+def _scores(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    word = scores_of(value, name)
     own = facts.spec.output.activation
     known = {"none": "none", "identity": "none", "linear": "none", "logsoftmax": "softmax"}
     if not word or facts.spec.task != "classify":
         return UNCLEAR
     # Logits are given in any case: their scores are the usual ones unless the file says which.
     return AGREES if known.get(word, word) in (own, "none") else Verdict(differs=True, built=own)
+
+
+def _flagged(name: frozenset[str]) -> str:
+    """The activation that a flag is called after: ``use_quick_gelu``."""
+    if {"quick", "gelu"} <= name:
+        return "quickgelu"
+    return "relu6" if {"relu", "6"} <= name else plain(next(iter(name & ACTIVATION_FLAGS), ""))
+
+
+def scores_of(value: Any, name: frozenset[str]) -> str:
+    """What a setting says that turns logits into scores: a name, or a flag of that name; else empty."""
+    if isinstance(value, bool):
+        return next(iter(name & {"softmax", "sigmoid"}), "") if value else ""
+    return plain(word_of(value))
 
 
 def says_several(value: Any) -> bool:
@@ -133,10 +163,16 @@ def _multi_label(value: Any, facts: Facts, *_: Any) -> Verdict:
 
 
 def _eps(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    kinds = {"batch": "batchnorm", "bn": "batchnorm", "ln": "layernorm", "layer": "layernorm"}
-    kinds |= {"rms": "rmsnorm", "gn": "groupnorm", "group": "groupnorm"}
-    asked = {kinds[word] for word in name & kinds.keys()}
+    asked = {_NORM_WORDS[word] for word in name & _NORM_WORDS.keys()}
     own = [eps for kind, values in facts.eps.items() if not asked or kind in asked for eps in values]
+    return _one_eps(value, own)
+
+
+def _head_eps(value: Any, facts: Facts, *_: Any) -> Verdict:
+    return _one_eps(value, facts.head_eps)
+
+
+def _one_eps(value: Any, own: Sequence[float]) -> Verdict:
     if not own or not are_numbers(value) or isinstance(value, list | tuple):
         return UNCLEAR
     if any(math.isclose(value, one, rel_tol=1e-4, abs_tol=1e-9) for one in own):
@@ -154,7 +190,7 @@ def _pool(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
             value = next(
                 word for word in ("max", "attention", "cls", "avg", "mean", "average") if word in name
             )
-    word = plain(word_of(value)) if word_of(value) else ""
+    word = plain(word_of(value))
     if not word:
         return UNCLEAR
     return (
@@ -166,8 +202,13 @@ def _patch(value: Any, facts: Facts, *_: Any) -> Verdict:
     return AGREES if sides_of(value) == facts.patch else UNCLEAR  # the weights tell it
 
 
-def _stride(value: Any, facts: Facts, *_: Any) -> Verdict:
-    if facts.stride is None or not are_numbers(value) or not _truthy(value):
+def _stride(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    if facts.stride is None or not _truthy(value):
+        return UNCLEAR
+    if isinstance(value, bool) and "overlap" in "".join(name):
+        apart = facts.stride == facts.patch
+        return Verdict(differs=True, built="patches that do not overlap") if apart else AGREES
+    if not are_numbers(value):
         return UNCLEAR
     return AGREES if sides_of(value) == facts.stride else Verdict(differs=True, built=list(facts.stride))
 
@@ -181,7 +222,7 @@ def _padding(value: Any, facts: Facts, *_: Any) -> Verdict:
 
 
 def _norm(value: Any, facts: Facts, *_: Any) -> Verdict:
-    word = plain(word_of(value)) if word_of(value) else ""
+    word = plain(word_of(value))
     if word in STATISTICS:
         return normalization(word, facts)
     if not word or not facts.norms or word in {"none", "identity"}:
@@ -196,7 +237,7 @@ def _norm_order(value: Any, _: Facts, name: frozenset[str], *__: Any) -> Verdict
 
 
 def _positions(value: Any, facts: Facts, *_: Any) -> Verdict:
-    word = plain(word_of(value)) if word_of(value) else ""
+    word = plain(word_of(value))
     if not word or not facts.learned_positions:
         return UNCLEAR
     return AGREES if word in _LEARNED else Verdict(differs=True, built="learned positions")
@@ -213,6 +254,8 @@ def _scale(value: Any, facts: Facts, *_: Any) -> Verdict:
 def _other(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
     if name & {"rope", "rotary"} and facts.rotary:
         return AGREES if value is True else UNCLEAR
+    if name & {"invert", "inverted"} and value is not True:
+        return UNCLEAR  # the share of images of an augmentation
     words = {"none", "false", "off", "no", "default", "sdpa", "eager"}
     usual = (
         not _truthy(value)
@@ -220,6 +263,79 @@ def _other(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
         or (isinstance(value, str) and value.lower() in words)
     )
     return UNCLEAR if usual else Verdict(differs=True, built="none of it")
+
+
+def _class_token(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    if not isinstance(value, bool) or facts.class_token is None:
+        return UNCLEAR
+    told = value != bool(name & {"no", "without"})
+    if name & {"use", "pool", "only"}:  # what the classifier is given
+        return AGREES if told == (facts.pool == "token") else Verdict(differs=True, built=facts.pool)
+    built = "a class token" if facts.class_token else "no class token"
+    return AGREES if told == facts.class_token else Verdict(differs=True, built=built)
+
+
+def _patch_tokens(value: Any, facts: Facts, *_: Any) -> Verdict:
+    if not isinstance(value, bool) or facts.class_token is None:
+        return UNCLEAR
+    if not value or facts.pool != "token":
+        return AGREES
+    return Verdict(differs=True, built="the class token alone")
+
+
+def _layer(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+    if not facts.depth or not are_numbers(value) or _has_fraction(value):
+        return UNCLEAR
+    last = {1} if name & {"n", "num"} else {facts.depth - 1, facts.depth, -1}
+    values = value if isinstance(value, list | tuple) else [value]
+    same = len(values) == 1 and values[0] in last
+    return AGREES if same else Verdict(differs=True, built="the last block alone")
+
+
+def _window(value: Any, facts: Facts, *_: Any) -> Verdict:
+    sides, patch = sides_of(value), facts.patch
+    if sides is None or patch is None or not (facts.learned_positions or facts.rotary):
+        return UNCLEAR
+    image = facts.spec.input
+    whole = all(
+        side * one >= own for side, one, own in zip(sides, patch, (image.height, image.width), strict=True)
+    )
+    return AGREES if whole else Verdict(differs=True, built="attention over the whole image")
+
+
+def _attention(value: Any, facts: Facts, *_: Any) -> Verdict:
+    word = plain(word_of(value))
+    if not word or not facts.heads:
+        return UNCLEAR
+    return AGREES if word.startswith(_USUAL_ATTENTION) else Verdict(differs=True, built="softmax attention")
+
+
+def _classifier(value: Any, facts: Facts, *_: Any) -> Verdict:
+    word = plain(word_of(value))
+    if facts.spec.task != "classify" or not word.startswith(COSINES):
+        return UNCLEAR
+    return Verdict(differs=True, built="linear layers on the features as they are")
+
+
+def _features(value: Any, facts: Facts, *_: Any) -> Verdict:
+    word = plain(word_of(value))
+    if facts.spec.task != "classify" or not (value is True or word.startswith(("l2", "unit", "cosine"))):
+        return UNCLEAR
+    return Verdict(differs=True, built="a classifier on the features as they are")
+
+
+def _calibration(value: Any, facts: Facts, name: frozenset[str], beside: Mapping[str, Any]) -> Verdict:
+    if facts.spec.task != "classify" or (name == {"s"} and not {"m", "margin"} & beside.keys()):
+        return UNCLEAR  # s may be anything; beside a margin it is the scale of cosines
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not are_numbers(value):
+        said = value is True or (isinstance(value, str) and plain(value) not in _OFF)
+        return Verdict(differs=True, built=_AS_GIVEN) if said else UNCLEAR
+    usual = 0 if name & {"bias", "shift", "offset", "adjust", "adjusted", "adjustment", "adj"} else 1
+    if name == {"tau"} and all(0 <= one <= 1 for one in numbers):
+        return UNCLEAR  # of a moving average
+    same = len(set(numbers)) == 1 and (len(numbers) > 1 or numbers[0] in (usual, 0))
+    return AGREES if same else Verdict(differs=True, built=_AS_GIVEN)
 
 
 _COMPARISONS: dict[Subject, Comparison] = {
@@ -238,6 +354,15 @@ _COMPARISONS: dict[Subject, Comparison] = {
     "norm order": _norm_order,
     "positions": _positions,
     "scale": _scale,
+    "class token": _class_token,
+    "patch tokens": _patch_tokens,
+    "layer": _layer,
+    "window": _window,
+    "attention": _attention,
+    "classifier": _classifier,
+    "features": _features,
+    "head eps": _head_eps,
+    "calibration": _calibration,
     "other": _other,
 }
 

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
-__all__ = ["NORMS", "Subject", "harmless", "is_apart", "is_passing", "names_model", "subject", "words"]
+__all__ = [
+    "ACTIVATION_FLAGS",
+    "NORMS",
+    "OF_TRAINING",
+    "Subject",
+    "harmless",
+    "is_apart",
+    "is_passing",
+    "names_architecture",
+    "names_model",
+    "subject",
+    "words",
+]
 
 Subject = Literal[
     "heads",
@@ -40,6 +52,15 @@ Subject = Literal[
     "bgr",
     "letterbox",
     "rescale",
+    "class token",
+    "patch tokens",
+    "layer",
+    "window",
+    "attention",
+    "classifier",
+    "features",
+    "head eps",
+    "calibration",
     "other",
 ]
 """What a setting speaks of; ``other`` is known to matter, and can have its usual value only."""
@@ -87,24 +108,33 @@ _HARMLESS = {
         history metric metrics results callback callbacks names name idx index
     """,
     "initial values": "init initializer initialization",
+    "the scores are given: what is done above which is the application's": """
+        threshold thresholds thresh thr
+    """,
     "the weights tell": """
         classes labels channels chans depth depths layers hidden embed embedding ratio mlp dim dims bias
-        width
+        width register registers swiglu se
     """,
 }
+OF_TRAINING = frozenset({"of the training", "augmentation", "files and records of the training"})
+"""Why ``harmless`` says that something is never part of a network."""
+# Names that say several things word by word, and one thing together.
+_WEIGHTS_TELL = ({"layer", "scale"}, {"rel", "pos"})
 _APART = frozenset(_APART_WORDS.split())
 _KNOWN = {why: frozenset(known.split()) for why, known in _HARMLESS.items()}
 # Places inside of which nothing speaks of the network: the state of a training, and what it wrote down.
 _PASSING = re.compile(
     r"optim|lr_sched|sched|scaler|callbacks|loops|rng|state_dict|loss|criter|metric|histor|logg|trainer|aug"
-    r"|teacher|text_|tokenizer|mixup|train_trans|train_pipe|class|label|idx_to|id2label|id_to"
+    r"|teacher|text_|tokenizer|mixup|train_trans|train_pipe|class(?!ifier)|label|idx_to|id2label|id_to"
 )
 
+_ARCHITECTURE = {*("model", "arch", "architecture", "backbone", "encoder", "network", "net", "variant")}
 _MODEL = re.compile(r"(vit|deit3?|beit(v2)?|eva(02)?|(tf_)?efficientnet(v2)?)_[a-z0-9_]+(\.[a-z0-9_]+)?")
 # Places of a configuration that hold settings of all kinds.
 _PLACES = {"train", "training", "max", "opt", "init"}
 # Where such a word says something else: a pooling of the largest, statistics of the training's images.
 _SPARED: dict[Subject, set[str]] = {
+    "scores": {"max"},
     "multi-label": {"label", "labels"},
     "pool": {"max"},
     "mean": {"train"},
@@ -123,7 +153,15 @@ _NORMALISES = {"normalize", "normalise", "normalization", "normalisation"}
 _USED = {"do", "use", "apply", "with", "is", "to"}
 _OTHERS = {
     *("dilation", "dilated", "rope", "rotary", "windowed", "shifted", "causal", "blurpool"),
-    *("deformable", "moe", "convpos"),
+    *("deformable", "moe", "convpos", "gem", "sandwich", "invert", "inverted"),
+}
+ACTIVATION_FLAGS = {"relu", "relu6", "gelu", "quickgelu", "silu", "swish", "mish", "hardswish", "hswish"}
+_GREY = {"grayscale", "greyscale", "grey", "gray"}
+_FLAG = {"use", "is", "to", "as", "convert", "with", "apply", "do"}
+# Temperatures of losses and of what is drawn at random.
+_OF_LOSSES = {
+    *("kd", "kl", "contrastive", "supcon", "simclr", "infonce", "nce", "ntxent", "moco", "dino", "ibot"),
+    *("student", "gumbel", "clip", "consistency", "pseudo", "sharpen", "memory", "gpu", "cpu"),
 }
 _VOCABULARY = frozenset(
     {*NORMS, *_IMAGE, *_SIDE, *_MEANT, *_HEADS, *_POOLS, *_ACTS, *_NORMALISES, "eps", "epsilon", "patch"}
@@ -154,15 +192,23 @@ def names_model(name: str, value: Any) -> bool:
     """Whether a setting names an architecture of the families that are read."""
     return (
         isinstance(value, str)
-        and bool(words(name) & {"model", "arch", "architecture", "backbone", "encoder", "network", "variant"})
+        and bool(words(name) & (_ARCHITECTURE - {"net"}))
         and not words(name) & _APART
         and bool(_MODEL.fullmatch(value))
     )
 
 
+def names_architecture(name: str) -> bool:
+    """Whether a setting of this name is the name of the network's architecture."""
+    found = words(name)
+    return bool(found & _ARCHITECTURE) and found <= _ARCHITECTURE | {"name", "type", "class", "cls", "id"}
+
+
 def harmless(name: str) -> str:
     """Why a setting cannot change an answer, by its name; empty where that is not known."""
     found = words(name)
+    if any(told <= found for told in _WEIGHTS_TELL):
+        return "the weights tell"
     return next((why for why, known in _KNOWN.items() if found & known), "")
 
 
@@ -210,9 +256,39 @@ def _is_norm(found: frozenset[str]) -> bool:
     return bool(found & {"norm", "normalization"}) and found <= kinds
 
 
+def _is_scores(found: frozenset[str]) -> bool:
+    flagged = found & {"softmax", "sigmoid"} and found <= {"softmax", "sigmoid", *_FLAG, *_LAST}
+    return bool(flagged or (found & _ACTS and found & _LAST))
+
+
+def _is_calibration(found: frozenset[str]) -> bool:
+    if found & _OF_LOSSES or found & {"dir", "path", "file", "folder", "prob"}:
+        return False
+    logits = found & {"logit", "logits"}
+    moved = found & {"scale", "bias", "shift", "offset", "adjust", "adjusted", "adjustment", "adj"}
+    others = {"temperature", "temperatures", "temp", "prior", "priors", "platt"}
+    others |= {"calibration", "calibrated", "calibrate", "calibrator"}
+    return bool((logits and moved) or found & others) or found in ({"t"}, {"tau"}, {"s"})
+
+
+def _is_layer(found: frozenset[str]) -> bool:
+    layers = {"layer", "layers", "block", "blocks", "indices", "index"}
+    which = {"feature", "features", "use", "out", "return", "hook", "extract", "last", "output", "select"}
+    chosen = found & layers and found & which and found <= layers | which | {"n", "num", "vision", "vit"}
+    return bool(chosen) or found == {"layer"}
+
+
+def _is_features(found: frozenset[str]) -> bool:
+    made = {"normalize", "normalise", "normalized", "norm", "normed"}
+    what = {"feature", "features", "feat", "feats", "embedding", "embeddings", "l2", "l"}
+    return bool(found & made and found & what) and found <= made | what | _FLAG | {"2", "output", "head"}
+
+
 _WIDTH = {"head", "dim", "width", "per"}
 _POSITIONS = {"pos", "position", "positional", "embed", "embedding", "embeddings", "emb", "encoding", "type"}
 _CLASSIFIER = {"head", "classifier"}
+_TOKEN = {"cls", "class", "classification", "token", "no", "has", "add", "pool", "only", "without", *_FLAG}
+_KIND = {"type", "kind", "name", "layer", "class", "cls", "mechanism", "impl", "implementation"}
 _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
     ("mean", lambda found: _is_statistic(found, "mean")),
     ("std", lambda found: _is_statistic(found, "std")),
@@ -235,28 +311,61 @@ _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
             found & {"color", "colour", "channel"} and found & {"space", "order", "mode", "format"}
         ),
     ),
+    ("colour", lambda found: found in ({"color"}, {"colour"})),
+    ("colour", lambda found: bool(found & _GREY) and found <= _GREY | _FLAG | _IMAGE),
     (
         "letterbox",
         lambda found: (
-            "letterbox" in found or bool(found & {"keep", "preserve"} and found & {"aspect", "ratio"})
+            "letterbox" in found
+            or {"pad", "square"} <= found
+            or bool(found & {"keep", "preserve"} and found & {"aspect", "ratio"})
         ),
     ),
     ("rescale", lambda found: "rescale" in found),
+    (
+        "rescale",
+        lambda found: found in ({"div", "255"}, {"scale", "pixels"}, {"to", "01"}, {"divide", "255"}),
+    ),
     ("heads", _is_heads),
+    ("heads", lambda found: found in ({"h"}, {"nh"}, {"n", "h"}, {"num", "h"})),
     ("head width", _is_head_width),
-    ("scores", lambda found: bool(found & _ACTS and found & _LAST)),
+    ("scores", _is_scores),
     ("multi-label", lambda found: {"multi", "label"} <= found or "multilabel" in found),
     ("multi-label", lambda found: found == {"problem", "type"}),
     ("activation", lambda found: bool(found & _ACTS) and not found & _CLASSIFIER),
+    (
+        "activation",
+        lambda found: bool(found & ACTIVATION_FLAGS) and found <= ACTIVATION_FLAGS | _FLAG | {"quick", "6"},
+    ),
+    (
+        "head eps",
+        lambda found: bool(found & {"eps", "epsilon"} and found & _CLASSIFIER) and not found & {"adam"},
+    ),
+    (
+        "class token",
+        lambda found: "token" in found and bool(found & {"cls", "class"}) and found <= _TOKEN,
+    ),
+    (
+        "patch tokens",
+        lambda found: "patch" in found and found <= {"patch", "token", "tokens", "return", "concat", *_FLAG},
+    ),
     ("eps", lambda found: bool(found & {"eps", "epsilon"} and found & NORMS)),
     (
         "pool",
         lambda found: bool(found & _POOLS) and not found & {"size", "kernel", "stride", "pools", "num"},
     ),
     ("stride", lambda found: "patch" in found and bool(found & {"stride", "overlap"})),
+    ("stride", lambda found: found in ({"stride"}, {"overlap"}, {"overlapping"})),
     ("padding", lambda found: "type" in found and found <= {"pad", "padding", "type", "conv"}),
     ("patch", lambda found: {"patch", "size"} <= found or found == {"patch"}),
-    ("other", lambda found: {"output", "stride"} <= found),
+    ("other", lambda found: {"output", "stride"} <= found or found == {"pool", "p"}),
+    (
+        "other",
+        lambda found: "parallel" in found and bool(found & {"block", "blocks", "attn", "attention", "mlp"}),
+    ),
+    ("window", lambda found: found == {"window", "size"}),
+    ("layer", _is_layer),
+    ("features", _is_features),
     ("norm", _is_norm),
     ("norm order", lambda found: found in ({"norm", "first"}, {"norm", "post"})),
     (
@@ -266,6 +375,15 @@ _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
     (
         "scale",
         lambda found: "scale" in found and bool(found & {"qk", "attn", "attention", "softmax"}),
+    ),
+    ("calibration", _is_calibration),
+    (
+        "attention",
+        lambda found: bool(found & {"attn", "attention"}) and found <= {"attn", "attention", *_KIND},
+    ),
+    (
+        "classifier",
+        lambda found: bool(found & {*_CLASSIFIER, "fc"}) and found <= {*_CLASSIFIER, "fc", *_KIND},
     ),
     ("other", lambda found: bool(found & _OTHERS)),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-import torchvision
 from deploykit_exporters.checkpoint import Checkpoint
-from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.families import recognise
-from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
 from torchvision.transforms import CenterCrop, Compose, Normalize, RandomResizedCrop, Resize, ToTensor
+from training_files import built_by, built_with, networks, vit
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -131,31 +127,6 @@ EVERYDAY: dict[str, dict[str, Any]] = {
 }
 
 
-def vit(**changes: Any) -> torch.nn.Module:
-    options = {"img_size": 64, "embed_dim": 128, "depth": 2, "num_heads": 2, "num_classes": 5}
-    return timm.create_model("vit_small_patch16_224", **{**options, **changes})
-
-
-def networks() -> dict[str, torch.nn.Module]:
-    torch.manual_seed(0)
-    return {
-        "vit": vit(),
-        "efficientnet": torchvision.models.efficientnet_b0(num_classes=5),
-        "timm efficientnet": timm.create_model("efficientnet_b0", num_classes=5),
-    }
-
-
-def built_with(model: torch.nn.Module, meta: Mapping[str, Any], folder: Path, **hints: Any) -> BuiltModel:
-    torch.save({"state_dict": model.state_dict(), **meta}, folder / "mine.ckpt")
-    checkpoint = read_checkpoint(folder / "mine.ckpt")
-    return built_by(checkpoint, **hints)
-
-
-def built_by(checkpoint: Checkpoint, **hints: Any) -> BuiltModel:
-    family, match = recognise(checkpoint, Hints(**hints))
-    return family.build(checkpoint, match, Hints(**hints))
-
-
 @pytest.mark.parametrize("network", networks())
 @pytest.mark.parametrize("code", EVERYDAY)
 def test_everyday_settings_are_listed_and_refuse_nothing(tmp_path: Path, network: str, code: str) -> None:
@@ -213,7 +184,32 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"color_space": "BGR"}, "color_space = 'BGR'"),
     ({"bgr": True}, "bgr = True"),
     ({"letterbox": True}, "letterbox = True"),
-    ({"final_activation": "sigmoid"}, "final_activation = 'sigmoid'"),
+    ({"final_activation": "tanh"}, "final_activation = 'tanh'"),
+    ({"use_cls_token": False}, "use_cls_token = False .*built would be token"),
+    ({"cls_token": False}, "cls_token = False .*built would be a class token"),
+    ({"no_class_token": True}, "no_class_token = True"),
+    ({"use_patch_tokens": True}, "use_patch_tokens = True"),
+    ({"h": 4}, "h = 4 .*built would be 2"),
+    ({"nh": 4}, "nh = 4"),
+    ({"feature_layer": 0}, "feature_layer = 0"),
+    ({"n_last_blocks": 4}, "n_last_blocks = 4"),
+    ({"window_size": 2}, "window_size = 2 .*the whole image"),
+    ({"attn_type": "linear"}, "attn_type = 'linear'"),
+    ({"parallel_blocks": True}, "parallel_blocks = True"),
+    ({"overlap": True}, "overlap = True .*do not overlap"),
+    ({"stride": 8}, "stride = 8"),
+    ({"quick_gelu": True}, "quick_gelu = True .*built would be gelu"),
+    ({"use_relu6": True}, "use_relu6 = True"),
+    ({"head_type": "cosine"}, "head_type = 'cosine'"),
+    ({"head": {"type": "ArcFace"}}, "type = 'ArcFace'"),
+    ({"norm": {"eps": 1e-3}}, "eps = 0.001"),
+    ({"normalize_features": True}, "normalize_features = True"),
+    ({"gem_p": 3.0}, "gem_p = 3.0"),
+    ({"grayscale": True}, "grayscale = True .*built would be rgb"),
+    ({"color": "BGR"}, "color = 'BGR'"),
+    ({"div255": False}, "div255 = False"),
+    ({"invert": True}, "invert = True"),
+    ({"pad_to_square": True}, "pad_to_square = True"),
     ({"use_rope": True}, "use_rope = True"),
     (
         {"norm_layer": partial(torch.nn.LayerNorm, eps=1e-3)},
@@ -258,6 +254,9 @@ def test_what_differs_from_what_was_built_is_named_with_what_settles_it(
         {"transform": transform(Resize(71, 3), CenterCrop(64), ToTensor(), Normalize([0.5] * 3, [0.5] * 3))},
         {"config": json.dumps({"num_heads": 2})},
         {"final_activation": "softmax", "head_hidden_dim": 512, "head_dropout": 0.1},
+        {"use_cls_token": True, "cls_token": True, "use_patch_tokens": False, "h": 64, "nh": 2, "stride": 16},
+        {"feature_layer": -1, "n_last_blocks": 1, "window_size": 4, "attn_type": "sdpa", "quick_gelu": False},
+        {"grayscale": False, "color": "RGB", "layer_scale": 1e-5, "register_tokens": 0, "overlap": False},
     ],
     ids=str,
 )
@@ -290,66 +289,9 @@ def test_the_option_of_the_hint_settles_it(tmp_path: Path, told: Any, given: dic
     assert built_with(vit(), {"cfg": told}, tmp_path, config=given).spec.num_classes == 5
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        {"class_to_idx": {"d": 3, "a": 0, "c": 2, "b": 1, "e": 4}},
-        {"idx_to_class": {4: "e", 0: "a", 1: "b", 2: "c", 3: "d"}},
-        {"classes": ["a", "b", "c", "d", "e"], "class_to_idx": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}},
-        {"hyper_parameters": {"class_names": ("a", "b", "c", "d", "e"), "labels": [1, 2]}},
-        {"cfg": Namespace(names={0: "a", 1: "b", 2: "c", 3: "d", 4: "e"})},
-    ],
-    ids=str,
-)
-def test_names_of_classes_are_taken(tmp_path: Path, told: dict[str, Any]) -> None:
-    built = built_with(vit(), told, tmp_path)
-    assert built.spec.classes == ("a", "b", "c", "d", "e")
-    assert any(one.treatment == "honoured" for one in built.settings)
-    assert built_with(vit(), told, tmp_path, labels=tuple("vwxyz")).spec.classes == tuple("vwxyz")
-
-
-def test_imagenets_names_give_way_to_those_of_the_file(tmp_path: Path) -> None:
-    names = [f"thing {index}" for index in range(1000)]
-    spec = built_with(vit(num_classes=1000), {"classes": names}, tmp_path).spec
-    assert spec.classes == tuple(names)
-    assert not any("ImageNet-1k" in line for line in spec.assumed)
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        {"classes": ["a", "b", "c", "d", "e"], "class_to_idx": {"b": 0, "a": 1, "c": 2, "d": 3, "e": 4}},
-        {"classes": ["a", "b"]},
-        {"classes": 5, "class_to_idx": {"a": 0, "b": 0, "c": 2, "d": 3, "e": 4}},
-    ],
-    ids=str,
-)
-def test_names_that_contradict_each_other_or_do_not_fit_are_not_taken(
-    tmp_path: Path, told: dict[str, Any]
-) -> None:
-    assert built_with(vit(), told, tmp_path).spec.classes == ()
-
-
-@pytest.mark.parametrize(
-    "told", [{"multi_label": True}, {"multilabel": True}, {"problem_type": "multi_label_classification"}]
-)
-def test_classes_of_which_an_image_has_several_are_scored_apart(tmp_path: Path, told: dict[str, Any]) -> None:
-    built = built_with(vit(), {"hparams": told}, tmp_path)
-    assert built.spec.output.activation == "sigmoid"
-    assert not any("not known" in note for note in built.notes)
-    name = next(iter(told))
-    ignored = built_with(vit(), {"hparams": told}, tmp_path, ignore=(f"hparams:{name}",))
-    assert ignored.spec.output.activation == "softmax"
-
-
 def test_transforms_of_the_training_are_no_settings(tmp_path: Path) -> None:
     told = {"transform": transform(RandomResizedCrop(96), ToTensor(), Normalize([0.1] * 3, [0.5] * 3))}
     assert built_with(vit(), told, tmp_path).spec.preprocess.mean == (0.5, 0.5, 0.5)
-
-
-def test_names_of_classes_are_no_settings(tmp_path: Path) -> None:
-    told = {"class_to_idx": {"bgr": 0, "num_heads": 1, "pooling": 2}, "id2label": {"act": "relu"}}
-    assert built_with(vit(), told, tmp_path).spec.num_classes == 5
 
 
 def test_the_activation_of_a_classifier_of_ones_own_agrees(tmp_path: Path) -> None:
@@ -432,29 +374,7 @@ def test_settings_of_the_training_script_that_nobody_read_are_compared_too(tmp_p
         built_with(vit(), {"args": Namespace(pooling="max", lr=0.1)}, tmp_path)
 
 
-def test_a_name_of_timm_that_is_not_read_is_said(tmp_path: Path) -> None:
-    told = {"hyper_parameters": {"model_name": "vit_small_patch16_clip_quickgelu_224"}}
-    built = built_with(vit(), told, tmp_path)
-    assert any("--variant vit_small_patch16_clip_quickgelu_224" in note for note in built.notes)
-
-
-@pytest.mark.parametrize(
-    "told", [{"cfg": {"model": {"name": "tf_efficientnet_b0"}}}, {"backbone": "tf_efficientnet_b0"}]
-)
-def test_a_name_that_decides_padding_and_eps_is_not_passed_over(tmp_path: Path, told: dict[str, Any]) -> None:
-    model = timm.create_model("tf_efficientnet_b0", num_classes=5)
-    with pytest.raises(CheckpointError, match=r"names 'tf_efficientnet_b0' .*built would be efficientnet_b0"):
-        built_with(model, told, tmp_path)
-    assert (
-        built_with(model, told, tmp_path, variant="tf_efficientnet_b0").spec.variant == "tf_efficientnet_b0"
-    )
-    ignored = built_with(model, told, tmp_path, ignore=("name", "backbone"))
-    assert ignored.spec.variant == "efficientnet_b0"
-
-
 def test_padding_is_held_against_what_was_built(tmp_path: Path) -> None:
-    import timm
-
     for name, built, other in (("efficientnet_b0", "symmetric", "same"), ("tf_efficientnet_b0", "same", "")):
         model = timm.create_model(name, num_classes=5)
         told = {"hyper_parameters": {"pad_type": built}}

@@ -1,0 +1,68 @@
+"""What is said of a setting that is not what was built, and which options settle it."""
+
+from __future__ import annotations
+
+import json
+import math
+from shlex import quote
+from typing import Any
+
+from deploykit_runtimes.errors import CheckpointError
+
+from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.families.beside.entries import Entry
+from deploykit_exporters.families.beside.facts import Facts
+from deploykit_exporters.families.beside.verdict import Verdict
+
+__all__ = ["crop_pct", "differs"]
+
+_LARGEST_UNIT = 2
+
+
+def crop_pct(entry: Entry, facts: Facts) -> dict[str, Any]:
+    """What --config takes of a resize before a crop; nothing of other settings."""
+    sides, image = sides_of(entry.value), facts.spec.input
+    cropped = any("crop" in name.lower() for name in entry.beside)
+    if sides is None or not (entry.about == "resize" or (entry.about == "size" and cropped)):
+        return {}
+    share = math.floor(1e4 * min(image.height, image.width) / min(sides)) / 1e4
+    mode = {"crop_mode": "squash"} if isinstance(entry.value, list | tuple) else {}
+    return {**mode, "crop_pct": share} if share <= 1 else {}
+
+
+def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any]) -> CheckpointError:
+    told = _told(entry.value)
+    if entry.about == "pool" and isinstance(told, bool):
+        told = "avg" if told else "token"
+    ignore = f"--ignore {quote(entry.path)}"
+    follow = "If that is not of this network, "
+    sides = sides_of(entry.value)
+    if option and not given:
+        given = {option: _in_units(told) if entry.about in ("mean", "std") else told}
+    if given:
+        config = json.dumps(given, default=str)
+        follow = f"If that is of this network, --config '{config}' follows it; if it is not, "
+    elif entry.about in ("size", "crop size") and sides:
+        size = str(sides[0]) if sides[0] == sides[1] else ",".join(map(str, sides))
+        follow = f"If that is the size of its images, --imgsz {size} follows it; if it is not, "
+    return CheckpointError(
+        f"The file says {entry.name} = {told!r:.60} ({entry.place[0]}); built would be {verdict.built}.",
+        hint=f"{follow}say so: {ignore}",
+    )
+
+
+def _told(value: Any) -> Any:
+    """A value as it stands in errors: of a class its name, of MAE's flag what it means."""
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, tuple):
+        return list(value)
+    if hasattr(value, "inert_path"):
+        return str(value.inert_path)
+    return value
+
+
+def _in_units(value: Any) -> Any:
+    """Mean and std of pixels in 0..1, as --config takes them."""
+    values = value if isinstance(value, list) else [value]
+    return [round(one / 255, 5) for one in values] if max(values) > _LARGEST_UNIT else value
