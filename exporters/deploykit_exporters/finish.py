@@ -62,7 +62,7 @@ def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str,
             if how.resize == "none":
                 raise OptionError(
                     "The model's pre-processing takes images as they are, and the network takes one size.",
-                    hint="Export without --preprocess: images of exactly that size are then taken as they are.",
+                    hint="Export without --preprocess: images of exactly that size are taken as they are.",
                 )
             raise OptionError(
                 "The model's pre-processing keeps the shape of the image, but the network takes one size.",

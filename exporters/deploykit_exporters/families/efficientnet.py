@@ -63,7 +63,12 @@ _SETTINGS = {
 
 
 # What --config calls the settings of a file's training code.
-_OPTIONS = {"crop": "crop_pct", "scores": "scores", **{name: name for name in _IMAGES}}
+_OPTIONS = {
+    "crop": "crop_pct",
+    "scores": "scores",
+    "multi-label": "scores",
+    **{name: name for name in _IMAGES},
+}
 
 
 def _dialects() -> Mapping[str, Dialect[EfficientNetSource]]:

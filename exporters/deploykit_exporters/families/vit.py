@@ -78,6 +78,7 @@ _POOLS = {
 _OPTIONS = {
     **{name: name for name in ("activation", "eps", "mean", "std", "interpolation", "scores")},
     "heads": "num_heads",
+    "multi-label": "scores",
     "pool": "global_pool",
     "crop": "crop_pct",
 }

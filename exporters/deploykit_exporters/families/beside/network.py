@@ -118,9 +118,12 @@ def _head_width(value: Any, facts: Facts, *_: Any) -> Verdict:
 
 
 def _activation(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    word = plain(word_of(value)) if value is not True else _flagged(name)
+    word = _flagged(name) if isinstance(value, bool) else plain(word_of(value))
     if not word or not facts.activations or word in _LEARNED:
         return UNCLEAR
+    if value is False:
+        used = word in facts.activations
+        return Verdict(differs=True, built=either(facts.activations)) if used else AGREES
     if word in (*facts.activations, *facts.head_activations):  # of a classifier of several layers
         return AGREES
     return Verdict(differs=True, built=either(facts.activations))
@@ -203,12 +206,13 @@ def _patch(value: Any, facts: Facts, *_: Any) -> Verdict:
 
 
 def _stride(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    if facts.stride is None or not _truthy(value):
+    if facts.stride is None:
         return UNCLEAR
-    if isinstance(value, bool) and "overlap" in "".join(name):
-        apart = facts.stride == facts.patch
-        return Verdict(differs=True, built="patches that do not overlap") if apart else AGREES
-    if not are_numbers(value):
+    if isinstance(value, bool) and name & {"overlap", "overlapping"}:
+        if value == (facts.stride != facts.patch):
+            return AGREES
+        return Verdict(differs=True, built=f"patches that {'do not ' if value else ''}overlap")
+    if not are_numbers(value) or not _truthy(value):
         return UNCLEAR
     return AGREES if sides_of(value) == facts.stride else Verdict(differs=True, built=list(facts.stride))
 

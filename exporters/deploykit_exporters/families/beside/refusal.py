@@ -12,6 +12,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_exporters.dialects.values import sides_of
 from deploykit_exporters.families.beside.entries import Entry
 from deploykit_exporters.families.beside.facts import Facts
+from deploykit_exporters.families.beside.scores import SCORES
 from deploykit_exporters.families.beside.verdict import Verdict
 
 __all__ = ["crop_pct", "differs"]
@@ -37,6 +38,9 @@ def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any
     ignore = f"--ignore {quote(entry.path)}"
     follow = "If that is not of this network, "
     sides = sides_of(entry.value)
+    if entry.about in ("scores", "multi-label"):
+        told = "sigmoid" if entry.about == "multi-label" else told
+        option = option if told in SCORES else ""
     if option and not given:
         given = {option: _in_units(told) if entry.about in ("mean", "std") else told}
     if given:

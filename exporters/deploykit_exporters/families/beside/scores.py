@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from deploykit_runtimes.errors import OptionError
 
 from deploykit_exporters.containers.inert import class_path
+from deploykit_exporters.families.beside.contents import contents
 from deploykit_exporters.families.beside.entries import Entry
 from deploykit_exporters.families.beside.facts import plain
 from deploykit_exporters.families.beside.modules import around
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["with_scores"]
+__all__ = ["SCORES", "with_scores"]
 
-_SCORES = ("softmax", "sigmoid", "none")
+SCORES = ("softmax", "sigmoid", "none")
+"""What --config can say of the scores."""
 # Losses that score each class by itself.
 _EACH = ("bce", "binarycrossentropy", "multilabelsoftmargin", "multilabelmargin", "asymmetricloss", "asl")
 _LOSSES = {"loss", "criterion", "criteria", "objective"}
@@ -46,8 +48,8 @@ def with_scores(
         OptionError: --config says what is no way of making scores.
     """
     asked = (hints.config or {}).get("scores")
-    if asked is not None and asked not in _SCORES:
-        raise OptionError(f"--config: scores are made by {', '.join(_SCORES)}, found {asked!r:.60}.")
+    if asked is not None and asked not in SCORES:
+        raise OptionError(f"--config: scores are made by {', '.join(SCORES)}, found {asked!r:.60}.")
     if spec.task != "classify":
         return spec
     used = [entry for entry in entries if not entry.is_ignored(hints)]
@@ -99,7 +101,10 @@ def _scored(spec: ModelSpec, activation: Activation, reason: str) -> ModelSpec:
 def _losses(entries: Sequence[Entry], checkpoint: Checkpoint) -> Iterator[str]:
     """Where the file says a loss that scores each class by itself."""
     for entry in entries:
-        named = words(entry.within) & _LOSSES and isinstance(entry.value, str | type)
-        if named and plain(word_of(entry.value)).startswith(_EACH):
-            yield f"{entry.path} = {word_of(entry.value)!r:.60}"
+        if not words(entry.within) & _LOSSES:
+            continue
+        inside = contents(entry.value) or {}
+        told = next((inside[key] for key in ("name", "type", "_target_") if key in inside), entry.value)
+        if plain(word_of(told)).startswith(_EACH):
+            yield f"{entry.path} = {word_of(told)!r:.60}"
     yield from (name for name in checkpoint.tensors if name.rpartition(".")[2] == "pos_weight")

@@ -70,7 +70,6 @@ TENSORS = {
     "calibration.weight": torch.rand(5),
     "anything": torch.rand(5),
     "prompt_embeddings": torch.rand(1, 4, 128),
-    "prototypes": torch.rand(7, 128),
 }
 
 
