@@ -76,7 +76,8 @@ def _normed(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor | Non
         return None
     # A single row has one length, too.
     axes = [axis for axis in range(direction.ndim) if axis not in kept]
-    return direction * (length / torch.linalg.vector_norm(direction, dim=axes, keepdim=True))
+    norms: torch.Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
+    return direction * (length / norms)
 
 
 def _spectral(weight: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor | None:

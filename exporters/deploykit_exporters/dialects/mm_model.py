@@ -159,7 +159,9 @@ class MmModel:
         self.head.honoured("type")
         neck = self.kind(self._neck)
         if neck and neck != "GlobalAveragePooling" and not features:
-            self._neck.expect("type", "GlobalAveragePooling")
+            self._neck.expect(
+                "type", "GlobalAveragePooling", instead="Export what is before it with --features."
+            )
         self._neck.honoured("type")
         self._neck.expect("dim", 2)
         self._images.honoured("type", "mean", "std", "to_rgb", "bgr_to_rgb")

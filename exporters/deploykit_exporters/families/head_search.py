@@ -48,6 +48,7 @@ class Search:
     Attributes:
         width: Length of the vector that the network gives to its classifier; None: of any length.
         between: Norms of that length, which may stand before the classifier.
+        groups: The weights of each module that could be one.
     """
 
     width: int | None
@@ -55,9 +56,11 @@ class Search:
     unreadable: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
     between: list[str] = field(default_factory=list)
+    groups: dict[str, Tensors] = field(default_factory=dict)
 
     def add(self, path: str, tensors: Tensors) -> None:
         layers = read_layers(path, tensors)
+        self.groups[path] = tensors
         if self.width and set(tensors) <= NORM_PARTS and _rows_of(tensors) == {self.width}:
             self.between.append(path)
             self.others[path] = len(tensors)
@@ -77,6 +80,18 @@ class Search:
             self.unreadable.append(path)
         else:
             self.others[path] = len(tensors)
+
+    def chain(self) -> tuple[str, str] | None:
+        """Two modules: one takes the features and gives what the other takes; None: there are none."""
+        named = {*(layers.path for layers in self.candidates), *self.unreadable}
+        for path, tensors in self.groups.items():
+            last = read_layers(path, tensors) if path in named else None
+            for other, weights in self.groups.items():
+                if last is None or other == path or not self._takes_features(weights):
+                    continue
+                if any(one.ndim == 2 and one.shape[0] == last.inputs for one in weights.values()):
+                    return other, path
+        return None
 
     def _takes_features(self, tensors: Tensors) -> bool:
         return self.width is not None and any(

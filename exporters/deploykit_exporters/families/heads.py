@@ -223,8 +223,10 @@ def _choose(checkpoint: Checkpoint, search: Search, native: str, hints: Hints) -
             return None
         if asked[0] in names:
             return search.candidates[names.index(asked[0])]
+        _refuse_chain(checkpoint, search)
         raise _not_readable(checkpoint, asked[0], search.width)
     if len(everything) > 1:
+        _refuse_chain(checkpoint, search)
         raise CheckpointError(
             f"{checkpoint.path.name} has several classifiers on the {search.width} features of the network: "
             f"{', '.join(everything)}.",
@@ -232,8 +234,26 @@ def _choose(checkpoint: Checkpoint, search: Search, native: str, hints: Hints) -
             "--features.",
         )
     if search.unreadable:
+        _refuse_chain(checkpoint, search)
         raise _not_readable(checkpoint, search.unreadable[0], search.width)
     return search.candidates[0] if search.candidates else None
+
+
+def _refuse_chain(checkpoint: Checkpoint, search: Search) -> None:
+    """Refuse a classifier that takes what another module beside the network gives.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    chain = search.chain()
+    if chain is not None and chain[0] != chain[1]:
+        neck, head = chain
+        raise CheckpointError(
+            f"{checkpoint.path.name}: {head} takes what {neck} gives, and what stands between them is not in "
+            "the file.",
+            hint=f"Save both as one module, {head} = Sequential(*{neck}, ACTIVATION, {head}), as a whole "
+            f"(torch.save(model)) or as a state dict with --head-activation NAME. {_FEATURES}",
+        )
 
 
 def _not_readable(checkpoint: Checkpoint, path: str, width: int | None) -> CheckpointError:

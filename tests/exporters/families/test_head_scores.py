@@ -138,10 +138,19 @@ def test_a_layer_of_ones_own_in_the_place_of_the_classifier_is_refused(tmp_path:
     assert load(tmp_path, model, ignore=(ignored,)).spec.num_classes == 5
 
 
-def test_a_layer_of_ones_own_inside_of_the_network_is_refused(tmp_path: Path) -> None:
-    model = VisionTransformer(**SIZES)
-    model.blocks[1].mlp.fc2 = Mine(256, 64)
-    with pytest.raises(CheckpointError, match=r"blocks\.1\.mlp\.fc2 is a .*Mine"):
+INNER = {
+    "ViT of timm": ("blocks.1.mlp.fc2", 256, 64),
+    "ViT of torchvision": ("encoder.layers.encoder_layer_1.mlp.3", 96, 64),
+}
+
+
+@pytest.mark.parametrize("kind", INNER)
+def test_a_layer_of_ones_own_inside_of_the_network_is_refused(tmp_path: Path, kind: str) -> None:
+    model = NETWORKS[kind][0]()
+    path, width, rows = INNER[kind]
+    parent, _, last = path.rpartition(".")
+    setattr(model.get_submodule(parent), last, Mine(width, rows))
+    with pytest.raises(CheckpointError, match=rf"{path} is (a .*)?Mine"):
         load(tmp_path, perturbed(model))
 
 
