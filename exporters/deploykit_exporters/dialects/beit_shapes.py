@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.optional import require
 
+from deploykit_exporters.dialects.timm_shapes import shape_arguments
 from deploykit_exporters.families.base import Size
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _USUAL = 224
 
 def beit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The arguments of ``Beit`` that shapes tell, all but ``img_size``, ``num_heads`` and the norms."""
-    width, channels, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     own, shared, scaled, biased = (
         any(key.endswith(end) for key in tensors)
         for end in (
@@ -45,13 +45,7 @@ def beit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         )
     )
     return {
-        "patch_size": tuple(patch),
-        "in_chans": channels,
-        "num_classes": int(tensors["head.weight"].shape[0]) if "head.weight" in tensors else 0,
-        "embed_dim": width,
-        "depth": len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
-        # timm truncates the product: half a unit more keeps rounding away.
-        "mlp_ratio": (hidden_width(tensors) + 0.5) / width,
+        **shape_arguments(tensors, hidden_width(tensors)),
         "qkv_bias": biased,
         "init_values": 1.0 if scaled else None,
         "use_abs_pos_emb": "pos_embed" in tensors,

@@ -29,6 +29,7 @@ from deploykit_exporters.dialects.imagenet import (
     INCEPTION_STD,
     timm_preprocess,
 )
+from deploykit_exporters.dialects.timm_shapes import no_package
 from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
@@ -119,13 +120,9 @@ def read_official(
             *([] if has_training(file) or config.get("mean") else [_normalised(v2)]),
         ),
         settings=(*unused, *account(file, found["in_chans"], switches)),
-        witness=no_witness,
+        witness=no_package("BEiT"),
         origin="beit",
     )
-
-
-def no_witness(_: Size, *, features: bool) -> str:
-    return "none: BEiT's own code is not a package that can be installed"
 
 
 def _trained(tensors: Mapping[str, torch.Tensor], told: Size | None, asked: Size | None) -> tuple[Size, str]:

@@ -15,6 +15,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.spec import Preprocess
 
 from deploykit_exporters.dialects.imagenet import crop_preprocess
+from deploykit_exporters.dialects.timm_shapes import no_package
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import VitSource, rename, size_name
 from deploykit_exporters.families.base import Size
@@ -92,12 +93,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         head_layers=head_layers(renamed, width) if _HEAD in plain else _plain_head(renamed, width),
         input_size=dinov2_input_size(renamed),
         settings=(*settings, *heads),
-        witness=_no_witness,
+        witness=no_package("DINOv2"),
     )
-
-
-def _no_witness(_: Size, *, features: bool) -> str:
-    return "none: DINOv2's own code is not a package that can be installed"
 
 
 def add_class_position(renamed: dict[str, torch.Tensor]) -> None:

@@ -16,10 +16,10 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_exporters.dialects.beit_shapes import refuse_heads
 from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD, timm_preprocess
+from deploykit_exporters.dialects.timm_shapes import no_package, shape_arguments
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import name_in_file, rename
 from deploykit_exporters.dialects.vit_transformers_dinov3 import build_dinov3, with_biases
-from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:
@@ -111,14 +111,10 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         preprocess_from="",
         assumed=_assumed(arguments, config, told=periods is not None, satellite=satellite),
         settings=unused,
-        witness=_no_witness,
+        witness=no_package("DINOv3"),
         name_in_file=lambda key: name_in_file(key, renamed, tensors),
         with_mean=with_mean,
     )
-
-
-def _no_witness(_: Size, *, features: bool) -> str:
-    return "none: DINOv3's own code is not a package that can be installed"
 
 
 def _masked(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -147,7 +143,7 @@ def _arguments(
     Raises:
         CheckpointError: the channels do not go into the heads.
     """
-    width, channels, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
+    width, _, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     hidden = int(tensors["blocks.0.mlp.fc2.weight"].shape[1])
     gated = "blocks.0.mlp.fc1_g.weight" in tensors
     heads = int(config.get("num_heads", max(1, width // _WIDTH)))
@@ -163,14 +159,8 @@ def _arguments(
         raise CheckpointError(f"{width} channels cannot be divided among {heads} attention heads.")
     return {
         "img_size": tuple(max(2, _EVALUATED // side) * side for side in patch),
-        "patch_size": tuple(patch),
-        "in_chans": channels,
-        "num_classes": int(tensors["head.weight"].shape[0]) if "head.weight" in tensors else 0,
-        "embed_dim": width,
-        "depth": len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
+        **shape_arguments(tensors, hidden),
         "num_heads": heads,
-        # timm truncates the product: half a unit more keeps rounding away.
-        "mlp_ratio": (hidden + 0.5) / width,
         "swiglu_mlp": gated,
         "swiglu_align_to": int(gated),
         "num_reg_tokens": int(tensors["reg_token"].shape[1]) if "reg_token" in tensors else 0,

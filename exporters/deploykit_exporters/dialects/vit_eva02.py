@@ -18,9 +18,9 @@ from deploykit_exporters.dialects.beit_training import account, evaluation, has_
 from deploykit_exporters.dialects.eva_source import EvaSource
 from deploykit_exporters.dialects.imagenet import CLIP_MEAN, CLIP_STD, timm_preprocess
 from deploykit_exporters.dialects.timm_config import read_file
+from deploykit_exporters.dialects.timm_shapes import no_package, shape_arguments
 from deploykit_exporters.dialects.unused import take_unused
 from deploykit_exporters.dialects.vit import name_in_file, rename
-from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.classifiers import check_config
 
 if TYPE_CHECKING:
@@ -104,13 +104,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
             *unused,
             *account(file, arguments["in_chans"], {"use_mean_pooling": norm == "fc_norm"}),
         ),
-        witness=_no_witness,
+        witness=no_package("EVA-02"),
         name_in_file=lambda key: name_in_file(key, renamed, tensors),
     )
-
-
-def _no_witness(_: Size, *, features: bool) -> str:
-    return "none: EVA-02's own code is not a package that can be installed"
 
 
 def _require(renamed: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -141,7 +137,7 @@ def _arguments(
     Raises:
         CheckpointError: nothing tells the size of the images, or channels do not go into heads.
     """
-    width, channels, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
+    width, _, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     hidden = int(tensors["blocks.0.mlp.fc2.weight"].shape[1])
     positions = tensors.get("pos_embed")
     assumed: tuple[str, ...] = ()
@@ -170,16 +166,10 @@ def _arguments(
     separate = "blocks.0.mlp.fc1_g.weight" in tensors
     return {
         "img_size": (side * patch[0], side * patch[1]),
-        "patch_size": tuple(patch),
-        "in_chans": channels,
-        "num_classes": int(tensors["head.weight"].shape[0]) if "head.weight" in tensors else 0,
-        "embed_dim": width,
-        "depth": len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
+        **shape_arguments(tensors, hidden),
         "num_heads": heads,
         "qkv_fused": not any(key.endswith(".attn.q_proj.weight") for key in tensors),
         "qkv_bias": any(key.endswith((".q_bias", ".q_proj.bias", ".v_bias")) for key in tensors),
-        # timm truncates the product: half a unit more keeps rounding away.
-        "mlp_ratio": (hidden + 0.5) / width,
         "swiglu_mlp": True,
         "swiglu_align_to": int(separate),
         "scale_mlp": any(".mlp.norm." in key for key in tensors),
