@@ -33,18 +33,25 @@ _ACTIVATIONS: dict[str, Activation | None] = {
     "Mish": "mish",
     **dict.fromkeys(("ELU", "CELU", "SELU", "PReLU", "Softplus", "QuickGELU", "GELUTanh")),
 }
+# Layers without weights that every form has; what ends a classifier is looked at apart.
+_POOLS_AND_GATES = {"AdaptiveAvgPool2d", "Sigmoid"}
+_CLASSIFIERS = ("classifier", "_fc", "head")
+_LOOKED_AT = ("torch.nn.modules.pooling.", "torch.nn.modules.activation.")
 _Value = TypeVar("_Value")
 _CONVOLUTION = ("stride", "dilation", "groups")
 _IMAGE_SIZE = 2  # Of EfficientNet-PyTorch's GlobalParams.
 
 
-def told_by_module(source: EfficientNetSource, module: Any, prefix: str) -> EfficientNetSource:
+def told_by_module(
+    source: EfficientNetSource, module: Any, prefix: str, *, features: bool
+) -> EfficientNetSource:
     """The same source with what the pickled module tells beyond its weights.
 
     Args:
         source: What the weights tell.
         module: ``Checkpoint.module``.
         prefix: Where the network is in it.
+        features: What pools the last feature map does not matter.
 
     Raises:
         CheckpointError: norms or activations that differ from each other, or are not built.
@@ -54,6 +61,7 @@ def told_by_module(source: EfficientNetSource, module: Any, prefix: str) -> Effi
         for path, layer in walk(module)
         if path.startswith(prefix) or not prefix
     }
+    _refuse_others(layers, features=features)
     used = {key.rpartition(".")[0] for key in source.names.values()}
     if not used & layers.keys():
         return source
@@ -70,6 +78,29 @@ def told_by_module(source: EfficientNetSource, module: Any, prefix: str) -> Effi
     if size is not None:
         plan = replace(plan, padded_for=size)
     return replace(source, plan=plan, confirm=partial(_confirm, layers, source.names, source.confirm))
+
+
+def _refuse_others(layers: Mapping[str, Any], *, features: bool) -> None:
+    """Refuse poolings and gates that no EfficientNet has.
+
+    Raises:
+        CheckpointError: names the first one.
+    """
+    for path, layer in layers.items():
+        kind = class_path(layer)
+        short = kind.rpartition(".")[2]
+        known = (
+            (features and "Pool" in short)
+            or short in _ACTIVATIONS
+            or short in _POOLS_AND_GATES
+            or path.endswith("pooler")
+        )
+        if kind.startswith(_LOOKED_AT) and not known and not path.startswith(_CLASSIFIERS):
+            raise CheckpointError(
+                f"The pickled module has {path}, a {short}; deploykit builds EfficientNets with the mean of "
+                "the last feature map and sigmoid gates.",
+                hint="Export the feature maps with --features, if only their pooling is another.",
+            )
 
 
 def _only(what: str, found: set[_Value], default: _Value) -> _Value:

@@ -142,6 +142,11 @@ def _module_facts(module: Any) -> tuple[int | None, float]:
             f"The pickled ViT of torchvision has norms with eps {', '.join(map(str, sorted(eps)))} and the "
             f"activation {', '.join(sorted(activations))}; deploykit builds one eps and GELU."
         )
+    for path, layer in layers.items():
+        if path.endswith(".self_attention") and getattr(layer, "add_zero_attn", False):
+            raise CheckpointError(
+                f"The pickled ViT of torchvision has {path} with add_zero_attn; deploykit builds it without."
+            )
     heads = {int(layer.num_heads) for path, layer in layers.items() if path.endswith(".self_attention")}
     return next(iter(heads), None), next(iter(eps), _EPS)
 

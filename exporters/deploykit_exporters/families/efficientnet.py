@@ -117,7 +117,7 @@ class EfficientNetFamily:
             source = _dialects()[match.origin].read(checkpoint, joined.tensors, hints)
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
-            source = told_by_module(source, checkpoint.module, match.prefix)
+            source = told_by_module(source, checkpoint.module, match.prefix, features=hints.features)
         hints, size_from = _with_size(checkpoint, source, hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:

@@ -168,3 +168,26 @@ def test_settings_of_an_efficientnet_at_any_place_are_not_passed_over() -> None:
         built_from(checkpoint)
     assert error.value.hint.endswith("--ignore hyper_parameters:act_layer")
     assert built_from(checkpoint, ignore=("hyper_parameters:act_layer",)).spec.num_classes == 4
+
+
+@pytest.mark.parametrize("origin", ["torchvision", "lukemelas"])
+def test_another_pooling_of_a_pickled_network_is_refused(tmp_path: Path, origin: str) -> None:
+    model: Any
+    if origin == "torchvision":
+        model = torchvision.models.efficientnet_b0(num_classes=4)
+        model.avgpool = nn.AdaptiveMaxPool2d(1)
+    else:
+        model = EfficientNet.from_name("efficientnet-b0", num_classes=4)
+        model._avg_pooling = nn.AdaptiveMaxPool2d(1)
+    with pytest.raises(CheckpointError, match="a AdaptiveMaxPool2d"):
+        built_from(pickled(model.eval(), tmp_path))
+    assert built_from(pickled(model.eval(), tmp_path), features=True).spec.task == "features"
+
+
+def test_another_gate_of_a_pickled_network_is_refused(tmp_path: Path) -> None:
+    model = torchvision.models.efficientnet_b0(num_classes=4)
+    for module in model.modules():
+        if isinstance(module, torchvision.ops.SqueezeExcitation):
+            module.scale_activation = nn.Hardsigmoid()
+    with pytest.raises(CheckpointError, match="a Hardsigmoid"):
+        built_from(pickled(model.eval(), tmp_path))

@@ -14,6 +14,7 @@ from deploykit_exporters.dialects import vit_torchvision
 from deploykit_exporters.dialects.vit import read_architecture
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.vit import FAMILY
+from deploykit_runtimes.errors import CheckpointError
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 TINY = {"patch_size": 16, "num_layers": 2, "num_heads": 3, "hidden_dim": 48, "mlp_dim": 96, "num_classes": 7}
@@ -91,3 +92,14 @@ def test_real_sizes_and_their_preprocessing(name: str) -> None:
     assert (how.crop, how.resize_to, how.resize) == ((crop, crop), (resize,), "short")
     assert how.interpolation == transform.interpolation.value
     assert (list(how.mean), list(how.std)) == (transform.mean, transform.std)
+
+
+def test_attention_to_zeros_of_a_pickled_module_is_refused(tmp_path: Path) -> None:
+    model: Any = tiny()
+    model.encoder.layers[1].self_attention.add_zero_attn = True
+    torch.save(model, tmp_path / "whole.pth")
+    checkpoint = read_checkpoint(tmp_path / "whole.pth")
+    match = FAMILY.match(checkpoint)
+    assert match is not None
+    with pytest.raises(CheckpointError, match=r"encoder_layer_1\.self_attention with add_zero_attn"):
+        FAMILY.build(checkpoint, match, Hints())
