@@ -89,13 +89,9 @@ def _refuse_others(layers: Mapping[str, Any], *, features: bool) -> None:
     for path, layer in layers.items():
         kind = class_path(layer)
         short = kind.rpartition(".")[2]
-        known = (
-            (features and "Pool" in short)
-            or short in _ACTIVATIONS
-            or short in _POOLS_AND_GATES
-            or path.endswith("pooler")
-        )
-        if kind.startswith(_LOOKED_AT) and not known and not path.startswith(_CLASSIFIERS):
+        known = short in _ACTIVATIONS or short in _POOLS_AND_GATES or (features and "Pool" in short)
+        apart = path.endswith("pooler") or path.startswith(_CLASSIFIERS)
+        if kind.startswith(_LOOKED_AT) and not known and not apart:
             raise CheckpointError(
                 f"The pickled module has {path}, a {short}; deploykit builds EfficientNets with the mean of "
                 "the last feature map and sigmoid gates.",

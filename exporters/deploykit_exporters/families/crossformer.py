@@ -81,6 +81,9 @@ class CrossFormerFamily:
             model.head = joined.head  # type: ignore[assignment]
         spec = _spec(config, plan, training, hints)
         spec = dataclasses.replace(spec, assumed=(*spec.assumed, *joined.assumed))
+        if joined.scores is not None:
+            output = dataclasses.replace(spec.output, activation=joined.scores)
+            spec = dataclasses.replace(spec, output=output)
         longest = max(_MAX_SIDE, spec.input.height, spec.input.width)
         side = AxisRange(min=_smallest_side(config), max=longest)
         built = BuiltModel(
