@@ -101,6 +101,12 @@ class ModuleBuilder:
         return module
 
     def _tensor(self, name: str, pickled: torch.Tensor) -> torch.Tensor:
+        whole = name.rpartition("_")[0]
+        if name not in self._tensors and whole in self._tensors:
+            raise CheckpointError(
+                f"{whole} of the pickled module lies in parts ({name}), as pruning and weight_norm leave it.",
+                hint="Make it whole before saving: torch.nn.utils.prune.remove(layer, 'weight').",
+            )
         if name not in self._tensors:
             raise CheckpointError(f"The weights lack {name}, which the pickled module has.", hint=_DAMAGED)
         tensor = self._tensors[name]

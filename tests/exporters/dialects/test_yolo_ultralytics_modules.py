@@ -265,3 +265,20 @@ def test_the_file_stays_as_it_was(ultralytics_file: Callable[..., Any]) -> None:
     before = copy.deepcopy(dict(checkpoint.tensors))
     build_checkpoint(checkpoint)
     assert all(torch.equal(before[name], tensor) for name, tensor in checkpoint.tensors.items())
+
+
+def test_a_pruned_layer_is_refused_by_what_makes_it_whole(ultralytics_file: Callable[..., Any]) -> None:
+    from torch.nn.utils import prune
+
+    def change(model: Any) -> None:
+        prune.l1_unstructured(model.model[0].conv, "weight", 0.5)
+        model.model[0].conv._parameters["weight_orig"].requires_grad_(False)
+        del model.model[0].conv.weight  # as autograd's result it could not be copied
+        model.model[0].conv.__dict__["weight"] = None
+
+    path, _ = ultralytics_file("yolov8n", edit=change)
+    with pytest.raises(
+        CheckpointError, match=r"model\.0\.conv\.weight of the pickled module lies in parts"
+    ) as error:
+        build(path)
+    assert "torch.nn.utils.prune.remove" in str(error.value.hint)
