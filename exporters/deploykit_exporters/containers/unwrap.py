@@ -64,7 +64,7 @@ def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = (), choice: str | N
     return Weights(
         tensors=found.tensors,
         weights_key=found.key,
-        meta=_meta(root, finder),
+        meta=_meta(root, finder, bare=not found.key),
         module=found.module,
         notes=tuple(map(said, found.notes)),
         sets={**{key: one.tensors for key, one in sets.items()}, **found.others, found.key: found.tensors},
@@ -122,11 +122,10 @@ def _completed(chosen: Found, found: Found) -> Found:
     )
 
 
-def _meta(root: Any, finder: Finder) -> dict[str, Any]:
+def _meta(root: Any, finder: Finder, *, bare: bool) -> dict[str, Any]:
     """Everything of the file but weights and the state of training; small tensors beside them as numbers."""
     if is_module(root) or not isinstance(root, Mapping | InertObject):
         return {}
-    bare = all(isinstance(value, torch.Tensor) for value in entries_of(root).values())
     return {
         key: value.tolist() if isinstance(value, torch.Tensor) else value
         for key, value in entries_of(root).items()

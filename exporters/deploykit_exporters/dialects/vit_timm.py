@@ -38,6 +38,7 @@ ORIGIN = "timm"
 
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
 _ENCODER = ("norm_pre.weight", "attn_pool.latent", "cls_token")
+_FORM = ("norms before the layers", "patches side by side")
 _UNUSED = {"used while pre-training only": ("mask_token",)}
 
 
@@ -110,13 +111,13 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
     words = {
         "activation": f"activation {'SiLU' if _is_gated(used) else 'GELU'}",
         "eps": f"norms with eps {eps:g}",
-        "form": "norms before the layers",
-        "stride": "patches side by side",
         "global_pool": {"token": "the class token pooled", "avg": "average pooling"}.get(pool, ""),
     }
     if told or pool == "map":
         del words["global_pool"]
-    assumed = ", ".join(text for key, text in words.items() if config.get(key) is None)
+    told_not = [text for key, text in words.items() if config.get(key) is None]
+    # The usual form is not worth a word to whoever tells everything else.
+    assumed = ", ".join([*told_not, *_FORM] if told_not else [])
     return replace(
         source,
         eps=eps,

@@ -41,8 +41,8 @@ def test_what_was_assumed_is_said() -> None:
     assert spec.assumed == (
         "1 attention heads (48 channels each): the weights do not tell; "
         "override as in --config '{\"num_heads\": 1}'.",
-        "Not told by the file, and assumed: activation GELU, norms with eps 1e-06, norms before the "
-        "layers, patches side by side, the class token pooled. "
+        "Not told by the file, and assumed: activation GELU, norms with eps 1e-06, the class token "
+        "pooled, norms before the layers, patches side by side. "
         "Name the architecture with --variant, or give what it does not say with --config.",
         "The positions are those of 64x64 images, as a square has them: the file does not tell. For others "
         "of as many patches say so, as in --config '{\"img_size\": [64, 64]}'.",
