@@ -118,7 +118,6 @@ _HARMLESS = {
 }
 OF_TRAINING = frozenset({"of the training", "augmentation", "files and records of the training"})
 """Why ``harmless`` says that something is never part of a network."""
-# Names that say several things word by word, and one thing together.
 _WEIGHTS_TELL = ({"layer", "scale"}, {"rel", "pos"})
 _APART = frozenset(_APART_WORDS.split())
 _KNOWN = {why: frozenset(known.split()) for why, known in _HARMLESS.items()}
@@ -262,7 +261,7 @@ def _is_scores(found: frozenset[str]) -> bool:
 
 
 def _is_calibration(found: frozenset[str]) -> bool:
-    if found & _OF_LOSSES or found & {"dir", "path", "file", "folder", "prob"}:
+    if found & {*_OF_LOSSES, "dir", "path", "file", "folder", "prob"}:
         return False
     logits = found & {"logit", "logits"}
     moved = found & {"scale", "bias", "shift", "offset", "adjust", "adjusted", "adjustment", "adj"}
