@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+
 __all__ = ["run"]
 
 
@@ -19,9 +21,9 @@ def run() -> int:
         code = supervised(_main, impatient=decodes_images(sys.argv[1:]))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: all is done
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        code = 130
-    if code == 130:
+        sys.stderr.write(INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
         # The interpreter's own end takes seconds where torch is loaded.
         sys.stderr.flush()
         os._exit(code)
@@ -47,12 +49,14 @@ def _replace_closed_streams() -> None:
 
 
 def _main() -> int:
+    from deploykit_runtimes.memory_limit import limit_memory
     from deploykit_runtimes.scratch import discard_scratch
 
     from deploykit.cli import main
     from deploykit.hooks import install
 
     install()
+    limit_memory()
     try:
         return main()
     finally:

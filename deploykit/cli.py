@@ -26,7 +26,8 @@ from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
 from deploykit.examples import WithExamples
-from deploykit.interruption import EXIT_INTERRUPTED, INTERRUPTED, ending_signals
+from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+from deploykit.interruption import ending_signals
 from deploykit.terminal import color, echo, problem_lines
 
 if TYPE_CHECKING:

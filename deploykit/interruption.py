@@ -12,13 +12,10 @@ from typing import Any
 
 from deploykit_runtimes.scratch import discard_scratch
 
+from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 from deploykit.wishes import Wishes
 
-__all__ = ["EXIT_INTERRUPTED", "INTERRUPTED", "Interrupted", "ending_signals"]
-
-EXIT_INTERRUPTED = 130
-INTERRUPTED = "interrupted\n"
-"""The one line that an interrupted command says."""
+__all__ = ["Interrupted", "ending_signals"]
 
 _PATIENCE = 2.0
 """Seconds for a command to end in order. Compiled code sees no signal before it returns, which takes minutes

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from deploykit_runtimes.cores import usable_cores
+from deploykit_runtimes.memory_limit import container_memory
 
 __all__ = ["Cpu", "installed", "read_cpu"]
 
@@ -66,7 +67,7 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
         mhz=khz / 1000 if khz else _number(_field(info, "cpu MHz")),
         governor=_text(frequency / "scaling_governor"),
         load=tuple(float(value) for value in load if _number(value) is not None),
-        memory_limit=_memory_limit(root),
+        memory_limit=container_memory(root),
     )
 
 
@@ -113,12 +114,3 @@ def _quota(root: Path) -> float | None:
         words = [_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")]
     quota, period = (_number(word) for word in words)
     return quota / period if quota and period else None
-
-
-def _memory_limit(root: Path) -> int | None:
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = _number(_text(root / "sys/fs/cgroup" / name))
-        if limit is not None:
-            # Version 1 writes "unlimited" as the largest page-aligned number.
-            return int(limit) if limit < 1 << 60 else None
-    return None

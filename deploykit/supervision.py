@@ -25,6 +25,8 @@ from deploykit_runtimes.exhausted import EXHAUSTED, address_limit, exhausted, to
 from deploykit_runtimes.printable import printable
 from deploykit_runtimes.scratch import sweep
 
+from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+
 __all__ = ["decodes_images", "supervised"]
 
 _CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
@@ -103,8 +105,8 @@ def _end(command: Callable[[], int]) -> NoReturn:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else EXHAUSTED
     except KeyboardInterrupt:
-        code = 130
-        sys.stderr.write("interrupted\n")
+        code = EXIT_INTERRUPTED
+        sys.stderr.write(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - before the command line could be loaded
         sys.stderr.write(f"error: {printable(exhausted(error) or repr(error))}\n")
     finally:

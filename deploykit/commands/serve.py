@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+from deploykit_runtimes.memory_limit import share_memory
 
 from deploykit.commands.completing import files, readings
 from deploykit.commands.line import Command
@@ -153,7 +154,7 @@ def command(
     Each MODEL is an .onnx file or a folder that `deploykit build` wrote. A file that changes is loaded anew
     without a lost request. SIGTERM and Ctrl-C answer what was accepted, then end.
     """
-    _occupy_standard_streams()
+    share_memory()
     # grpc writes lines of its own to stderr, which no reader of the log expects.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with _ended_by_sigterm():
@@ -201,15 +202,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _occupy_standard_streams() -> None:
-    """Open what is closed of the descriptors 0 to 2: a socket of that number would get what is printed."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _silence_stdout() -> None:

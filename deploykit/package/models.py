@@ -11,6 +11,7 @@ from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.engine_folder import model_file, read_model
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import copy_file
+from deploykit_runtimes.onnx_file import is_beside
 from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import Profile, default_profile
@@ -146,10 +147,9 @@ def _read(name: str, path: Path) -> PackagedModel:
 
 def _beside(file: Path, location: str) -> str:
     """A file of weights beside the model, refused where it lies elsewhere."""
-    relative = PurePosixPath(location)
-    if not location or relative.is_absolute() or ".." in relative.parts:
+    if not is_beside(location):
         raise ModelError(f"{file} keeps weights outside of its folder, in {location!r}.")
-    return str(relative)
+    return str(PurePosixPath(location))
 
 
 def _refuse_twice(names: Sequence[str], what: str, hint: str) -> None:

@@ -2,9 +2,9 @@
 
 Each reader gets an honest file, of which bytes are flipped, cut, repeated, exchanged or replaced by extreme
 numbers; files in archives are damaged inside. What comes back must be a result, or one of our errors with the
-reader's exit code, within 5 s and 200 MB. Children do the work, so that a crash or a growth in memory is found;
-the seed and the number of a file make it again. ``--record FILE`` adds a line for each reader to a file, and
-``--table FILE`` prints those lines as docs/attacks.md has them.
+reader's exit code, within 5 s and 200 MB. Children do the work, so that a crash is found, and a growth in
+memory; the seed and the number of a file make it again. ``--record FILE`` adds a line for each reader to a
+file, and ``--table FILE`` prints those lines as docs/attacks.md has them.
 """
 
 from __future__ import annotations

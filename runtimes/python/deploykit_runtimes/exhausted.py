@@ -21,12 +21,14 @@ EXHAUSTED = 1
 
 _MEMORY = re.compile(
     r"std::bad_alloc|bad allocation|[Oo]ut of memory|Cannot allocate memory|failed to map segment"
-    r"|[Cc]an't allocate memory|Failed to allocate memory|Unable to allocate|not enough memory|MemoryError"
+    r"|[Cc]an't allocate memory|Failed to allocate (?:\d+ bytes of )?memory|Unable to allocate"
+    r"|not enough memory|MemoryError"
 )
 _ASKED = (
     re.compile(r"tried to allocate (?P<bytes>\d+) bytes"),  # torch, on the CPU
     re.compile(r"[Tt]ried to allocate (?P<size>[\d.]+ [KMGT]i?B)"),  # torch, on a GPU
     re.compile(r"requested buffer of size (?P<bytes>\d+)"),  # ONNX Runtime
+    re.compile(r"Failed to allocate (?P<bytes>\d+) bytes of memory"),  # OpenVINO
     re.compile(r"Unable to allocate (?P<size>[\d.]+ [KMGT]?i?B\w*)"),  # numpy
     re.compile(r"unable to mmap (?P<bytes>\d+) bytes"),  # torch, of a file
 )

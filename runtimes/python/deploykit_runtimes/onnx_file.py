@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.foreign import read_spec
@@ -21,7 +21,15 @@ from deploykit_runtimes.protobuf import Value, fields, numbers, text
 from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.tensors import TensorInfo
 
-__all__ = ["CompiledPart", "OnnxFile", "read_onnx", "read_tensor_info"]
+__all__ = [
+    "CompiledPart",
+    "OnnxFile",
+    "is_beside",
+    "model_bytes",
+    "read_onnx",
+    "read_tensor_info",
+    "weights_beside",
+]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
@@ -84,6 +92,11 @@ class OnnxFile:
     compiled: tuple[CompiledPart, ...] = ()
     makers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Those of ``external`` that lie in the model's folder or below it, as they should."""
+        return tuple(name for name in self.external if is_beside(name))
+
     def spec(self, declared: str | None = None) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
 
@@ -95,6 +108,26 @@ class OnnxFile:
             OptionError: ``declared`` does not fit the file.
         """
         return read_spec(self.inputs, self.outputs, self.metadata, declared, self.makers)
+
+
+def is_beside(location: str) -> bool:
+    """Whether weights that a model keeps at a location lie in its folder or below it."""
+    place = PurePosixPath(location)
+    return bool(location) and not (place.is_absolute() or Path(location).is_absolute() or ".." in place.parts)
+
+
+def weights_beside(path: Path) -> tuple[str, ...]:
+    """Names of files with weights in a model's folder; what is no model has none."""
+    try:
+        return read_onnx(path).beside
+    except ModelError:
+        return ()
+
+
+def model_bytes(path: Path) -> int:
+    """Bytes of a model with the weights beside it, as far as they are there."""
+    files = (path, *(path.parent / name for name in weights_beside(path)))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_onnx(path: str | Path) -> OnnxFile:

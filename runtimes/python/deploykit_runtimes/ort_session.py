@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from deploykit_runtimes.elf import missing_libraries, needed_libraries
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of, utf8_name
+from deploykit_runtimes.memory_limit import loading
 from deploykit_runtimes.nvidia import library_fix, preload, read_gpu, tensorrt_version
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx_file import model_bytes, weights_beside
 from deploykit_runtimes.ort_errors import failures, load_error
 from deploykit_runtimes.ort_options import profile_shapes
 from deploykit_runtimes.ranking import ADDED
@@ -139,12 +140,15 @@ def start_session(
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
-    try:
-        with utf8_name(path) as name:
-            source = name if model is None else model
-            return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
-    except failures() as error:
-        raise load_error(ort.__version__, path, device, error) from error
+    # What a GPU's driver asks for is not memory of the process.
+    limit = loading(model_bytes(path)) if device == "cpu" else nullcontext()
+    with limit as allowed:
+        try:
+            with utf8_name(path) as name:
+                source = name if model is None else model
+                return ort.InferenceSession(source, sess_options=session_options, enable_fallback=0, **chosen)
+        except failures() as error:
+            raise load_error(ort.__version__, path, device, error, allowed=allowed) from error
 
 
 @contextmanager
@@ -156,11 +160,7 @@ def weights_in_memory(session_options: Any, path: Path) -> Iterator[None]:
     Raises:
         ModelError: they cannot be read.
     """
-    try:
-        external = read_onnx(path).external
-    except ModelError:
-        external = ()  # for ONNX Runtime to refuse
-    inside = [name for name in external if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    inside = weights_beside(path)
     if not inside or not hasattr(session_options, "add_external_initializers_from_files_in_memory"):
         yield
         return
@@ -169,7 +169,7 @@ def weights_in_memory(session_options: Any, path: Path) -> Iterator[None]:
     except OSError as error:
         raise ModelError(f"The weights of {path} cannot be read: {error}.") from error
     session_options.add_external_initializers_from_files_in_memory(
-        inside, contents, [len(content) for content in contents]
+        list(inside), contents, [len(content) for content in contents]
     )
     yield
     del contents  # not before: the session reads from them when it is made

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -16,8 +16,11 @@ import numpy as np
 from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailableError
-from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+from deploykit_runtimes.exhausted import exhausted
+from deploykit_runtimes.memory_limit import first_run, loading
+from deploykit_runtimes.onnx_file import OnnxFile, model_bytes, read_onnx
 from deploykit_runtimes.optional import require
+from deploykit_runtimes.ort_errors import no_memory, out_of_memory
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.trusted_folder import locked, trusted_folder
@@ -100,28 +103,38 @@ def open_openvino(
             f"OpenVINO's {device.upper()} was asked for, it finds only {', '.join(found) or 'nothing'} here.",
             hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
         )
-    place = _place(device, options.gpu, found)
     if options.detached:
         core.set_property({"ENABLE_MMAP": False})
-    try:
-        model = core.read_model(str(path))
-    except RuntimeError as error:
-        raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
-    settings = _configuration(device, options)
-    try:
-        with locked(options.cache):
-            compiled = core.compile_model(model, place, settings)
-    except RuntimeError as error:
-        raise RuntimeUnavailableError(
-            f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
-            hint="--runtime ort-cpu runs every model that deploykit exports.",
-        ) from error
+    compiled = _compiled(openvino, core, Path(path), device, options)
     spec = file.spec(options.outputs)
     version = openvino.__version__.partition("-")[0]
     runner = OpenVinoRunner(compiled, file, spec=spec, version=version, device=device)
     if options.strict:
         _refuse_lower_precision(runner.placement())
     return runner
+
+
+def _compiled(openvino: Any, core: Any, path: Path, device: OpenVinoDevice, options: EngineOptions) -> Any:
+    """The model as OpenVINO compiled it for a device."""
+    place = _place(device, options.gpu, core.available_devices)
+    engine = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+    with loading(model_bytes(path)) if device == "cpu" else nullcontext() as allowed:
+        try:
+            model = core.read_model(str(path))
+        except (RuntimeError, MemoryError) as error:
+            if exhausted(error):
+                raise no_memory(path, engine, allowed=allowed) from error
+            raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
+        try:
+            with locked(options.cache):
+                return core.compile_model(model, place, _configuration(device, options))
+        except (RuntimeError, MemoryError) as error:
+            if exhausted(error):
+                raise no_memory(path, engine, allowed=allowed) from error
+            raise RuntimeUnavailableError(
+                f"OpenVINO cannot compile {path} for {device.upper()}: {_reason(error)}",
+                hint="--runtime ort-cpu runs every model that deploykit exports.",
+            ) from error
 
 
 class OpenVinoRunner(BaseRunner):
@@ -151,14 +164,20 @@ class OpenVinoRunner(BaseRunner):
         arrays = [np.asarray(feeds[info.name], order="C") for info in self._inputs]
         if self._is_set_up:
             return self._run(requests, arrays)
-        with _first_calls:
-            outputs = self._run(requests, arrays)
+        limit = first_run(sum(array.size for array in arrays)) if self._device == "cpu" else nullcontext()
+        with _first_calls, limit as allowed:
+            outputs = self._run(requests, arrays, allowed)
             self._is_set_up = True
             return outputs
 
-    def _run(self, requests: _Requests, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(
+        self, requests: _Requests, arrays: Sequence[np.ndarray], allowed: int | None = None
+    ) -> dict[str, np.ndarray]:
         with requests.borrow() as request:
-            found = request.infer(arrays, share_inputs=True)
+            try:
+                found = request.infer(arrays, share_inputs=True)
+            except (RuntimeError, MemoryError) as error:
+                raise _run_error(self._version, error, allowed) from error
             return {info.name: found[index] for index, info in enumerate(self._outputs)}
 
     def placement(self) -> Placement:
@@ -180,6 +199,16 @@ class OpenVinoRunner(BaseRunner):
             precision="+".join(name for name, _ in heavy.most_common()) or "fp32",
             precisions=dict(every.most_common()),
         )
+
+
+def _run_error(version: str, error: Exception, allowed: int | None) -> ModelError:
+    if exhausted(error):
+        return out_of_memory(f"OpenVINO {version}", allowed=allowed)
+    return ModelError(
+        f"OpenVINO {version} cannot run the model: {_reason(error)}",
+        hint="The graph contradicts itself or these inputs; --runtime ort-cpu runs every model that "
+        "deploykit exports.",
+    )
 
 
 def _layer(operation: Any) -> tuple[str, str]:

@@ -200,5 +200,4 @@ def _copy_model(model: Path, folder: Path, copies: ExitStack) -> Path:
 
 def _weights_beside(model: Path) -> list[Path]:
     """The files with weights that a model names, as those above 2 GB do; none that lie elsewhere."""
-    inside = (name for name in read_onnx(model).external if not {"..", "/"} & set(Path(name).parts))
-    return [file for name in inside if (file := model.parent / name).is_file()]
+    return [file for name in read_onnx(model).beside if (file := model.parent / name).is_file()]

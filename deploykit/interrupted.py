@@ -1,0 +1,9 @@
+"""What an interrupted command says and ends with; a module of its own, which loads before all others."""
+
+from __future__ import annotations
+
+__all__ = ["EXIT_INTERRUPTED", "INTERRUPTED"]
+
+EXIT_INTERRUPTED = 130
+INTERRUPTED = "interrupted\n"
+"""The one line that an interrupted command says."""
