@@ -4,6 +4,7 @@
 
 #include "engine_cache.hpp"
 #include "engine_errors.hpp"
+#include "memory_limit.hpp"
 #include "model_file.hpp"
 #include "onnx_file.hpp"
 #include "providers.hpp"
@@ -25,6 +26,19 @@ ort::OwnedSessionOptions session_options(const Options& options, const Settings&
   }
   append_providers(raw, options, tensorrt);
   return session;
+}
+
+std::uint64_t count_values(const ort::Value* const* values, std::size_t count) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    DType dtype{};
+    std::vector<std::int64_t> shape;
+    describe_value(values[i], dtype, shape);
+    std::uint64_t size = 1;
+    for (const std::int64_t n : shape) size *= static_cast<std::uint64_t>(n);
+    total += size;
+  }
+  return total;
 }
 
 }  // namespace
@@ -78,6 +92,8 @@ void Engine::keep(OnnxFile file) {
 
 void Engine::start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image) {
   const ort::Library& ort = ort::library();
+  // What a GPU's driver asks for is not memory of the process.
+  const MemoryLimit limit = device_ == "cpu" ? MemoryLimit::loading(model_bytes(path)) : MemoryLimit();
   try {
     const auto tensorrt = cache.empty() ? Settings{} : tensorrt_settings(image, options, cache);
     const auto settings = session_options(options, tensorrt);
@@ -85,7 +101,7 @@ void Engine::start(const std::string& path, const Options& options, const std::s
     ort::check(ort.functions.CreateSession(ort.env, path.c_str(), settings.get(), &raw));
     session_.reset(raw);
   } catch (const ort::Failure& failure) {
-    throw_load_error(failure, path, device_);
+    throw_load_error(failure, path, device_, limit.allowed());
   }
 }
 
@@ -117,10 +133,12 @@ ort::OwnedValue Engine::wrap(const void* data, std::size_t bytes, DType dtype, c
 }
 
 void Engine::run(const ort::Value* const* inputs, Outputs& outputs) const {
+  const bool limited = device_ == "cpu" && is_fresh_.exchange(false);
+  const MemoryLimit limit = limited ? MemoryLimit::first_run(count_values(inputs, inputs_.size())) : MemoryLimit();
   try {
     run_session(inputs, outputs);
   } catch (const ort::Failure& failure) {
-    throw_run_error(failure);
+    throw_run_error(failure, limit.allowed());
   }
 }
 

@@ -1,6 +1,7 @@
 // A model in an ONNX Runtime session. The one file that knows devices; safe to call from many threads.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,6 +67,7 @@ class Engine {
   void refuse_strays() const;
 
   ort::OwnedSession session_;
+  mutable std::atomic<bool> is_fresh_{true};  // it never ran
   std::unique_ptr<BoundCalls> calls_;  // where a CUDA graph is recorded
   std::string device_;
   std::string precision_;

@@ -11,6 +11,8 @@ namespace {
 
 constexpr const char* kDoctor = "`deploykit doctor` tells what this machine can run.";
 constexpr const char* kLess = "Give it smaller images or a smaller batch, or a machine with more memory.";
+constexpr const char* kLift =
+    "Models of its size take less; DEPLOYKIT_MEMORY=off sets no limit, and DEPLOYKIT_MEMORY=16G one of 16 GB.";
 constexpr std::string_view kDigits = "0123456789";
 
 bool holds(const std::string& text, std::initializer_list<const char*> words) {
@@ -48,14 +50,19 @@ std::string bytes_asked(const std::string& text) {
   return "";
 }
 
+std::string megabytes(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MB"; }
+
 }  // namespace
 
-void throw_load_error(const ort::Failure& failure, const std::string& path, const std::string& device) {
+void throw_load_error(const ort::Failure& failure, const std::string& path, const std::string& device,
+                      std::optional<std::uint64_t> allowed) {
   const std::string asked = bytes_asked(failure.message());
   if (!asked.empty() || holds(failure.message(), {"bad_alloc"})) {
-    throw ModelError(path + " needs more memory than there is to load it with ONNX Runtime " +
-                         ort::library().version + (asked.empty() ? "." : ": it asks for " + asked + " bytes."),
-                     "Free memory, or load it on a larger machine.");
+    throw ModelError(path + " needs more memory than " +
+                         (allowed ? "the " + megabytes(*allowed) + " that it may take" : "there is") +
+                         " to load it with ONNX Runtime " + ort::library().version +
+                         (asked.empty() ? "." : ": it asks for " + asked + " bytes."),
+                     allowed ? kLift : "Free memory, or load it on a larger machine.");
   }
   if (is_broken_model(failure, device)) {
     throw ModelError(path + " is not a valid ONNX model: " + failure.line(),
@@ -66,7 +73,7 @@ void throw_load_error(const ort::Failure& failure, const std::string& path, cons
       kDoctor);
 }
 
-void throw_run_error(const ort::Failure& failure) {
+void throw_run_error(const ort::Failure& failure, std::optional<std::uint64_t> allowed) {
   const std::string& said = failure.message();
   const std::string kind = between(said, "while running ", " node. Name:'");
   const std::string name = between(said, " node. Name:'", "'");
@@ -75,8 +82,9 @@ void throw_run_error(const ort::Failure& failure) {
   const std::string version = ort::library().version;
   if (!asked.empty() || holds(said, {"bad_alloc", "ut of memory", "Failed to allocate", "Integer overflow"})) {
     throw ModelError("ONNX Runtime " + version + " ran out of memory" + where +
-                         (asked.empty() ? "." : ", which asks for " + asked + " bytes."),
-                     kLess);
+                         (asked.empty() ? "" : ", which asks for " + asked + " bytes") +
+                         (allowed ? "; the model may take " + megabytes(*allowed) : "") + ".",
+                     allowed ? kLift : kLess);
   }
   throw ModelError("ONNX Runtime " + version + " cannot run the model" + where + ": " + failure.line(),
                    "The graph contradicts itself or these inputs: export it again.");

@@ -74,6 +74,19 @@ void check_files_beside(const std::string& path) {
   }
 }
 
+std::uint64_t model_bytes(const std::string& path) {
+  const std::filesystem::path file(path);
+  std::uint64_t total = 0;
+  const auto add = [&total](const std::filesystem::path& part) {
+    std::error_code error;
+    const std::uintmax_t size = std::filesystem::file_size(part, error);
+    if (!error) total += size;
+  };
+  add(file);
+  for (const std::string& location : files_beside(path)) add(file.parent_path() / location);
+  return total;
+}
+
 void check_model_file(const std::string& path, const std::string& device) {
   struct stat status {};
   const bool exists = stat(path.c_str(), &status) == 0;

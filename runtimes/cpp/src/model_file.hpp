@@ -1,6 +1,7 @@
 // What a file given as a model is, told by its first bytes before an engine sees it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace deploykit {
@@ -11,5 +12,8 @@ void check_model_file(const std::string& path, const std::string& device);
 // Throws ModelError: a file with weights that the model names is missing, empty or cannot be read. What is no
 // ONNX file at all is for the engine to say.
 void check_files_beside(const std::string& path);
+
+// Bytes of a model with the weights beside it, as far as they are there.
+std::uint64_t model_bytes(const std::string& path);
 
 }  // namespace deploykit

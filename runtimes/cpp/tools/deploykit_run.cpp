@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 
+#include <deploykit/memory.hpp>
 #include <deploykit/model.hpp>
 #include <deploykit/printable.hpp>
 
@@ -112,6 +113,7 @@ int run(int argc, char** argv) {
     std::fputs(tool::kUsage, stdout);
     return 0;
   }
+  deploykit::limit_memory();
   const deploykit::Model model(arguments.model, arguments.engine);
   if (model.spec().inferred) {
     for (const std::string& text : model.spec().assumed) {

@@ -10,6 +10,7 @@
 #include "deploykit/async.hpp"
 #include "deploykit/error.hpp"
 #include "deploykit/image.hpp"
+#include "deploykit/memory.hpp"
 #include "deploykit/model.hpp"
 #include "deploykit/printable.hpp"
 #include "deploykit/result.hpp"
