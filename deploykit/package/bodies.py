@@ -13,10 +13,12 @@ from deploykit_runtimes.errors import InputError, OptionError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["MAX_BODY", "MAX_IMAGES", "predict_options", "read_body", "read_images"]
+__all__ = ["MAX_BODY", "MAX_IMAGES", "MAX_PIXELS", "predict_options", "read_body", "read_images"]
 
 MAX_BODY = 64 << 20
 MAX_IMAGES = 64
+MAX_PIXELS = 50_000_000
+"""Of one image, as `deploykit serve` has it."""
 
 _OPTIONS = {"conf": float, "iou": float, "top_k": int, "max_det": int}
 

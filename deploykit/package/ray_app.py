@@ -33,10 +33,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deploykit.package.answers import JsonAnswer
-from deploykit.package.bodies import predict_options, read_body, read_images
+from deploykit.package.bodies import MAX_PIXELS, predict_options, read_body, read_images
 from deploykit.package.models import PackagedModel
 from deploykit.package.ray_front import Front, error_response
 from deploykit.package.tensors import DATATYPES, HEADER_LENGTH, read_request, write_response
+from deploykit.serve.errors import ServeError
+from deploykit.serve.images import check_picture, pixel_budget
 
 __all__ = ["ModelServer", "build_app"]
 
@@ -127,6 +129,8 @@ class ModelServer:
             )
         try:
             return await handler(request)
+        except ServeError as error:
+            return error_response(error.status, str(error))
         except InputError as error:
             return error_response(400, str(error))
         except DeploykitError as error:
@@ -251,10 +255,7 @@ class ModelServer:
     async def _predict_request(self, request: Request) -> Response:
         options = predict_options(request.query_params)
         files = await read_images(request)
-        # Decoded apart, so that a damaged image is refused alone; the thread is not the engine's.
-        wanted = PixelFormat.of(self._model.spec)
-        images = await asyncio.gather(*(asyncio.to_thread(read_image, file, wanted) for file in files))
-        results = await asyncio.gather(*(self.predict(image, **options) for image in images))
+        results = await asyncio.gather(*(self._predict_file(file, options) for file in files))
         return JsonAnswer(
             {
                 "model_name": self._name,
@@ -263,6 +264,14 @@ class ModelServer:
                 "placement": self._predictor.placement().to_dict(),
             }
         )
+
+    async def _predict_file(self, file: bytes, options: dict[str, Any]) -> Result:
+        """The answer for an image file, which is decoded apart, so that a damaged one is refused alone."""
+        pixels = await asyncio.to_thread(check_picture, file, MAX_PIXELS)
+        async with pixel_budget(MAX_PIXELS).hold(pixels):
+            # The thread is not the engine's.
+            image = await asyncio.to_thread(read_image, file, PixelFormat.of(self._model.spec))
+            return await self.predict(image, **options)
 
     def _largest_batch(self) -> int:
         return self._model.spec.input.dynamic["batch"].max if self._model.max_batch else 1

@@ -8,15 +8,20 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
 
 from deploykit_runtimes.bands import looks_like_tiff, tiff_shape
+from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.errors import DependencyError, InputError
 from deploykit_runtimes.npy import is_npy, npy_shape
 from PIL import Image, UnidentifiedImageError
 
 from deploykit.serve.errors import MediaTypeError, TooLargeError
 
-__all__ = ["PixelBudget", "check_picture"]
+__all__ = ["PixelBudget", "check_picture", "pixel_budget"]
+
+_CORES_PER_PICTURE = 4
+"""Of the most pixels there may be, so that many cores decode photos side by side."""
 
 _FORMATS = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
@@ -83,6 +88,21 @@ class PixelBudget:
             self._waiting.popleft()
             self._free -= wanted
             turn.set_result(None)
+
+
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, PixelBudget] = WeakKeyDictionary()
+
+
+def pixel_budget(max_pixels: int) -> PixelBudget:
+    """The one budget of the running event loop, which all models of a process share.
+
+    Args:
+        max_pixels: Of one picture.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _budgets:
+        _budgets[loop] = PixelBudget(max_pixels * max(2, usable_cores() // _CORES_PER_PICTURE))
+    return _budgets[loop]
 
 
 def check_picture(image: bytes, limit: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from deploykit_runtimes.tensors import TensorInfo
 
 from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.errors import RequestTimeoutError, TooLargeError
-from deploykit.serve.images import PixelBudget, check_picture
+from deploykit.serve.images import check_picture, pixel_budget
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Statistics, Timing
 
@@ -37,9 +37,6 @@ _CPU = frozenset({"ort-cpu"})
 """Runtimes on which calls of one thread each, side by side, beat one call of all threads."""
 
 _ACCELERATOR_BATCH = 8
-
-_CORES_PER_PICTURE = 4
-"""Of the most pixels there may be, so that many cores decode photos side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +101,7 @@ class ServedModel:
             [runner] * instances, solo=solo, policy=policy, statistics=self.statistics, version=version
         )
         self._policy = policy
-        self._budget = PixelBudget(options.max_pixels * max(2, usable_cores() // _CORES_PER_PICTURE))
+        self._pictures_waiting = 0  # for room in memory
         self._pool = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix=f"deploykit-images-{name}")
         self.observe: Callable[[str, Timing], None] | None = None
         self._users = 0
@@ -123,7 +120,7 @@ class ServedModel:
     @property
     def is_full(self) -> bool:
         """Whether the next request would be refused."""
-        return self._batcher.is_full or self._budget.waiting >= self._policy.queue
+        return self._batcher.is_full or self._pictures_waiting >= self._policy.queue
 
     def placement(self) -> Placement:
         """What really runs where."""
@@ -240,8 +237,21 @@ class ServedModel:
         loop = asyncio.get_running_loop()
         pixels = await loop.run_in_executor(self._pool, check_picture, image, self._options.max_pixels)
         # Held until the answer: a graph that takes pictures as they are has them as its input meanwhile.
-        async with self._budget.hold(pixels):
+        async with self._room(pixels):
             return await self._predict_decoded(image, options, keep=keep)
+
+    @asynccontextmanager
+    async def _room(self, pixels: int) -> AsyncIterator[None]:
+        """Have room for a picture in the memory that all models share."""
+        self._pictures_waiting += 1
+        waits = True
+        try:
+            async with pixel_budget(self._options.max_pixels).hold(pixels):
+                self._pictures_waiting -= 1
+                waits = False
+                yield
+        finally:
+            self._pictures_waiting -= waits
 
     async def _predict_decoded(
         self, image: bytes, options: Mapping[str, Any], *, keep: bool

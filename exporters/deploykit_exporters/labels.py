@@ -8,6 +8,7 @@ either way round, Ultralytics' ``names``, transformers' ``id2label``, COCO's ``c
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -184,6 +185,11 @@ def _name(value: Any) -> str:
         raise OptionError(
             f"--labels wants names, found {value} among them: yes, no, on and off are not text in YAML.",
             hint='Put such names into quotes: "no".',
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(
+            f"--labels wants names, found {value} among them, which is neither text nor a number.",
+            hint='Put such names into quotes: "NaN".',
         )
     if isinstance(value, str | int | float):
         return str(value)

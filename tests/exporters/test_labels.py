@@ -54,6 +54,28 @@ def test_names_that_cannot_be_read(value: object, problem: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.json", '["cat", NaN]', "nan"),
+        ("a.json", '["cat", -Infinity]', "-inf"),
+        ("a.json", '{"0": "cat", "1": 1e999}', "inf"),
+        ("a.json", '["cat", null]', "None"),
+        ("a.json", '["cat", ["dog"]]', "dog"),
+        ("a.json", '[{"id": 0, "name": NaN}]', "nan"),
+        ("a.json", '{"names": [["n01440764", NaN]]}', "nan"),
+        ("a.json", '["cat", true]', "True"),
+        ("a.yaml", "[cat, .nan]", "nan"),
+        ("a.yaml", "names: {0: cat, 1: -.inf}", "-inf"),
+        ("a.yaml", ".nan: 0", "nan"),
+        ("a.yaml", "[cat, ~]", "None"),
+    ],
+)
+def test_what_is_no_name_is_refused(name: str, text: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=found):
+        read_labels(written(tmp_path, name, text))
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("a.txt", codecs.BOM_UTF8 + b"cat\r\ndog\r\n"),

@@ -1,7 +1,7 @@
 """Models that make gigabytes of a few bytes, through operators whose sizes nobody works out ahead.
 
-Each carries a valid contract and a graph of few nodes, so all readers take it: what it asks for shows when it is
-loaded or run. ``python bombs.py FOLDER`` writes them.
+Each carries a valid contract and a graph of few nodes, so all readers take it: what it asks for shows when it
+is loaded or run. ``python bombs.py FOLDER`` writes them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from deploykit.serve.images import PixelBudget
+from deploykit.serve.images import PixelBudget, pixel_budget
 
 
 def test_whoever_wants_more_than_is_left_waits_in_order() -> None:
@@ -55,3 +55,11 @@ def test_whoever_goes_away_leaves_its_place(when: str) -> None:
             assert budget.waiting == 0
 
     asyncio.run(run())
+
+
+def test_all_models_of_a_process_share_one_budget() -> None:
+    async def run() -> PixelBudget:
+        assert pixel_budget(10) is pixel_budget(10)
+        return pixel_budget(10)
+
+    assert asyncio.run(run()) is not asyncio.run(run())  # an event loop that ended holds nothing

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bombs import BOMBS
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
@@ -48,6 +49,37 @@ def test_hostile_models_are_refused(name: str, tool: Path, picture: Path, tmp_pa
     assert len(said) < 1000
     assert megabytes < MEGABYTES
     assert seconds < SECONDS
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_operator_takes_the_machine(name: str, tool: Path, picture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(BOMBS[name]())
+    command = [sys.executable, "-S", "-c", _MEASURE, str(tool), str(path), str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    code, megabytes, _, said = json.loads(done.stdout)
+    assert code == 5, said
+    assert "memory" in said
+    assert megabytes < 1300
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *((text, 2) for text in ("0", "-1", "4x", "G", "1.2.3", ".5G", "4 GBB", "1e9")),
+        (" 3gb ", 0),
+        ("off", 0),
+    ],
+)
+def test_sizes_in_the_environment_are_read_as_in_python(
+    text: str, code: int, tool: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOYKIT_MEMORY", text)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(next(iter(HONEST.values()))())
+    done = subprocess.run([tool, path, picture], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("DEPLOYKIT_MEMORY wants a size, as 4G or 500M, or off" in done.stderr) == (code == 2)
 
 
 @pytest.mark.parametrize("name", HONEST)
