@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploykit_runtimes.errors import CheckpointError, DeploykitError
+from deploykit_runtimes.exhausted import exhausted
 
 __all__ = ["blaming"]
 
 _SHOWN = 300
-_ALLOCATION = "can't allocate memory"
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def blaming(name: str) -> Iterator[None]:
     except (DeploykitError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, RuntimeError) and _ALLOCATION in str(error):
+        if exhausted(error):
             raise MemoryError(str(error)) from error
         reason = f"{type(error).__name__}: {str(error)[:_SHOWN]}".rstrip(" :.")
         raise CheckpointError(

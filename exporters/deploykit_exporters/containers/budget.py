@@ -14,8 +14,17 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
+from deploykit_runtimes.errors import CheckpointError
 
-__all__ = ["FREE_BYTES", "Budget", "ExcessError", "Holder", "check_extent", "check_integer"]
+__all__ = [
+    "FREE_BYTES",
+    "Budget",
+    "ExcessError",
+    "Holder",
+    "check_extent",
+    "check_integer",
+    "excess",
+]
 
 FREE_BYTES = 64 << 20
 """Memory that every file may take, however small it is."""
@@ -57,6 +66,14 @@ class Holder:
 
 class ExcessError(UnpicklingError):
     """A file asks for more than one of its size may take."""
+
+
+def excess(name: str, error: ExcessError, again: str) -> CheckpointError:
+    """A file that asks for too much, by its name, and how to write it again."""
+    return CheckpointError(
+        f"{name} asks for more than a checkpoint of its size may take: {error}.",
+        hint=f"It is damaged, or was made to fill the memory. {again}",
+    )
 
 
 class Budget:

@@ -24,7 +24,7 @@ _BYTES_PER_BYTE = 20
 """Bytes of arrays for each byte of the file: weights hardly compress, arrays of zeros do."""
 
 _HEAP = b"GCOL"  # marks a collection of the global heap, where texts of any length lie
-_HEAP_SIZE = slice(8, 16)
+_HEAP_SIZE, _HEAP_END = 8, 16  # where its size stands
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _CHECKSUM = 4
 
@@ -122,7 +122,7 @@ def _longest_text(path: Path) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at = content.find(_HEAP)
         while at >= 0:
-            claimed = int.from_bytes(content[at : at + 16][_HEAP_SIZE], "little")
+            claimed = int.from_bytes(content[at + _HEAP_SIZE : at + _HEAP_END], "little")
             longest = max(longest, min(claimed, size))
             at = content.find(_HEAP, at + len(_HEAP))
     return longest

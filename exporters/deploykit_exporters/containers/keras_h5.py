@@ -16,7 +16,7 @@ import h5py
 import torch
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.containers.budget import ExcessError
+from deploykit_exporters.containers.budget import ExcessError, excess
 from deploykit_exporters.containers.hdf5 import Hdf5Reader, NotPlainDataError
 from deploykit_exporters.containers.texts import parse_json
 
@@ -47,10 +47,7 @@ def read_keras(path: Path) -> KerasFile:
         with h5py.File(path, "r") as file:
             return _read(path, Hdf5Reader(path, file))
     except ExcessError as error:
-        raise CheckpointError(
-            f"{path.name} asks for more than a checkpoint of its size may take: {error}.",
-            hint="It is damaged, or was made to fill the memory. Save it again from Keras.",
-        ) from error
+        raise excess(path.name, error, "Save it again from Keras.") from error
     except NotPlainDataError as error:
         raise CheckpointError(f"{path.name}: {error}.", hint=_AGAIN) from error
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError, zlib.error) as error:

@@ -25,7 +25,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.files import utf8_name
 from deploykit_runtimes.printable import one_line
 
-from deploykit_exporters.containers.budget import Budget, ExcessError
+from deploykit_exporters.containers.budget import Budget, ExcessError, excess
 from deploykit_exporters.containers.rebuild import REBUILDERS, Rebuilder, Storage, StorageType
 from deploykit_exporters.containers.unpickle import Pickle, load_inert
 
@@ -101,10 +101,7 @@ def read_trusted(path: Path) -> Any:
 
 def damaged(path: Path, error: BaseException) -> CheckpointError:
     if isinstance(error, ExcessError):
-        return CheckpointError(
-            f"{path.name} asks for more than a checkpoint of its size may take: {error}.",
-            hint="It is damaged, or was made to fill the memory. Save the model's state_dict() alone.",
-        )
+        return excess(path.name, error, "Save the model's state_dict() alone.")
     reason = str(error) or type(error).__name__
     return CheckpointError(
         f"{path.name} is not a complete checkpoint of torch.save: {reason}.",

@@ -1,5 +1,8 @@
 #include "engine_cache.hpp"
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -20,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kKeyFile = "key.json";
 constexpr std::size_t kDigits = 24;
+constexpr mode_t kMode = 0755;
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -64,14 +68,9 @@ CacheFolder::CacheFolder(const std::string& root, std::string key_text)
   std::snprintf(number, sizeof number, "%08x", static_cast<unsigned>(std::random_device()()));
   const fs::path folder(folder_);
   draft_ = (folder.parent_path() / ("." + folder.filename().string() + "." + number + ".part")).string();
-  fs::create_directory(draft_, error);
-  // Not for a group to write to, whatever the umask.
-  if (!error) {
-    fs::permissions(draft_, fs::perms::group_write | fs::perms::others_write, fs::perm_options::remove, error);
-  }
+  // Fresh, and never one that a group may write to, whatever the umask.
+  if (mkdir(draft_.c_str(), kMode) != 0) error.assign(errno, std::generic_category());
   if (error) {
-    std::error_code ignored;
-    fs::remove(draft_, ignored);
     draft_.clear();
     throw OptionError("The cache " + root + " cannot be written: " + error.message() + ".");
   }

@@ -2,6 +2,8 @@
 
 #include "settings.hpp"
 
+#include <sys/stat.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -140,6 +142,20 @@ TEST(an_engine_is_kept_whole_or_not_at_all) {
   } catch (const deploykit::OptionError& error) {
     CHECK_EQUAL(error.problem(), "The cache /proc/none cannot be written: No such file or directory.");
   }
+}
+
+TEST(nobody_else_may_write_to_a_fresh_engine) {
+  const fs::path root = "settings_test_umask";
+  fs::remove_all(root);
+  const mode_t before = umask(0);
+  {
+    const deploykit::CacheFolder cache(root.string(), "key");
+    struct stat found {};
+    CHECK(stat(cache.path().c_str(), &found) == 0);
+    CHECK_EQUAL(found.st_mode & 07777, mode_t{0755});
+  }
+  umask(before);
+  fs::remove_all(root);
 }
 
 TEST(the_users_cache_folder) {

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from deploykit.package import bodies
+from deploykit.serve import images
 from deploykit.serve.images import PixelBudget, pixel_budget
+from deploykit.serve.options import ServeOptions
+
+SECURITY = Path(__file__).parents[3] / "SECURITY.md"
 
 
 def test_whoever_wants_more_than_is_left_waits_in_order() -> None:
@@ -63,3 +69,12 @@ def test_all_models_of_a_process_share_one_budget() -> None:
         return pixel_budget(10)
 
     assert asyncio.run(run()) is not asyncio.run(run())  # an event loop that ended holds nothing
+
+
+def test_the_limits_of_pictures_are_documented() -> None:
+    section = SECURITY.read_text().partition("### Pictures that clients send")[2].partition("\n### ")[0]
+    options = ServeOptions()
+    assert f"| {options.max_pixels // 1_000_000} million pixels a picture (`--max-pixels`) |" in section
+    assert f"| {images._MAX_SCANS} scans a JPEG file |" in section
+    assert f"| {options.max_body_mb:g} MB a request (`--max-body`), packed or not |" in section
+    assert options.max_pixels == bodies.MAX_PIXELS
