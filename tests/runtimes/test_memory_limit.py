@@ -175,3 +175,10 @@ def test_cpp_has_the_same_numbers() -> None:
         found = re.search(rf"{camel} = (\d+);", source)
         assert found is not None
         assert int(found[1]) == getattr(memory_limit, name)
+
+
+def test_the_numbers_are_documented() -> None:
+    section = (ROOT / "SECURITY.md").read_text().partition("### Memory of a model")[2].partition("\n## ")[0]
+    load, run = memory_limit.LOAD_BYTES >> 20, memory_limit.RUN_BYTES >> 20
+    assert f"| {load:,} MB, and {memory_limit.LOAD_PER_BYTE} bytes for each byte of the model" in section
+    assert f"| {run:,} MB, and {memory_limit.RUN_PER_VALUE:,} bytes for each value of its inputs |" in section
