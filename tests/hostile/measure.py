@@ -1,9 +1,11 @@
 """Run ``deploykit inspect`` on every attack and tell what it took: python tests/hostile/measure.py [--json]
 
-With ``--before FILE``, the table also has what another version took, as its ``--json`` printed it.
+Models whose harm shows when they run are run by ``deploykit predict``. With ``--before FILE``, the table also
+has what another version took, as its ``--json`` printed it: run this file with that version in PYTHONPATH.
 
 One process reads an honest file and then forks for each attack, so that the memory shown is what that file
-took, above all imports. A child may use 6 GB, and 200 s of processor time.
+took, above all imports. A child may use 6 GB, and 200 s of processor time, or what ``--gigabytes`` and
+``--seconds`` say.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,21 +27,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtimes"))
 
 from attacks import ATTACKS
+from bombs import BOMBS
 from hostile_models import HOSTILE
 
-LIMIT_BYTES, LIMIT_SECONDS = 6 << 30, 200
 
-
-def forked(work: Callable[[], int]) -> dict[str, Any]:
+def forked(work: Callable[[], int], *, gigabytes: int = 6, seconds: int = 200) -> dict[str, Any]:
     """What a child took for the work: exit code, MB at its peak, seconds of processor time, words."""
+    nbytes = gigabytes << 30
     with tempfile.TemporaryFile() as said:
         child = os.fork()
         if child == 0:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
-            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS))
+            resource.setrlimit(resource.RLIMIT_DATA, (nbytes, nbytes))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             code = work()
             sys.stdout.flush()
             sys.stderr.flush()
@@ -66,9 +69,22 @@ def anonymous(process: int) -> int:
     return 0
 
 
-def measure(names: Sequence[str]) -> list[dict[str, Any]]:
+def limited(arguments: list[str]) -> int:
+    """The command line in a process of its own, which limits the memory of models."""
+    from deploykit.cli import main
+
+    with suppress(ImportError):  # another version has no limit
+        from deploykit_runtimes.memory_limit import limit_memory
+
+        limit_memory()
+    return main(arguments)
+
+
+def measure(names: Sequence[str], **limits: int) -> list[dict[str, Any]]:
+    import numpy as np
     import torch
     from deploykit_exporters.families import families
+    from PIL import Image
 
     from deploykit.cli import main
 
@@ -79,10 +95,13 @@ def measure(names: Sequence[str]) -> list[dict[str, Any]]:
         honest = Path(folder, "honest.pth")
         torch.save({"fc.weight": torch.ones(2, 2)}, honest)
         main(["inspect", str(honest)])
+        picture = Path(folder, "picture.png")
+        Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(picture)
         for index, name in enumerate(names):
             path = written(name, Path(folder), index)
             bytes_of = sum(one.stat().st_size for one in [path, *path.rglob("*")] if one.is_file())
-            row = forked(partial(main, ["inspect", str(path)]))
+            command = ["predict", str(path), str(picture)] if name in BOMBS else ["inspect", str(path)]
+            row = forked(partial(limited, command), **limits)
             rows.append({"attack": name, "bytes": bytes_of, **row})
     return rows
 
@@ -91,7 +110,7 @@ def written(name: str, folder: Path, index: int) -> Path:
     if name in ATTACKS:
         return ATTACKS[name](folder / (f"{index}.h5" if name.startswith("hdf5") else f"{index}.pth"))
     path = folder / f"{index}.onnx"
-    path.write_bytes(HOSTILE[name]())
+    path.write_bytes({**HOSTILE, **BOMBS}[name]())
     return path
 
 
@@ -119,10 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--before", type=Path)
-    parser.add_argument("names", nargs="*", default=[*ATTACKS, *HOSTILE])
+    parser.add_argument("--gigabytes", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=200)
+    parser.add_argument("names", nargs="*", default=[*ATTACKS, *HOSTILE, *BOMBS])
     arguments = parser.parse_args()
     started = time.time()
-    rows = measure(arguments.names)
+    rows = measure(arguments.names, gigabytes=arguments.gigabytes, seconds=arguments.seconds)
     if arguments.json:
         print(json.dumps(rows))  # noqa: T201
         return
