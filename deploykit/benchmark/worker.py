@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.exhausted import exhausted
+from deploykit_runtimes.memory_limit import limit_memory
 from deploykit_runtimes.runner import Runner
 
 from deploykit.benchmark.run import feeds_for
@@ -104,6 +105,7 @@ def _main() -> None:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     install()
+    limit_memory()
     serve(sys.stdin, channel)
 
 
