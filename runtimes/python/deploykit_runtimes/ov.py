@@ -125,9 +125,10 @@ def _compiled(openvino: Any, core: Any, path: Path, device: OpenVinoDevice, opti
             if exhausted(error):
                 raise no_memory(path, engine, allowed=allowed) from error
             raise ModelError(f"OpenVINO cannot read {path}: {_reason(error)}") from error
+        settings = _configuration(device, options)  # makes the cache's folder
         try:
             with locked(options.cache):
-                return core.compile_model(model, place, _configuration(device, options))
+                return core.compile_model(model, place, settings)
         except (RuntimeError, MemoryError) as error:
             if exhausted(error):
                 raise no_memory(path, engine, allowed=allowed) from error
