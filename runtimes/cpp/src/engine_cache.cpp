@@ -69,10 +69,10 @@ CacheFolder::CacheFolder(const std::string& root, std::string key_text)
   const fs::path folder(folder_);
   draft_ = (folder.parent_path() / ("." + folder.filename().string() + "." + number + ".part")).string();
   // Fresh, and never one that a group may write to, whatever the umask.
-  if (mkdir(draft_.c_str(), kMode) != 0) error.assign(errno, std::generic_category());
-  if (error) {
+  if (mkdir(draft_.c_str(), kMode) != 0) {
+    const std::error_code failed(errno, std::generic_category());
     draft_.clear();
-    throw OptionError("The cache " + root + " cannot be written: " + error.message() + ".");
+    throw OptionError("The cache " + root + " cannot be written: " + failed.message() + ".");
   }
 }
 

@@ -22,7 +22,7 @@ constexpr const char* kMemory = "DEPLOYKIT_MEMORY";
 // The numbers of memory_limit.py; a test compares them.
 constexpr std::uint64_t kLoadBytes = 1073741824;
 constexpr std::uint64_t kLoadPerByte = 16;
-constexpr std::uint64_t kRunBytes = 2147483648;
+constexpr std::uint64_t kRunBytes = 1073741824;
 constexpr std::uint64_t kRunPerValue = 16384;
 // Control groups of version 1 write it as the largest page-aligned number.
 constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 60;

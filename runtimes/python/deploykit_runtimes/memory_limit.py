@@ -42,7 +42,7 @@ LOAD_BYTES = 1 << 30
 LOAD_PER_BYTE = 16
 """Memory for each byte of a model and its weights: weights of 4 bits, as float32, and packed again."""
 
-RUN_BYTES = 2 << 30
+RUN_BYTES = 1 << 30
 """Memory that every model may take in its first run."""
 
 RUN_PER_VALUE = 16384
