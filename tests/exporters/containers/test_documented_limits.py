@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from deploykit_exporters import labels
-from deploykit_exporters.containers import budget, hdf5, keras_h5, texts, torch_file, unpickle
+from deploykit_exporters.containers import budget, hdf5, keras_h5, machine, texts, torch_file
 
 PAGE = Path(__file__).parents[3] / "SECURITY.md"
 
@@ -34,7 +34,7 @@ def coded() -> dict[str, str]:
         "tensors, by their own sizes": f"{free}, and {tensor} times the file",
         "a tensor that repeats its storage": free,
         "a deflated archive": f"{torch_file._MAX_EXPANSION} times its size",
-        "globals that a pickle names": f"{unpickle._MAX_GLOBALS:,}, of {unpickle._MAX_PATH:,} characters",
+        "globals that a pickle names": f"{machine._MAX_GLOBALS:,}, of {machine._MAX_PATH:,} characters",
         "different keys and elements that have one hash": f"{budget._MAX_ALIKE:,} parts, "
         "of sets their square",
         "levels of plain containers": str(budget._MAX_LEVELS),
