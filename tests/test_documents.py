@@ -12,7 +12,7 @@ from deploykit_runtimes import errors
 from deploykit_runtimes.errors import DeploykitError
 
 from deploykit.cli import EXIT_BUG
-from deploykit.interruption import EXIT_INTERRUPTED
+from deploykit.interrupted import EXIT_INTERRUPTED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
