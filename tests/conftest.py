@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,22 @@ settings.register_profile("any-speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any-speed")
 
 TESTS = Path(__file__).parent
+
+
+def skipped_lines(reports: Iterable[pytest.TestReport]) -> list[str]:
+    """Every reason for which tests were skipped, with their number; it says how to have them run."""
+    reasons: Counter[str] = Counter()
+    for report in reports:
+        _, _, said = report.longrepr  # the file, the line and the reason
+        reasons[said.removeprefix("Skipped: ")] += 1
+    return [f"{number:6d}  {reason}" for reason, number in sorted(reasons.items(), key=lambda each: -each[1])]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = skipped_lines(terminalreporter.stats.get("skipped", ()))
+    if lines:
+        terminalreporter.section("skipped, and what has them run")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def run(*args: str, code: str = "", **env: str) -> subprocess.CompletedProcess[s
     """A new process: the command with ``args``, or Python ``code``."""
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "deploykit", *args]
     return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=120, check=False
+        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=300, check=False
     )
 
 
@@ -278,7 +278,7 @@ def test_a_closed_pipe_is_quiet(model: Path) -> None:
         + f"{sys.executable} -m deploykit bench {model} --json --runs 99 2>err | true; cat err >&2"
     )
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, cwd=model.parent, timeout=60, check=False
+        ["bash", "-c", script], capture_output=True, text=True, cwd=model.parent, timeout=300, check=False
     )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr

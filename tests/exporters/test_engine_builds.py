@@ -134,7 +134,7 @@ def test_every_graph_that_export_writes_is_built(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
+@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: on a machine with one, pytest -m gpu")
 @pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt", "ort-rtx", "trt", "trt-rtx"])
 @CASES
 def test_every_engine_gives_the_answers_of_the_cpu(
@@ -145,7 +145,7 @@ def test_every_engine_gives_the_answers_of_the_cpu(
     if runtime in modules:
         pytest.importorskip(modules[runtime], reason=f"{modules[runtime]} is not installed")
     elif "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("onnxruntime-gpu is not installed")
+        pytest.skip("onnxruntime-gpu is not installed: pip install onnxruntime-gpu")
     if runtime.endswith("-rtx") and read_gpu().capability == "9.0":
         pytest.skip("TensorRT for RTX has no kernels for compute capability 9.0")
     exported = export_form(checkpoints(family), form, tmp_path)

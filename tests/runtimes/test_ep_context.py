@@ -156,7 +156,7 @@ def test_only_its_own_provider_opens_it(write_classifier: Writer) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
+@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: on a machine with one, pytest -m gpu")
 @pytest.mark.parametrize("runtime", ["ort-trt", "ort-rtx"])
 def test_a_compiled_file_gives_the_models_answers(write_classifier: Writer, runtime: str) -> None:
     model = write_classifier()

@@ -19,7 +19,7 @@ from deploykit_runtimes.ort import has_nvidia_driver
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed"),
+    pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: on a machine with one, pytest -m gpu"),
 ]
 
 
@@ -32,11 +32,11 @@ def runtime(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name == "ort-rtx":
         if find_spec(RTX_PLUGIN) is None:
-            pytest.skip(f"{RTX_PLUGIN} is not installed")
+            pytest.skip(f"{RTX_PLUGIN} is not installed: pip install onnxruntime-ep-nv-tensorrt-rtx")
         if read_gpu().capability == "9.0":
             pytest.skip("TensorRT for RTX has no kernels for compute capability 9.0")
     elif "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("onnxruntime-gpu is not installed")
+        pytest.skip("onnxruntime-gpu is not installed: pip install onnxruntime-gpu")
     return name
 
 

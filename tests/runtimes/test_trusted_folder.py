@@ -14,7 +14,7 @@ from deploykit_runtimes import load
 from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.engine_cache import KEY_FILE, cache_folder
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.trusted_folder import TRUST, check_trusted_file, locked, trusted_folder
 
@@ -178,9 +178,19 @@ def test_whoever_knows_better_can_say_so(cache: Path, monkeypatch: pytest.Monkey
 def test_engines_ask_before_they_load(
     runtime: str, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip({"ov-cpu": "openvino", "ort-openvino-cpu": "onnxruntime_ep_openvino"}[runtime])
+    module = {"ov-cpu": "openvino", "ort-openvino-cpu": "onnxruntime_ep_openvino"}[runtime]
+    pytest.importorskip(
+        module, reason=f"{module} is not installed: .ci/run gives it an environment of its own"
+    )
     cache = tmp_path / "cache"
     options = EngineOptions(cache=cache)
+    if runtime == "ort-openvino-cpu":
+        try:
+            open_runner(small_model, runtime=runtime).close()
+        except RuntimeUnavailableError as error:
+            if "lists no device" not in str(error):
+                raise
+            pytest.skip("OpenVINO's execution provider lists no device here: it needs an Intel processor")
     for _ in range(2):
         open_runner(small_model, runtime=runtime, options=options).close()
     assert list(cache.iterdir())

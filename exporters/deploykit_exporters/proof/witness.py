@@ -8,6 +8,7 @@ runs, the library's own classes only.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -84,11 +85,15 @@ def _prepares(process: Callable[[np.ndarray], torch.Tensor], image: np.ndarray) 
 def _asked(build: Callable[[], Witness | str]) -> Witness | str:
     """The witness, whose weights are loaded strictly.
 
+    What a library warns of while it builds its own model is about its own code.
+
     Raises:
         ParityError: the library's own model does not take the weights, or the settings.
     """
     try:
-        return build()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return build()
     except RuntimeError as error:  # What torch says of missing, unexpected and misshapen weights.
         said = one_line(error)
         raise ParityError(

@@ -247,6 +247,6 @@ def test_a_closed_terminal(bed, models: list[Path]) -> None:
     while "Measuring" not in process.stderr.readline():
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGHUP)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 129
     assert bed.left() == []

@@ -127,13 +127,13 @@ def test_a_server_with_more_clients_than_files(bed, models: list[Path]) -> None:
         client.close()
     for _ in range(100):  # until the server has noticed that they are gone
         try:
-            with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=120) as answer:
+            with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=300) as answer:
                 status = answer.status
                 break
         except ConnectionError:
             time.sleep(0.2)
     assert status == 200
     process.terminate()
-    _, log = process.communicate(timeout=120)
+    _, log = process.communicate(timeout=300)
     assert process.returncode == 0, log
     assert "Traceback" not in log

@@ -28,7 +28,7 @@ class Doubling:
         self.fed.append(feeds["x"])
         self.batches.append(len(feeds["x"]))
         self.started.release()
-        assert self.open.wait(10)
+        assert self.open.wait(300)
         if np.isnan(feeds["x"]).any():
             raise ModelError("NaN came in.")
         return {"y": feeds["x"] * 2 * feeds.get("gain", np.float32(1))}

@@ -36,7 +36,7 @@ def clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A file whose number of seconds moves the clock of processes with some environment."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.skip("no C compiler is installed")
+        pytest.skip("no C compiler is installed: apt-get install g++")
     library, offset = tmp_path / "clock.so", tmp_path / "offset"
     source = Path(__file__).with_name("clock.c")
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)

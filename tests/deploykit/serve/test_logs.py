@@ -79,12 +79,12 @@ def test_a_server_s_log_is_json_to_the_last_line(
     server = start(str(path), "--log-json", "--log-level", "debug", "--poll", "0.05")
     ready = server.ready()
     model = f"{ready['url']}/v2/models/tiny"
-    urllib.request.urlopen(model, timeout=30).close()
+    urllib.request.urlopen(model, timeout=300).close()
     form = {"Content-Type": "multipart/form-data; boundary=cut"}
     broken = urllib.request.Request(f"{model}/predict", b"--cut\r\nA\r\n: b\r\n", form)
     for wrong in (f"{model}%0Ax", broken):
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(wrong, timeout=30)
+            urllib.request.urlopen(wrong, timeout=300)
         caught.value.close()
     with tritonclient.grpc.InferenceServerClient(ready["grpc"]) as client:
         assert client.is_server_ready()

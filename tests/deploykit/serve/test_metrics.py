@@ -35,7 +35,7 @@ def server(classifier: Path) -> Iterator[Server]:
 def ask(server: Server, path: str, body: bytes | None = None, key: str = "first-secret") -> tuple[int, bytes]:
     request = urllib.request.Request(server.url + path, body, {"Authorization": f"Bearer {key}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -58,7 +58,7 @@ def count(server: Server, name: str, **labels: str) -> float:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """A call is counted at its end, which may be after its answer has come."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -134,12 +134,16 @@ def test_a_call_that_is_cut_off_is_counted(server: Server) -> None:
 
     with grpc.insecure_channel(server.grpc_address) as channel:
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
-        with pytest.raises(grpc.RpcError):
-            list(watch(b"", timeout=0.3))
+        answers: list[bytes] = []
+        for seconds in (0.3, 3, 30, 300):  # the first one that leaves the server time for an answer
+            with pytest.raises(grpc.RpcError):
+                answers.extend(watch(b"", timeout=seconds))
+            if answers:
+                break
         call = watch(b"")
         next(call)
         call.cancel()
-        wait_for(lambda: seen("DEADLINE_EXCEEDED") == seen("CANCELLED") == 1)
+        wait_for(lambda: seen("DEADLINE_EXCEEDED") >= 1 and seen("CANCELLED") == 1)
 
 
 def test_latencies_of_both_protocols(server: Server) -> None:

@@ -57,7 +57,7 @@ class Process:
 
     def finish(self) -> tuple[int, str]:
         """Wait for its end; its exit code and log."""
-        _, log = self.process.communicate(timeout=30)
+        _, log = self.process.communicate(timeout=300)
         return self.process.returncode, log
 
 
@@ -89,7 +89,7 @@ class Load:
             thread.start()
 
     def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
         try:
             while not self._stop.is_set():
                 connection.request(
@@ -109,7 +109,7 @@ class Load:
             connection.close()
 
     def wait_for(self, answers: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while len(self.answers) < answers and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(self.answers) >= answers
@@ -117,7 +117,7 @@ class Load:
     def end(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(300)
         assert not self.lost, self.lost[:3]
 
 
@@ -159,11 +159,12 @@ def test_the_answer_to_a_request_that_was_accepted_before_the_signal_comes(class
         {"inputs": [{"name": "images", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0.5] * 3072}]}
     ).encode()
     with serving(f"tiny={classifier}") as process:
-        with socket.create_connection(("127.0.0.1", process.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", process.port), timeout=300) as connection:
             start = "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\n"
-            start += f"Content-Length: {len(head)}\r\n\r\n"
-            connection.sendall(start.encode() + head[:-1])
-            time.sleep(0.2)  # for the server to read it
+            start += f"Content-Length: {len(head)}\r\nExpect: 100-continue\r\n\r\n"
+            connection.sendall(start.encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")  # the server waits for its body
+            connection.sendall(head[:-1])
             process.tell(signal.SIGTERM)
             time.sleep(0.3)
             connection.sendall(head[-1:])
@@ -217,7 +218,7 @@ def test_a_file_that_changes_under_load(classifier: Path, other_classifier: Path
         for version, file in (("2", other_classifier), ("3", classifier)):
             shutil.copy(file, tmp_path / "draft")
             os.replace(tmp_path / "draft", path)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while not running.answers or running.answers[-1]["model_version"] != version:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)

@@ -42,7 +42,7 @@ class _Server:
         self.port, self.grpc = int(found[1]), grpc[1].decode()
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -52,7 +52,7 @@ class _Server:
 
     def send(self, data: bytes) -> bytes:
         """What is no HTTP, and what comes back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=300) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             return connection.makefile("rb").read()
@@ -63,7 +63,7 @@ class _Server:
 
     def end(self) -> bytes:
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=60)
+        _, log = self.process.communicate(timeout=300)
         return log
 
 

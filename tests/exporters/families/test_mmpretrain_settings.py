@@ -151,7 +151,9 @@ def test_without_mmpretrain_there_is_no_witness_and_the_record_says_so(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mmpretrain_is_the_witness(cases: list[dict[str, Any]], maker: Any, kind: str) -> None:
-    pytest.importorskip("mmpretrain", reason="mmpretrain is not installed: it cannot be beside transformers")
+    pytest.importorskip(
+        "mmpretrain", reason="mmpretrain is not installed: .ci/run gives it an environment of its own"
+    )
     built = built_from(checkpoint_of(case_of(cases, kind), maker))
     assert "network within" in ask_witness(built, built.spec)
     *_, last = built.module.parameters()

@@ -408,6 +408,6 @@ def test_asynchronous_calls(library: Library, golden: Path, photos) -> None:
             library.c.deploykit_predict_async(model, ctypes.byref(view(photos["cat"])), None, done, None)
         )
     for _ in range(4):
-        assert arrived.acquire(timeout=60)
+        assert arrived.acquire(timeout=300)
     library.c.deploykit_model_close(model)
     assert answers == [(wanted, None)] * 4

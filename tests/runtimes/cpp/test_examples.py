@@ -45,7 +45,7 @@ def test_concurrent_examples(name: str, tool: Path, run, golden: Path, photo: Pa
 
 def test_java(build: Path, run, golden: Path, photo: Path, photos, differences) -> None:
     if shutil.which("java") is None or not (build / "examples" / "libdeploykit_jni.so").exists():
-        pytest.skip("no JDK is installed: apt-get install openjdk-17-jdk-headless")
+        pytest.skip("no JDK is installed: apt-get install default-jdk-headless")
     model = golden / "cpp" / "pose.onnx"
     source = Path(__file__).parents[3] / "runtimes" / "cpp" / "examples" / "java" / "Predict.java"
     command = [

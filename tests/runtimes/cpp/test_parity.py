@@ -132,13 +132,13 @@ def test_placements(name: str, tool, ort_library, golden, pictures, capsys, tmp_
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed")
+@pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: on a machine with one, pytest -m gpu")
 @pytest.mark.parametrize("runtime", ["ort-cuda", "ort-trt"])
 @pytest.mark.parametrize("name", ["logits", "yolo", "segment", "obb", "finished_masks"])
 def test_gpus(name, runtime, tool, ort_library, golden, pictures, differences, capsys, tmp_path) -> None:
     """Both sides find the engine that one of them has built in the same cache, and say what ran alike."""
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("onnxruntime-gpu is not installed")
+        pytest.skip("onnxruntime-gpu is not installed: pip install onnxruntime-gpu")
     Image.open(pictures[0]).resize((150, 100)).save(tmp_path / "photo.png")
     arguments = [str(golden / "cpp" / f"{name}.onnx"), str(tmp_path / "photo.png")]
     arguments += ["--runtime", runtime, "--cache", str(tmp_path / "cache")]

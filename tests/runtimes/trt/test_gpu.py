@@ -24,7 +24,7 @@ Pictures = Callable[..., np.ndarray]
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: the NVIDIA driver is not installed"),
+    pytest.mark.skipif(not has_nvidia_driver(), reason="no GPU: on a machine with one, pytest -m gpu"),
 ]
 
 

@@ -33,7 +33,7 @@ class Running:
         self.http_url = self._server.url.removeprefix("http://")
 
     def call(self, work: Awaitable[T]) -> T:
-        return self.submit(work).result(60)
+        return self.submit(work).result(300)
 
     def submit(self, work: Awaitable[T]) -> Future[T]:
         async def run() -> T:
@@ -47,7 +47,7 @@ class Running:
     def stop(self) -> None:
         self.call(self.drain())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(20)
+        self._thread.join(300)
         assert not self._thread.is_alive()
         self._loop.close()
 

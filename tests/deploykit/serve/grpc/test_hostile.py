@@ -27,7 +27,7 @@ def call(server: Any) -> Iterator[Callable[..., bytes]]:
     with grpc.insecure_channel(server.url, options=[("grpc.max_send_message_length", -1)]) as channel:
 
         def send(data: bytes, method: str = INFER, **settings: Any) -> bytes:
-            return channel.unary_unary(method)(data, timeout=settings.pop("timeout", 30), **settings)
+            return channel.unary_unary(method)(data, timeout=settings.pop("timeout", 300), **settings)
 
         yield send
 
@@ -295,7 +295,7 @@ def test_compression_bombs_are_not_unpacked() -> None:
     def bomb(url: str) -> None:
         with grpc.insecure_channel(url, options=[("grpc.max_send_message_length", -1)]) as channel:
             with pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(INFER)(bytes(150 << 20), compression=grpc.Compression.Gzip, timeout=60)
+                channel.unary_unary(INFER)(bytes(150 << 20), compression=grpc.Compression.Gzip, timeout=300)
             assert caught.value.code() == Status.RESOURCE_EXHAUSTED
 
     assert peak_kb(bomb) - peak_kb(lambda _: None) < 30 << 10

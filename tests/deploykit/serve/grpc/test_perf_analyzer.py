@@ -65,7 +65,7 @@ def request(metadata: Any, n: int) -> Any:
 
 @pytest.fixture
 def http(server: Any) -> Iterator[HTTPConnection]:
-    connection = HTTPConnection(server.http_url, timeout=30)
+    connection = HTTPConnection(server.http_url, timeout=300)
     yield connection
     connection.close()
 

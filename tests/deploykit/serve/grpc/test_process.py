@@ -23,6 +23,23 @@ from tritonclient.utils import InferenceServerException
 
 START = Callable[..., Any]
 
+HELD = """
+import sys, time
+from pathlib import Path
+from deploykit.__main__ import run
+from deploykit.serve import repository
+
+go_on, opened = Path(sys.argv.pop(1)), repository.open_safely
+
+def held(name, *others):
+    while name == "last" and not go_on.exists():
+        time.sleep(0.01)
+    return opened(name, *others)
+
+repository.open_safely = held
+run()
+"""
+
 
 def images() -> list[triton.InferInput]:
     tensor = triton.InferInput("images", [1, 3, 32, 32], "FP32")
@@ -58,28 +75,32 @@ def test_a_signal_loses_no_call_that_was_taken_on(classifier: Path, start: START
     assert all(np.array_equal(answer, answered[0]) for answer in answered)
 
 
-def test_live_and_not_ready_while_models_load(classifier: Path, start: START) -> None:
+def test_live_and_not_ready_while_models_load(classifier: Path, start: START, tmp_path: Path) -> None:
     """One model after the other: the first answers while the last is still to come."""
     http, rpc = free_ports(2)
-    models = [f"m{n}={classifier}" for n in range(30)]
-    server = start(*models, "--port", str(http), "--grpc-port", str(rpc))
-    assert "loaded m0 version 1" in server.line()
+    ports = ("--port", str(http), "--grpc-port", str(rpc))
+    held = [sys.executable, "-c", HELD, str(tmp_path / "go on")]
+    server = start(
+        f"first={classifier}", f"last={classifier}", *ports, wrap=lambda command: [*held, *command[3:]]
+    )
+    assert "loaded first version 1" in server.line()
     with triton.InferenceServerClient(f"127.0.0.1:{rpc}") as client:
         assert client.is_server_live()
         assert not client.is_server_ready()
-        assert client.is_model_ready("m0")
-        assert not client.is_model_ready("m29")
+        assert client.is_model_ready("first")
+        assert not client.is_model_ready("last")
         assert client.get_model_repository_index().models[-1].state == "LOADING"
-        assert client.infer("m0", images()).as_numpy("logits").shape == (1, 3)
+        assert client.infer("first", images()).as_numpy("logits").shape == (1, 3)
         with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
-            client.infer("m29", images())
+            client.infer("last", images())
         assert status(f"http://127.0.0.1:{http}/v2/health/live") == 200
         assert status(f"http://127.0.0.1:{http}/v2/health/ready") == 503
+        (tmp_path / "go on").touch()
         server.ready()
         assert client.is_server_ready()
-        assert client.is_model_ready("m29")
+        assert client.is_model_ready("last")
         assert status(f"http://127.0.0.1:{http}/v2/health/ready") == 200
-        assert client.infer("m29", images()).as_numpy("logits").shape == (1, 3)
+        assert client.infer("last", images()).as_numpy("logits").shape == (1, 3)
 
 
 def free_ports(count: int) -> list[int]:
@@ -90,7 +111,7 @@ def free_ports(count: int) -> list[int]:
 
 def status(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=300) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -101,11 +122,11 @@ def test_a_second_signal_ends_at_once(classifier: Path, start: START) -> None:
     """The first one waits for a request whose body is still to come."""
     server = start(f"tiny={classifier}", "--timeout", "25")
     port = int(server.ready()["url"].rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
-        connection.sendall(head)
-        connection.sendall(b" ")
-        time.sleep(0.2)  # for the server to read it
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
+        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+        connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")  # the server waits for its body
+        connection.sendall(b"{ ")
         server.process.send_signal(signal.SIGTERM)
         while "stopping" not in server.line():
             pass
@@ -135,7 +156,7 @@ except deploykit.DeploykitError as error:
 def test_two_servers_do_not_share_a_port(classifier: Path, start: START) -> None:
     address = start(f"tiny={classifier}").ready()["grpc"]
     second = start(f"tiny={classifier}", "--grpc-port", address.rpartition(":")[2])
-    _, log = second.process.communicate(timeout=30)
+    _, log = second.process.communicate(timeout=300)
     assert second.process.returncode == 2
     assert f"gRPC cannot listen on {address}: Address already in use." in log
     assert "E0000" not in log

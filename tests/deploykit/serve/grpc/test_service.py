@@ -72,7 +72,7 @@ class Gate:
 
     def wait(self, requests: int = 1) -> None:
         for _ in range(requests):
-            assert self.entered.acquire(timeout=20)
+            assert self.entered.acquire(timeout=300)
 
     def open(self) -> None:
         self._open.set()
@@ -156,13 +156,16 @@ def test_health_follows_the_models(server: Any, channel: grpc.Channel) -> None:
 
 
 def test_a_deadline_is_handed_on_and_kept(gate: Gate, server: Any, channel: grpc.Channel) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(INFER)(request_bytes(), timeout=0.3)
-    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert gate.cancelled.wait(20), "the work is dropped"
+    for seconds in (0.3, 3, 30, 300):  # the first one that a request reaches the engine within
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(INFER)(request_bytes(), timeout=seconds)
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        if gate.timeouts:
+            break
+    assert gate.cancelled.wait(300), "the work is dropped"
     [timeout] = gate.timeouts
     assert timeout is not None
-    assert 0 < timeout < 1, "gRPC rounds up"
+    assert 0 < timeout < seconds + 1, "gRPC rounds up"
 
 
 def test_the_timeout_of_a_request_counts_microseconds(gate: Gate, channel: grpc.Channel) -> None:
@@ -187,14 +190,14 @@ def test_cancelled_calls_are_dropped(gate: Gate, channel: grpc.Channel) -> None:
     call = channel.unary_unary(INFER).future(request_bytes())
     gate.wait()
     call.cancel()
-    assert gate.cancelled.wait(20)
+    assert gate.cancelled.wait(300)
 
 
 def test_the_requests_of_a_stream_that_goes_away_are_dropped(gate: Gate, channel: grpc.Channel) -> None:
     call = channel.stream_stream(INFER.replace("ModelInfer", "ModelStreamInfer"))(iter([request_bytes()] * 3))
     gate.wait(3)
     call.cancel()
-    assert gate.cancelled.wait(20)
+    assert gate.cancelled.wait(300)
 
 
 def test_overload_says_when_to_come_back(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +234,7 @@ def test_what_was_taken_on_is_answered_before_the_server_stops(
 
         def requests() -> Iterator[bytes]:
             yield from [request_bytes()] * 2
-            hold.wait(20)
+            hold.wait(300)
 
         stream = channel.stream_stream(INFER.replace("ModelInfer", "ModelStreamInfer"))(requests())
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -241,13 +244,13 @@ def test_what_was_taken_on_is_answered_before_the_server_stops(
         assert next(watch).status == NOT_SERVING
         assert list(watch) == []
         gate.open()
-        assert all(call.result(20) for call in calls)
+        assert all(call.result(300) for call in calls)
         answers = []
         with pytest.raises(grpc.RpcError) as caught:
             answers.extend(answer for answer in iter(stream.next, None))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         hold.set()
-        drained.result(20)
+        drained.result(300)
 
 
 def test_a_port_that_is_taken_is_an_error(server: Any, classifier: Path) -> None:

@@ -151,7 +151,7 @@ def test_infer_with_callbacks(
             request_id=str(n),
         )
     for _ in range(4):
-        result, error = answers.get(timeout=30)
+        result, error = answers.get(timeout=300)
         assert error is None
         close(result.as_numpy("logits"), expected[int(result.get_response().id)][None])
 
@@ -165,7 +165,7 @@ def test_stream(client: triton.InferenceServerClient, images: np.ndarray, expect
             name, [tensor(images[n % 4][None])], request_id=str(n), enable_empty_final_response=True
         )
     for n in range(12):
-        result, error = answers.get(timeout=30)
+        result, error = answers.get(timeout=300)
         if n == 5:
             assert "nobody" in str(error)
             continue

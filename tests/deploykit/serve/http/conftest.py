@@ -23,7 +23,7 @@ class Client:
     def __call__(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(
                 method, path, body, {name.replace("_", "-"): text for name, text in headers.items()}

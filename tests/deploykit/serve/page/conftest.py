@@ -48,10 +48,12 @@ def browser() -> Iterator[Browser]:
 
     Not of the session: while Playwright runs, its loop is the thread's, and other tests need their own.
     """
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip(f"none of {', '.join(_NAMES)} is installed")
+        pytest.skip(f"none of {', '.join(_NAMES)} is installed: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=_FLAGS)
         yield chromium
@@ -107,6 +109,7 @@ class Visitor:
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
+        page.set_default_timeout(300_000)  # milliseconds
         page.goto(url)
 
     def _on_console(self, message: Any) -> None:
@@ -120,7 +123,7 @@ class Visitor:
 
     def until(self, expression: str) -> None:
         """Wait until an expression is true. Playwright's own way evaluates text, which the page forbids."""
-        for _ in range(600):
+        for _ in range(6000):
             if self.page.evaluate(expression):
                 return
             self.page.wait_for_timeout(50)

@@ -24,7 +24,7 @@ console.log(JSON.stringify({
 def test_it_is_pythons(golden: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node is not installed")
+        pytest.skip("node is not installed: apt-get install nodejs")
     shutil.copyfile(SOURCE, tmp_path / "printable.mjs")
     (tmp_path / "check.mjs").write_text(_CHECK, encoding="utf-8")
     cases, wanted = [("\ud800", 4000), ("a\ud83d", 4000)], ["\\ud800", "a\\ud83d"]
