@@ -68,7 +68,7 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
     Raises:
         CheckpointError: timm has no such model with these arguments.
     """
-    import torch
+    from deploykit_exporters.nets.unfilled import unfilled
 
     timm = require("timm", extra="export", purpose="know an architecture by its name")
     for key, value in arguments.items():
@@ -76,7 +76,7 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
         if any(not abs(one) <= _LARGEST.get(key, _MOST) for one in numbers):
             raise CheckpointError(f"{where} says {key} = {value}, which no {name} has.")
     try:
-        with torch.device("meta"):
+        with unfilled():
             return timm.create_model(name, pretrained=False, **arguments)
     except _WRONG as error:
         told = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())

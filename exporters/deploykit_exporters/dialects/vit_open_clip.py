@@ -306,14 +306,14 @@ def _named_model(name: str) -> Any:
     Raises:
         CheckpointError: the model is not a plain ViT.
     """
-    import torch
+    from deploykit_exporters.nets.unfilled import unfilled
 
     if not name:
         return None
     timm = require("timm", extra="export", purpose="build a ViT")
     kind = require("timm.models.vision_transformer", extra="export").VisionTransformer
     try:
-        with torch.device("meta"):
+        with unfilled():
             model = timm.create_model(name, pretrained=False)
     except RuntimeError as error:
         raise CheckpointError(f"timm {timm.__version__} has no model {name!r}.") from error

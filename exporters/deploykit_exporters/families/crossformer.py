@@ -19,6 +19,7 @@ from deploykit_exporters.families.classifiers import matched_tensors
 from deploykit_exporters.families.heads import join_head
 from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
 from deploykit_exporters.nets.crossformer_export import dynamic_form, fixed_form
+from deploykit_exporters.nets.unfilled import unfilled
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
@@ -104,7 +105,7 @@ class CrossFormerFamily:
 
 
 def _load(config: CrossFormerConfig, tensors: dict[str, torch.Tensor], *, source: str) -> CrossFormer:
-    with torch.device("meta"):  # without the time that random initialisation takes
+    with unfilled():
         model = CrossFormer(config)
     model = model.to_empty(device="cpu")
     load_strict(model, tensors, source=source)

@@ -102,12 +102,11 @@ class EfficientNetFamily:
         return first_match(checkpoint, self.name, _dialects())
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
-        import torch
-
         from deploykit_exporters.dialects.efficientnet_names import name_in_file
         from deploykit_exporters.dialects.efficientnet_pickled import told_by_module
         from deploykit_exporters.dialects.loading import load_strict
         from deploykit_exporters.nets.efficientnet import EfficientNet
+        from deploykit_exporters.nets.unfilled import unfilled
 
         known = _SETTINGS.get(match.origin)
         if known is not None and not (match.origin == "timm" and "model" in (hints.config or {})):
@@ -125,7 +124,7 @@ class EfficientNetFamily:
                 f"{checkpoint.path.name} is an EfficientNet without a classifier.",
                 hint="Export its feature maps with --features.",
             )
-        with torch.device("meta"):
+        with unfilled():
             module = EfficientNet(source.plan, features=hints.features)
         if source.confirm is not None:
             source.confirm(module)

@@ -255,9 +255,11 @@ def _layer(layer: Layer, eps: float) -> nn.Module:
     import torch
     from torch import nn
 
+    from deploykit_exporters.nets.unfilled import unfilled
+
     weight = layer["weight"]
     made: nn.Module
-    with torch.device("meta"):
+    with unfilled():
         if weight.ndim == 2:
             made = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in layer)
         elif "running_mean" in layer:

@@ -16,6 +16,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
 from torch import nn
 
+from deploykit_exporters.nets.unfilled import unfilled
 from deploykit_exporters.nets.vit_pooling import AttentionalPool, QueryPool, class_tokens_and_mean
 from deploykit_exporters.nets.vit_positions import Resampling, resample_grid
 
@@ -128,7 +129,7 @@ def build_network(arch: ViTArchitecture) -> nn.Module:
     if arch.distilled:
         deit = require("timm.models.deit", extra="export", purpose="build a DeiT")
         kind = deit.VisionTransformerDistilled
-    with torch.device("meta"):
+    with unfilled():
         net = kind(
             img_size=arch.image_size,
             patch_size=arch.patch,
