@@ -28,6 +28,15 @@ settings.load_profile("any-speed")
 TESTS = Path(__file__).parent
 
 
+# Files of few tests that take minutes: last, they would keep one worker busy while the others have ended.
+_LONG = ("runtimes/cpp/", "exporters/test_engine_builds.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = [str(TESTS / name) for name in _LONG]
+    items.sort(key=lambda item: not str(item.path).startswith(tuple(places)))
+
+
 def skipped_lines(reports: Iterable[pytest.TestReport]) -> list[str]:
     """Every reason for which tests were skipped, with their number; it says how to have them run."""
     reasons: Counter[str] = Counter()
