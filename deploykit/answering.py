@@ -105,7 +105,7 @@ def pictures_of(sources: Iterable[str]) -> list[Picture]:
     Raises:
         InputError: a path gives no picture.
     """
-    from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.pixels.listing import list_images
 
     found: list[Picture] = []
     for source in sources:

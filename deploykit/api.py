@@ -105,7 +105,7 @@ def verify(
     """
     from deploykit_exporters.precheck import precheck
     from deploykit_runtimes.engine_folder import read_model
-    from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.pixels.listing import list_images
 
     own = ("images", "runtime", "threads", "strict", "outputs", "engine", "tolerance", "options", "report")
     chosen = _export_options(options, settings, "verify", own)

@@ -70,7 +70,7 @@ class FolderWatch:
 
         ``missing`` tells whether the folder was gone.
         """
-        from deploykit_runtimes.images import natural_order
+        from deploykit_runtimes.pixels.listing import natural_order
 
         now = self._clock()
         try:

@@ -206,7 +206,7 @@ class _Run:
 
     def watch(self, folder: Path, *, only_new: bool) -> None:
         """Answer pictures as they come, until Ctrl-C or SIGTERM."""
-        from deploykit_runtimes.images import SUFFIXES
+        from deploykit_runtimes.pixels.listing import SUFFIXES
 
         from deploykit.watching import FolderWatch, quiet_leases
 

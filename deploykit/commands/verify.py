@@ -80,8 +80,8 @@ def command(
     from deploykit_runtimes.engine_folder import read_model
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.errors import OptionError, ParityError
-    from deploykit_runtimes.images import list_images
     from deploykit_runtimes.model_file import looks_like_onnx
+    from deploykit_runtimes.pixels.listing import list_images
 
     options = ExportOptions(**settings)
     engine = EngineOptions(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, ParityError
-from deploykit_runtimes.images import list_images, read_image
+from deploykit_runtimes.images import read_image
 from deploykit_runtimes.model_file import looks_like_onnx
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.listing import list_images
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.runner import Runner

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError, ModelError
 from deploykit_runtimes.foreign import infer_spec
-from deploykit_runtimes.images import drawable, list_images, open_image, read_image
+from deploykit_runtimes.images import drawable, open_image, read_image
 from deploykit_runtimes.npy import npy_shape
 from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.listing import list_images
 from deploykit_runtimes.preprocess import preprocess
 from deploykit_runtimes.resample import resize_opencv
 from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess

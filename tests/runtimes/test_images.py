@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.images import list_images, open_image, read_image
+from deploykit_runtimes.images import open_image, read_image
+from deploykit_runtimes.pixels.listing import list_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

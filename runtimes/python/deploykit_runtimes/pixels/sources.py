@@ -100,7 +100,7 @@ def several(source: object) -> Sequence[Any] | None:
 def _several_files(path: Path) -> Sequence[Path] | None:
     if path.is_file() or not (path.is_dir() or glob.has_magic(str(path))):
         return None
-    from deploykit_runtimes.images import list_images
+    from deploykit_runtimes.pixels.listing import list_images
 
     return list_images(path)
 
