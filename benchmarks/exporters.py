@@ -22,7 +22,7 @@ import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.ort.runner import open_ort
 
 ROUNDS = 40
 

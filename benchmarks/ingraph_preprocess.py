@@ -3,12 +3,12 @@
     python benchmarks/ingraph_preprocess.py [--size 1080,810 ...] [--rounds 60] [--threads 2]
 
 The graph runs alone in ONNX Runtime on the CPU, with the session options of ``deploykit_runtimes``, in
-turns with ``deploykit_runtimes.preprocess``, which is Pillow, or numpy to the bit of OpenCV; for what
+turns with ``deploykit_runtimes.pixels.preprocess``, which is Pillow, or numpy to the bit of OpenCV; for what
 OpenCV resizes, also with OpenCV itself and numpy, where it is installed.
 
 Two forms are timed, each in its own turns, since the threads of two sessions would be in each other's way:
 the one that is exported, whose first operator is the cast, which every engine takes; and the one that
-``deploykit_runtimes.late_cast`` makes of it at load, which moves bytes and casts late.
+``deploykit_runtimes.ort.late_cast`` makes of it at load, which moves bytes and casts late.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import onnxruntime
 import onnxsim
 import skimage.data
 import torch
-from deploykit_exporters.graph.preprocess import preprocess_module
-from deploykit_runtimes.late_cast import cast_late
-from deploykit_runtimes.preprocess import preprocess
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_exporters.ingraph.preprocess import preprocess_module
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.ort.late_cast import cast_late
+from deploykit_runtimes.pixels.preprocess import preprocess
 from PIL import Image
 
 SIDES = AxisRange(min=32, max=1280, step=32)

@@ -23,10 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.spec import ModelSpec
 
 from deploykit.benchmark.run import feeds_for
 

@@ -27,7 +27,7 @@ import numpy as np
 import skimage.data
 from deploykit_exporters.options import ExportOptions
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.ort_options import session_settings
+from deploykit_runtimes.ort.options import session_settings
 from onnxruntime import InferenceSession, SessionOptions
 from PIL import Image
 

@@ -20,7 +20,7 @@ OURS = """
 import sys, time, json, hashlib
 from deploykit_exporters import containers
 from deploykit_exporters.containers.read import read_checkpoint
-import torch, deploykit_exporters.containers.torch_file, deploykit_exporters.containers.unwrap
+import torch, deploykit_exporters.containers.torch_file, deploykit_exporters.containers.weights.unwrap
 spent = 0.0
 whole = containers._sha256
 def timed(files):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from deploykit_exporters.options import ExportOptions
-from deploykit_runtimes.nms import box_iou
+from deploykit_runtimes.answers.nms import box_iou
 from PIL import Image
 from sklearn.datasets import load_sample_images
 

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.verify import VerifyResult
-    from deploykit_runtimes.build_options import BuildOptions, BuildResult
-    from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.predictor import Predictor
-    from deploykit_runtimes.results import (
+    from deploykit_runtimes.answers.results import (
         Classification,
         Detection,
         Detections,
@@ -35,7 +32,10 @@ if TYPE_CHECKING:
         Poses,
         Segmentation,
     )
-    from deploykit_runtimes.spec import ModelSpec
+    from deploykit_runtimes.build_options import BuildOptions, BuildResult
+    from deploykit_runtimes.contract.spec import ModelSpec
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.predictor import Predictor
 
     from deploykit import serve
     from deploykit.api import bench, export, inspect, record, verify
@@ -50,21 +50,21 @@ _LAZY = {
     "BuildOptions": "deploykit_runtimes.build_options",
     "BuildResult": "deploykit_runtimes.build_options",
     "CheckpointReport": "deploykit_exporters.inspect",
-    "Classification": "deploykit_runtimes.results",
+    "Classification": "deploykit_runtimes.answers.results",
     "DemoResult": "deploykit.demonstration",
-    "Detection": "deploykit_runtimes.results",
-    "Detections": "deploykit_runtimes.results",
+    "Detection": "deploykit_runtimes.answers.results",
+    "Detections": "deploykit_runtimes.answers.results",
     "Diagnosis": "deploykit.checkup.diagnosis",
     "EngineOptions": "deploykit_runtimes.engine_options",
     "ExportOptions": "deploykit_exporters.options",
     "ExportResult": "deploykit_exporters.export",
-    "Features": "deploykit_runtimes.results",
+    "Features": "deploykit_runtimes.answers.results",
     "ModelReport": "deploykit.model_report",
-    "ModelSpec": "deploykit_runtimes.spec",
-    "OrientedDetections": "deploykit_runtimes.results",
-    "Poses": "deploykit_runtimes.results",
+    "ModelSpec": "deploykit_runtimes.contract.spec",
+    "OrientedDetections": "deploykit_runtimes.answers.results",
+    "Poses": "deploykit_runtimes.answers.results",
     "Predictor": "deploykit_runtimes.predictor",
-    "Segmentation": "deploykit_runtimes.results",
+    "Segmentation": "deploykit_runtimes.answers.results",
     "VerifyResult": "deploykit_exporters.verify",
     "build": "deploykit.operations",
     "demo": "deploykit.operations",

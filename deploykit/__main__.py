@@ -49,8 +49,8 @@ def _replace_closed_streams() -> None:
 
 
 def _main() -> int:
-    from deploykit_runtimes.memory_limit import limit_memory
-    from deploykit_runtimes.scratch import discard_scratch
+    from deploykit_runtimes.machine.memory_limit import limit_memory
+    from deploykit_runtimes.machine.scratch import discard_scratch
 
     from deploykit.cli import main
     from deploykit.hooks import install

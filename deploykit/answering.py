@@ -13,9 +13,9 @@ from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.pixels.urls import is_url, shown_url
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.images import ImageSource
+    from deploykit_runtimes.answers.results import Result
+    from deploykit_runtimes.pixels.images import ImageSource
     from deploykit_runtimes.predictor import Predictor, Timings
-    from deploykit_runtimes.results import Result
 
 __all__ = ["Answer", "Picture", "Tally", "answers", "pictures_of", "save_drawn"]
 

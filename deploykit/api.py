@@ -104,7 +104,7 @@ def verify(
         DeploykitError: see ``deploykit_exporters.verify.verify``.
     """
     from deploykit_exporters.precheck import precheck
-    from deploykit_runtimes.engine_folder import read_model
+    from deploykit_runtimes.builds.model_folder import read_model
     from deploykit_runtimes.pixels.listing import list_images
 
     own = ("images", "runtime", "threads", "strict", "outputs", "engine", "tolerance", "options", "report")

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.exhausted import EXHAUSTED, exhausted
+from deploykit_runtimes.machine.exhausted import EXHAUSTED, exhausted
+from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.scratch import scratch_folder
 
 from deploykit import __version__
 from deploykit.examples import WithExamples

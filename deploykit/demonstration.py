@@ -14,7 +14,7 @@ from deploykit_runtimes.errors import DependencyError, ParityError
 if TYPE_CHECKING:
     import numpy as np
     from deploykit_exporters.export import ExportResult
-    from deploykit_runtimes.results import Classification
+    from deploykit_runtimes.answers.results import Classification
 
     from deploykit.benchmark.report import BenchReport
 
@@ -119,7 +119,7 @@ def run_demo(
 def _predict(model: Path, photo: Path, picture: Path) -> Classification:
     """The answer for a photo of a cat; the photo is written, and once more with its label."""
     from deploykit_runtimes import load
-    from deploykit_runtimes.results import Classification
+    from deploykit_runtimes.answers.results import Classification
 
     cat = write_photo(photo)
     with load(model) as predictor:
@@ -190,13 +190,13 @@ def compare(
     for the slowest thread, then takes up to twenty times as long.
     """
     from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.onnx_file import read_onnx
+    from deploykit_runtimes.onnx.file import read_onnx
 
-    from deploykit.benchmark.apart import bench_apart
     from deploykit.benchmark.environment import read_environment
+    from deploykit.benchmark.processes import bench_apart
     from deploykit.benchmark.report import BenchReport
     from deploykit.benchmark.run import model_facts
-    from deploykit.benchmark.subject import Subject
+    from deploykit.benchmark.target import Subject
 
     spec = read_onnx(model).spec()
     one = EngineOptions(threads=1)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from deploykit_runtimes.scratch import discard_scratch
+from deploykit_runtimes.machine.scratch import discard_scratch
 
 from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 from deploykit.wishes import Wishes

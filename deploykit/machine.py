@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from deploykit_runtimes.cores import usable_cores
-from deploykit_runtimes.memory_limit import container_memory
+from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.machine.memory_limit import container_memory
 
 __all__ = ["Cpu", "installed", "read_cpu"]
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from deploykit_runtimes.builds.model_folder import model_file
 from deploykit_runtimes.described import described
-from deploykit_runtimes.engine_folder import model_file
 from deploykit_runtimes.errors import ModelError, OptionError
 
 __all__ = ["named_models"]

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
-from deploykit_runtimes.compiled import compilers, runtimes_of_compiled
-from deploykit_runtimes.engine_folder import built_with, is_model_folder, model_file, read_model
+from deploykit_runtimes.builds.model_folder import built_with, is_model_folder, model_file, read_model
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.model_file import looks_like_onnx
-from deploykit_runtimes.onnx_file import OnnxFile
+from deploykit_runtimes.onnx.file import OnnxFile
+from deploykit_runtimes.onnx.model_file import looks_like_onnx
+from deploykit_runtimes.onnx.precompiled import compilers, runtimes_of_compiled
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Placement
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 if TYPE_CHECKING:
-    from deploykit_exporters.graph.facts import GraphReport
+    from deploykit_exporters.graph_report import GraphReport
 
 __all__ = ["ModelReport", "inspect_model", "is_model_file"]
 
@@ -143,7 +143,7 @@ def _context_maker(file: OnnxFile) -> str:
 def _graph(path: Path) -> GraphReport | None:
     """None on a machine without the export packages, where models only run."""
     try:
-        from deploykit_exporters.graph.facts import inspect_graph
+        from deploykit_exporters.graph_report import inspect_graph
     except DependencyError:
         return None
     return inspect_graph(path)

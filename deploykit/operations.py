@@ -40,13 +40,13 @@ def build(
 
     Raises:
         OptionError: there is no such runtime or option, or its value cannot be used.
-        ModelError, DependencyError, RuntimeUnavailableError: see ``deploykit_runtimes.build.build_engine``.
+        ModelError, DependencyError, RuntimeUnavailableError: see ``build_engine`` of the runtimes.
     """
     from dataclasses import fields, replace
 
     from deploykit_runtimes.arguments import as_path, as_words
-    from deploykit_runtimes.build import build_engine
     from deploykit_runtimes.build_options import BuildOptions, BuildReport
+    from deploykit_runtimes.builds.build import build_engine
     from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.runtimes import buildable_runtimes
 

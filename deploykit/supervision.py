@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from deploykit_runtimes.exhausted import EXHAUSTED, address_limit, exhausted, told_size
+from deploykit_runtimes.machine.exhausted import EXHAUSTED, address_limit, exhausted, told_size
+from deploykit_runtimes.machine.scratch import sweep
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.scratch import sweep
 
 from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deploykit_runtimes.results import Classification
+from deploykit_runtimes.answers.results import Classification
 from PIL import Image
 
 import deploykit

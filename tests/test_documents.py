@@ -102,8 +102,7 @@ def own_part() -> str:
 
 
 def test_the_page_of_python_names_what_there_is() -> None:
-    from deploykit_runtimes.predict_options import PredictOptions
-    from deploykit_runtimes.results import (
+    from deploykit_runtimes.answers.results import (
         Classification,
         Detections,
         Features,
@@ -111,6 +110,7 @@ def test_the_page_of_python_names_what_there_is() -> None:
         Poses,
         Segmentation,
     )
+    from deploykit_runtimes.predict_options import PredictOptions
 
     import deploykit
 

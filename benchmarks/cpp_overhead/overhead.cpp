@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "deploykit/model.hpp"
-#include "ort_library.hpp"
+#include "ort/library.hpp"
 
 namespace {
 

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from deploykit_runtimes.engine_folder import model_file, read_model
+from deploykit_runtimes.builds.model_folder import model_file, read_model
+from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.model_file import model_path
+from deploykit_runtimes.onnx.model_file import model_path
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.shapes import check_batch, check_size
-from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
 
 from deploykit.benchmark.environment import read_environment
 from deploykit.benchmark.report import BenchReport, BenchRow
 from deploykit.benchmark.timing import sample, summarise, warm_up
 
 if TYPE_CHECKING:
-    from deploykit.benchmark.subject import Subject
+    from deploykit.benchmark.target import Subject
 
 __all__ = [
     "BenchOptions",
@@ -118,8 +118,8 @@ def bench(
         OptionError: the model does not take the batch or image size, or there is no such runtime.
         ModelError, RuntimeUnavailableError, DependencyError: see ``open_runner``.
     """
-    from deploykit.benchmark.apart import bench_apart
-    from deploykit.benchmark.subject import Subject, subject_name
+    from deploykit.benchmark.processes import bench_apart
+    from deploykit.benchmark.target import Subject, subject_name
 
     options = options or BenchOptions()
     say = report or (lambda _: None)

@@ -20,12 +20,12 @@ from typing import Any, TextIO
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.exhausted import exhausted
-from deploykit_runtimes.memory_limit import limit_memory
+from deploykit_runtimes.machine.exhausted import exhausted
+from deploykit_runtimes.machine.memory_limit import limit_memory
 from deploykit_runtimes.runner import Runner
 
 from deploykit.benchmark.run import feeds_for
-from deploykit.benchmark.subject import Subject
+from deploykit.benchmark.target import Subject
 from deploykit.benchmark.timing import warm_up
 from deploykit.hooks import install
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from deploykit_runtimes.plugins import PLUGINS
+from deploykit_runtimes.ort.plugins import PLUGINS
 from deploykit_runtimes.runtimes import available_runtimes
 
 from deploykit.checkup.engines import ONE_WHEEL, engine_findings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploykit_runtimes.nvidia import CUDA_LINE, library_fix
-from deploykit_runtimes.plugins import PLUGINS
+from deploykit_runtimes.machine.nvidia import CUDA_LINE, library_fix
+from deploykit_runtimes.ort.plugins import PLUGINS
 from deploykit_runtimes.runtimes import available_runtimes, engine_file_runtimes, runtime_named
 
 from deploykit.checkup.finding import Finding

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from deploykit_runtimes.elf import missing_libraries, needed_libraries, package_file
 from deploykit_runtimes.errors import RuntimeUnavailableError
-from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.machine.elf import missing_libraries, needed_libraries, package_file
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.runtimes import available_runtimes, runtime_named
 
 from deploykit.benchmark.environment import PACKAGES

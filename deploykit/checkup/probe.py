@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from deploykit_runtimes.scratch import scratch_folder
+from deploykit_runtimes.machine.scratch import scratch_folder
 
 from deploykit.checkup.tiny import INPUT_SHAPE, tiny_model
 

@@ -6,7 +6,7 @@ field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 
 from __future__ import annotations
 
-from deploykit_runtimes.protobuf import encode, encode_number
+from deploykit_runtimes.onnx.protobuf import encode, encode_number
 
 __all__ = ["INPUT_SHAPE", "tiny_model"]
 

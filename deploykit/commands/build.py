@@ -109,8 +109,8 @@ def command(*, model: Path, runtime: str, json_output: bool, **options: Any) -> 
     An engine that fits is kept as it is. The file beside it (.json) says what it was built from and
     for; an engine that fits no longer is built again when it is opened, and the reason told.
     """
-    from deploykit_runtimes.build import build_engine
     from deploykit_runtimes.build_options import BuildOptions, BuildReport
+    from deploykit_runtimes.builds.build import build_engine
 
     chosen = BuildOptions(**options)
     with Progress() as report:

@@ -41,14 +41,14 @@ def bench_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 def readings(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of ``--outputs``."""
-    from deploykit_runtimes.readings import READINGS
+    from deploykit_runtimes.contract.readings import READINGS
 
     return _starting(READINGS, incomplete)
 
 
 def families(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of ``--family``."""
-    from deploykit_exporters.families import family_names
+    from deploykit_exporters.families.registry import family_names
 
     return _starting(family_names(), incomplete)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from deploykit.terminal import name
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.results import Result
-    from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
+    from deploykit_runtimes.answers.results import Result
+    from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 
 __all__ = ["answer_text", "axis_ranges", "class_sample", "model_title", "parity_lines"]
 
@@ -87,7 +87,7 @@ def _counted(parity: ParityRecord) -> str:
 
 def answer_text(result: Result) -> str:
     """A result in one line: classes, detections best first, or the shapes of feature maps."""
-    from deploykit_runtimes.results import Classification, Features
+    from deploykit_runtimes.answers.results import Classification, Features
 
     if isinstance(result, Classification):
         return ", ".join(f"{name(entry.name)} {entry.score:.3f}" for entry in result.top)

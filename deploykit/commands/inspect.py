@@ -19,7 +19,7 @@ from deploykit.terminal import echo, echo_json, name, pairs, size, strong
 if TYPE_CHECKING:
     from deploykit_exporters.families.settings import Setting
     from deploykit_exporters.inspect import CheckpointReport
-    from deploykit_runtimes.spec import ModelSpec, Preprocess
+    from deploykit_runtimes.contract.spec import ModelSpec, Preprocess
 
     from deploykit.model_report import ModelReport
 

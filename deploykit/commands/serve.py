@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
-from deploykit_runtimes.memory_limit import share_memory
+from deploykit_runtimes.machine.memory_limit import share_memory
 
 from deploykit.commands.completing import files, readings
 from deploykit.commands.line import Command

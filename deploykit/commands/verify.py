@@ -77,10 +77,10 @@ def command(
     """
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
-    from deploykit_runtimes.engine_folder import read_model
+    from deploykit_runtimes.builds.model_folder import read_model
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.errors import OptionError, ParityError
-    from deploykit_runtimes.model_file import looks_like_onnx
+    from deploykit_runtimes.onnx.model_file import looks_like_onnx
     from deploykit_runtimes.pixels.listing import list_images
 
     options = ExportOptions(**settings)

@@ -54,7 +54,7 @@ def package(
     from dataclasses import fields
 
     from deploykit_runtimes.arguments import refuse_unknown, suggestion
-    from deploykit_runtimes.readings import refuse_unclear
+    from deploykit_runtimes.contract.readings import refuse_unclear
 
     from deploykit.package.folder import new_folder
     from deploykit.package.models import read_models

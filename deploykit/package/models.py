@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
-from deploykit_runtimes.engine_folder import model_file, read_model
+from deploykit_runtimes.builds.model_folder import model_file, read_model
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import copy_file
-from deploykit_runtimes.onnx_file import is_beside
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.onnx.file import is_beside
 from deploykit_runtimes.trt.profiles import Profile, default_profile
 
 from deploykit.model_names import named_models

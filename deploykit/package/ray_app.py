@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import ray
+from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, InputError
-from deploykit_runtimes.images import read_image
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.images import read_image
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import check_feeds
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve

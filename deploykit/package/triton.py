@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
 from deploykit.package.folder import write_text

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from deploykit_runtimes.bands import looks_like_tiff, tiff_shape
-from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.errors import DependencyError, InputError
-from deploykit_runtimes.npy import is_npy, npy_shape
+from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.pixels.bands import looks_like_tiff, tiff_shape
+from deploykit_runtimes.pixels.npy import is_npy, npy_shape
 from PIL import Image, UnidentifiedImageError
 
 from deploykit.serve.errors import MediaTypeError, TooLargeError

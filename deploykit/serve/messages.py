@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit_runtimes import __version__
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.contract.tensors import TensorInfo
 
 from deploykit.serve.datatypes import datatype_of
 from deploykit.serve.model import ServedModel

@@ -13,17 +13,17 @@ from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import numpy as np
-from deploykit_runtimes.cores import usable_cores
-from deploykit_runtimes.engine_folder import model_file
+from deploykit_runtimes.answers.results import Result
+from deploykit_runtimes.builds.model_folder import model_file
+from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.machine.cores import usable_cores
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor, Prepared
-from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.runtimes import canonical_runtime
-from deploykit_runtimes.spec import THRESHOLD_INPUTS, ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.errors import RequestTimeoutError, TooLargeError

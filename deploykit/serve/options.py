@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_runtimes.arguments import known_fields
+from deploykit_runtimes.contract.readings import parse_outputs
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.readings import parse_outputs
 from deploykit_runtimes.runtimes import canonical_runtime
 
 __all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.scratch import discard_scratch
+from deploykit_runtimes.machine.scratch import discard_scratch
 
 from deploykit.serve.http.app import App
 from deploykit.serve.http.protocol import make_protocol

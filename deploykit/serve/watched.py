@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
-from deploykit_runtimes.engine_folder import file_for_runtime, model_file
+from deploykit_runtimes.builds.model_folder import file_for_runtime, model_file
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx.file import read_onnx
 
 __all__ = ["Stamp", "files_beside", "stamp_of"]
 

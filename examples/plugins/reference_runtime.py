@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.runtimes import Runtime
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from deploykit_exporters.checkpoint import Checkpoint
-from deploykit_exporters.dialects.imagenet import crop_preprocess
-from deploykit_exporters.dialects.loading import load_strict
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside
-from deploykit_exporters.families.classifiers import class_names, matched_tensors
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec
+from deploykit_exporters.families.shared.classifiers import class_names, matched_tensors
+from deploykit_exporters.families.shared.imagenet import crop_preprocess
+from deploykit_exporters.families.shared.loading import load_strict
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec
 
 KEYS = {"conv1.weight", "layer1.0.conv1.weight", "layer4.0.downsample.0.weight", "fc.weight"}
 

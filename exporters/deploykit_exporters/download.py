@@ -22,7 +22,7 @@ from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.dialects.imagenet import imagenet_class_names
+from deploykit_exporters.families.shared.imagenet import imagenet_class_names
 
 __all__ = ["LIBRARIES", "NamedModel", "fetch", "is_model_name", "resolve"]
 

@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.machine.scratch import scratch_folder
+from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.scratch import scratch_folder
-from deploykit_runtimes.spec import AxisRange, ModelSpec, ParityRecord
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
-from deploykit_exporters.finish import Finish, finished_spec, host_output, network_axes, refuse_unused
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
-from deploykit_exporters.graph.facts import GraphFacts, graph_facts
+from deploykit_exporters.graph_report import GraphFacts, graph_facts
 from deploykit_exporters.in_memory import Source, is_in_memory
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
-from deploykit_exporters.parity import proof_cases, prove
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.own_forward import compare_forward
+from deploykit_exporters.proof.tensors import proof_cases, prove
+from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_exporters.proof.witness import ask_witness
-from deploykit_exporters.reference import TorchRunner
+from deploykit_exporters.self_contained import Finish, finished_spec, host_output, network_axes, refuse_unused
 from deploykit_exporters.storage import check_room, save_model
-from deploykit_exporters.tidy import no_compiler_cache
+from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 if TYPE_CHECKING:
     import onnx
@@ -69,7 +69,7 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        from deploykit_runtimes.metadata import spec_to_metadata
+        from deploykit_runtimes.contract.metadata import spec_to_metadata
 
         return {
             "path": str(self.path),
@@ -215,7 +215,7 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
     """The simplified graph, and what was rewritten in it."""
-    from deploykit_exporters.graph.passes import apply_passes, clean_up
+    from deploykit_exporters.passes.apply import apply_passes, clean_up
 
     simplified = simplify(raw)
     if simplified is None:

@@ -65,7 +65,7 @@ def read_in_memory(source: InMemory, *, weights: str | None = None) -> Checkpoin
     Raises:
         CheckpointError: it holds no weights, weights that were never loaded, or what cannot be written down.
     """
-    from deploykit_runtimes.scratch import scratch_folder
+    from deploykit_runtimes.machine.scratch import scratch_folder
 
     from deploykit_exporters.containers.read import read_checkpoint
 

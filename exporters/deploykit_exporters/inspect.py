@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from deploykit_runtimes.spec import AxisRange, ModelSpec
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.in_memory import Source
 from deploykit_exporters.load import load_checkpoint
-from deploykit_exporters.tidy import no_compiler_cache
+from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from deploykit_runtimes.metadata import spec_to_metadata
-from deploykit_runtimes.scratch import scratch_folder
-from deploykit_runtimes.spec import InputSpec, ModelSpec
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec
+from deploykit_runtimes.machine.scratch import scratch_folder
 
 from deploykit_exporters.families.base import ExporterName
-from deploykit_exporters.graph.passes import clean_up
+from deploykit_exporters.passes.apply import clean_up
 from deploykit_exporters.ultralytics_metadata import ultralytics_metadata
 
 if TYPE_CHECKING:

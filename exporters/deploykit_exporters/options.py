@@ -21,9 +21,9 @@ from deploykit_runtimes.arguments import (
 from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.errors import OptionError
 
-from deploykit_exporters.families import family_names
+from deploykit_exporters.containers.labels import names_from, parse_settings, read_labels, read_text
 from deploykit_exporters.families.base import ExporterName, Hints
-from deploykit_exporters.labels import names_from, parse_settings, read_labels, read_text
+from deploykit_exporters.families.registry import family_names
 
 __all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
+from deploykit_runtimes.contract.metadata import spec_from_metadata, spec_to_metadata
+from deploykit_runtimes.contract.spec_limits import check_spec_limits
 from deploykit_runtimes.errors import CheckpointError, ModelError
-from deploykit_runtimes.metadata import spec_from_metadata, spec_to_metadata
-from deploykit_runtimes.preprocess import Preprocessor
-from deploykit_runtimes.spec_limits import check_spec_limits
+from deploykit_runtimes.pixels.preprocess import Preprocessor
 from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel

@@ -10,8 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.files import room_for
-from deploykit_runtimes.spec import ModelSpec
 from deploykit_runtimes.targets import check_alone
 
 from deploykit_exporters.onnx_export import set_metadata

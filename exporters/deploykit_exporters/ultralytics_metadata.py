@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.contract.spec import ModelSpec
 
 __all__ = ["ultralytics_metadata"]
 

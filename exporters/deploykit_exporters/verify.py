@@ -8,32 +8,32 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.contract.readings import refuse_unclear
+from deploykit_runtimes.contract.spec import ModelSpec, ParityRecord, Task
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, ParityError
-from deploykit_runtimes.images import read_image
-from deploykit_runtimes.model_file import looks_like_onnx
+from deploykit_runtimes.onnx.model_file import looks_like_onnx
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.listing import list_images
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.readings import refuse_unclear
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.spec import ModelSpec, ParityRecord, Task
 
-from deploykit_exporters.answers import SCORE_LIMIT, answer_photos, prove_answers
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel
-from deploykit_exporters.finish import host_spec
 from deploykit_exporters.golden.file import Golden, read_golden
 from deploykit_exporters.golden.prove import GoldenProof
 from deploykit_exporters.in_memory import Source, source_name
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
-from deploykit_exporters.parity import FP32_TOLERANCE, image_case, proof_cases, prove
+from deploykit_exporters.proof.answers import SCORE_LIMIT, answer_photos, prove_answers
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.raised import telling, with_answers
-from deploykit_exporters.reference import TorchRunner
-from deploykit_exporters.tidy import no_compiler_cache
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE, image_case, proof_cases, prove
+from deploykit_exporters.proof.torch_runner import TorchRunner
+from deploykit_exporters.self_contained import host_spec
+from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 if TYPE_CHECKING:
     import onnx

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from deploykit_runtimes.answers.results import Classification, ClassScore
 from deploykit_runtimes.errors import DependencyError, ParityError
-from deploykit_runtimes.results import Classification, ClassScore
 
 from deploykit import demonstration
 from deploykit.cli import main

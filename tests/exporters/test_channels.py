@@ -13,17 +13,17 @@ import timm
 import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.families.base import Hints
-from deploykit_exporters.families.channels import for_channels
+from deploykit_exporters.families.shared.channels import for_channels
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import CheckpointError, InputError, OptionError
-from deploykit_runtimes.images import read_image
-from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.preprocess import preprocess
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.pixels.images import read_image
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.preprocess import preprocess
 from PIL import Image
 from torch import nn
 

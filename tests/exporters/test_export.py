@@ -16,7 +16,7 @@ from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.verify import verify
 from deploykit_runtimes.errors import ModelError, OptionError, ParityError
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.ort.runner import open_ort
 from torch import nn
 
 Perturb = Callable[..., nn.Module]

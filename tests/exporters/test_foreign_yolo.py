@@ -12,9 +12,9 @@ from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
+from deploykit_runtimes.answers.results import Detections, Segmentation
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.results import Detections, Segmentation
 
 Strip = Callable[..., tuple[Path, Path]]
 

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 import torch
 from deploykit_exporters.checkpoint import Checkpoint
-from deploykit_exporters.containers.inert import InertInstance, InertObject
+from deploykit_exporters.containers.pickles.inert import InertInstance, InertObject
 from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.load import build_checkpoint
+from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.metadata import spec_to_metadata
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SEED = int(os.environ.get("DEPLOYKIT_SEED", "20261129"))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from deploykit_runtimes import load
+from deploykit_runtimes.answers.results import Classification, OrientedDetections, Poses, Segmentation
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.results import Classification, OrientedDetections, Poses, Segmentation
 from ultralytics.utils import ops
 
 PHOTOS = ("cat", "flower_portrait", "cat_wide", "cat_small")

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.dialects import yolo_ultralytics
 from deploykit_exporters.families.base import Hints
+from deploykit_exporters.families.yolo.ultralytics import dialect as yolo_ultralytics
 from deploykit_exporters.onnx_export import export_graph
 from deploykit_exporters.ultralytics_metadata import ultralytics_metadata
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 
 
 def spec_of(**changes: Any) -> ModelSpec:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from deploykit_runtimes.metadata import spec_to_metadata
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess, Task
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 __all__ = ["NAMES", "Case", "graph_of", "head", "spec"]

@@ -26,9 +26,9 @@ import numpy as np
 from cpp_foreign import foreign_cases, wrong_cases
 from cpp_models import NAMES, Case, graph_of, head, spec
 from deploykit_runtimes import load
+from deploykit_runtimes.contract.metadata import spec_from_metadata, spec_to_metadata
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from deploykit_runtimes.errors import DeploykitError, ModelError
-from deploykit_runtimes.metadata import spec_from_metadata, spec_to_metadata
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from onnx import save_model
 
 FOLDER = Path(__file__).parent / "cpp"

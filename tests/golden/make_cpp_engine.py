@@ -18,11 +18,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploykit_runtimes.engine_cache import KEY_FILE, cache_folder
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.ort_options import cuda_options, profile_shapes, session_settings, tensorrt_options
-from deploykit_runtimes.ort_session import working_precision
-from deploykit_runtimes.spec import AxisRange, InputSpec
+from deploykit_runtimes.machine.engine_cache import KEY_FILE, cache_folder
+from deploykit_runtimes.ort.options import cuda_options, profile_shapes, session_settings, tensorrt_options
+from deploykit_runtimes.ort.session import working_precision
 
 FOLDER = Path(__file__).parent / "cpp"
 FREE = {

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from deploykit_runtimes.contract.inferred_spec import infer_spec
+from deploykit_runtimes.contract.readings import READINGS, Reading
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.foreign import infer_spec
-from deploykit_runtimes.readings import READINGS, Reading
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["KEYPOINTS", "MASKS", "Case", "cases", "golden"]
 

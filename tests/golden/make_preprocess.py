@@ -25,9 +25,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
-from deploykit_runtimes.geometry import plan_geometry
-from deploykit_runtimes.metadata import spec_to_metadata
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.pixels.geometry import plan_geometry
 from PIL import Image
 from timm.data import create_transform
 from torchvision import transforms

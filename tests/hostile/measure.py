@@ -74,7 +74,7 @@ def limited(arguments: list[str]) -> int:
     from deploykit.cli import main
 
     with suppress(ImportError):  # another version has no limit
-        from deploykit_runtimes.memory_limit import limit_memory
+        from deploykit_runtimes.machine.memory_limit import limit_memory
 
         limit_memory()
     return main(arguments)
@@ -83,7 +83,7 @@ def limited(arguments: list[str]) -> int:
 def measure(names: Sequence[str], **limits: int) -> list[dict[str, Any]]:
     import numpy as np
     import torch
-    from deploykit_exporters.families import families
+    from deploykit_exporters.families.registry import families
     from PIL import Image
 
     from deploykit.cli import main

@@ -82,7 +82,7 @@ def _inside(archive: bytes, record: str) -> tuple[bytes, Callable[[bytes], bytes
 def _checkpoint(path: Path) -> object:
     from deploykit_exporters.families.base import Hints
     from deploykit_exporters.load import load_checkpoint
-    from deploykit_runtimes.metadata import spec_to_metadata
+    from deploykit_runtimes.contract.metadata import spec_to_metadata
 
     with _uninitialised():
         return json.dumps(spec_to_metadata(load_checkpoint(path, Hints()).built.spec))
@@ -108,13 +108,13 @@ def _nothing(*_arguments: object, **_options: object) -> None:
 
 
 def _labels(path: Path) -> object:
-    from deploykit_exporters.labels import read_labels
+    from deploykit_exporters.containers.labels import read_labels
 
     return read_labels(path)
 
 
 def _config(path: Path) -> object:
-    from deploykit_exporters.dialects.mm_config import parse_config
+    from deploykit_exporters.families.shared.mm.config import parse_config
     from deploykit_exporters.options import read_config
 
     found = read_config(path)

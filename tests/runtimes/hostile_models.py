@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deploykit_runtimes.protobuf import encode, encode_number
+from deploykit_runtimes.onnx.protobuf import encode, encode_number
 
 __all__ = ["CONTRACT", "FORGED_VALUES", "HONEST", "HOSTILE", "YOLO", "at_run", "forged", "model", "node"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from deploykit_runtimes.contract.inferred_spec import infer_spec
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError, ModelError
-from deploykit_runtimes.foreign import infer_spec
-from deploykit_runtimes.images import drawable, open_image, read_image
-from deploykit_runtimes.npy import npy_shape
-from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.images import drawable, open_image, read_image
 from deploykit_runtimes.pixels.listing import list_images
-from deploykit_runtimes.preprocess import preprocess
-from deploykit_runtimes.resample import resize_opencv
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.pixels.npy import npy_shape
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.preprocess import preprocess
+from deploykit_runtimes.pixels.resample import resize_opencv
 from PIL import Image
 
 GREY = PixelFormat(color="grey", channels=1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_runtimes.metadata import spec_from_metadata
-from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.contract.metadata import spec_from_metadata
+from deploykit_runtimes.pixels.preprocess import preprocess
 
 FOLDER = Path(__file__).parents[1] / "golden" / "preprocess"
 CONTRACT = {

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import RuntimeUnavailableError
-from deploykit_runtimes.nvidia import read_gpu
+from deploykit_runtimes.machine.nvidia import read_gpu
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.ort import has_nvidia_driver
+from deploykit_runtimes.ort.runner import has_nvidia_driver
 
 pytestmark = [
     pytest.mark.gpu,

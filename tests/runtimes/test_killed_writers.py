@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploykit_runtimes.scratch import sweep
+from deploykit_runtimes.machine.scratch import sweep
 
 # Python tells an audit hook of whatever changes a file system, just before it does.
 WRITER = """

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError, InputError, ModelError, RuntimeUnavailableError
-from deploykit_runtimes.metadata import spec_to_metadata
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.ov import _place, open_openvino
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from onnx import TensorProto, helper, numpy_helper
 
 Writer = Callable[..., Path]

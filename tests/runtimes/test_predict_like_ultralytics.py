@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from deploykit_runtimes.answers.results import Detections, OrientedDetections, Poses, Segmentation
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.results import Detections, OrientedDetections, Poses, Segmentation
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from deploykit_runtimes.testing import FakeRunner
 from torch import nn
 

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from deploykit_runtimes.answers.results import Detections
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.predict_options import ELSEWHERE, PredictOptions
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.results import Detections
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.testing import FakeRunner
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)

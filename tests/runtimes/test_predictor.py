@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deploykit_runtimes.answers.results import Classification, Detections
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import InputError, ModelError, OptionError
 from deploykit_runtimes.predictor import Predictor, Timings
-from deploykit_runtimes.results import Classification, Detections
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.testing import FakeRunner
 from PIL import Image
 

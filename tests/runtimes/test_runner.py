@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.runner import FiniteFeeds, check_feeds, is_finite
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy

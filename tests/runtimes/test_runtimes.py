@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.runtimes import available_runtimes, canonical_runtime, meant_runtime, short_names
 

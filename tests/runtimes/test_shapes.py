@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.shapes import check_batch, check_size
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 
 def spec(*, included: bool = False, **dynamic: AxisRange) -> ModelSpec:

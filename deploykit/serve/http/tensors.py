@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.contract.tensors import TensorInfo
 
 from deploykit.serve.datatypes import (
     check_output_datatype,

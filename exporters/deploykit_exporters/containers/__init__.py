@@ -1,18 +1,20 @@
 """Reading of every checkpoint container; no code of a file is ever run.
 
-read.py              the way in: any file or folder becomes a ``Checkpoint``
-sniff.py             what a file is, by its content
-torch_file.py        torch.save, zip and older form, through the pickle machine of
-unpickle.py          opcodes.py, machine.py: what a pickle names becomes one of the
-inert.py             stand-ins, but for the tensors and arrays of
-rebuild.py
-dangerous.py         what a file may not name, though nothing of it is run, by the
-powers.py            of what it names
-finder.py            where in the objects the weights are, as
-found.py             and which of them are meant:
-averages.py          the averaged ones, by the training codes that write them,
-flattened.py         or beside the others in one state dict
-partial.py           what is only a part of a model's weights
-unwrap.py, names.py  the whole, and the names of weights
-safetensors_file.py, keras_h5.py, folder.py
+pickles/             Pickles, read by a machine that cannot run code
+weights/             Which objects of a file are the weights, and which of them are meant
+blame.py             What a file provokes is told as a fault of the file
+budget.py            What the reading of one file may take: memory, work, and the extent of what it
+                     describes
+folder.py            A Hugging Face folder: config.json (or open_clip_config.json) beside the weights, in
+                     one file or in shards
+hdf5.py              Reading HDF5 files that anyone may have written: what an object claims is checked
+                     before it is read
+keras_h5.py          Keras HDF5 files: the weights of a model, or a whole model
+labels.py            Files of class names, in the forms that training codes and data sets have them
+read.py              Any checkpoint file or folder becomes a ``Checkpoint``
+safetensors_file.py  Files of the safetensors form (https://github.com/huggingface/safetensors)
+sniff.py             What a file is, told by its content; the extension is only a hint to people
+texts.py             Settings written as text by others: JSON, YAML, and Python of which only literals are
+                     taken
+torch_file.py        Files of ``torch.save``: the zip form, and the older form of consecutive pickles
 """

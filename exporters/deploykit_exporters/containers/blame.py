@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploykit_runtimes.errors import CheckpointError, DeploykitError
-from deploykit_runtimes.exhausted import exhausted
+from deploykit_runtimes.machine.exhausted import exhausted
 
 __all__ = ["blaming"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 
+from deploykit_exporters.containers.labels import LARGEST
 from deploykit_exporters.containers.texts import parse_json
-from deploykit_exporters.labels import LARGEST
 
 __all__ = ["Folder", "open_folder", "sibling_folder"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
-from deploykit_runtimes.exhausted import exhausted
+from deploykit_runtimes.machine.exhausted import exhausted
 
 from deploykit_exporters.checkpoint import Checkpoint, Container
 
 if TYPE_CHECKING:
     from deploykit_exporters.containers.folder import Folder
-    from deploykit_exporters.containers.unwrap import Weights
+    from deploykit_exporters.containers.weights.unwrap import Weights
 
 __all__ = ["check_file", "read_checkpoint"]
 
@@ -108,9 +108,9 @@ def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
 
 
 def _weights(path: Path, how: _How) -> tuple[Weights, Container]:
-    from deploykit_exporters.containers.dangerous import not_executed, refuse_dangerous
+    from deploykit_exporters.containers.pickles.dangerous import not_executed, refuse_dangerous
     from deploykit_exporters.containers.sniff import sniff
-    from deploykit_exporters.containers.unwrap import Weights, unwrap
+    from deploykit_exporters.containers.weights.unwrap import Weights, unwrap
 
     kind = sniff(path)
     if kind == "hdf5":

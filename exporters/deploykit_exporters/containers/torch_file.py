@@ -26,8 +26,8 @@ from deploykit_runtimes.files import utf8_name
 from deploykit_runtimes.printable import one_line
 
 from deploykit_exporters.containers.budget import Budget, ExcessError, excess
-from deploykit_exporters.containers.rebuild import REBUILDERS, Rebuilder, Storage, StorageType
-from deploykit_exporters.containers.unpickle import Pickle, load_inert
+from deploykit_exporters.containers.pickles.rebuild import REBUILDERS, Rebuilder, Storage, StorageType
+from deploykit_exporters.containers.pickles.unpickle import Pickle, load_inert
 
 __all__ = ["read_legacy", "read_trusted", "read_zip"]
 

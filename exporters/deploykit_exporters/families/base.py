@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from deploykit_runtimes.spec import AxisRange, ModelSpec
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec
 
 from deploykit_exporters.families.settings import Setting
 
@@ -189,7 +189,7 @@ class Dialect(Protocol[Source_co]):
 
 
 class Family(Protocol):
-    """One family of architectures. Registered in ``families/__init__.py`` or by the entry-point
+    """One family of architectures. Registered in ``families/registry.py`` or by the entry-point
     group ``deploykit.families``."""
 
     name: str

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.checkpoint import Checkpoint
-from deploykit_exporters.containers.averages import is_averaged
-from deploykit_exporters.containers.found import copies, equal, option, said
-from deploykit_exporters.containers.inert import children
-from deploykit_exporters.families import families
+from deploykit_exporters.containers.pickles.inert import children
+from deploykit_exporters.containers.weights.averages import is_averaged
+from deploykit_exporters.containers.weights.found import copies, equal, option, said
+from deploykit_exporters.families.registry import families
 from deploykit_exporters.state_views import StateView
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import Preprocess
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.spec import Preprocess
 
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.load import LoadedCheckpoint

@@ -12,8 +12,8 @@ from deploykit_runtimes.runner import Runner
 from deploykit_exporters import record
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.golden.file import GoldenCase, GoldenOutput
-from deploykit_exporters.parity import compare, difference
 from deploykit_exporters.proof.float64 import Outputs
+from deploykit_exporters.proof.tensors import compare, difference
 
 __all__ = ["distance", "infer", "pair_outputs", "recorded_images"]
 

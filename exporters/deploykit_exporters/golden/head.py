@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.golden.difference import DifferenceError
 from deploykit_exporters.golden.file import Golden, GoldenCase, GoldenOutput

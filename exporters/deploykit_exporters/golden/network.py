@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.spec import ModelSpec
 from torch import nn
 
-from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from deploykit_exporters.families.shared.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deploykit_exporters.golden.difference import Why
 from deploykit_exporters.golden.file import Golden
 from deploykit_exporters.golden.weights import explain_weights
 from deploykit_exporters.load import LoadedCheckpoint
-from deploykit_exporters.parity import FP32_TOLERANCE
 from deploykit_exporters.proof.float64 import Outputs
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE
 
 __all__ = ["explain_network"]
 

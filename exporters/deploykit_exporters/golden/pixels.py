@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from deploykit_runtimes.contract.spec import AxisRange, Interpolation, ModelSpec, Preprocess
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.images import read_image
-from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.preprocess import preprocess
-from deploykit_runtimes.spec import AxisRange, Interpolation, ModelSpec, Preprocess
+from deploykit_runtimes.pixels.images import read_image
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.preprocess import preprocess
 from PIL import Image
 
 from deploykit_exporters import record

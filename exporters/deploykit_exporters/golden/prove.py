@@ -13,13 +13,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.spec import ModelSpec, ParityRecord
 
 from deploykit_exporters import record
 from deploykit_exporters.families.base import OutputGroup
-from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.families.shared.classifiers import ASSUMED_IMAGENET
 from deploykit_exporters.golden.advice import honoured, in_words_of
 from deploykit_exporters.golden.compare import distance, infer, pair_outputs, recorded_images
 from deploykit_exporters.golden.difference import DifferenceError, Why, one_error
@@ -33,8 +33,8 @@ from deploykit_exporters.golden.head import (
 from deploykit_exporters.golden.network import explain_network
 from deploykit_exporters.golden.pixels import compare_pixels
 from deploykit_exporters.load import LoadedCheckpoint
-from deploykit_exporters.parity import FP32_TOLERANCE, compare
 from deploykit_exporters.proof.float64 import LOOSEST, MULTIPLE, Float64Reference, Outputs
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
 
 __all__ = ["GoldenProof", "with_labels"]
 

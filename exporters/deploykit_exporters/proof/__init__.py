@@ -1,7 +1,14 @@
-"""Proofs that reach behind our own reading of a checkpoint.
+"""The proof that a file answers as the checkpoint does.
 
-cases.py     the inputs
-float64.py   what to make of inputs on which float32 cannot tell
-raised.py    a detector on pictures without its objects
-witness.py   the library that trained the model, as a second reader
+answers.py       The proof end to end: answers of a self-contained file against the checkpoint's
+cases.py         The inputs of the proof: noise and real pictures
+float64.py       Telling a wrong file from inputs on which float32 cannot tell
+own_forward.py   What a module in memory answers itself, held against what was read of it
+pictures.py      Real pictures for the proof, with as many channels as a network takes
+processing.py    The proof of the parts around a network, each alone: pre-processing by pixels, post-
+                 processing on plenty
+raised.py        The proof of a detector on pictures without its objects
+tensors.py       The proof: the checkpoint in torch against the ONNX file in an engine
+torch_runner.py  The oracle: the checkpoint itself, run by torch behind the Runner protocol
+witness.py       The origin's own library as a second reader of the checkpoint
 """

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.preprocess import preprocess
-from deploykit_runtimes.spec import InputSpec, ModelSpec
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.preprocess import preprocess
 
 from deploykit_exporters.proof.pictures import picture, picture_for
 

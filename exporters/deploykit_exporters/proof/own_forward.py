@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ParityError
-from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.pixels.preprocess import preprocess
 from deploykit_runtimes.printable import one_line
-from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.in_memory import module_copy, source_name
-from deploykit_exporters.parity import compare
 from deploykit_exporters.proof.pictures import picture_for
+from deploykit_exporters.proof.tensors import compare
 
 __all__ = ["compare_forward"]
 

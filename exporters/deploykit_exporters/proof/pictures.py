@@ -6,9 +6,9 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from deploykit_runtimes.images import read_image
-from deploykit_runtimes.pixel_format import PixelFormat
-from deploykit_runtimes.spec import ModelSpec
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.pixels.images import read_image
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
 
 __all__ = ["photo", "picture", "picture_for"]
 

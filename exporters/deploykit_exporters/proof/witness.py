@@ -14,15 +14,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import DeploykitError, ParityError
-from deploykit_runtimes.preprocess import preprocess
+from deploykit_runtimes.pixels.preprocess import preprocess
 from deploykit_runtimes.printable import one_line
-from deploykit_runtimes.spec import ModelSpec
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
-from deploykit_exporters.parity import FP32_TOLERANCE, compare
 from deploykit_exporters.proof.float64 import Float64Reference, Outputs
 from deploykit_exporters.proof.pictures import picture_for
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
 
 __all__ = ["ask_witness"]
 

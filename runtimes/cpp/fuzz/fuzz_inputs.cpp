@@ -9,7 +9,7 @@
 #include <stdexcept>
 
 #include "deploykit/error.hpp"
-#include "onnx_file.hpp"
+#include "onnx/file.hpp"
 
 namespace {
 

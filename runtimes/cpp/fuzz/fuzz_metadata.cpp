@@ -6,10 +6,10 @@
 
 #include "deploykit/error.hpp"
 #include "deploykit/spec.hpp"
-#include "foreign.hpp"
-#include "pixel_format.hpp"
-#include "preprocess.hpp"
-#include "spec_limits.hpp"
+#include "contract/inferred_spec.hpp"
+#include "pixels/pixel_format.hpp"
+#include "pixels/preprocess.hpp"
+#include "contract/spec_limits.hpp"
 
 namespace {
 

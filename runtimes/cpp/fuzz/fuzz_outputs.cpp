@@ -2,10 +2,10 @@
 
 #include <cstring>
 
-#include "decode.hpp"
+#include "answers/decode.hpp"
 #include "deploykit/error.hpp"
-#include "heads.hpp"
-#include "masks.hpp"
+#include "answers/heads.hpp"
+#include "answers/masks.hpp"
 
 namespace {
 

@@ -8,9 +8,9 @@
 #include <mutex>
 #include <vector>
 
-#include "decode.hpp"
-#include "engine.hpp"
-#include "preprocess.hpp"
+#include "answers/decode.hpp"
+#include "ort/engine.hpp"
+#include "pixels/preprocess.hpp"
 
 namespace deploykit {
 

@@ -3,8 +3,8 @@
 #include <new>
 #include <stdexcept>
 
-#include "engine_errors.hpp"
-#include "runner.hpp"
+#include "ort/errors.hpp"
+#include "ort/runner.hpp"
 
 #ifndef DEPLOYKIT_VERSION
 #define DEPLOYKIT_VERSION "unknown"

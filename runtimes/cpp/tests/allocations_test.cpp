@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 
-#include "engine.hpp"
+#include "ort/engine.hpp"
 #include "golden_files.hpp"
 #include "models.hpp"
 

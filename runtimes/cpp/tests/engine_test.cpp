@@ -1,15 +1,15 @@
 // The engine behind the library: what the file says against what the session says, and calls through bound
 // buffers, which are what a CUDA graph needs, against plain ones.
 
-#include "engine.hpp"
+#include "ort/engine.hpp"
 
 #include <thread>
 
-#include "bound_calls.hpp"
+#include "ort/bound_calls.hpp"
 #include "golden_files.hpp"
 #include "models.hpp"
-#include "onnx_file.hpp"
-#include "session_info.hpp"
+#include "onnx/file.hpp"
+#include "ort/session_info.hpp"
 
 namespace {
 

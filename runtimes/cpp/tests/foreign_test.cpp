@@ -1,11 +1,11 @@
 // Files of other exporters: what Python says of each, over the matrix that tests/golden/make_foreign.py makes.
 
-#include "foreign.hpp"
+#include "contract/inferred_spec.hpp"
 
 #include "check.hpp"
 #include "deploykit/error.hpp"
 #include "golden_files.hpp"
-#include "text.hpp"
+#include "text/text.hpp"
 
 namespace {
 

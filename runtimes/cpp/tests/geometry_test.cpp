@@ -1,6 +1,6 @@
 // Sizes that a plan must refuse, and coordinates that must come back.
 
-#include "geometry.hpp"
+#include "pixels/geometry.hpp"
 
 #include <array>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "literal.hpp"
+#include "text/literal.hpp"
 
 #include "check.hpp"
 #include "deploykit/error.hpp"

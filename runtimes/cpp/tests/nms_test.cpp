@@ -1,6 +1,6 @@
 // Suppression on boxes where the answer is known.
 
-#include "nms.hpp"
+#include "answers/nms.hpp"
 
 #include "check.hpp"
 

@@ -1,10 +1,10 @@
 // The driver's answers, asked from a stand-in with the same functions.
 
-#include "nvidia.hpp"
+#include "machine/nvidia.hpp"
 
 #include "check.hpp"
 #include "deploykit/error.hpp"
-#include "elf.hpp"
+#include "machine/elf.hpp"
 
 TEST(a_gpu_is_described) {
   const deploykit::Gpu gpu = deploykit::read_gpu(1);

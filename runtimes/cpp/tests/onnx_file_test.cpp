@@ -1,6 +1,6 @@
 // What is read of a model file without an engine: every cut and every changed byte is refused or read.
 
-#include "onnx_file.hpp"
+#include "onnx/file.hpp"
 
 #include <cstdio>
 #include <fstream>

@@ -1,6 +1,6 @@
 // The pre-processing against what the training codes themselves made of the photos.
 
-#include "preprocess.hpp"
+#include "pixels/preprocess.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "check.hpp"
 #include "deploykit/error.hpp"
 #include "golden_files.hpp"
-#include "half.hpp"
+#include "ort/half.hpp"
 
 namespace {
 

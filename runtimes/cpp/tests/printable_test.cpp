@@ -8,8 +8,8 @@
 #include "check.hpp"
 #include "deploykit/error.hpp"
 #include "golden_files.hpp"
-#include "json.hpp"
-#include "text.hpp"
+#include "text/json.hpp"
+#include "text/text.hpp"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // What reaches the CUDA and TensorRT providers, on a machine without a GPU: a stand-in for ONNX Runtime
 // writes it down, and one for the driver describes two GPUs.
 
-#include "providers.hpp"
+#include "ort/providers.hpp"
 
 #include <dlfcn.h>
 
@@ -9,10 +9,10 @@
 #include <filesystem>
 
 #include "deploykit/error.hpp"
-#include "engine.hpp"
+#include "ort/engine.hpp"
 #include "golden_files.hpp"
 #include "models.hpp"
-#include "sha256.hpp"
+#include "machine/sha256.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // What is set on a session, and where engines are kept: as Python does, from vectors that it wrote.
 
-#include "settings.hpp"
+#include "ort/settings.hpp"
 
 #include <sys/stat.h>
 
@@ -11,10 +11,10 @@
 
 #include "check.hpp"
 #include "deploykit/error.hpp"
-#include "engine_cache.hpp"
+#include "machine/engine_cache.hpp"
 #include "golden_files.hpp"
-#include "sha256.hpp"
-#include "text.hpp"
+#include "machine/sha256.hpp"
+#include "text/text.hpp"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "ort_abi.hpp"
+#include "ort/abi.hpp"
 
 namespace {
 

@@ -1,11 +1,11 @@
 // Values as Python writes them.
 
-#include "text.hpp"
+#include "text/text.hpp"
 
 #include <cmath>
 
 #include "check.hpp"
-#include "json.hpp"
+#include "text/json.hpp"
 
 TEST(numbers_like_python) {
   CHECK_EQUAL(deploykit::number_text(1e-5), "1e-05");

@@ -12,7 +12,7 @@
 
 #include "arguments.hpp"
 #include "images.hpp"
-#include "json.hpp"
+#include "text/json.hpp"
 
 namespace {
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.exhausted import told_size
-from deploykit_runtimes.scratch import LOCK, discarded_when_empty, in_scratch, scratch_folder
+from deploykit_runtimes.machine.exhausted import told_size
+from deploykit_runtimes.machine.scratch import LOCK, discarded_when_empty, in_scratch, scratch_folder
 from deploykit_runtimes.targets import Target, check_folder, read_target
 
 __all__ = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
-from deploykit_runtimes.compiled import check_files_beside, refuse_compiled
-from deploykit_runtimes.engine_folder import file_for_runtime
+from deploykit_runtimes.builds.caches import with_cache_beside
+from deploykit_runtimes.builds.model_folder import file_for_runtime
+from deploykit_runtimes.contract.limits import ModelLimitError
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.limits import ModelLimitError
-from deploykit_runtimes.model_file import check_model_file
-from deploykit_runtimes.onnx_file import read_onnx
-from deploykit_runtimes.prebuilt import with_cache_beside
+from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.model_file import check_model_file
+from deploykit_runtimes.onnx.precompiled import check_files_beside, refuse_compiled
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.runtimes import runtime_named
 

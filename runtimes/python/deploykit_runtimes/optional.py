@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from deploykit_runtimes.errors import DependencyError
-from deploykit_runtimes.exhausted import exhausted
+from deploykit_runtimes.machine.exhausted import exhausted
 
 __all__ = ["require"]
 

@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deploykit_runtimes.cores import usable_cores
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, ModelError, RuntimeUnavailableError
-from deploykit_runtimes.exhausted import exhausted
-from deploykit_runtimes.memory_limit import first_run, loading
-from deploykit_runtimes.onnx_file import OnnxFile, model_bytes, read_onnx
+from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.machine.exhausted import exhausted
+from deploykit_runtimes.machine.memory_limit import first_run, loading
+from deploykit_runtimes.machine.trusted_folder import locked, trusted_folder
+from deploykit_runtimes.onnx.file import OnnxFile, model_bytes, read_onnx
 from deploykit_runtimes.optional import require
-from deploykit_runtimes.ort_errors import no_memory, out_of_memory
+from deploykit_runtimes.ort.errors import no_memory, out_of_memory
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.trusted_folder import locked, trusted_folder
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "load_openvino", "open_openvino"]
 

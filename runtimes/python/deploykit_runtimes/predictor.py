@@ -10,25 +10,25 @@ from typing import Any, Self, TypeAlias, Unpack, overload
 import numpy as np
 from PIL import Image
 
+from deploykit_runtimes.answers.decode import classifications, decode
+from deploykit_runtimes.answers.results import Result
+from deploykit_runtimes.answers.thresholds import Thresholds, ThresholdsOf
 from deploykit_runtimes.arguments import as_count, as_flag, as_size, refuse_unknown
-from deploykit_runtimes.decode import classifications, decode
+from deploykit_runtimes.contract.readings import refuse_unclear
+from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.geometry import Geometry
-from deploykit_runtimes.images import open_image, read_image
-from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.ort.ranking import read_ranking
+from deploykit_runtimes.pixels.geometry import Geometry
+from deploykit_runtimes.pixels.images import open_image, read_image
 from deploykit_runtimes.pixels.picture import Picture
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.preprocess import Preprocessor, as_type
 from deploykit_runtimes.pixels.sources import ImageSource, ReadySource, read_source, rgb_of_bgr, several
+from deploykit_runtimes.pixels.tensor_memory import TensorMemory
 from deploykit_runtimes.predict_options import ELSEWHERE, OneImage, PredictOptions, Sources
-from deploykit_runtimes.preprocess import Preprocessor, as_type
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.ranking import read_ranking
-from deploykit_runtimes.readings import refuse_unclear
-from deploykit_runtimes.results import Result
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.shapes import check_same_crop, check_size
-from deploykit_runtimes.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
-from deploykit_runtimes.tensor_memory import TensorMemory
-from deploykit_runtimes.thresholds import Thresholds, ThresholdsOf
 from deploykit_runtimes.timings import Clock, Timings
 
 __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]

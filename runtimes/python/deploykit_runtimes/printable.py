@@ -2,8 +2,8 @@
 
 A class name can hold the bytes that set a terminal's title, clear its screen or write the clipboard, signs
 that turn the direction of writing round, and line ends that forge a line of ours. ``printable`` is the one
-rule for all of them. runtimes/cpp/src/printable.cpp and deploykit/serve/page/printable.js are the same in C++
-and JavaScript; tests/golden/printable.txt holds the three together.
+rule for all of them. runtimes/cpp/src/text/printable.cpp and deploykit/serve/page/printable.js are the same
+in C++ and JavaScript; tests/golden/printable.txt holds the three together.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = [
     "BaseRunner",

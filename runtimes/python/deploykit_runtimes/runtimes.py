@@ -40,13 +40,13 @@ GROUP = "deploykit.runtimes"
 Device = Literal["cpu", "gpu", "npu"]
 Engine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "other"]
 
-_OPEN_ORT = "deploykit_runtimes.ort:open_ort"
-_OPEN_PLUGIN = "deploykit_runtimes.ort:open_ort_plugin"
+_OPEN_ORT = "deploykit_runtimes.ort.runner:open_ort"
+_OPEN_PLUGIN = "deploykit_runtimes.ort.runner:open_ort_plugin"
 _OPEN_OPENVINO = "deploykit_runtimes.ov:open_openvino"
 _OPEN_TENSORRT = "deploykit_runtimes.trt.open:open_trt"
 _BUILD_ENGINE = "deploykit_runtimes.trt.ahead:build_ahead"
-_BUILD_CACHE = "deploykit_runtimes.prebuilt:build_cache"
-_BUILD_CONTEXT = "deploykit_runtimes.ep_context:build_context"
+_BUILD_CACHE = "deploykit_runtimes.builds.caches:build_cache"
+_BUILD_CONTEXT = "deploykit_runtimes.builds.ep_context:build_context"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ _ROWS = (
         device="gpu",
         opener=_OPEN_ORT,
         arguments={"device": "tensorrt"},
-        builder="deploykit_runtimes.ep_context:build_tensorrt",
+        builder="deploykit_runtimes.builds.ep_context:build_tensorrt",
         elsewhere=_NVIDIA_TENSORRT,
         packages=("onnxruntime-gpu",),
         extra="gpu",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.spec import AxisRange, ModelSpec
 
 __all__ = ["check_batch", "check_same_crop", "check_size"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
-from deploykit_runtimes.spec import ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = ["FakeRunner"]
 

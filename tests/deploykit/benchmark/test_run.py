@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 
 from deploykit.benchmark.run import BenchOptions, bench, example_images
 from deploykit.checkup.tiny import tiny_model

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from deploykit_runtimes.nvidia import has_nvidia_driver
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver
 
 from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main

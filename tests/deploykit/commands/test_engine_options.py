@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from deploykit_runtimes import ov
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.ort import has_nvidia_driver
+from deploykit_runtimes.ort.runner import has_nvidia_driver
 from deploykit_runtimes.ov import OpenVinoDevice
 from deploykit_runtimes.runner import Runner
 from PIL import Image

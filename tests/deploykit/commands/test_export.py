@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deploykit_runtimes.spec import ParityRecord
+from deploykit_runtimes.contract.spec import ParityRecord
 from PIL import Image
 
 from deploykit.cli import main

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from deploykit_runtimes.spec import Preprocess
+from deploykit_runtimes.contract.spec import Preprocess
 
 from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main

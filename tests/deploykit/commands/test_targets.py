@@ -15,7 +15,7 @@ import onnx
 import pytest
 from deploykit_exporters import storage
 from deploykit_exporters.record import record
-from deploykit_runtimes.onnx_file import read_onnx
+from deploykit_runtimes.onnx.file import read_onnx
 from PIL import Image
 from torch import nn
 

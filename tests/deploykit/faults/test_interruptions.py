@@ -153,7 +153,7 @@ def test_a_decoder_that_keeps_the_interpreter_to_itself(
 import ctypes, os, sys, threading
 from deploykit.interruption import ending_signals
 from deploykit.supervision import supervised
-from deploykit_runtimes.scratch import scratch_folder
+from deploykit_runtimes.machine.scratch import scratch_folder
 
 def command():
     with ending_signals(), scratch_folder() as folder:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import onnx
 import pytest
-from deploykit_runtimes.onnx_file import read_onnx
-from deploykit_runtimes.prebuilt import cache_beside
+from deploykit_runtimes.builds.caches import cache_beside
+from deploykit_runtimes.onnx.file import read_onnx
 
 Moments = Callable[[float, int], list[float]]
 

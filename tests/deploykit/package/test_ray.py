@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from deploykit_runtimes.contract.spec import AxisRange
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.spec import AxisRange
 from PIL import Image
 
 import deploykit

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnx
 import pytest
+from deploykit_runtimes.contract.spec import AxisRange
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.spec import AxisRange
 from google.protobuf import text_format
 
 from deploykit.package import package

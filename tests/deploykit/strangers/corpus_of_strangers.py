@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from deploykit_runtimes.metadata import spec_to_metadata
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.printable import printable
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 
 # Title, clipboard, clear, colour; the same by C1; a carriage return and a forged line; the direction
 # of writing; what is not seen; separators.

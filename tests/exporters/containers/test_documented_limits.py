@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deploykit_exporters import labels
-from deploykit_exporters.containers import budget, hdf5, keras_h5, machine, texts, torch_file
+from deploykit_exporters.containers import budget, hdf5, keras_h5, labels, texts, torch_file
+from deploykit_exporters.containers.pickles import machine
 
 PAGE = Path(__file__).parents[3] / "SECURITY.md"
 

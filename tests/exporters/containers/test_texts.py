@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from deploykit_exporters.containers.labels import read_labels
 from deploykit_exporters.containers.texts import parse_json, parse_python, parse_yaml
-from deploykit_exporters.dialects.mm_config import parse_config
-from deploykit_exporters.dialects.yolox_experiment import _literals
-from deploykit_exporters.labels import read_labels
+from deploykit_exporters.families.shared.mm.config import parse_config
+from deploykit_exporters.families.yolo.yolox.experiment import _literals
 from deploykit_runtimes.errors import DeploykitError, OptionError
 from hypothesis import given
 from hypothesis import strategies as st

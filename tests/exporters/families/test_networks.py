@@ -16,7 +16,7 @@ import torchvision
 import transformers
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.containers.unwrap import unwrap
+from deploykit_exporters.containers.weights.unwrap import unwrap
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.networks import networks, settle
 from deploykit_exporters.load import load_checkpoint

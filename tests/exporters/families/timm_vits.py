@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
-from deploykit_exporters.families.vit import FAMILY
+from deploykit_exporters.families.vit.family import FAMILY
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 

@@ -21,12 +21,12 @@ from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions
+from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_exporters.record import record
-from deploykit_exporters.reference import TorchRunner
 from deploykit_exporters.verify import verify
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.ort.runner import open_ort
 from efficientnet_pytorch import EfficientNet
 from PIL import Image
 from sklearn.datasets import load_digits

@@ -16,12 +16,12 @@ from deploykit_exporters.export import export
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.parity import compare, proof_cases, prove
 from deploykit_exporters.proof.cases import natural_case, stand_ins
 from deploykit_exporters.proof.float64 import LOOSEST, Float64Reference
-from deploykit_exporters.reference import TorchRunner
+from deploykit_exporters.proof.tensors import compare, proof_cases, prove
+from deploykit_exporters.proof.torch_runner import TorchRunner
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ParityError
-from deploykit_runtimes.spec import ModelSpec
 from efficientnet_pytorch import EfficientNet
 from sklearn.datasets import load_digits
 from torch import nn

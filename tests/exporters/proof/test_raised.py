@@ -10,19 +10,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from deploykit_exporters.answers import FEWEST, AnswerDifference
 from deploykit_exporters.export import export
-from deploykit_exporters.finish import host_spec
-from deploykit_exporters.graph.compose import NETWORK
-from deploykit_exporters.graph.raise_scores import raise_scores
+from deploykit_exporters.ingraph.compose import NETWORK
+from deploykit_exporters.ingraph.raise_scores import raise_scores
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.parts import lively
+from deploykit_exporters.proof.answers import FEWEST, AnswerDifference
+from deploykit_exporters.proof.processing import lively
+from deploykit_exporters.self_contained import host_spec
 from deploykit_exporters.verify import verify
+from deploykit_runtimes.contract.metadata import spec_from_metadata, spec_to_metadata
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ParityError
-from deploykit_runtimes.metadata import spec_from_metadata, spec_to_metadata
-from deploykit_runtimes.ort import open_ort
+from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.spec import ModelSpec
 from onnx.reference import ReferenceEvaluator
 
 WHOLE = ExportOptions(preprocess=True, postprocess=True, witness=False)
@@ -39,7 +39,7 @@ def _shy(model: Any) -> None:
 
 
 def _empty_handed(output: Path) -> bool:
-    from deploykit_exporters.answers import answer_photos
+    from deploykit_exporters.proof.answers import answer_photos
 
     with Predictor(open_ort(output)) as model:
         return not any(len(result) for result in model.predict(list(answer_photos().values())))
@@ -167,7 +167,7 @@ def test_the_graph_raises_scores_as_the_host_does(layout: str) -> None:
 
 
 def _head_spec(layout: Any) -> ModelSpec:
-    from deploykit_runtimes.spec import InputSpec, OutputSpec, Preprocess
+    from deploykit_runtimes.contract.spec import InputSpec, OutputSpec, Preprocess
 
     return ModelSpec(
         task="segment",

@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from deploykit_runtimes.answers.displayed import Displayed
-from deploykit_runtimes.errors import DependencyError, InputError, OptionError, RuntimeUnavailableError
-from deploykit_runtimes.pixels.picture import Picture
-from deploykit_runtimes.results import (
+from deploykit_runtimes.answers.results import (
     Classification,
     ClassScore,
     Detections,
@@ -29,6 +27,8 @@ from deploykit_runtimes.results import (
     Poses,
     Segmentation,
 )
+from deploykit_runtimes.errors import DependencyError, InputError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.pixels.picture import Picture
 from PIL import Image, ImageShow
 
 SIZE = (60, 80)

@@ -14,7 +14,7 @@ import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.pictures import picture
-from deploykit_runtimes.pixel_format import PixelFormat
+from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from PIL import Image
 
 from deploykit.cli import main

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bombs import BOMBS
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.memory_limit import LOAD_BYTES, RUN_BYTES
+from deploykit_runtimes.machine.memory_limit import LOAD_BYTES, RUN_BYTES
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
 from hostile_models import CONTRACT, FORGED_VALUES, HONEST, HOSTILE, YOLO, forged, model

@@ -14,7 +14,7 @@ import timm
 import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
-from deploykit_runtimes.nvidia import has_nvidia_driver
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver
 from PIL import Image
 
 from deploykit.cli import main

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.images import read_image
 from deploykit_runtimes.pixels import fetch as fetching
+from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.sources import NamedBytes, read_source, rgb_of_bgr, several
 from PIL import Image
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from deploykit_runtimes.nvidia import Gpu
+from deploykit_runtimes.machine.nvidia import Gpu
 from deploykit_runtimes.trt.bindings import describe
 from deploykit_runtimes.trt.cuda import Cuda
 from onnx import TensorProto, helper

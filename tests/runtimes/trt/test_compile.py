@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.build_options import BuildOptions, BuildReport
-from deploykit_runtimes.engine_folder import read_model
+from deploykit_runtimes.builds.build import build_engine
+from deploykit_runtimes.builds.model_folder import read_model
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.runtimes import buildable_runtimes
@@ -134,7 +134,7 @@ def test_progress_moves_forward_to_the_end(write_classifier: Writer) -> None:
 _INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-from deploykit_runtimes.build import build_engine
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.build_options import BuildReport
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.trt.engine_file import (
     EngineKey,
     Sidecar,

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.build_options import BuildOptions, BuildReport
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.trt.open import open_trt
 
 Writer = Callable[..., Path]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.build_options import BuildOptions
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
 from fake_tensorrt import FakeTensorRT
 

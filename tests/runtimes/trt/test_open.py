@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.build import build_engine
 from deploykit_runtimes.build_options import BuildOptions, BuildReport
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.open import open_runner

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, Preprocess
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError, OptionError
-from deploykit_runtimes.spec import AxisRange, ModelSpec, Preprocess
-from deploykit_runtimes.tensors import TensorInfo
 from deploykit_runtimes.trt.profiles import (
     ShapeRange,
     as_profile_texts,
@@ -119,7 +119,7 @@ def test_wrong_shapes_are_refused(text: str, problem: str, spec: ModelSpec) -> N
 
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    from deploykit_runtimes.foreign import infer_spec
+    from deploykit_runtimes.contract.inferred_spec import infer_spec
 
     output = TensorInfo(name="logits", dtype="float32", shape=("batch", 3))
     spec = infer_spec((IMAGES,), (output,), {})

@@ -175,8 +175,8 @@ def test_the_number_of_graphs_is_bounded(
 def test_a_shape_outside_of_every_profile_names_them(
     machine: Any, write_classifier: Writer, tmp_path: Path
 ) -> None:
-    from deploykit_runtimes.build import build_engine
     from deploykit_runtimes.build_options import BuildOptions
+    from deploykit_runtimes.builds.build import build_engine
 
     path = write_classifier()
     built = build_engine(

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.build import build_engine
-from deploykit_runtimes.engine_folder import read_model
+from deploykit_runtimes.builds.build import build_engine
+from deploykit_runtimes.builds.model_folder import read_model
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor

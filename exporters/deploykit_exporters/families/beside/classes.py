@@ -7,8 +7,8 @@ from typing import Any
 
 from deploykit_runtimes.errors import OptionError
 
+from deploykit_exporters.containers.labels import names_from
 from deploykit_exporters.families.beside.vocabulary import words
-from deploykit_exporters.labels import names_from
 
 __all__ = ["class_names_of", "names_classes"]
 

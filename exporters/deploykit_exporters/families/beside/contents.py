@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit_exporters.containers.inert import class_path
+from deploykit_exporters.containers.pickles.inert import class_path
 from deploykit_exporters.containers.texts import parse_json, parse_yaml
 from deploykit_exporters.families.beside.lists import listed, one_line
 

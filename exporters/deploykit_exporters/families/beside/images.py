@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploykit_exporters.dialects.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from deploykit_exporters.dialects.values import sides_of
-from deploykit_exporters.families.beside.facts import Facts, plain
+from deploykit_exporters.families.beside.as_built import Facts, plain
 from deploykit_exporters.families.beside.verdict import (
     AGREES,
     UNCLEAR,
@@ -18,6 +16,8 @@ from deploykit_exporters.families.beside.verdict import (
     word_of,
 )
 from deploykit_exporters.families.beside.vocabulary import Subject
+from deploykit_exporters.families.shared.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from deploykit_exporters.families.shared.setting_values import sides_of
 
 __all__ = ["IMAGES", "STATISTICS", "normalization"]
 

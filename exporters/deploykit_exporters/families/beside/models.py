@@ -8,8 +8,8 @@ from shlex import quote
 from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.beside.as_built import Facts, plain
 from deploykit_exporters.families.beside.entries import Entry
-from deploykit_exporters.families.beside.facts import Facts, plain
 from deploykit_exporters.families.beside.verdict import word_of
 from deploykit_exporters.families.beside.vocabulary import is_apart, names_architecture, names_model
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.containers.inert import children, class_path, state_dict_of
-from deploykit_exporters.families.beside.facts import Facts
+from deploykit_exporters.containers.pickles.inert import children, class_path, state_dict_of
+from deploykit_exporters.families.beside.as_built import Facts
 from deploykit_exporters.families.beside.vocabulary import OF_TRAINING, harmless, subject, words
-from deploykit_exporters.families.pickled import at, is_own
 from deploykit_exporters.families.settings import Setting
+from deploykit_exporters.families.shared.pickled import at, is_own
 
 if TYPE_CHECKING:
     import torch

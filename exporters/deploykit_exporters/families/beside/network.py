@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploykit_exporters.dialects.values import sides_of
-from deploykit_exporters.families.beside.facts import Facts, plain
+from deploykit_exporters.families.beside.as_built import Facts, plain
 from deploykit_exporters.families.beside.images import IMAGES, STATISTICS, normalization
 from deploykit_exporters.families.beside.verdict import (
     AGREES,
@@ -19,6 +18,7 @@ from deploykit_exporters.families.beside.verdict import (
     word_of,
 )
 from deploykit_exporters.families.beside.vocabulary import ACTIVATION_FLAGS, Subject
+from deploykit_exporters.families.shared.setting_values import sides_of
 
 __all__ = ["COSINES", "compare", "says_several", "scores_of"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.families.beside.as_built import Facts
 from deploykit_exporters.families.beside.entries import Entry
-from deploykit_exporters.families.beside.facts import Facts
 from deploykit_exporters.families.beside.scores import SCORES
 from deploykit_exporters.families.beside.verdict import Verdict
+from deploykit_exporters.families.shared.setting_values import sides_of
 
 __all__ = ["crop_pct", "differs"]
 

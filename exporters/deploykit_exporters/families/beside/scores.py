@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, cast
 
 from deploykit_runtimes.errors import OptionError
 
-from deploykit_exporters.containers.inert import class_path
+from deploykit_exporters.containers.pickles.inert import class_path
+from deploykit_exporters.families.beside.as_built import plain
 from deploykit_exporters.families.beside.contents import contents
 from deploykit_exporters.families.beside.entries import Entry
-from deploykit_exporters.families.beside.facts import plain
 from deploykit_exporters.families.beside.modules import around
 from deploykit_exporters.families.beside.network import says_several, scores_of
 from deploykit_exporters.families.beside.verdict import word_of
 from deploykit_exporters.families.beside.vocabulary import words
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.spec import Activation, ModelSpec
+    from deploykit_runtimes.contract.spec import Activation, ModelSpec
 
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.containers.inert import class_path
-from deploykit_exporters.dialects.values import sides_of
+from deploykit_exporters.containers.pickles.inert import class_path
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.beside.as_built import Facts, facts_of
 from deploykit_exporters.families.beside.classes import class_names_of, names_classes
 from deploykit_exporters.families.beside.entries import Entry, collect, entries_in
-from deploykit_exporters.families.beside.facts import Facts, facts_of
 from deploykit_exporters.families.beside.models import named_model
 from deploykit_exporters.families.beside.modules import (
     around,
@@ -35,13 +34,14 @@ from deploykit_exporters.families.beside.vocabulary import (
     subject,
     words,
 )
-from deploykit_exporters.families.channels import for_channels
-from deploykit_exporters.families.classifiers import ASSUMED_IMAGENET
-from deploykit_exporters.families.pickled import refuse_own_code
 from deploykit_exporters.families.settings import Setting, Settings
+from deploykit_exporters.families.shared.channels import for_channels
+from deploykit_exporters.families.shared.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.families.shared.pickled import refuse_own_code
+from deploykit_exporters.families.shared.setting_values import sides_of
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.spec import ModelSpec
+    from deploykit_runtimes.contract.spec import ModelSpec
 
     from deploykit_exporters.checkpoint import Checkpoint
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from deploykit_runtimes.answers.page import result_page
 from deploykit_runtimes.errors import DependencyError, InputError, OptionError, RuntimeUnavailableError
-from deploykit_runtimes.images import ImageSource, drawable
+from deploykit_runtimes.pixels.images import ImageSource, drawable
 from deploykit_runtimes.pixels.picture import Picture
 
 __all__ = ["Displayed", "canvas_pixels", "frozen"]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deploykit_runtimes.answers.displayed import Displayed, canvas_pixels, frozen
-from deploykit_runtimes.draw import Canvas, class_color
-from deploykit_runtimes.images import ImageSource
+from deploykit_runtimes.answers.draw import Canvas, class_color
+from deploykit_runtimes.pixels.images import ImageSource
 from deploykit_runtimes.pixels.picture import Picture
 
 __all__ = ["FeatureMap", "Features"]

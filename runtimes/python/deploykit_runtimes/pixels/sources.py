@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.npy import is_npy, read_npy
+from deploykit_runtimes.pixels.npy import is_npy, read_npy
 from deploykit_runtimes.pixels.urls import is_url, shown_url
 
 __all__ = ["ImageSource", "NamedBytes", "ReadySource", "read_source", "rgb_of_bgr", "several"]

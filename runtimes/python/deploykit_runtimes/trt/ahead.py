@@ -11,8 +11,8 @@ from pathlib import Path
 from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.files import copied, sha256_of
-from deploykit_runtimes.nvidia import has_nvidia_driver, read_gpu
-from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
 from deploykit_runtimes.trt.compile import CompileJob, check_options, compile_plan
 from deploykit_runtimes.trt.cuda import open_cuda

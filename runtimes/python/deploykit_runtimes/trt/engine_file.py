@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.files import atomic_path, room_for, sha256_of, write_target
-from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.trt.profiles import Profile, ShapeRange, describe_profile
 
 __all__ = ["TURING", "EngineKey", "Sidecar", "difference", "read_sidecar", "sidecar_path", "write_engine"]

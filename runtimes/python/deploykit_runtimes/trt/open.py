@@ -10,8 +10,9 @@ from deploykit_runtimes.build_options import ENGINE_SUFFIXES, BuildOptions, Buil
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.nvidia import Gpu, has_nvidia_driver, read_gpu
-from deploykit_runtimes.onnx_file import OnnxFile, read_onnx
+from deploykit_runtimes.machine.nvidia import Gpu, has_nvidia_driver, read_gpu
+from deploykit_runtimes.machine.trusted_folder import check_trusted_file, trusted_folder
+from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.trt.ahead import default_engine_path, hash_model, plan_job
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
 from deploykit_runtimes.trt.cuda import open_cuda
@@ -21,7 +22,6 @@ from deploykit_runtimes.trt.jit import runtime_config
 from deploykit_runtimes.trt.profiles import as_profile_texts
 from deploykit_runtimes.trt.runner import TrtRunner
 from deploykit_runtimes.trt.ultralytics import split_engine
-from deploykit_runtimes.trusted_folder import check_trusted_file, trusted_folder
 
 __all__ = ["open_trt"]
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import InputError, OptionError
-from deploykit_runtimes.spec import AxisRange, InputSpec, ModelSpec
-from deploykit_runtimes.tensors import TensorInfo
 
 __all__ = [
     "Profile",

@@ -11,8 +11,8 @@ import numpy as np
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.nvidia import Gpu
-from deploykit_runtimes.onnx_file import OnnxFile
+from deploykit_runtimes.machine.nvidia import Gpu
+from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 from deploykit_runtimes.trt.context import Context
 from deploykit_runtimes.trt.cuda import Cuda, OutOfMemoryError

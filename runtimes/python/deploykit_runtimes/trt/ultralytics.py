@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploykit_runtimes.onnx_file import OnnxFile
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.contract.tensors import TensorInfo
+from deploykit_runtimes.onnx.file import OnnxFile
 
 __all__ = ["described", "split_engine"]
 

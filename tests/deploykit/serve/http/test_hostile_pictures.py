@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from deploykit_runtimes import load
-from deploykit_runtimes.cores import usable_cores
 from deploykit_runtimes.errors import InputError
-from deploykit_runtimes.images import read_image
+from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.pixels.images import read_image
 from PIL import Image
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.tensors import TensorInfo
+from deploykit_runtimes.contract.tensors import TensorInfo
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy

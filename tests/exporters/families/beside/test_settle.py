@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from deploykit_exporters.checkpoint import Checkpoint
-from deploykit_exporters.nets.crossformer import CrossFormer, CrossFormerConfig
+from deploykit_exporters.families.crossformer.network import CrossFormer, CrossFormerConfig
 from deploykit_runtimes.errors import CheckpointError
 from torch import nn
 from torchvision.transforms import CenterCrop, Compose, Normalize, RandomResizedCrop, Resize, ToTensor

@@ -11,8 +11,8 @@ import torch
 import torchvision
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.families import recognise
 from deploykit_exporters.families.base import BuiltModel, Hints
+from deploykit_exporters.families.registry import recognise
 
 
 def vit(**changes: Any) -> torch.nn.Module:

@@ -1,0 +1,65 @@
+"""Calls that no honest checkpoint makes: none is made, and a file that asks for one is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from shlex import quote
+
+from deploykit_runtimes.errors import UnsafeCheckpointError
+
+from deploykit_exporters.containers.pickles.powers import canonical, power_of
+
+__all__ = ["not_executed", "refuse_dangerous"]
+
+_LISTED = 5
+_HINTED = 20
+
+
+def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str) -> tuple[str, ...]:
+    """Refuse a file that names code which could harm the machine.
+
+    Args:
+        inert: Globals of the file, as ``module.qualname``, none of which was run.
+        ignore: Those in spite of which it is read, or patterns of them: as the file names them
+            (``posix.system``) or as users do (``os.system``).
+        name: The file's name.
+
+    Returns:
+        Sentences on what was ignored.
+
+    Raises:
+        UnsafeCheckpointError: it names such code.
+    """
+    found = [path for path in _functions(inert) if power_of(path) == "harm"]
+    left = [path for path in found if not _is_ignored(path, ignore)]
+    if left:
+        listed = ", ".join(map(_described, left[:_LISTED])) + (" and others" if len(left) > _LISTED else "")
+        raise UnsafeCheckpointError(
+            f"{name} holds objects whose loading would run {listed}. Nothing was run; no honest checkpoint "
+            "needs that.",
+            hint="Do not load the file by other means. To read its weights all the same, without running "
+            f"anything: {' '.join(f'--ignore {quote(path)}' for path in left[:_HINTED])}",
+        )
+    return (f"Not run, as --ignore says: {', '.join(found)}.",) if found else ()
+
+
+def not_executed(inert: Iterable[str]) -> tuple[str, ...]:
+    """What of the standard library the file would run, though it could do no harm, by its usual names."""
+    found = (canonical(path) for path in _functions(inert) if power_of(path) == "compute")
+    return tuple(dict.fromkeys(found))
+
+
+def _functions(inert: Iterable[str]) -> list[str]:
+    """Without the calls of what a named function gave: the function is named already."""
+    return list(dict.fromkeys(path.removesuffix(".__call__") for path in inert))
+
+
+def _is_ignored(path: str, ignore: tuple[str, ...]) -> bool:
+    known = canonical(path)
+    return any(fnmatchcase(path, one) or fnmatchcase(known, canonical(one)) for one in ignore)
+
+
+def _described(path: str) -> str:
+    known = canonical(path)
+    return path if known == path else f"{path} ({known})"

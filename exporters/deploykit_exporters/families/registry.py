@@ -1,0 +1,101 @@
+"""The registry of families."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
+
+from deploykit_exporters.checkpoint import Checkpoint
+from deploykit_exporters.families.base import Family, Hints, Match
+from deploykit_exporters.families.unsupported import READS, foreign_name
+
+__all__ = ["families", "family_names", "recognise"]
+
+_BUILT_IN = ("vit", "efficientnet", "crossformer", "yolo")
+
+
+def family_names() -> tuple[str, ...]:
+    """The names of every known family, none of which is imported for it."""
+    return (*_BUILT_IN, *(entry.name for entry in entry_points(group="deploykit.families")))
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Every known family by name: the built-in ones and those of the entry-point group
+    ``deploykit.families``."""
+    found: dict[str, Family] = {}
+    for name in _BUILT_IN:
+        found[name] = import_module(f"deploykit_exporters.families.{name}.family").FAMILY
+    for entry in entry_points(group="deploykit.families"):
+        found[entry.name] = entry.load()
+    return found
+
+
+def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
+    """The family whose claim on the checkpoint is strongest.
+
+    Raises:
+        OptionError: ``hints.family`` names no family.
+        UnrecognisedCheckpointError: no family claims the weights, or they are known to be of another
+            architecture than the one whose names they share.
+    """
+    known = families()
+    if hints.family is not None and hints.family not in known:
+        raise OptionError(f"--family {hints.family} is not one of {', '.join(sorted(known))}.")
+    candidates = [known[hints.family]] if hints.family else list(known.values())
+    claims = [(match, family) for family in candidates if (match := family.match(checkpoint)) is not None]
+    wanted = [claim for claim in claims if hints.origin in (None, claim[0].origin)]
+    if not wanted:
+        raise UnrecognisedCheckpointError(
+            _no_claim(checkpoint, hints), hint=_advice(checkpoint, hints, claims)
+        )
+    match, family = max(wanted, key=_score)
+    if family.name in _BUILT_IN:
+        _refuse_foreign(checkpoint, match, hints)
+    return family, match
+
+
+def _refuse_foreign(checkpoint: Checkpoint, match: Match, hints: Hints) -> None:
+    """Refuse what only looks like one of ours, unless the user names it."""
+    if hints.family or hints.origin or hints.variant:
+        return
+    view = next((view.tensors for view in checkpoint.views() if view.prefix == match.prefix), {})
+    name = foreign_name(checkpoint, claimed=view)
+    if name:
+        raise UnrecognisedCheckpointError(
+            f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}.",
+            hint=f"If it is a {match.family} after all, say so: --family {match.family}",
+        )
+
+
+def _score(claim: tuple[Match, Family]) -> float:
+    return claim[0].score
+
+
+def _advice(checkpoint: Checkpoint, hints: Hints, claims: list[tuple[Match, Family]]) -> str:
+    if hints.origin and claims:
+        match, family = max(claims, key=_score)
+        return f"Without --origin, it is recognised as {family.name} weights in the {match.origin} form."
+    if foreign_name(checkpoint):
+        return (
+            "Export it with its own library, or torch.onnx.export; deploykit takes that file too: "
+            "deploykit predict MODEL.onnx IMAGE"
+        )
+    return "If it is one of these, say so with --family, --origin or --variant."
+
+
+def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
+    name = foreign_name(checkpoint)
+    if name:
+        return f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}."
+    wanted = " or ".join([hints.family] if hints.family else sorted(families()))
+    if hints.origin:
+        wanted += f" weights in the {hints.origin} form"
+    keys = list(checkpoint.tensors)
+    sample = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+    alone = [key for key in keys if key.endswith(".bias") and f"{key[:-4]}weight" not in checkpoint.tensors]
+    lost = f" Missing beside a bias: {alone[0][:-4]}weight." if len(alone) == 1 else ""
+    return f"{checkpoint.path.name}: wanted {wanted}, found {len(keys)} tensors ({sample}).{lost}"

@@ -1,0 +1,111 @@
+"""What the families of image classifiers share: finding the dialect, and the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.errors import CheckpointError, OptionError
+from deploykit_runtimes.printable import one_line
+
+from deploykit_exporters.families.base import Dialect, Hints, Match
+
+if TYPE_CHECKING:
+    import torch
+
+    from deploykit_exporters.checkpoint import Checkpoint
+
+__all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "matched_tensors", "sensible"]
+
+ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
+
+
+def first_match(checkpoint: Checkpoint, family: str, dialects: Mapping[str, Dialect[object]]) -> Match | None:
+    """The first of the dialects whose keys some view of the checkpoint has."""
+    for view in checkpoint.views():
+        for name, dialect in dialects.items():
+            if dialect.matches(view.tensors):
+                return Match(
+                    family=family, origin=dialect.ORIGIN, score=0.9, prefix=view.prefix, dialect=name
+                )
+    return None
+
+
+def matched_tensors(checkpoint: Checkpoint, match: Match) -> Mapping[str, torch.Tensor]:
+    """The weights under the view that was matched."""
+    return next(view.tensors for view in checkpoint.views() if view.prefix == match.prefix)
+
+
+@contextmanager
+def sensible(
+    checkpoint: Checkpoint,
+    kind: str,
+    hint: str = "Export the weights alone, and give what they cannot tell with --config.",
+) -> Iterator[None]:
+    """Settings in the file can be anything: a number where a list belongs, a name, a negative size.
+
+    Args:
+        kind: Of network: ``a ViT``.
+        hint: What the user can do.
+
+    Raises:
+        CheckpointError: what reads them fails.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path.name}: the settings beside the weights make no sense for {kind} "
+            f"({type(error).__name__}: {one_line(error)}).",
+            hint=hint,
+        ) from error
+
+
+def check_config(hints: Hints, known: tuple[str, ...]) -> None:
+    """Refuse settings of --config that nothing here reads: a mistyped one would be passed over.
+
+    Args:
+        hints: What the user said.
+        known: The settings that there are.
+
+    Raises:
+        OptionError: names the first unknown setting, and the nearest known one.
+    """
+    unknown = [str(key) for key in hints.config or {} if key not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        raise OptionError(
+            f"--config has the setting {unknown[0]!r:.60}, which is not one of {', '.join(known)}.",
+            hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
+        )
+
+
+def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names, and what was assumed about them.
+
+    The user's names win over those of the file; 1000 classes without names are ImageNet's.
+
+    Raises:
+        OptionError: the user gave another number of names than there are classes.
+    """
+    from deploykit_exporters.families.shared.imagenet import imagenet_class_names
+
+    if hints.labels is not None:
+        if len(hints.labels) != count:
+            raise OptionError(
+                f"--labels gives {len(hints.labels)} names, the model has {count} classes.",
+                hint="Give one name per line, as many as the model has classes.",
+            )
+        return hints.labels, ()
+    if len(found) == count:
+        return found, ()
+    left_out = (
+        (f"The file names {len(found)} classes, the model has {count}: the names are left out.",)
+        if found
+        else ()
+    )
+    if count == 1000:
+        return imagenet_class_names(), (*left_out, ASSUMED_IMAGENET)
+    return (), left_out

@@ -1,0 +1,63 @@
+"""What a dialect tells about a checkpoint of a network that is timm's own ``Eva`` or ``Beit``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit_runtimes.contract.spec import Activation, Preprocess
+
+from deploykit_exporters.families.base import Size
+from deploykit_exporters.families.settings import Setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from deploykit_exporters.families.base import Witness
+
+__all__ = ["EvaSource"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaSource:
+    """A checkpoint of a network that is timm's own.
+
+    Attributes:
+        tensors: Weights under timm's names.
+        network: Builds the network for the trained size, on the CPU, without these weights.
+        name: The origin's name of the architecture.
+        title: What it is, in a few words.
+        trained: (height, width) that the weights are for.
+        image_size: (height, width) of the origin's images.
+        preprocess: Pre-processing for an input of (height, width).
+        preprocess_from: Where that was read; empty for the origin's default.
+        classes: Class names of the file.
+        scores: What turns logits into scores, where the file tells.
+        assumed: What the file does not tell, in sentences.
+        settings: What became of the settings and unused tensors of the file.
+        witness: As ``VitSource.witness``.
+        resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
+            otherwise than timm.
+        name_in_file: What the file calls a weight.
+        with_mean: See ``EvaNet``.
+        origin: Whose form the weights have, where their keys alone do not tell it; empty for the dialect's.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    network: Callable[[], Any]
+    name: str
+    title: str
+    trained: Size
+    image_size: Size
+    preprocess: Callable[[Size], Preprocess]
+    preprocess_from: str
+    classes: tuple[str, ...] = ()
+    scores: Activation | None = None
+    assumed: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    witness: Callable[..., Witness | str] | None = None
+    resize: Callable[[Any, Size], None] | None = None
+    name_in_file: Callable[[str], str] = str
+    origin: str = ""
+    with_mean: bool = False

@@ -1,0 +1,292 @@
+"""What an ONNX file says about itself, read without an engine and without the onnx package.
+
+Engines other than ONNX Runtime drop the metadata and the names of the dynamic axes when they load
+a file. Only the small fields are read; weights are skipped over in a memory map. Field numbers are
+those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from deploykit_runtimes.contract.inferred_spec import read_spec
+from deploykit_runtimes.contract.limits import ModelLimitError
+from deploykit_runtimes.contract.metadata import has_metadata
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.contract.tensors import TensorInfo
+from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.onnx.graph_limits import check_graph_limits
+from deploykit_runtimes.onnx.protobuf import Value, fields, numbers, text
+
+__all__ = [
+    "CompiledPart",
+    "OnnxFile",
+    "is_beside",
+    "model_bytes",
+    "read_onnx",
+    "read_tensor_info",
+    "weights_beside",
+]
+
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TEXT = 1, 3, 4
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 2, 8, 13
+_SAME_VALUES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledPart:
+    """A node that stands for what an engine compiled already: EPContext, of ONNX Runtime
+    (https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html).
+
+    Attributes:
+        source: Who compiled it, usually an execution provider; empty where the node does not say.
+        location: The file that holds it, as the node names it; empty: the node itself, or another one, does.
+    """
+
+    source: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxFile:
+    """The outside of a model file.
+
+    Attributes:
+        metadata: The file's own keys.
+        inputs, outputs: Of the graph, without inputs that have a stored value.
+        weights: Number of stored values by numpy dtype name.
+        nodes: Number of nodes of the main graph.
+        external: Files with weights beside the model, as it names them.
+        compiled: Parts that only the engine runs that compiled them.
+        makers: The operator that computes each output, in files of other exporters.
+    """
+
+    metadata: Mapping[str, str]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    weights: Mapping[str, int]
+    nodes: int
+    external: tuple[str, ...] = ()
+    compiled: tuple[CompiledPart, ...] = ()
+    makers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Those of ``external`` that lie in the model's folder or below it, as they should."""
+        return tuple(name for name in self.external if is_beside(name))
+
+    def spec(self, declared: str | None = None) -> ModelSpec:
+        """The contract of the file, inferred where another exporter wrote it.
+
+        Args:
+            declared: What the outputs mean; see ``EngineOptions.outputs``.
+
+        Raises:
+            ModelError: the metadata is damaged, or the graph does not take one image tensor.
+            OptionError: ``declared`` does not fit the file.
+        """
+        return read_spec(self.inputs, self.outputs, self.metadata, declared, self.makers)
+
+
+def is_beside(location: str) -> bool:
+    """Whether weights that a model keeps at a location lie in its folder or below it."""
+    place = PurePosixPath(location)
+    return bool(location) and not (place.is_absolute() or Path(location).is_absolute() or ".." in place.parts)
+
+
+def weights_beside(path: Path) -> tuple[str, ...]:
+    """Names of files with weights in a model's folder; what is no model has none."""
+    try:
+        return read_onnx(path).beside
+    except ModelError:
+        return ()
+
+
+def model_bytes(path: Path) -> int:
+    """Bytes of a model with the weights beside it, as far as they are there."""
+    files = (path, *(path.parent / name for name in weights_beside(path)))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def read_onnx(path: str | Path) -> OnnxFile:
+    """Read the outside of an ONNX file in time and memory that do not depend on its weights.
+
+    Raises:
+        ModelError: the file is missing, or not an ONNX model.
+        ModelLimitError: it asks for more than ``limits`` allows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
+    try:
+        return _model(_mapped(path))
+    except ModelLimitError as error:
+        raise ModelLimitError(
+            f"{path} asks for more than deploykit gives to a model: {error.problem}.",
+            hint="The file is damaged, or made to exhaust memory: SECURITY.md tells what is allowed.",
+        ) from None
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            f"{path} is not a valid ONNX model: {error}.",
+            hint="If it is a checkpoint, export it first: deploykit export CHECKPOINT",
+        ) from error
+
+
+def _mapped(path: Path) -> memoryview:
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    with path.open("rb") as file:
+        # Not closed by hand: an error while reading still refers to pieces of it.
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _model(view: memoryview) -> OnnxFile:
+    check_graph_limits(view)
+    metadata: dict[str, str] = {}
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    weights: dict[str, int] = {}
+    stored: set[str] = set()
+    external: dict[str, None] = {}  # in their order
+    compiled: list[CompiledPart] = []
+    nodes: list[Value] = []
+    graphs = 0
+    for number, value in fields(view):
+        if number == _MODEL_METADATA:
+            entry = dict(fields(value))
+            metadata[text(entry.get(1, 0))] = text(entry.get(2, 0))
+        elif number == _MODEL_GRAPH:
+            graphs += 1
+            for part, content in fields(value):
+                if part == _GRAPH_NODE:
+                    nodes.append(content)
+                    compiled += _compiled_part(content)
+                elif part == _GRAPH_INITIALIZER:
+                    name, dtype, count, location = _initializer(content)
+                    stored.add(name)
+                    external.update({location: None} if location else {})
+                    weights[dtype] = weights.get(dtype, 0) + count
+                elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
+                    (inputs if part == _GRAPH_INPUT else outputs).append(read_tensor_info(content))
+    if not graphs:
+        raise ValueError("it holds no graph")
+    return OnnxFile(
+        metadata=metadata,
+        inputs=tuple(info for info in inputs if info.name not in stored),
+        outputs=tuple(outputs),
+        weights=weights,
+        nodes=len(nodes),
+        external=tuple(external),
+        compiled=tuple(compiled),
+        makers={} if has_metadata(metadata) else _makers(nodes, outputs),
+    )
+
+
+def _makers(nodes: Iterable[Value], outputs: Iterable[TensorInfo]) -> dict[str, str]:
+    """The operator behind each output, seen through those that leave its values as they are."""
+    made: dict[str, tuple[str, str]] = {}
+    for node in nodes:
+        operator, source = "", ""
+        names = []
+        for number, value in fields(node):
+            if number == _NODE_OPERATOR:
+                operator = text(value)
+            elif number == _NODE_OUTPUT:
+                names.append(text(value))
+            elif number == _NODE_INPUT and not source:
+                source = text(value)
+        made.update(dict.fromkeys(names, (operator, source)))
+    found = {}
+    for info in outputs:
+        operator, source = made.get(info.name, ("", ""))
+        for _ in range(len(made)):
+            if operator not in _SAME_VALUES or source not in made:
+                break
+            operator, source = made[source]
+        found[info.name] = operator
+    return found
+
+
+def _compiled_part(node: Value) -> list[CompiledPart]:
+    """The part that a node stands for, where it is an EPContext."""
+    operator = next((text(value) for number, value in fields(node) if number == _NODE_OPERATOR), "")
+    if operator != "EPContext":
+        return []
+    attributes: dict[str, Value] = {}
+    for number, value in fields(node):
+        if number == _NODE_ATTRIBUTE:
+            entry = dict(fields(value))
+            given = entry.get(_ATTRIBUTE_TEXT, entry.get(_ATTRIBUTE_INT, 0))
+            attributes[text(entry.get(_ATTRIBUTE_NAME, 0))] = given
+    outside = attributes.get("embed_mode", 1) == 0
+    location = text(attributes.get("ep_cache_context", 0)) if outside else ""
+    return [CompiledPart(source=text(attributes.get("source", 0)), location=location)]
+
+
+def _initializer(value: Value) -> tuple[str, str, int, str]:
+    """Name, dtype, number of values, and the file that holds them where it is another one."""
+    name, dtype, count, location = "", 0, 1, ""
+    for number, content in fields(value):
+        if number == _TENSOR_NAME:
+            name = text(content)
+        elif number == _TENSOR_TYPE and isinstance(content, int):
+            dtype = content
+        elif number == _TENSOR_DIMS:
+            for n in numbers(content):
+                count *= n
+        elif number == _TENSOR_EXTERNAL:
+            entry = dict(fields(content))
+            if text(entry.get(1, 0)) == "location":
+                location = text(entry.get(2, 0))
+    return name, _DTYPES.get(dtype, f"type {dtype}"), count, location
+
+
+def read_tensor_info(value: Value) -> TensorInfo:
+    """Name, dtype and shape of an encoded value info.
+
+    Raises:
+        ValueError, IndexError: it is no message.
+    """
+    name, dtype = "", 0
+    shape: list[int | str] = []
+    for number, content in fields(value):
+        if number == 1:
+            name = text(content)
+        elif number == 2:
+            tensor = dict(fields(content)).get(1, memoryview(b""))
+            for field, part in fields(tensor):
+                if field == 1 and isinstance(part, int):
+                    dtype = part
+                elif field == 2:
+                    shape = [_dimension(dim) for axis, dim in fields(part) if axis == 1]
+    return TensorInfo(name=name, dtype=_DTYPES.get(dtype, f"type {dtype}"), shape=tuple(shape))
+
+
+def _dimension(value: Value) -> int | str:
+    entry = dict(fields(value))
+    size = entry.get(1)
+    if isinstance(size, int) and size < 1 << 63:  # above are negative numbers: "any size" to some writers
+        return size
+    return text(entry.get(2, 0)) or "?"
