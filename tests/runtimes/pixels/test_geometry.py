@@ -193,3 +193,19 @@ def test_what_is_visible_and_where(size, how, inside, visible) -> None:
     geometry = plan_geometry(size, how, InputSpec(height=224, width=224))
     assert geometry.inside == inside
     assert geometry.visible == visible
+
+
+@pytest.mark.parametrize(
+    ("tensor", "imgsz", "hint"),
+    [
+        (FIXED, None, "resize them before"),
+        (DETECTOR, None, "resize them before"),
+        (FIXED, (320, 320), "Leave out --imgsz"),
+        (DETECTOR, (20, 20), "Choose another size with --imgsz"),
+    ],
+)
+def test_the_hint_follows_from_what_was_given(tensor, imgsz, hint) -> None:
+    how = Preprocess() if imgsz is None else Preprocess(resize="stretch", resize_to=(640, 640))
+    with pytest.raises(InputError) as caught:
+        plan_geometry((48, 65), how, tensor, imgsz)
+    assert hint in caught.value.hint

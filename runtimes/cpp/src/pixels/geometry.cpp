@@ -142,16 +142,19 @@ void letterbox(Geometry& plan, Pair target, const Preprocess& how, const InputSp
 
 std::string size_text(const Pair& size) { return std::to_string(size[0]) + "x" + std::to_string(size[1]); }
 
-void check_axis(const char* axis, std::size_t index, const Geometry& plan, const InputSpec& tensor) {
+void check_axis(const char* axis, std::size_t index, const Geometry& plan, const InputSpec& tensor, bool chosen) {
   const std::int64_t found = plan.input_size[index];
   const std::int64_t own = index == 0 ? tensor.height : tensor.width;
   const AxisRange* allowed = tensor.range(axis);
   if (allowed == nullptr ? found == own : allowed->contains(found)) return;
   const std::string wanted = allowed == nullptr ? std::to_string(own) : to_string(*allowed);
+  const char* hint = !chosen ? "The model's pre-processing does not bring images to this size: resize them before."
+                     : allowed == nullptr ? "Leave out --imgsz, or export with --dynamic."
+                                          : "Choose another size with --imgsz.";
   throw InputError(
       "The model takes a " + std::string(axis) + " of " + wanted + ", but a " + size_text(plan.image_size) +
           " image would come to " + size_text(plan.input_size) + ".",
-      allowed == nullptr ? "Leave out --imgsz, or export with --dynamic." : "Choose another size with --imgsz.");
+      hint);
 }
 
 // Damaged metadata can ask for sides of 0 pixels and for regions outside of the image.
@@ -186,8 +189,8 @@ Geometry plan_geometry(Size image, const Preprocess& how, const InputSpec& tenso
       plan.offset[axis] = centred(plan.resized[axis], plan.input_size[axis], how.crop_offset);
     }
   }
-  check_axis("height", 0, plan, tensor);
-  check_axis("width", 1, plan, tensor);
+  check_axis("height", 0, plan, tensor, imgsz.has_value());
+  check_axis("width", 1, plan, tensor, imgsz.has_value());
   refuse_impossible(plan);
   return plan;
 }

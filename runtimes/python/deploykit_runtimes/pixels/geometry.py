@@ -136,7 +136,7 @@ def plan_geometry(
         input_size = (target if imgsz else preprocess.crop) if preprocess.crop else resized
         how = preprocess.crop_offset
         offset = _centred(resized[0], input_size[0], how), _centred(resized[1], input_size[1], how)
-    _check_size(input_size, tensor, image_size)
+    _check_size(input_size, tensor, image_size, imgsz)
     _check_possible(image_size, region, resized)
     return Geometry(
         image_size=image_size, input_size=input_size, region=region, resized=resized, offset=offset
@@ -271,18 +271,19 @@ def _text(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _check_size(size: Size, tensor: InputSpec, image_size: Size) -> None:
+def _check_size(size: Size, tensor: InputSpec, image_size: Size, imgsz: Size | None) -> None:
     for axis, found, own in zip(("height", "width"), size, (tensor.height, tensor.width), strict=True):
         allowed = tensor.dynamic.get(axis)
-        if allowed is None and found != own:
-            raise InputError(
-                f"The model takes a {axis} of {own}, but a {image_size[0]}x{image_size[1]} image"
-                f" would come to {size[0]}x{size[1]}.",
-                hint="Leave out --imgsz, or export with --dynamic.",
-            )
-        if allowed is not None and found not in allowed:
-            raise InputError(
-                f"The model takes a {axis} of {allowed}, but a {image_size[0]}x{image_size[1]} image"
-                f" would come to {size[0]}x{size[1]}.",
-                hint="Choose another size with --imgsz.",
-            )
+        if found == own if allowed is None else found in allowed:
+            continue
+        if imgsz is None:
+            hint = "The model's pre-processing does not bring images to this size: resize them before."
+        elif allowed is None:
+            hint = "Leave out --imgsz, or export with --dynamic."
+        else:
+            hint = "Choose another size with --imgsz."
+        raise InputError(
+            f"The model takes a {axis} of {own if allowed is None else allowed}, but a "
+            f"{_text(image_size)} image would come to {_text(size)}.",
+            hint=hint,
+        )
