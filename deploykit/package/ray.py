@@ -22,6 +22,8 @@ from deploykit.package.yaml import to_yaml
 __all__ = ["RayOptions", "serve_config", "write"]
 
 _OLDEST_RAY = "2.40"
+_PROTOCOL_PACKAGES = ("orjson>=3.10", "python-multipart>=0.0.18")
+"""What ``deploykit.protocol`` needs of the extra ``serve``; Ray's proxies take the place of the others."""
 _APP = '''\
 """The application that serve.yaml names: `serve run --working-dir . serve.yaml` in this folder."""
 
@@ -187,4 +189,4 @@ def _route(model: PackagedModel) -> str:
 
 def _requirements(options: RayOptions, installation: Installation) -> str:
     engine = "gpu" if options.device == "cuda" else "cpu"
-    return f"{installation.beside(engine)}\nray[serve]>={_OLDEST_RAY}\npython-multipart>=0.0.9\n"
+    return "\n".join([installation.beside(engine), f"ray[serve]>={_OLDEST_RAY}", *_PROTOCOL_PACKAGES, ""])

@@ -4,13 +4,16 @@
 
     GET  /         what it takes and returns            POST /infer    tensors, Open Inference Protocol
     GET  /ready    200                                  POST /predict  images: bytes, multipart or base64
+
+Both are read and answered as by ``deploykit serve``: see ``deploykit.protocol``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,32 +21,41 @@ from typing import Any, TypeVar
 
 import numpy as np
 import ray
+import starlette.requests
+import starlette.responses
 from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import DeploykitError, InputError
+from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.predictor import Predictor
-from deploykit_runtimes.runner import check_feeds
+from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, check_feeds
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve
-from starlette.requests import Request
-from starlette.responses import Response
 
-from deploykit.package.answers import JsonAnswer
-from deploykit.package.bodies import MAX_PIXELS, predict_options, read_body, read_images
 from deploykit.package.models import PackagedModel
-from deploykit.package.ray_front import Front, error_response
-from deploykit.package.tensors import DATATYPES, HEADER_LENGTH, read_request, write_response
-from deploykit.serve.errors import ServeError
-from deploykit.serve.images import check_picture, pixel_budget
+from deploykit.package.ray_front import Front
+from deploykit.package.ray_http import MAX_BODY, read_body, to_starlette
+from deploykit.protocol.errors import MethodError, NotFoundError
+from deploykit.protocol.http import headers_by_name, inflated, read_query
+from deploykit.protocol.limits import MAX_IMAGES, MAX_PIXELS
+from deploykit.protocol.metadata import model_metadata
+from deploykit.protocol.picture_cost import check_picture, pixel_budget
+from deploykit.protocol.pictures import drawn, predict_response, read_pictures
+from deploykit.protocol.responses import Response, failure, json_response
+from deploykit.protocol.tensors import HEADER_LENGTH, read_request, write_response
 
 __all__ = ["ModelServer", "build_app"]
 
+log = logging.getLogger("deploykit.package.ray")
+
 _TOO_MANY_FAILURES = 3
+_VERSION = "1"
+"""Of a model: Ray's applications have one."""
 Feeds = dict[str, np.ndarray]
+Handler = Callable[[starlette.requests.Request], Awaitable[Response]]
 _T = TypeVar("_T")
 
 
@@ -113,37 +125,16 @@ class ModelServer:
             "placement": self._predictor.placement().to_dict(),
         }
 
-    async def __call__(self, request: Request) -> Response:
-        path = request.url.path.removeprefix(self._prefix).rstrip("/")
-        handlers = {
-            ("GET", ""): self._metadata,
-            ("GET", "/ready"): self._ready,
-            ("POST", "/infer"): self._infer_request,
-            ("POST", "/predict"): self._predict_request,
-        }
-        handler = handlers.get((request.method, path))
-        if handler is None:
-            known = any(path == there for _, there in handlers)
-            return error_response(
-                405 if known else 404, f"{request.method} {request.url.path} is not answered."
-            )
-        try:
-            return await handler(request)
-        except ServeError as error:
-            return error_response(error.status, str(error))
-        except InputError as error:
-            return error_response(400, str(error))
-        except DeploykitError as error:
-            return error_response(400 if error.exit_code == 2 else 500, str(error))
+    async def __call__(self, request: starlette.requests.Request) -> starlette.responses.Response:
+        return to_starlette(await self._respond(request))
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body that answer an HTTP request which a ``Front`` took."""
+    async def answer(self, scope: dict[str, Any], body: bytes) -> Response:
+        """What answers an HTTP request that a ``Front`` took."""
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        response = await self(Request(scope, receive))
-        return response.status_code, dict(response.headers), bytes(response.body)
+        return await self._respond(starlette.requests.Request(scope, receive))
 
     async def infer(self, feeds: Feeds) -> Feeds:
         """Run the graph; single images share a run with those of other requests.
@@ -156,7 +147,7 @@ class ModelServer:
         if self._model.max_batch and len(feeds[runner.spec.input.name]) == 1:
             shared: Feeds = await self._share_run(feeds)
             return shared
-        return await self._on_engine(lambda: runner.infer(feeds))
+        return await self._on_engine(partial(runner.infer, CheckedFeeds(feeds)))
 
     async def predict(self, image: np.ndarray, **options: Any) -> Result:
         """The answer for one image, uint8 RGB [H, W, 3]; see ``Predictor.predict`` for the options."""
@@ -171,9 +162,9 @@ class ModelServer:
         """Runs of single images, joined where their shapes are alike."""
         answers: list[Feeds] = [{} for _ in requests]
         for places in _alike([_shapes(feeds) for feeds in requests]):
-            joined = {
-                name: np.concatenate([requests[place][name] for place in places]) for name in requests[0]
-            }
+            joined = CheckedFeeds(
+                {name: np.concatenate([requests[place][name] for place in places]) for name in requests[0]}
+            )
             outputs = await self._on_engine(partial(self._predictor.runner.infer, joined))
             for row, place in enumerate(places):
                 answers[place] = {name: value[row : row + 1] for name, value in outputs.items()}
@@ -221,57 +212,79 @@ class ModelServer:
         self._runs += 1
         return result
 
-    async def _metadata(self, request: Request) -> Response:  # noqa: ARG002 - all handlers are alike
-        def described(tensors: Sequence[Any]) -> list[dict[str, Any]]:
-            return [
-                {
-                    "name": info.name,
-                    "datatype": DATATYPES.get(info.dtype, info.dtype),
-                    "shape": [n if isinstance(n, int) else -1 for n in info.shape],
-                }
-                for info in tensors
-            ]
+    async def _respond(self, request: starlette.requests.Request) -> Response:
+        try:
+            return await self._handler(request)(request)
+        except Exception as error:  # noqa: BLE001 - every error becomes a response
+            return failure(error, log)
 
-        return JsonAnswer(
-            {
-                "name": self._name,
-                "versions": ["1"],
-                "platform": "onnxruntime_onnx",
-                "inputs": described(self._model.inputs),
-                "outputs": described(self._model.outputs),
-            }
-        )
+    def _handler(self, request: starlette.requests.Request) -> Handler:
+        get, post = ("GET", "HEAD"), ("POST",)
+        handlers: dict[str, tuple[tuple[str, ...], Handler]] = {
+            "": (get, self._metadata),
+            "/ready": (get, self._ready),
+            "/infer": (post, self._infer_request),
+            "/predict": (post, self._predict_request),
+        }
+        path = request.url.path.removeprefix(self._prefix).rstrip("/")
+        if path not in handlers:
+            raise NotFoundError(f"There is no path {request.url.path[:128]}.")
+        methods, handler = handlers[path]
+        if request.method not in methods:
+            raise MethodError(
+                f"{path or '/'} takes {' or '.join(methods)}, found {request.method[:16]}.", allowed=methods
+            )
+        return handler
 
-    async def _ready(self, request: Request) -> Response:  # noqa: ARG002
-        return JsonAnswer({"name": self._name, "ready": True})
+    async def _metadata(self, request: starlette.requests.Request) -> Response:  # noqa: ARG002 - as the others
+        return json_response(model_metadata(self._name, _VERSION, self._model.inputs, self._model.outputs))
 
-    async def _infer_request(self, request: Request) -> Response:
-        wanted = read_request(await read_body(request), request.headers.get(HEADER_LENGTH))
-        outputs = await self.infer(wanted.feeds)
+    async def _ready(self, request: starlette.requests.Request) -> Response:  # noqa: ARG002
+        return json_response({"name": self._name, "ready": True})
+
+    async def _infer_request(self, request: starlette.requests.Request) -> Response:
+        headers, body = await _received(request)
+        wanted = await asyncio.to_thread(read_request, body, headers.get(HEADER_LENGTH), self._model.inputs)
+        async with asyncio.timeout(wanted.timeout):
+            # As in `deploykit serve`, a client's own NaN spoils its own answer alone.
+            outputs = await self.infer(FiniteFeeds(wanted.feeds))
         placement = str(self._predictor.placement())
-        body, headers = write_response(self._name, placement, wanted, outputs)
-        return Response(body, headers=headers)
+        return await asyncio.to_thread(write_response, self._name, _VERSION, placement, wanted, outputs)
 
-    async def _predict_request(self, request: Request) -> Response:
-        options = predict_options(request.query_params)
-        files = await read_images(request)
-        results = await asyncio.gather(*(self._predict_file(file, options) for file in files))
-        return JsonAnswer(
-            {
-                "model_name": self._name,
-                "model_version": "1",
-                "results": [result.to_dict() for result in results],
-                "placement": self._predictor.placement().to_dict(),
-            }
+    async def _predict_request(self, request: starlette.requests.Request) -> Response:
+        headers, body = await _received(request)
+        query, kind = read_query(request.scope["query_string"]), headers.get("content-type", "")
+        asked = await asyncio.to_thread(read_pictures, bytes(body), kind, query, MAX_IMAGES)
+        answers = await asyncio.gather(
+            *(
+                self._predict_file(file, asked.options, keep=asked.as_image and not n)
+                for n, file in enumerate(asked.pictures)
+            )
+        )
+        if asked.as_image:
+            return await asyncio.to_thread(drawn, *answers[0], headers.get("accept", ""))
+        return predict_response(
+            asked,
+            self._name,
+            _VERSION,
+            results=[result for result, _ in answers],
+            placement=self._predictor.placement(),
         )
 
-    async def _predict_file(self, file: bytes, options: dict[str, Any]) -> Result:
-        """The answer for an image file, which is decoded apart, so that a damaged one is refused alone."""
+    async def _predict_file(
+        self, file: bytes, options: dict[str, Any], *, keep: bool
+    ) -> tuple[Result, np.ndarray | None]:
+        """The answer for an image file, which is decoded apart, so that a damaged one is refused alone.
+
+        Args:
+            file, options: Which one, and how.
+            keep: Whether its pixels come along.
+        """
         pixels = await asyncio.to_thread(check_picture, file, MAX_PIXELS)
         async with pixel_budget(MAX_PIXELS).hold(pixels):
             # The thread is not the engine's.
             image = await asyncio.to_thread(read_image, file, PixelFormat.of(self._model.spec))
-            return await self.predict(image, **options)
+            return await self.predict(image, **options), image if keep else None
 
     def _largest_batch(self) -> int:
         return self._model.spec.input.dynamic["batch"].max if self._model.max_batch else 1
@@ -282,6 +295,14 @@ class ModelServer:
         profile = default_profile(runner.spec, self._model.inputs)
         feeds = {info.name: np.zeros(profile[info.name].opt, info.dtype) for info in self._model.inputs}
         runner.infer(feeds)
+
+
+async def _received(request: starlette.requests.Request) -> tuple[dict[str, str], bytes | memoryview]:
+    """The headers by name, and the whole body, inflated where it came compressed."""
+    headers = headers_by_name(request.scope["headers"])
+    body = await read_body(request)
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    return headers, await asyncio.to_thread(inflated, body, encoding, MAX_BODY)
 
 
 def _alike(keys: Sequence[object]) -> list[list[int]]:

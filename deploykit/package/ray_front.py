@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import Any
 
-from deploykit_runtimes.errors import InputError
+import starlette.requests
+import starlette.responses
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from starlette.requests import Request
-from starlette.responses import Response
 
-from deploykit.package.answers import JsonAnswer
-from deploykit.package.bodies import read_body
+from deploykit.package.ray_http import read_body, to_starlette
+from deploykit.protocol.errors import NotReadyError, OverloadedError, ReplicasLostError
+from deploykit.protocol.responses import Response, failure
 
-__all__ = ["ATTEMPTS_HEADER", "Front", "error_response"]
+__all__ = ["ATTEMPTS_HEADER", "Front"]
+
+log = logging.getLogger("deploykit.package.ray")
 
 ATTEMPTS_HEADER = "Deploykit-Attempts"
 """How many replicas had the request, where that was more than one."""
@@ -35,26 +39,25 @@ class Front:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    async def __call__(self, request: Request) -> Response:
-        scope = {key: request.scope[key] for key in _PASSED_ON if key in request.scope}
+    async def __call__(self, request: starlette.requests.Request) -> starlette.responses.Response:
         try:
-            body = await read_body(request)
-        except InputError as error:
-            return error_response(400, str(error))
+            response = await self._answer(request)
+        except Exception as error:  # noqa: BLE001 - every error becomes a response
+            response = failure(error, log)
+        return to_starlette(response)
+
+    async def _answer(self, request: starlette.requests.Request) -> Response:
+        scope = {key: request.scope[key] for key in _PASSED_ON if key in request.scope}
+        body = await read_body(request)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                status, headers, content = await self._model.answer.remote(scope, body)
+                response: Response = await self._model.answer.remote(scope, body)
             except RayActorError:
                 continue
-            except (BackPressureError, DeploymentUnavailableError):
-                response = error_response(503, "The model has more requests than it can queue.")
-                response.headers["Retry-After"] = "1"
-                return response
+            except BackPressureError as error:
+                raise OverloadedError("The model has more requests than it can queue.") from error
+            except DeploymentUnavailableError as error:
+                raise NotReadyError("No replica of the model could be started.") from error
             told = {ATTEMPTS_HEADER: str(attempt)} if attempt > 1 else {}
-            return Response(content, status, {**headers, **told})
-        return error_response(503, f"{_ATTEMPTS} replicas died while they had this request.")
-
-
-def error_response(status: int, text: str) -> Response:
-    """The protocol's form of an error."""
-    return JsonAnswer({"error": text}, status_code=status)
+            return replace(response, headers={**response.headers, **told})
+        raise ReplicasLostError(f"{_ATTEMPTS} replicas died while they had this request.")

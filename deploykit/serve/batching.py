@@ -21,7 +21,7 @@ import numpy as np
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.runner import CheckedFeeds, Runner
 
-from deploykit.serve.errors import NotReadyError, OverloadedError, RequestTimeoutError
+from deploykit.protocol.errors import NotReadyError, OverloadedError, RequestTimeoutError
 from deploykit.serve.statistics import Statistics, Timing
 
 __all__ = ["BatchPolicy", "Batcher", "InferAnswer"]

@@ -11,7 +11,9 @@ from typing import Any
 from deploykit_runtimes import __version__
 from deploykit_runtimes.contract.tensors import TensorInfo
 
-from deploykit.serve.datatypes import datatype_of
+from deploykit.protocol import metadata
+from deploykit.protocol.datatypes import datatype_of
+from deploykit.protocol.metadata import PLATFORM, axis_sizes
 from deploykit.serve.model import ServedModel
 from deploykit.serve.repository import Repository
 
@@ -30,9 +32,6 @@ __all__ = [
 SERVER_NAME = "deploykit"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
-PLATFORM = "onnxruntime_onnx"
-"""Triton's name, which its clients know, of a model that came as ONNX."""
-
 
 def server_metadata() -> dict[str, Any]:
     """Name, version and extensions of the server."""
@@ -41,13 +40,7 @@ def server_metadata() -> dict[str, Any]:
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:
     """Inputs and outputs of a model; -1 for an axis of variable length."""
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": PLATFORM,
-        "inputs": [_tensor(info) for info in model.inputs],
-        "outputs": [_tensor(info) for info in model.outputs],
-    }
+    return metadata.model_metadata(model.name, model.version, model.inputs, model.outputs)
 
 
 def reload_error(repository: Repository, name: str) -> dict[str, str]:
@@ -126,7 +119,7 @@ def card(model: ServedModel) -> dict[str, Any]:
             "name": image.name,
             "dtype": image.dtype,
             "layout": image.layout,
-            "shape": [axis if isinstance(axis, int) else -1 for axis in image.shape],
+            "shape": axis_sizes(image.shape),
             "height": image.height,
             "width": image.width,
             "dynamic": {axis: str(allowed) for axis, allowed in image.dynamic.items()},
@@ -159,16 +152,8 @@ def card(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _tensor(info: TensorInfo) -> dict[str, Any]:
-    return {"name": info.name, "datatype": datatype_of(info.dtype), "shape": _sizes(info.shape)}
-
-
 def _configured(info: TensorInfo, batched: bool) -> dict[str, Any]:
-    dims = _sizes(info.shape[1:] if batched else info.shape)
+    dims = axis_sizes(info.shape[1:] if batched else info.shape)
     kind = datatype_of(info.dtype)
     # An empty list of dims is refused by Triton's own schema; a scalar per row is one value.
     return {"name": info.name, "data_type": f"TYPE_{kind}", "dims": dims or [1]}
-
-
-def _sizes(shape: tuple[int | str, ...]) -> list[int]:
-    return [axis if isinstance(axis, int) else -1 for axis in shape]

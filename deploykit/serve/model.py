@@ -25,9 +25,9 @@ from deploykit_runtimes.predictor import Predictor, Prepared
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.runtimes import canonical_runtime
 
+from deploykit.protocol.errors import RequestTimeoutError, TooLargeError
+from deploykit.protocol.picture_cost import check_picture, pixel_budget
 from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
-from deploykit.serve.errors import RequestTimeoutError, TooLargeError
-from deploykit.serve.images import check_picture, pixel_budget
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Statistics, Timing
 

@@ -11,6 +11,8 @@ from deploykit_runtimes.contract.readings import parse_outputs
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.runtimes import canonical_runtime
 
+from deploykit.protocol.limits import MAX_BODY_MB, MAX_IMAGES, MAX_PIXELS
+
 __all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -66,9 +68,9 @@ class ServeOptions:
     timeout_s: float = 60.0
     api_keys: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
-    max_body_mb: float = 64.0
-    max_pixels: int = 50_000_000
-    max_images: int = 32
+    max_body_mb: float = MAX_BODY_MB
+    max_pixels: int = MAX_PIXELS
+    max_images: int = MAX_IMAGES
     poll_s: float = 1.0
     log_json: bool = False
     log_level: str = "info"

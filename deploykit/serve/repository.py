@@ -14,8 +14,8 @@ from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.printable import printable
 from deploykit_runtimes.runtimes import canonical_runtime
 
+from deploykit.protocol.errors import NotFoundError, NotReadyError
 from deploykit.serve.aside import Aside
-from deploykit.serve.errors import NotFoundError, NotReadyError
 from deploykit.serve.model import ServedModel
 from deploykit.serve.opening import Opened, as_ours, differences, in_words, open_safely
 from deploykit.serve.options import ServeOptions

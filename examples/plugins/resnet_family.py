@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside
-from deploykit_exporters.families.shared.classifiers import class_names, matched_tensors
+from deploykit_exporters.families.shared.class_names import class_names
+from deploykit_exporters.families.shared.classifiers import matched_tensors
 from deploykit_exporters.families.shared.imagenet import crop_preprocess
 from deploykit_exporters.families.shared.loading import load_strict
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from deploykit.serve.errors import BadRequestError, ServeError, TooLargeError, grpc_status_of
+from deploykit.protocol.errors import BadRequestError, RequestError, TooLargeError, grpc_status_of
 
 __all__ = ["Context", "refusing", "status_of", "unary"]
 
@@ -78,7 +78,7 @@ def _check_size(data: bytes, limit: int | None) -> None:
 
 
 async def _abort(context: Context, error: Exception) -> NoReturn:
-    retry_after = error.retry_after if isinstance(error, ServeError) else None
+    retry_after = error.retry_after if isinstance(error, RequestError) else None
     # What clients with a retry policy read: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     pushback = () if retry_after is None else (("grpc-retry-pushback-ms", str(1000 * retry_after)),)
     await context.abort(*status_of(error), trailing_metadata=pushback)

@@ -13,9 +13,9 @@ import grpc
 import numpy as np
 from google.protobuf.json_format import ParseDict
 
+from deploykit.protocol.datatypes import datatype_of
+from deploykit.protocol.errors import NotFoundError, NotReadyError
 from deploykit.serve import messages
-from deploykit.serve.datatypes import datatype_of
-from deploykit.serve.errors import NotFoundError, NotReadyError
 from deploykit.serve.grpc import inference_pb2 as pb
 from deploykit.serve.grpc.calls import Context, refusing, status_of, unary
 from deploykit.serve.grpc.stream import Stream

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deploykit.serve.datatypes import (
+from deploykit.protocol.datatypes import (
     check_output_datatype,
     checked_count,
     datatype_of,
     dtype_of,
     from_bytes,
 )
-from deploykit.serve.errors import BadRequestError, UnsupportedError
+from deploykit.protocol.errors import BadRequestError, UnsupportedError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 __all__ = ["check_datatypes", "read_feeds", "requested", "write_outputs"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from deploykit.serve.errors import BadRequestError, TooLargeError
+from deploykit.protocol.errors import BadRequestError, TooLargeError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 if TYPE_CHECKING:

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
 
-from PIL import Image
-
-from deploykit.serve import messages
-from deploykit.serve.errors import (
+from deploykit.protocol.documents import json_object
+from deploykit.protocol.errors import (
     BadRequestError,
     MethodError,
     NotFoundError,
     NotReadyError,
     OverloadedError,
-    ServeError,
-    SlowBodyError,
     UnauthorizedError,
-    status_of,
 )
+from deploykit.protocol.pictures import drawn, predict_response, read_pictures
+from deploykit.protocol.responses import Response, failure, json_response
+from deploykit.protocol.tensors import HEADER_LENGTH, read_request, write_response
+from deploykit.serve import messages
 from deploykit.serve.http.encoding import coding_for, compressed
 from deploykit.serve.http.exchange import (
     DisconnectedError,
     Receive,
     Request,
-    Response,
     Scope,
     Send,
-    json_response,
 )
 from deploykit.serve.http.openapi import openapi
 from deploykit.serve.http.origin import OriginPolicy
 from deploykit.serve.http.pages import page
-from deploykit.serve.http.pictures import read_pictures
-from deploykit.serve.http.tensors import HEADER_LENGTH, json_object, read_request, write_response
 from deploykit.serve.metrics import Metrics
-from deploykit.serve.model import PredictAnswer, ServedModel
+from deploykit.serve.model import ServedModel
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.repository import Repository
 from deploykit.serve.state import ServerState
@@ -98,7 +92,7 @@ class App:
         except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a response
-            response = _failure(error)
+            response = failure(error, log)
         response = await _packed(request, route, response)
         if self._options.cors:
             response = self._with_origin(request, response)
@@ -215,11 +209,9 @@ class App:
         model = self._repository.get(name, version)
         answer = await _while_there(request, model.infer(parsed.feeds, timeout=parsed.timeout))
         large = not parsed.binary and sum(array.nbytes for array in answer.outputs.values()) > _LARGE
-        content, headers = await _aside(
+        return await _aside(
             large, write_response, model.name, answer.version, model.placed, parsed, answer.outputs
         )
-        kind = "application/octet-stream" if headers else "application/json"
-        return Response(body=content, headers=headers, content_type=kind)
 
     async def _predict(self, request: Request, name: str, version: str) -> Response:
         model = self._model(request, name, version)
@@ -237,10 +229,17 @@ class App:
             request, model.predict(asked.pictures, keep=int(asked.as_image), **asked.options)
         )
         if asked.as_image:
-            kind = "image/png" if "image/png" in request.headers.get("accept", "") else "image/jpeg"
-            drawn = await asyncio.to_thread(_drawn, answer, kind)
-            return Response(body=drawn, content_type=kind)
-        return await asyncio.to_thread(_described, model, answer, asked.id)
+            accept = request.headers.get("accept", "")
+            return await asyncio.to_thread(drawn, answer.results[0], answer.pictures[0], accept)
+        return await asyncio.to_thread(
+            predict_response,
+            asked,
+            model.name,
+            answer.version,
+            results=answer.results,
+            placement=model.placement(),
+            timing_ms=answer.timing_ms,
+        )
 
     def _model(self, request: Request, name: str, version: str) -> ServedModel:
         """The model of a request whose body has not been read yet."""
@@ -344,46 +343,6 @@ async def _packed(request: Request, route: str, response: Response) -> Response:
     if coding is None:
         return response
     return await _aside(len(response.body) > _LARGE, compressed, response, coding)
-
-
-def _described(model: ServedModel, answer: PredictAnswer, given: str | None) -> Response:
-    return json_response(
-        {
-            **({} if given is None else {"id": given}),
-            "model_name": model.name,
-            "model_version": answer.version,
-            "results": [result.to_dict() for result in answer.results],
-            "timing_ms": {stage: round(ms, 3) for stage, ms in answer.timing_ms.items()},
-            "placement": model.placement().to_dict(),
-        }
-    )
-
-
-def _drawn(answer: PredictAnswer, kind: str) -> bytes:
-    """The first picture with its answer drawn into it."""
-    file = io.BytesIO()
-    drawn = Image.fromarray(answer.results[0].plot(answer.pictures[0]))
-    if kind == "image/png":
-        drawn.save(file, "PNG", compress_level=3)
-    else:
-        drawn.save(file, "JPEG", quality=92)
-    return file.getvalue()
-
-
-def _failure(error: Exception) -> Response:
-    status, text = status_of(error)
-    if status >= 500 and not isinstance(error, ServeError | TimeoutError):
-        log.error("A request failed.", exc_info=error)
-    headers = {}
-    if isinstance(error, ServeError) and error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, SlowBodyError):
-        headers["Connection"] = "close"  # for the rest of the body may come yet
-    if isinstance(error, MethodError):
-        headers["Allow"] = ", ".join(error.allowed)
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return json_response({"error": text}, status=status, headers=headers)
 
 
 async def _send(send: Send, response: Response, *, with_body: bool) -> None:

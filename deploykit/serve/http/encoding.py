@@ -6,7 +6,8 @@ import math
 import zlib
 from dataclasses import replace
 
-from deploykit.serve.http.exchange import CODINGS, Response
+from deploykit.protocol.http import CODINGS
+from deploykit.protocol.responses import Response
 
 __all__ = ["coding_for", "compressed"]
 

@@ -1,73 +1,34 @@
-"""A request and a response of HTTP over ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+"""A request of HTTP over ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
-import orjson
-from deploykit_runtimes.printable import printable_json
-
-from deploykit.serve.errors import (
-    BadRequestError,
-    MediaTypeError,
-    SlowBodyError,
-    TooLargeError,
-)
+from deploykit.protocol.errors import BadRequestError, SlowBodyError, TooLargeError
+from deploykit.protocol.http import body_too_large, headers_by_name, inflated, read_query
 from deploykit.serve.http.protocol import BODY, GONE, Body
 
 __all__ = [
-    "CODINGS",
     "DisconnectedError",
     "Receive",
     "Request",
-    "Response",
     "Scope",
     "Send",
-    "json_bytes",
-    "json_response",
 ]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-CODINGS = {"gzip": 31, "deflate": 15}
-"""Compressions of a body and zlib's ``wbits`` for them; deflate is the zlib format (RFC 9110, 8.4.1)."""
-
-_MAX_PARAMETERS = 32
+_LIMIT_OPTION = "The server's option is --max-body."
 
 
 class DisconnectedError(Exception):
     """The client went away before its answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Response:
-    """What the client gets."""
-
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON document."""
-    return Response(status=status, body=json_bytes(value), headers=headers or {})
-
-
-def json_bytes(value: Any) -> bytes:
-    """A JSON document, in which whatever a terminal could obey is escaped."""
-    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    if body.isascii() and b"\x7f" not in body:
-        return body
-    return printable_json(body.decode()).encode()
 
 
 class Request:
@@ -86,7 +47,7 @@ class Request:
         self._limit = limit
         self._patience = patience
         self._complete = False
-        self.headers = _by_name(scope["headers"])
+        self.headers = headers_by_name(scope["headers"])
         """By their names in lower case; of several alike, joined by commas."""
 
     @property
@@ -118,18 +79,7 @@ class Request:
         Raises:
             BadRequestError: there are too many, or one comes twice.
         """
-        try:
-            pairs = parse_qsl(
-                self._scope["query_string"].decode("ascii"),
-                keep_blank_values=True,
-                max_num_fields=_MAX_PARAMETERS,
-                errors="strict",
-            )
-        except ValueError as error:
-            raise BadRequestError("The query is malformed.") from error
-        if len(dict(pairs)) != len(pairs):
-            raise BadRequestError("A parameter of the query comes twice.")
-        return dict(pairs)
+        return read_query(self._scope["query_string"])
 
     def check_length(self) -> None:
         """Refuse a body by the length that it declares.
@@ -160,7 +110,9 @@ class Request:
         except TimeoutError as error:
             raise SlowBodyError("The body took too long to come.") from error
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        return body if encoding == "identity" else await asyncio.to_thread(self._inflated, body, encoding)
+        if encoding == "identity":
+            return body
+        return await asyncio.to_thread(inflated, body, encoding, self._limit, hint=_LIMIT_OPTION)
 
     async def _direct(self, coming: Body) -> bytes | memoryview:
         body = await coming.whole(self._patience)
@@ -189,29 +141,5 @@ class Request:
         future: asyncio.Future[None] = self._scope[GONE]
         return future
 
-    def _inflated(self, body: bytes | memoryview, encoding: str) -> bytes:
-        if encoding not in CODINGS:
-            raise MediaTypeError(f"Bodies come plain, or as gzip or deflate, found {encoding[:32]!r}.")
-        inflater = zlib.decompressobj(CODINGS[encoding])
-        try:
-            inflated = inflater.decompress(body, self._limit + 1)
-        except zlib.error as error:
-            raise BadRequestError(f"The body is no {encoding}.") from error
-        if len(inflated) > self._limit:
-            raise self._too_large()
-        if not inflater.eof or inflater.unused_data:
-            raise BadRequestError(f"The body is no whole {encoding}.")
-        return inflated
-
     def _too_large(self) -> TooLargeError:
-        return TooLargeError(
-            f"A request has at most {self._limit} bytes here.", hint="The server's option is --max-body."
-        )
-
-
-def _by_name(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
+        return body_too_large(self._limit, hint=_LIMIT_OPTION)

@@ -7,7 +7,7 @@ from typing import Any
 
 from deploykit_runtimes import __version__
 
-from deploykit.serve.datatypes import DATATYPES
+from deploykit.protocol.datatypes import DATATYPES
 
 __all__ = ["openapi"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 
-from deploykit.serve.errors import ForbiddenError
+from deploykit.protocol.errors import ForbiddenError
 from deploykit.serve.options import ServeOptions
 
 __all__ = ["OriginPolicy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from deploykit.serve.http.exchange import Response
+from deploykit.protocol.responses import Response
 
 __all__ = ["page"]
 

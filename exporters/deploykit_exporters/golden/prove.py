@@ -19,7 +19,7 @@ from deploykit_runtimes.runner import Runner
 
 from deploykit_exporters import record
 from deploykit_exporters.families.base import OutputGroup
-from deploykit_exporters.families.shared.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.families.shared.class_names import ASSUMED_IMAGENET
 from deploykit_exporters.golden.advice import honoured, in_words_of
 from deploykit_exporters.golden.compare import distance, infer, pair_outputs, recorded_images
 from deploykit_exporters.golden.difference import DifferenceError, Why, one_error

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from deploykit_runtimes.errors import ModelError
 
+from deploykit.protocol.errors import NotReadyError, OverloadedError
 from deploykit.serve.batching import Batcher, BatchPolicy
-from deploykit.serve.errors import NotReadyError, OverloadedError
 from deploykit.serve.statistics import Statistics
 
 

@@ -13,8 +13,8 @@ import pytest
 from deploykit_runtimes import load
 from deploykit_runtimes.errors import InputError, ModelError, OptionError
 
+from deploykit.protocol.errors import NotFoundError, NotReadyError, RequestTimeoutError, TooLargeError
 from deploykit.serve import messages
-from deploykit.serve.errors import NotFoundError, NotReadyError, RequestTimeoutError, TooLargeError
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.repository import Repository
 

@@ -36,7 +36,7 @@ from deploykit_exporters.families.beside.vocabulary import (
 )
 from deploykit_exporters.families.settings import Setting, Settings
 from deploykit_exporters.families.shared.channels import for_channels
-from deploykit_exporters.families.shared.classifiers import ASSUMED_IMAGENET
+from deploykit_exporters.families.shared.class_names import ASSUMED_IMAGENET
 from deploykit_exporters.families.shared.pickled import refuse_own_code
 from deploykit_exporters.families.shared.setting_values import sides_of
 

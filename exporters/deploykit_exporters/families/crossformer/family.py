@@ -16,10 +16,10 @@ from deploykit_exporters.families.crossformer.config import TrainingConfig, trai
 from deploykit_exporters.families.crossformer.exportable import dynamic_form, fixed_form
 from deploykit_exporters.families.crossformer.network import CrossFormer, CrossFormerConfig
 from deploykit_exporters.families.heads.join import join_head
+from deploykit_exporters.families.shared.class_names import class_names
 from deploykit_exporters.families.shared.classifiers import matched_tensors
 from deploykit_exporters.families.shared.imagenet import (
     crop_preprocess,
-    imagenet_class_names,
     stretch_preprocess,
 )
 from deploykit_exporters.families.shared.loading import load_strict
@@ -138,7 +138,11 @@ def _spec(
         recognised.append(f"image size {own_size}, from {training.source}")
     preprocess = _preprocess(size, training, features=features)
     assumed.append(_described(preprocess))
-    classes = _classes(config.num_classes, training, hints, assumed)
+    of_imagenet = training is not None and training.imagenet
+    classes, assumed_classes = (
+        ((), ()) if features else class_names(hints, (), config.num_classes, of_imagenet=of_imagenet)
+    )
+    assumed += assumed_classes
     return ModelSpec(
         task="features" if features else "classify",
         family=CrossFormerFamily.name,
@@ -215,25 +219,6 @@ def _output(config: CrossFormerConfig) -> OutputSpec:
         layout="features",
         strides=tuple(config.embed_kernels[0] << stage for stage in stages),
     )
-
-
-def _classes(
-    count: int, training: TrainingConfig | None, hints: Hints, assumed: list[str]
-) -> tuple[str, ...]:
-    if not count:
-        return ()
-    if hints.labels is not None:
-        if len(hints.labels) != count:
-            raise OptionError(
-                f"--labels names {len(hints.labels)} classes, the model has {count}.",
-                hint="Give one name per line, as many as the model has classes.",
-            )
-        return hints.labels
-    if count != 1000:
-        return ()
-    if training is None or not training.imagenet:
-        assumed.append("the 1000 classes are those of ImageNet")
-    return imagenet_class_names()
 
 
 def _dashed(values: tuple[int, ...]) -> str:

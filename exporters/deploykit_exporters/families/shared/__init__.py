@@ -4,8 +4,10 @@ mm/                    mmpretrain and mmcls: configurations, models, and the wit
 timm_library/          timm: what it writes beside weights, the models it builds by name, and the witness
 transformers_library/  Hugging Face transformers: what it writes beside weights, and the witness
 channels.py            Pre-processing for networks whose images have another number of channels than three
-classifiers.py         What the families of image classifiers share: finding the dialect, and the names of
-                       the classes
+class_names.py         The names of a model's classes: those that the user gives, else those of the file,
+                       else what is known
+classifiers.py         What the families of image classifiers share: finding the dialect, and what settings
+                       may be
 coco.py                The class names of COCO (https://cocodataset.org), in the order that 80-class
                        detectors use
 given_preprocess.py    Pre-processing as the user gives it in timm's words with --config, over that of a

@@ -1,4 +1,4 @@
-"""What the families of image classifiers share: finding the dialect, and the names of the classes."""
+"""What the families of image classifiers share: finding the dialect, and what settings may be."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["ASSUMED_IMAGENET", "check_config", "class_names", "first_match", "matched_tensors", "sensible"]
-
-ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
+__all__ = ["check_config", "first_match", "matched_tensors", "sensible"]
 
 
 def first_match(checkpoint: Checkpoint, family: str, dialects: Mapping[str, Dialect[object]]) -> Match | None:
@@ -80,32 +78,3 @@ def check_config(hints: Hints, known: tuple[str, ...]) -> None:
             f"--config has the setting {unknown[0]!r:.60}, which is not one of {', '.join(known)}.",
             hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
         )
-
-
-def class_names(hints: Hints, found: tuple[str, ...], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names, and what was assumed about them.
-
-    The user's names win over those of the file; 1000 classes without names are ImageNet's.
-
-    Raises:
-        OptionError: the user gave another number of names than there are classes.
-    """
-    from deploykit_exporters.families.shared.imagenet import imagenet_class_names
-
-    if hints.labels is not None:
-        if len(hints.labels) != count:
-            raise OptionError(
-                f"--labels gives {len(hints.labels)} names, the model has {count} classes.",
-                hint="Give one name per line, as many as the model has classes.",
-            )
-        return hints.labels, ()
-    if len(found) == count:
-        return found, ()
-    left_out = (
-        (f"The file names {len(found)} classes, the model has {count}: the names are left out.",)
-        if found
-        else ()
-    )
-    if count == 1000:
-        return imagenet_class_names(), (*left_out, ASSUMED_IMAGENET)
-    return (), left_out

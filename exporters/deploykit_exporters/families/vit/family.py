@@ -13,9 +13,9 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
 from deploykit_exporters.families.beside import settle_beside
 from deploykit_exporters.families.heads.join import Joined, join_head, without_classifiers, witness_of
+from deploykit_exporters.families.shared.class_names import class_names
 from deploykit_exporters.families.shared.classifiers import (
     check_config,
-    class_names,
     first_match,
     matched_tensors,
     sensible,

@@ -1,8 +1,8 @@
-"""What the specs of detectors with objectness share: sizes, ranges, names and the groups of the proof."""
+"""What the specs of detectors with objectness share: sizes, ranges and the groups of the proof."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from deploykit_runtimes.contract.spec import AxisRange
@@ -12,7 +12,6 @@ from deploykit_exporters.families.base import Hints, OutputGroup
 from deploykit_exporters.families.settings import Setting, Settings
 
 __all__ = [
-    "class_names",
     "detection_groups",
     "dynamic_axes",
     "expect_same",
@@ -109,29 +108,6 @@ def dynamic_axes(size: tuple[int, int], step: int) -> dict[str, AxisRange]:
     """The ranges within which a fully convolutional network gives its answers, ``size`` included."""
     side = AxisRange(min=max(step, _MIN_SIDE), max=max(_MAX_SIDE, *size), step=step)
     return {"batch": AxisRange(min=1, max=_MAX_BATCH), "height": side, "width": side}
-
-
-def class_names(hints: Hints, names: object, count: int) -> tuple[str, ...]:
-    """The user's names, else those of the checkpoint (a list, or a dictionary by index); empty where
-    there are none for every class.
-
-    Raises:
-        OptionError: the user gave another number of names than there are classes.
-    """
-    if hints.labels is not None:
-        if len(hints.labels) != count:
-            raise OptionError(
-                f"--labels names {len(hints.labels)} classes, the model has {count}.",
-                hint="Give one name per line, as many as the model has classes.",
-            )
-        return hints.labels
-    if isinstance(names, Mapping):
-        # Keys are text where the names went through JSON; names are numbers where the classes are digits.
-        keyed = {str(index): name for index, name in names.items()}
-        names = [keyed.get(str(index)) for index in range(count)]
-    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) != count:
-        return ()
-    return tuple(map(str, names)) if all(isinstance(name, str | int | float) for name in names) else ()
 
 
 def detection_groups(output: str, num_classes: int, masks: int = 0) -> tuple[OutputGroup, ...]:

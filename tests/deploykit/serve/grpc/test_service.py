@@ -17,8 +17,8 @@ from deploykit_runtimes.errors import OptionError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from deploykit.protocol.errors import OverloadedError
 from deploykit.serve.batching import InferAnswer
-from deploykit.serve.errors import OverloadedError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest
 from deploykit.serve.grpc.service import start_grpc
 from deploykit.serve.model import ServedModel

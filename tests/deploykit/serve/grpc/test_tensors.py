@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from deploykit.serve.datatypes import datatype_of
-from deploykit.serve.errors import BadRequestError
+from deploykit.protocol.datatypes import datatype_of
+from deploykit.protocol.errors import BadRequestError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 from deploykit.serve.grpc.tensors import read_feeds, requested, write_outputs
 from deploykit.serve.grpc.wire import join_response, split_request

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.serve.errors import BadRequestError, TooLargeError
+from deploykit.protocol.errors import BadRequestError, TooLargeError
 from deploykit.serve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from deploykit.serve.grpc.wire import MAX_FIELDS, MAX_HEAD, join_response, join_stream_response, split_request
 

@@ -194,8 +194,8 @@ def test_no_other_program_is_run_for_a_picture(tmp_path: Path, monkeypatch: pyte
 
 
 def test_scans_are_counted_where_a_decoder_sees_them() -> None:
-    from deploykit.serve.errors import TooLargeError
-    from deploykit.serve.images import check_picture
+    from deploykit.protocol.errors import TooLargeError
+    from deploykit.protocol.picture_cost import check_picture
 
     scans = CORPUS.jpeg_with_scans(100, side=64)
     with pytest.raises(TooLargeError, match="at most 100 scans"):

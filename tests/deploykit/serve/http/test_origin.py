@@ -12,7 +12,7 @@ import pytest
 from deploykit_runtimes.errors import DeploykitError
 
 from deploykit import serve
-from deploykit.serve.errors import ForbiddenError
+from deploykit.protocol.errors import ForbiddenError
 from deploykit.serve.http.origin import OriginPolicy
 from deploykit.serve.options import ServeOptions
 

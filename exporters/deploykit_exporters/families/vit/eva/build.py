@@ -11,7 +11,8 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
 from deploykit_exporters.families.heads.join import Joined, witness_of
-from deploykit_exporters.families.shared.classifiers import class_names, sensible
+from deploykit_exporters.families.shared.class_names import class_names
+from deploykit_exporters.families.shared.classifiers import sensible
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint

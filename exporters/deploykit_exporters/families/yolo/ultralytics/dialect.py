@@ -16,8 +16,8 @@ from deploykit_runtimes.optional import require
 from deploykit_exporters.containers.pickles.inert import children, class_path
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.settings import Setting
+from deploykit_exporters.families.shared.class_names import given_or_listed
 from deploykit_exporters.families.yolo.detector_spec import (
-    class_names,
     image_size,
     is_ignored,
     refuse_foreign,
@@ -75,7 +75,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         None if is_ignored(settings, f"model:{name}") else getattr(tree, name, None)
         for name in ("names", "transforms")
     )
-    names = class_names(hints, names, num_classes)
+    names = given_or_listed(hints, names, num_classes)
     preprocess, assumed_preprocess = _preprocess(transforms, task, height, width, stride)
     output = facts.output_spec(reference, task)
     spec = ModelSpec(

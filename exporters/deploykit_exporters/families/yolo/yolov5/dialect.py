@@ -20,10 +20,10 @@ from torch import nn
 
 from deploykit_exporters.containers.pickles.inert import children, class_path
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
+from deploykit_exporters.families.shared.class_names import given_or_listed
 from deploykit_exporters.families.shared.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deploykit_exporters.families.shared.loading import load_strict
 from deploykit_exporters.families.yolo.detector_spec import (
-    class_names,
     detection_groups,
     dynamic_axes,
     image_size,
@@ -104,7 +104,7 @@ def _detector(
     p6 = stride == _P6_STRIDE
     size, recognised, assumed = _own_size(checkpoint, 1280 if stride >= _P6_STRIDE else 640, stride)
     height, width = image_size(hints, (size, size), stride)
-    names = class_names(hints, own_names, head.num_classes)
+    names = given_or_listed(hints, own_names, head.num_classes)
     outputs = ("predictions", "protos") if head.masks else ("predictions",)
     groups = detection_groups("predictions", head.num_classes, head.masks)
     spec = ModelSpec(
@@ -150,7 +150,7 @@ def _classifier(
 ) -> BuiltModel:
     size, recognised, assumed = _own_size(checkpoint, 224, 1)
     height, width = image_size(hints, (size, size), 1)
-    names = class_names(hints, own_names, num_classes)
+    names = given_or_listed(hints, own_names, num_classes)
     spec = ModelSpec(
         task="classify",
         family=match.family,

@@ -17,11 +17,11 @@ from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.settings import Setting, Settings
+from deploykit_exporters.families.shared.class_names import given_or_listed
 from deploykit_exporters.families.shared.coco import COCO_NAMES
 from deploykit_exporters.families.shared.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deploykit_exporters.families.shared.loading import load_strict
 from deploykit_exporters.families.yolo.detector_spec import (
-    class_names,
     detection_groups,
     dynamic_axes,
     image_size,
@@ -127,7 +127,7 @@ def _spec(
         preprocess=replace(_PLAIN, resize_to=size, **(_LEGACY if experiment.legacy else {})),
         # The thresholds of the repository's demo commands, whose suppression ignores classes.
         output=OutputSpec(names=("predictions",), layout="yolov5", conf=0.25, iou=0.45, class_agnostic=True),
-        classes=class_names(hints, coco, architecture.num_classes),
+        classes=given_or_listed(hints, coco, architecture.num_classes),
         num_classes=architecture.num_classes,
         recognised=(
             architecture.summary,

@@ -1,6 +1,6 @@
 """Errors of requests, with the statuses that clients see.
 
-ServeError
+RequestError
 ├── BadRequestError      400  INVALID_ARGUMENT     the request contradicts itself or the model
 ├── UnauthorizedError    401  UNAUTHENTICATED      the key is missing or wrong
 ├── ForbiddenError       403  PERMISSION_DENIED    a web page of another origin, or a name of another host
@@ -12,6 +12,7 @@ ServeError
 ├── UnsupportedError     501  UNIMPLEMENTED        a part of the protocol that this server leaves out
 ├── OverloadedError      503  UNAVAILABLE          the queue is full; come back after ``retry_after``
 ├── NotReadyError        503  UNAVAILABLE          the model is loading, or the server stopping
+├── ReplicasLostError    503  UNAVAILABLE          several processes died while they had the request
 └── RequestTimeoutError  504  DEADLINE_EXCEEDED    the answer did not come in time
 """
 
@@ -38,8 +39,9 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "OverloadedError",
+    "ReplicasLostError",
+    "RequestError",
     "RequestTimeoutError",
-    "ServeError",
     "SlowBodyError",
     "TooLargeError",
     "UnauthorizedError",
@@ -52,7 +54,7 @@ _LONGEST_TEXT = 2000
 _BUG = "The server failed to answer; its log says why."
 
 
-class ServeError(DeploykitError):
+class RequestError(DeploykitError):
     """A request that gets no answer.
 
     Attributes:
@@ -66,32 +68,32 @@ class ServeError(DeploykitError):
     retry_after: int | None = None
 
 
-class BadRequestError(ServeError):
+class BadRequestError(RequestError):
     """The request contradicts itself or the model."""
 
 
-class UnauthorizedError(ServeError):
+class UnauthorizedError(RequestError):
     """The key is missing or wrong."""
 
     status = 401
     grpc_status = "UNAUTHENTICATED"
 
 
-class ForbiddenError(ServeError):
+class ForbiddenError(RequestError):
     """The request comes from a web page that may not use the server."""
 
     status = 403
     grpc_status = "PERMISSION_DENIED"
 
 
-class NotFoundError(ServeError):
+class NotFoundError(RequestError):
     """There is no such model, version or path."""
 
     status = 404
     grpc_status = "NOT_FOUND"
 
 
-class MethodError(ServeError):
+class MethodError(RequestError):
     """The path takes another verb.
 
     Attributes:
@@ -106,34 +108,34 @@ class MethodError(ServeError):
         self.allowed = allowed
 
 
-class SlowBodyError(ServeError):
+class SlowBodyError(RequestError):
     """The body of the request did not come in time. Its connection ends."""
 
     status = 408
     grpc_status = "DEADLINE_EXCEEDED"
 
 
-class TooLargeError(ServeError):
+class TooLargeError(RequestError):
     """A body, tensor or picture is beyond a limit."""
 
     status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
-class MediaTypeError(ServeError):
+class MediaTypeError(RequestError):
     """A content type or encoding that is not read."""
 
     status = 415
 
 
-class UnsupportedError(ServeError):
+class UnsupportedError(RequestError):
     """A part of the protocol that this server leaves out."""
 
     status = 501
     grpc_status = "UNIMPLEMENTED"
 
 
-class OverloadedError(ServeError):
+class OverloadedError(RequestError):
     """The queue is full."""
 
     status = 503
@@ -141,7 +143,7 @@ class OverloadedError(ServeError):
     retry_after = 1
 
 
-class NotReadyError(ServeError):
+class NotReadyError(RequestError):
     """The model is loading or gone, or the server is stopping."""
 
     status = 503
@@ -149,7 +151,14 @@ class NotReadyError(ServeError):
     retry_after = 1
 
 
-class RequestTimeoutError(ServeError):
+class ReplicasLostError(RequestError):
+    """Several processes died while they had the request, which may be why: it is not to come back."""
+
+    status = 503
+    grpc_status = "UNAVAILABLE"
+
+
+class RequestTimeoutError(RequestError):
     """The answer did not come in time."""
 
     status = 504
@@ -158,7 +167,7 @@ class RequestTimeoutError(ServeError):
 
 def status_of(error: BaseException) -> tuple[int, str]:
     """The HTTP status of an error and the text for the client, which tells nothing of a bug."""
-    if isinstance(error, ServeError):
+    if isinstance(error, RequestError):
         return error.status, _short(error)
     if isinstance(error, InputError | OptionError):
         return 400, _short(error)
@@ -179,7 +188,7 @@ def grpc_status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     import grpc
 
     status, text = status_of(error)
-    if isinstance(error, ServeError):
+    if isinstance(error, RequestError):
         return grpc.StatusCode[error.grpc_status], text
     codes = {400: grpc.StatusCode.INVALID_ARGUMENT, 504: grpc.StatusCode.DEADLINE_EXCEEDED}
     return codes.get(status, grpc.StatusCode.INTERNAL), text

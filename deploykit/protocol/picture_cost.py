@@ -16,7 +16,7 @@ from deploykit_runtimes.pixels.bands import looks_like_tiff, tiff_shape
 from deploykit_runtimes.pixels.npy import is_npy, npy_shape
 from PIL import Image, UnidentifiedImageError
 
-from deploykit.serve.errors import MediaTypeError, TooLargeError
+from deploykit.protocol.errors import MediaTypeError, TooLargeError
 
 __all__ = ["PixelBudget", "check_picture", "pixel_budget"]
 

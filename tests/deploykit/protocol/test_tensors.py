@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from deploykit.serve.datatypes import datatype_of
-from deploykit.serve.errors import BadRequestError, ServeError
-from deploykit.serve.http.tensors import InferRequest, read_request, write_response
+from deploykit.protocol.datatypes import datatype_of
+from deploykit.protocol.errors import BadRequestError, RequestError
+from deploykit.protocol.tensors import InferRequest, read_request, write_response
 
 DTYPES = ["bool", "uint8", "int16", "uint32", "int64", "float16", "float32", "float64"]
 SHAPES = st_numpy.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
@@ -46,8 +46,10 @@ def test_binary_tensors_come_back(dtypes: list[str], data: st.DataObject) -> Non
 def test_what_is_written_can_be_read(array: np.ndarray, as_binary: bool) -> None:
     array = np.nan_to_num(array)
     asked = InferRequest(feeds={}, id="7", binary=as_binary)
-    body, headers = write_response("m", "3", "cpu", asked, {"y": array})
-    size = int(headers.get("Inference-Header-Content-Length", len(body)))
+    response = write_response("m", "3", "cpu", asked, {"y": array})
+    body = response.body
+    assert response.content_type == ("application/octet-stream" if as_binary else "application/json")
+    size = int(response.headers.get("Inference-Header-Content-Length", len(body)))
     document = json.loads(body[:size])
     assert (document["model_name"], document["model_version"], document["id"]) == ("m", "3", "7")
     assert document["parameters"] == {"placement": "cpu"}
@@ -77,8 +79,9 @@ def test_binary_and_json_may_be_mixed_and_outputs_chosen() -> None:
     assert request.feeds["conf"] == np.float32(0.5)
     assert request.outputs == {"a": True, "b": False}
     assert request.id == "é"
-    content, headers = write_response("m", "1", "cpu", request, {"a": array, "b": array, "c": array})
-    outputs = json.loads(content[: int(headers["Inference-Header-Content-Length"])])["outputs"]
+    response = write_response("m", "1", "cpu", request, {"a": array, "b": array, "c": array})
+    head = response.body[: int(response.headers["Inference-Header-Content-Length"])]
+    outputs = json.loads(head)["outputs"]
     assert [(entry["name"], "data" in entry) for entry in outputs] == [("a", False), ("b", True)]
 
 
@@ -148,7 +151,7 @@ FOUR = {"name": "x", "datatype": "FP32", "shape": [1]}
 )
 def test_requests_that_contradict_themselves(document: Any, tail: bytes) -> None:
     body, length = binary(document, tail)
-    with pytest.raises(ServeError) as refused:
+    with pytest.raises(RequestError) as refused:
         read_request(body, length, ())
     assert refused.value.status in (400, 501)
 
@@ -163,7 +166,7 @@ def test_header_lengths_that_are_none(length: str) -> None:
 def test_any_bytes_are_read_or_refused(body: bytes, length: str | None) -> None:
     try:
         read_request(body, length, [IMAGES])
-    except ServeError as refused:
+    except RequestError as refused:
         assert refused.status in (400, 501)
 
 
@@ -178,8 +181,8 @@ def test_what_json_has_not_is_sent_in_binary_only(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
     with pytest.raises(BadRequestError, match="binary"):
         write_response("m", "1", "cpu", InferRequest(feeds={}), outputs)
-    body, _ = write_response("m", "1", "cpu", InferRequest(feeds={}, binary=True), outputs)
-    assert body.endswith(outputs["y"].tobytes())
+    response = write_response("m", "1", "cpu", InferRequest(feeds={}, binary=True), outputs)
+    assert response.body.endswith(outputs["y"].tobytes())
 
 
 def test_an_output_is_wanted_once() -> None:

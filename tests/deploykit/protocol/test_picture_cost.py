@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploykit.package import bodies
-from deploykit.serve import images
-from deploykit.serve.images import PixelBudget, pixel_budget
+from deploykit.protocol import picture_cost
+from deploykit.protocol.picture_cost import PixelBudget, pixel_budget
 from deploykit.serve.options import ServeOptions
 
 SECURITY = Path(__file__).parents[3] / "SECURITY.md"
@@ -75,6 +74,5 @@ def test_the_limits_of_pictures_are_documented() -> None:
     section = SECURITY.read_text().partition("### Pictures that clients send")[2].partition("\n### ")[0]
     options = ServeOptions()
     assert f"| {options.max_pixels // 1_000_000} million pixels a picture (`--max-pixels`) |" in section
-    assert f"| {images._MAX_SCANS} scans a JPEG file |" in section
+    assert f"| {picture_cost._MAX_SCANS} scans a JPEG file |" in section
     assert f"| {options.max_body_mb:g} MB a request (`--max-body`), packed or not |" in section
-    assert options.max_pixels == bodies.MAX_PIXELS

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from deploykit.serve.datatypes import checked_count, datatype_of, dtype_of, from_bytes, from_values
-from deploykit.serve.errors import BadRequestError
+from deploykit.protocol.datatypes import checked_count, datatype_of, dtype_of, from_bytes, from_values
+from deploykit.protocol.errors import BadRequestError
 
 INTEGERS = [f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)]
 NAMES = ["BOOL", *INTEGERS, "FP16", "FP32", "FP64"]

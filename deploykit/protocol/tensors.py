@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import orjson
 from deploykit_runtimes.contract.tensors import TensorInfo
 
-from deploykit.serve.datatypes import (
+from deploykit.protocol.datatypes import (
     check_output_datatype,
     checked_count,
     datatype_of,
@@ -24,10 +23,11 @@ from deploykit.serve.datatypes import (
     from_bytes,
     from_values,
 )
-from deploykit.serve.errors import BadRequestError, UnsupportedError
-from deploykit.serve.http.exchange import json_bytes
+from deploykit.protocol.documents import json_bytes, json_object
+from deploykit.protocol.errors import BadRequestError, UnsupportedError
+from deploykit.protocol.responses import Response
 
-__all__ = ["HEADER_LENGTH", "InferRequest", "json_object", "read_request", "write_response"]
+__all__ = ["HEADER_LENGTH", "InferRequest", "read_request", "write_response"]
 
 HEADER_LENGTH = "inference-header-content-length"
 
@@ -103,8 +103,8 @@ def read_request(
 
 def write_response(
     model: str, version: str, placement: str, request: InferRequest, outputs: Mapping[str, np.ndarray]
-) -> tuple[bytes, dict[str, str]]:
-    """The body and headers that answer a request.
+) -> Response:
+    """The answer to a request.
 
     Args:
         model, version: Which one answers.
@@ -143,8 +143,12 @@ def write_response(
         head["id"] = request.id
     document = json_bytes(head)
     if not tail:
-        return document, {}
-    return b"".join([document, *tail]), {"Inference-Header-Content-Length": str(len(document))}
+        return Response(body=document)
+    return Response(
+        body=b"".join([document, *tail]),
+        content_type="application/octet-stream",
+        headers={"Inference-Header-Content-Length": str(len(document))},
+    )
 
 
 def _values(name: str, output: np.ndarray) -> list[Any]:
@@ -169,21 +173,6 @@ def _length(header_length: str | None, size: int) -> int:
             f"Inference-Header-Content-Length is {header_length}, but the body has {size} bytes."
         )
     return int(header_length)
-
-
-def json_object(text: bytes | memoryview) -> dict[str, Any]:
-    """A body that is a JSON object.
-
-    Raises:
-        BadRequestError: it is not.
-    """
-    try:
-        document = orjson.loads(text)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The body is no JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadRequestError(f"The body wants a JSON object, found {type(document).__name__}.")
-    return document
 
 
 def _bare(body: bytes | memoryview, inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:

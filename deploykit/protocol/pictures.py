@@ -1,25 +1,30 @@
-"""The pictures and options of a ``predict`` request: a file as the body, a form, or base64 in JSON."""
+"""``predict``: pictures and options as a file, a form, or base64 in JSON, and the answers for them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
+from deploykit_runtimes.answers.results import Result
+from deploykit_runtimes.runner import Placement
+from PIL import Image
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from deploykit.serve.errors import BadRequestError, MediaTypeError, TooLargeError
+from deploykit.protocol.documents import json_value
+from deploykit.protocol.errors import BadRequestError, MediaTypeError, TooLargeError
+from deploykit.protocol.responses import Response, json_response
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-__all__ = ["PredictRequest", "read_pictures"]
+__all__ = ["PredictRequest", "drawn", "predict_response", "read_pictures"]
 
 _OPTIONS = {"conf": float, "iou": float, "top_k": int, "max_det": int}
 _NUMBER = re.compile(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -81,6 +86,54 @@ def read_pictures(body: bytes, content_type: str, query: Mapping[str, str], limi
     return PredictRequest(pictures=pictures, options=_options(given), as_image=as_image, id=name)
 
 
+def predict_response(
+    request: PredictRequest,
+    model: str,
+    version: str,
+    *,
+    results: Sequence[Result],
+    placement: Placement,
+    timing_ms: Mapping[str, float] | None = None,
+) -> Response:
+    """The answer in JSON.
+
+    Args:
+        request: What was asked.
+        model, version: Which one answers.
+        results: One for each picture.
+        placement: What ran where.
+        timing_ms: By stage; None: they are not told.
+    """
+    timing = {stage: round(ms, 3) for stage, ms in timing_ms.items()} if timing_ms is not None else None
+    return json_response(
+        {
+            **({} if request.id is None else {"id": request.id}),
+            "model_name": model,
+            "model_version": version,
+            "results": [result.to_dict() for result in results],
+            **({} if timing is None else {"timing_ms": timing}),
+            "placement": placement.to_dict(),
+        }
+    )
+
+
+def drawn(result: Result, picture: Any, accept: str) -> Response:
+    """The answer drawn into its picture.
+
+    Args:
+        result: What is drawn.
+        picture: As it was decoded; see ``Result.plot``.
+        accept: The header ``Accept``: PNG where it names that, JPEG otherwise.
+    """
+    file, kind = io.BytesIO(), "image/png" if "image/png" in accept else "image/jpeg"
+    image = Image.fromarray(result.plot(picture))
+    if kind == "image/png":
+        image.save(file, "PNG", compress_level=3)
+    else:
+        image.save(file, "JPEG", quality=92)
+    return Response(body=file.getvalue(), content_type=kind)
+
+
 def _format(name: str) -> bool:
     if name not in ("json", "image"):
         raise BadRequestError(f"The format is json or image, found {name[:32]!r}.")
@@ -103,10 +156,7 @@ def _options(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_base64(body: bytes, given: dict[str, str], limit: int) -> list[bytes]:
-    try:
-        document = orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The body is no JSON: {error}.") from error
+    document = json_value(body)
     texts = document.pop("images", None) if isinstance(document, dict) else None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadRequestError('Wanted {"images": ["<base64>", ...]}.')

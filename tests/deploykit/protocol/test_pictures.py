@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.serve.errors import BadRequestError, MediaTypeError, ServeError, TooLargeError
-from deploykit.serve.http.pictures import read_pictures
+from deploykit.protocol.errors import BadRequestError, MediaTypeError, RequestError, TooLargeError
+from deploykit.protocol.pictures import read_pictures
 
 FORM = "multipart/form-data; boundary=cut"
 
@@ -137,5 +137,5 @@ def test_too_many_pictures() -> None:
 def test_any_bytes_are_read_or_refused(body: bytes, kind: str) -> None:
     try:
         read_pictures(body, kind, {}, 2)
-    except ServeError as refused:
+    except RequestError as refused:
         assert refused.status in (400, 413)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit.serve.errors import BadRequestError, UnsupportedError
+from deploykit.protocol.errors import BadRequestError, UnsupportedError
 
 __all__ = [
     "DATATYPES",

@@ -1,0 +1,44 @@
+"""JSON documents of requests and responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from deploykit_runtimes.printable import printable_json
+
+from deploykit.protocol.errors import BadRequestError
+
+__all__ = ["json_bytes", "json_object", "json_value"]
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON document, in which whatever a terminal could obey is escaped."""
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    if body.isascii() and b"\x7f" not in body:
+        return body
+    return printable_json(body.decode()).encode()
+
+
+def json_value(text: bytes | memoryview) -> Any:
+    """The value of a body that is JSON.
+
+    Raises:
+        BadRequestError: it is not.
+    """
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The body is no JSON: {error}.") from error
+
+
+def json_object(text: bytes | memoryview) -> dict[str, Any]:
+    """A body that is a JSON object.
+
+    Raises:
+        BadRequestError: it is not.
+    """
+    document = json_value(text)
+    if not isinstance(document, dict):
+        raise BadRequestError(f"The body wants a JSON object, found {type(document).__name__}.")
+    return document
