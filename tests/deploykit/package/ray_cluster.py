@@ -8,7 +8,9 @@ A process of its own, so that nothing of the cluster outlives it and every wait 
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
+import io
 import json
 import os
 import signal
@@ -29,10 +31,12 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import ray
 import yaml
+from PIL import Image
 from ray import serve
 from ray.cluster_utils import Cluster
 
 THREADS, REQUESTS = 16, 75
+HEADER_LENGTH = "Inference-Header-Content-Length"
 TIMEOUT = 300.0  # seconds, for each thing waited for
 
 
@@ -73,17 +77,20 @@ def answers(client: Client, image: bytes) -> dict[str, Any]:
     tensor.set_data_from_numpy(rows)
     with triton.InferenceServerClient(client.address) as standard:
         logits = standard.infer(client.name, [tensor]).as_numpy("logits")
+        packed = standard.infer(client.name, [tensor], request_compression_algorithm="gzip")
     boundary = b"--x\r\nContent-Disposition: form-data; name=image; filename=cat.jpg\r\n\r\n"
     good = {
         "metadata": client.send("GET", ""),
         "ready": client.send("GET", "/ready"),
         "infer one by one": (one_by_one[0][0], [answer[1][0] for answer in one_by_one]),
         "infer batch": client.infer(rows),
+        "infer bare": (200, [client.bare(row[None]) for row in rows]),
         "tritonclient": (200, logits.tolist()),
+        "tritonclient packed": (200, packed.as_numpy("logits").tolist()),
         "predict bytes": client.send("POST", "/predict", image),
         "predict form": client.send(
             "POST",
-            "/predict",
+            "/predict?id=seven",
             boundary + image + b"\r\n--x--\r\n",
             {"Content-Type": "multipart/form-data; boundary=x"},
         ),
@@ -93,13 +100,30 @@ def answers(client: Client, image: bytes) -> dict[str, Any]:
             json.dumps({"images": [text, f"data:image/jpeg;base64,{text}"]}).encode(),
             {"Content-Type": "application/json"},
         ),
+        "predict packed": client.send("POST", "/predict", gzip.compress(image), {"Content-Encoding": "gzip"}),
+        "predict drawn": (200, client.drawn(image)),
     }
+    body, headers = request(rows)
+    classified = {"name": "logits", "parameters": {"classification": 3}}
     refused = {
         "shape": client.send("POST", "/infer", *request(rows[:, :, :16])),
         "json": client.send("POST", "/infer", b"{"),
         "image": client.send("POST", "/predict", b"no image"),
         "empty": client.send("POST", "/predict", b""),
         "option": client.send("POST", "/predict?confidence=1", image),
+        "nested": client.send("POST", "/infer", in_json(rows, shape=[2, 3 * 32 * 32])),
+        "id": client.send("POST", "/infer", in_json(rows, {"id": 7})),
+        "bytes": client.send("POST", "/infer", in_json(rows, datatype="BYTES")),
+        "left out": client.send("POST", "/infer", in_json(rows, {"outputs": [classified]})),
+        "header length": client.send("POST", "/infer", body, {**headers, HEADER_LENGTH: "-1"}),
+        "twice": client.send("POST", "/predict?conf=0.1&conf=0.2", image),
+        "media type": client.send("POST", "/predict", image, {"Content-Type": "text/plain"}),
+        "too many": client.send(
+            "POST",
+            "/predict",
+            json.dumps({"images": ["YWJj"] * 33}).encode(),
+            {"Content-Type": "application/json"},
+        ),
         "path": client.send("GET", "/secret"),
         "method": client.send("GET", "/infer"),
     }
@@ -174,16 +198,35 @@ class Client:
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
         """Status, and the JSON of the body, or its text."""
+        response, text = self._exchange(method, path, body, headers or {})
+        kind = response.getheader("Content-Type", "")
+        return response.status, json.loads(text) if "json" in kind else text.decode(errors="replace")
+
+    def bare(self, image: np.ndarray) -> list[float]:
+        """The logits [3] of a body that is nothing but the tensor."""
+        response, text = self._exchange("POST", "/infer", image.tobytes(), {HEADER_LENGTH: "0"})
+        values: list[float] = np.frombuffer(text[int(response.headers[HEADER_LENGTH]) :], "<f4").tolist()
+        return values
+
+    def drawn(self, image: bytes) -> str:
+        """The type of an answer that is drawn into its picture, in which it was found to be one."""
+        response, content = self._exchange("POST", "/predict?format=image", image, {"Accept": "image/png"})
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+        return response.getheader("Content-Type", "")
+
+    def _exchange(
+        self, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
-            self._connection.request(method, self._route + path, body, headers or {})
+            self._connection.request(method, self._route + path, body, headers)
             response = self._connection.getresponse()
-            text = response.read()
+            content = response.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
             raise
         self.resubmitted += response.getheader("Deploykit-Attempts") is not None
-        kind = response.getheader("Content-Type", "")
-        return response.status, json.loads(text) if "json" in kind else text.decode(errors="replace")
+        return response, content
 
     def infer(self, images: np.ndarray) -> tuple[int, Any]:
         """Status, and the logits [N, 3] or what is told instead."""
@@ -251,7 +294,13 @@ class Load:
 def request(image: np.ndarray) -> tuple[bytes, dict[str, str]]:
     tensor = {"name": "images", "datatype": "FP32", "shape": list(image.shape)}
     head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": image.nbytes}}]}).encode()
-    return head + image.tobytes(), {"Inference-Header-Content-Length": str(len(head))}
+    return head + image.tobytes(), {HEADER_LENGTH: str(len(head))}
+
+
+def in_json(images: np.ndarray, document: dict[str, Any] | None = None, **changes: Any) -> bytes:
+    """A request with nested lists, with members of its own and changes to those of its tensor."""
+    tensor = {"name": "images", "datatype": "FP32", "shape": list(images.shape), "data": images.tolist()}
+    return json.dumps({"inputs": [{**tensor, **changes}], **(document or {})}).encode()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,8 @@ from deploykit.package import package
 
 Classifier = Callable[..., Path]
 PORT = 18230
+ROOT = Path(__file__).parents[3]
+REFUSED = {"path": 404, "method": 405, "media type": 415, "too many": 413, "left out": 501}
 
 
 def test_folder(classifier: Classifier, tmp_path: Path) -> None:
@@ -31,7 +34,9 @@ def test_folder(classifier: Classifier, tmp_path: Path) -> None:
     package("ray", [free, f"fixed={classifier()}"], tmp_path / "out", cpus=1.5, max_replicas=7, device="cuda")
     folder = tmp_path / "out"
     requirements = (folder / "requirements.txt").read_text().splitlines()
-    assert requirements[:2] == ["./source[gpu]", "ray[serve]>=2.40"]
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["serve"]
+    protocol = [line for line in extra if line.startswith(("orjson", "python-multipart"))]
+    assert requirements == ["./source[gpu]", "ray[serve]>=2.40", *protocol]
     names = {
         node.asname
         for node in ast.walk(ast.parse((folder / "app.py").read_text()))
@@ -115,9 +120,10 @@ def test_answers_are_those_of_predict(run: dict[str, Any], export_vit: Callable[
     assert {status for status, _ in answers.values()} == {200}
     with deploykit.load(model) as predictor:
         expected = predictor.predict(run["image"]).to_dict()
-    for kind in ("predict bytes", "predict form", "predict base64"):
+    for kind in ("predict bytes", "predict form", "predict base64", "predict packed"):
         found = answers[kind][1]["results"]
         assert len(found) == (2 if kind == "predict base64" else 1)
+        assert answers[kind][1].get("id") == ("seven" if kind == "predict form" else None)
         for each in found:
             assert [entry["name"] for entry in each["top"]] == [entry["name"] for entry in expected["top"]]
             scores = [[entry["score"] for entry in side["top"]] for side in (each, expected)]
@@ -125,7 +131,8 @@ def test_answers_are_those_of_predict(run: dict[str, Any], export_vit: Callable[
     images = np.linspace(0, 1, 2 * 3 * 32 * 32, dtype=np.float32).reshape(2, 3, 32, 32)
     with open_runner(model) as runner:
         logits = runner.infer({"images": images})["logits"]
-    for kind in ("infer one by one", "infer batch", "tritonclient"):
+    assert answers["predict drawn"][1] == "image/png"
+    for kind in ("infer one by one", "infer batch", "infer bare", "tritonclient", "tritonclient packed"):
         assert np.allclose(answers[kind][1], logits, atol=1e-5)
     assert answers["metadata"][1]["inputs"] == [
         {"name": "images", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
@@ -138,7 +145,7 @@ def test_requests_shared_runs(run: dict[str, Any]) -> None:
 
 def test_bad_requests_are_told(run: dict[str, Any]) -> None:
     for kind, (status, body) in run["refused"].items():
-        assert (kind, status) == (kind, 404 if kind == "path" else 405 if kind == "method" else 400)
+        assert (kind, status) == (kind, REFUSED.get(kind, 400))
         assert body["error"], kind
     assert run["good after bad"][0] == 200
 

@@ -15,8 +15,8 @@ from deploykit_runtimes import load
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploykit.protocol.responses import Response
 from deploykit.serve.http.encoding import coding_for, compressed
-from deploykit.serve.http.exchange import Response
 
 UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 

@@ -16,6 +16,7 @@ from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.crossformer.family import FAMILY
 from deploykit_exporters.families.crossformer.network import CrossFormerConfig
+from deploykit_exporters.families.shared.class_names import ASSUMED_IMAGENET
 from deploykit_exporters.onnx_export import export_graph
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import CheckpointError, OptionError
@@ -351,13 +352,18 @@ def test_images_below_one_token_in_the_last_stage_are_refused(plain: Checkpoint)
 def test_class_names_come_from_the_user_or_imagenet(plain: Checkpoint) -> None:
     names = ("a", "b", "c", "d", "e")
     assert build(plain, labels=names).spec.classes == names
-    with pytest.raises(OptionError, match="names 4 classes, the model has 5"):
+    with pytest.raises(OptionError, match="gives 4 names, the model has 5 classes"):
         build(plain, labels=names[:4])
     head = {"head.weight": torch.zeros(1000, 128), "head.bias": torch.zeros(1000)}
     thousand = with_tensors(plain, {**plain.tensors, **head})
     spec = build(thousand).spec
     assert spec.class_name(281).startswith("tabby")
-    assert any("ImageNet" in line and "1000 classes" in line for line in spec.assumed)
+    assert ASSUMED_IMAGENET in spec.assumed
+    # What the file itself says comes before what is assumed.
+    own = [f"class {n}" for n in range(1000)]
+    told = build(dataclasses.replace(thousand, meta={"hyper_parameters": {"class_names": own}})).spec
+    assert told.classes == tuple(own)
+    assert ASSUMED_IMAGENET not in told.assumed
 
 
 @pytest.mark.parametrize("given", ["crossformer_small", "crossformer_mini"])

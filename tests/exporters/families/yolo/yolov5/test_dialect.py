@@ -142,7 +142,7 @@ def test_hints_that_do_not_fit(fixtures: Path) -> None:
     checkpoint = read(fixtures, "detect")
     with pytest.raises(OptionError, match="100,64 is not a multiple of the model's stride 32"):
         build(checkpoint, imgsz=(100, 64))
-    with pytest.raises(OptionError, match="names 1 classes, the model has 3"):
+    with pytest.raises(OptionError, match="gives 1 names, the model has 3 classes"):
         build(checkpoint, labels=("a",))
 
 
