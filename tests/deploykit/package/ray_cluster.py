@@ -115,6 +115,8 @@ def answers(client: Client, image: bytes) -> dict[str, Any]:
         "id": client.send("POST", "/infer", in_json(rows, {"id": 7})),
         "bytes": client.send("POST", "/infer", in_json(rows, datatype="BYTES")),
         "left out": client.send("POST", "/infer", in_json(rows, {"outputs": [classified]})),
+        # Shorter than a single image waits for others to share its run.
+        "late": client.send("POST", "/infer", in_json(rows[:1], {"parameters": {"timeout": 1}})),
         "header length": client.send("POST", "/infer", body, {**headers, HEADER_LENGTH: "-1"}),
         "twice": client.send("POST", "/predict?conf=0.1&conf=0.2", image),
         "media type": client.send("POST", "/predict", image, {"Content-Type": "text/plain"}),

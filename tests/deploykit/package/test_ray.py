@@ -26,7 +26,7 @@ from deploykit.package import package
 Classifier = Callable[..., Path]
 PORT = 18230
 ROOT = Path(__file__).parents[3]
-REFUSED = {"path": 404, "method": 405, "media type": 415, "too many": 413, "left out": 501}
+REFUSED = {"path": 404, "method": 405, "media type": 415, "too many": 413, "left out": 501, "late": 504}
 
 
 def test_folder(classifier: Classifier, tmp_path: Path) -> None:
