@@ -20,22 +20,12 @@ from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 from deploykit.package.folder import write_text
 from deploykit.package.models import PackagedModel, check_max_batch, copy_model
 from deploykit.package.pbtxt import Constant, Field, Message, to_pbtxt
+from deploykit.protocol.datatypes import DATATYPES
 
 __all__ = ["TritonOptions", "model_config", "write"]
 
 _DATATYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
+    **{name: f"TYPE_{datatype}" for name, datatype in DATATYPES.items()},
     "string": "TYPE_STRING",
     "bfloat16": "TYPE_BF16",
 }

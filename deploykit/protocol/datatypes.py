@@ -24,7 +24,7 @@ __all__ = [
     "from_values",
 ]
 
-_NAMES = {
+DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
     "uint16": "UINT16",
@@ -38,10 +38,9 @@ _NAMES = {
     "float32": "FP32",
     "float64": "FP64",
 }
-DATATYPES = tuple(_NAMES.values())
-"""The protocol's names of what is read here."""
+"""numpy's names of what is read here, and the protocol's."""
 
-_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in _NAMES.items()}
+_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
 
 _MAX_COUNT = sys.maxsize // 8
 _MAX_AXES = 32
@@ -54,7 +53,7 @@ def datatype_of(dtype: np.dtype | str) -> str:
     Raises:
         UnsupportedError: it has none.
     """
-    name = _NAMES.get(np.dtype(dtype).name)
+    name = DATATYPES.get(np.dtype(dtype).name)
     if name is None:
         raise UnsupportedError(f"Tensors of {dtype} have no datatype in the protocol.")
     return name

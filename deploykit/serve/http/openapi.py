@@ -217,7 +217,7 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_DATATYPE = {"type": "string", "enum": list(DATATYPES)}
+_DATATYPE = {"type": "string", "enum": list(DATATYPES.values())}
 _LENGTH = {**_WHOLE, "minimum": 0}
 _TENSOR = {"name": _STRING, "datatype": _STRING, "shape": _array(_WHOLE)}
 

@@ -9,8 +9,8 @@ from deploykit.package.ray import _PROTOCOL_PACKAGES
 
 SCRIPT = """
 import pkgutil, sys
-for name in ("uvicorn", "httptools", "grpc", "grpc_health", "google.protobuf", "prometheus_client", "starlette", "ray",
-             "torch", "onnx", "onnxruntime"):
+servers = ("uvicorn", "httptools", "grpc", "grpc_health", "google.protobuf", "prometheus_client", "starlette")
+for name in (*servers, "ray", "torch", "onnx", "onnxruntime"):
     sys.modules[name] = None
 import deploykit.protocol as room
 for module in pkgutil.iter_modules(room.__path__):
