@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.ort.runner import open_ort
 
@@ -59,7 +60,7 @@ def measure(path: Path, dynamic: tuple[str, ...], folder: Path) -> None:
             print(f"{path.stem:24} {','.join(dynamic) or 'fixed':14} {exporter:12} failed: {reason}")
             continue
         rows[exporter] = (time.perf_counter() - start, result.seconds["export"], result.graph.nodes)
-        models[exporter] = open_ort(output)
+        models[exporter] = open_ort(output, options=EngineOptions(exact=True))
     latencies = interleaved(models)
     for exporter, (total, alone, nodes) in rows.items():
         print(

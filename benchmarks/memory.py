@@ -96,7 +96,7 @@ def measure(
 ) -> dict[str, object]:
     """Resident memory over the calls, in this process."""
     generator = random.Random(1)
-    with open_runner(model) as cpu:
+    with open_runner(model, options=EngineOptions(exact=True)) as cpu:
         shapes = shapes_of(cpu.spec, distinct, max_side)
         largest = max(shapes, key=lambda shape: shape[0] * shape[1][0] * shape[1][1])
         feeds = Feeds(cpu.spec, *largest)

@@ -93,7 +93,7 @@ def verify(
         runtime: The engine that runs the model.
         threads, strict: Short for those of ``engine``, which wins.
         outputs: What the outputs of another exporter's file mean; see ``EngineOptions``.
-        engine: How the model is opened.
+        engine: How the model is opened; always ``exact``, since the proof is of the file.
         tolerance: Largest difference allowed, as a share of each output's scale (None: 1e-4), or of a score
             where pre- or post-processing is inside (None: 1e-3).
         options, settings: Those given to the export, where they change the model; see ``export``.
@@ -274,7 +274,7 @@ def bench(
         warmup=None if warmup is None else as_count(warmup, "warmup", least=0),
         runs=None if runs is None else as_count(runs, "runs"),
         seconds=as_number(seconds, "seconds"),
-        **{name: value for name, value in how.items() if name not in ("rewritten", "ranked", "detached")},
+        **{name: value for name, value in how.items() if name != "detached"},
     )
     return run(model, options, report=report)
 

@@ -126,7 +126,8 @@ class Worker:
         except BaseException:
             self.close(at_once=True)
             raise
-        self.placement = Placement(**facts["placement"])
+        placement = facts["placement"]
+        self.placement = Placement(**{**placement, "rewrites": tuple(placement["rewrites"])})
         self.load_seconds: float = facts["load_seconds"]
         self.shapes: dict[int, tuple[int, ...]] = {int(n): tuple(s) for n, s in facts["shapes"].items()}
 

@@ -51,7 +51,7 @@ class BenchOptions:
         seconds: Time spent on each row.
         strict: Refuse a partial placement.
         reference: The checkpoint, for the runtime ``torch``; None: looked for beside the model.
-        goal, precision, cache, cuda_graph, gpu, outputs: See ``EngineOptions``.
+        goal, precision, cache, cuda_graph, gpu, outputs, exact: See ``EngineOptions``.
     """
 
     runtimes: tuple[str, ...] = ("ort-cpu",)
@@ -69,6 +69,7 @@ class BenchOptions:
     cuda_graph: bool = False
     gpu: int = 0
     outputs: str | None = None
+    exact: bool = False
 
     @property
     def engine(self) -> EngineOptions:
@@ -82,7 +83,7 @@ class BenchOptions:
             cuda_graph=self.cuda_graph,
             gpu=self.gpu,
             outputs=self.outputs,
-            rewritten=True,
+            exact=self.exact,
         )
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     engine_options,
+    exact_option,
     existing_path,
     image_size,
     outputs_option,
@@ -73,6 +74,7 @@ __all__ = ["command"]
 )
 @engine_options
 @strict_option
+@exact_option
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -19,6 +19,7 @@ __all__ = [
     "checkpoint_options",
     "common",
     "engine_options",
+    "exact_option",
     "existing_file",
     "existing_path",
     "golden_option",
@@ -178,6 +179,15 @@ def strict_option(command: _F) -> _F:
     )(command)
 
 
+def exact_option(command: _F) -> _F:
+    """``--exact``."""
+    return click.option(
+        "--exact",
+        is_flag=True,
+        help="Run the file's own graph, node for node. Default: ort-cpu may get a faster form of it.",
+    )(command)
+
+
 def outputs_option(command: _F) -> _F:
     """``--outputs NAME``."""
     return click.option(
@@ -201,7 +211,7 @@ def gpu_option(command: _F) -> _F:
 
 
 def engine_options(command: _F) -> _F:
-    """How an engine works: ``EngineOptions`` without the threads and ``--strict``."""
+    """How an engine works: ``EngineOptions`` without the threads, ``--strict`` and ``--exact``."""
     options = (
         click.option(
             "--goal",

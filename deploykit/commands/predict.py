@@ -20,6 +20,7 @@ from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
     engine_options,
+    exact_option,
     existing_path,
     image_size,
     outputs_option,
@@ -95,6 +96,7 @@ _SHARE = 4
 )
 @engine_options
 @strict_option
+@exact_option
 @common
 def command(
     *,
@@ -107,6 +109,7 @@ def command(
     threads: int | None,
     save: Path | None,
     strict: bool,
+    exact: bool,
     goal: Goal,
     precision: Precision,
     cache: Path | None,
@@ -139,6 +142,7 @@ def command(
         cuda_graph=cuda_graph,
         gpu=gpu,
         outputs=outputs,
+        exact=exact,
     )
     with Progress() as report:
         report("Opening the model")

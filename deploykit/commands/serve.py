@@ -18,6 +18,7 @@ from deploykit.commands.completing import files, readings
 from deploykit.commands.line import Command
 from deploykit.commands.options import (
     common,
+    exact_option,
     existing_file,
     gpu_option,
     runtime_option,
@@ -65,6 +66,7 @@ __all__ = ["command"]
 )
 @threads_option
 @strict_option
+@exact_option
 @gpu_option
 @click.option(
     "--max-batch",

@@ -73,7 +73,8 @@ def command(
     """Compare MODEL with the checkpoint CKPT that it was exported from.
 
     Noise and a photo are compared always, IMAGES (files, folders or globs) in addition, pre-processed as
-    predict does it. The exit code is 3 when the answers differ beyond the tolerance.
+    predict does it. The file's own graph runs, node for node. The exit code is 3 when the answers differ
+    beyond the tolerance.
     """
     from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck

@@ -87,7 +87,7 @@ class ModelServer:
     ) -> None:
         self._name = name
         self._prefix = route_prefix
-        runner = open_runner(path, runtime=runtime, options=EngineOptions(threads=threads, rewritten=True))
+        runner = open_runner(path, runtime=runtime, options=EngineOptions(threads=threads))
         outside = read_onnx(Path(path))
         self._predictor = Predictor(runner)
         self._model = PackagedModel(

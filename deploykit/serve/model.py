@@ -312,7 +312,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         gpu=options.gpu,
         goal="throughput" if on_cpu and instances > 1 else "latency",
         outputs=options.outputs_of(name),
-        rewritten=True,
+        exact=options.exact,
         detached=True,
     )
     with ExitStack() as stack:

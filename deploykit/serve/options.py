@@ -31,6 +31,7 @@ class ServeOptions:
         runtime: The engine, one of ``available_runtimes()``.
         threads: Threads inside one operator on the CPU, for a request that runs alone; None: every core.
         strict: Refuse models of which a part would run elsewhere.
+        exact: Run the files' own graphs, node for node; see ``EngineOptions``.
         gpu: Number of the GPU, for runtimes that use one.
         outputs: What the outputs of other exporters' models mean: ``NAME=READING``, or ``READING`` for all;
             see ``EngineOptions``.
@@ -59,6 +60,7 @@ class ServeOptions:
     runtime: str = "ort-cpu"
     threads: int | None = None
     strict: bool = False
+    exact: bool = False
     gpu: int = 0
     outputs: tuple[str, ...] = ()
     max_batch: int | None = None

@@ -14,7 +14,6 @@ from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.machine.scratch import scratch_folder
-from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.printable import printable
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
@@ -26,6 +25,7 @@ from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
+from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.tensors import proof_cases, prove
@@ -166,7 +166,7 @@ def _witness(
 
 
 def _golden(record: ParityRecord, answers: GoldenProof, file: Path) -> ParityRecord:
-    with open_ort(file) as candidate:
+    with open_candidate(file) as candidate:
         return answers.on_record(record, candidate)
 
 
@@ -198,7 +198,7 @@ def _prove(
     draft: Path, output: Path, model: onnx.ModelProto, spec: ModelSpec, built: BuiltModel
 ) -> ParityRecord:
     save_model(model, draft, final=output, spec=spec)
-    with open_ort(draft) as candidate, TorchRunner(built, spec) as reference:
+    with open_candidate(draft) as candidate, TorchRunner(built, spec) as reference:
         exact = Float64Reference(built.module, spec.output.names)
         return prove(reference, candidate, built.groups, proof_cases(spec), exact=exact)
 

@@ -21,7 +21,6 @@ from deploykit_runtimes.contract.spec import (
 )
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.machine.scratch import scratch_folder
-from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.pixels.preprocess import preprocess
 from deploykit_runtimes.predictor import Predictor
@@ -33,6 +32,7 @@ from deploykit_exporters.ingraph.preprocess import MAX_SIDE, InGraphPreprocess, 
 from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import AnswerDifference, answer_photos, prove_answers
+from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.proof.processing import prove_decoding, prove_pixels
 from deploykit_exporters.proof.raised import Raised, telling, with_answers
@@ -155,7 +155,7 @@ class Finish:
         before, after, exact = self._parts(network)
         model = compose(network, self.core, self.finished, before=before, after=after)
         save_model(model, draft, final=output, spec=self.finished)
-        with Predictor(open_ort(draft)) as candidate, Predictor(self._host()) as reference:
+        with Predictor(open_candidate(draft)) as candidate, Predictor(self._host()) as reference:
             found = prove_answers(reference, candidate, answer_photos(self._format), self.finished.output)
         raised = self._raised(model, found)
         record = with_answers(replace(record, exact_pixels=exact), raised)
@@ -171,7 +171,7 @@ class Finish:
             self.finished,
             images=answer_photos(self._format),
             found=found,
-            opener=open_ort,
+            opener=open_candidate,
         )
 
     @property
@@ -251,14 +251,14 @@ class Finish:
         with scratch_folder() as folder:
             path = folder / "preprocess.onnx"
             save_model(before, path, final=path, spec=replace(self.finished, task="features", output=output))
-            with Predictor(open_ort(path)) as candidate:
+            with Predictor(open_candidate(path)) as candidate:
                 return prove_pixels(candidate, self.core, answer_photos(self._format))
 
     def _prove_after(self, after: onnx.ModelProto, heads: Mapping[str, np.ndarray]) -> None:
         with scratch_folder() as folder:
             path = folder / "postprocess.onnx"
             save_model(after, path, final=path, spec=self.finished)
-            with open_ort(path) as candidate:
+            with open_candidate(path) as candidate:
                 core = host_spec(self.core, self.finished)
                 prove_decoding(candidate, core, self.finished, picture(self._format), heads)
 

@@ -96,7 +96,7 @@ def verify(
             noise and a photo are added.
         options: The options that were given to the export, where they change the model.
         runtime: The engine that runs the model.
-        engine: How it is opened; see ``EngineOptions``.
+        engine: How it is opened; see ``EngineOptions``. Always ``exact``: the proof is of the file.
         tolerance: Largest difference allowed, as a share of each output's scale; of a file with processing
             inside, of a score. None: 1e-4, or 1e-3 for such a file.
         report: Called with a sentence as each stage starts.
@@ -113,6 +113,7 @@ def verify(
     options = options or ExportOptions()
     golden = None if options.golden is None else read_golden(options.golden)
     say("Opening the model")
+    engine = replace(engine or EngineOptions(), exact=True)
     with open_runner(model, runtime=runtime, options=engine) as candidate:
         spec = candidate.spec
         refuse_unclear(spec, candidate.outputs)
@@ -130,7 +131,7 @@ def verify(
                     candidate,
                     paths,
                     tolerance or SCORE_LIMIT,
-                    again=_Again(Path(model), runtime, engine or EngineOptions()),
+                    again=_Again(Path(model), runtime, engine),
                     count=count,
                 )
             else:

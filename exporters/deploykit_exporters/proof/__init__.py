@@ -1,6 +1,7 @@
 """The proof that a file answers as the checkpoint does.
 
 answers.py       The proof end to end: answers of a self-contained file against the checkpoint's
+candidate.py     The file under proof, opened node for node in the engine that proves it
 cases.py         The inputs of the proof: noise and real pictures
 float64.py       Telling a wrong file from inputs on which float32 cannot tell
 own_forward.py   What a module in memory answers itself, held against what was read of it

@@ -64,9 +64,7 @@ def load(
 
         runtime, gpu = runtime_of(device, runtime)
         options = options if gpu is None else replace(options, gpu=gpu)
-    options = replace(
-        options, outputs=options.outputs if outputs is None else outputs, rewritten=True, ranked=True
-    )
+    options = options if outputs is None else replace(options, outputs=outputs)
     return Predictor(open_runner(path, runtime=runtime or "ort-cpu", options=options))
 
 

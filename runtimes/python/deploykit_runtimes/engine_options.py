@@ -35,9 +35,8 @@ class EngineOptions:
         gpu: Number of the GPU where there are several.
         outputs: What the outputs of another exporter's file mean, as ``yolov5`` or ``yolo-pose:17x3``; one of
             ``readings.READINGS``. None: what the file tells.
-        rewritten: The engine may be given the graph in an equal form that it runs faster (see ``gates`` and
-            ``late_cast``). Proofs are of the file as it is.
-        ranked: For ``Predictor``: the engine may rank the classes too (see ``ranking``). ``load`` sets it.
+        exact: Run the file's own graph, node for node, which is what the proof is of. Otherwise ``ort-cpu``
+            may get a form of it that it computes faster (``ort.rewrites``); ``Placement.rewrites`` tells.
         detached: Read weights that lie beside the file into memory, where engines for the CPU would map them:
             a mapped file that is cut short ends the process (SIGBUS). For who runs on while files change.
     """
@@ -50,8 +49,7 @@ class EngineOptions:
     cuda_graph: bool = False
     gpu: int = 0
     outputs: str | None = None
-    rewritten: bool = False
-    ranked: bool = False
+    exact: bool = False
     detached: bool = False
 
     def __repr__(self) -> str:

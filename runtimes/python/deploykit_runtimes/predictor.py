@@ -17,7 +17,6 @@ from deploykit_runtimes.arguments import as_count, as_flag, as_size, refuse_unkn
 from deploykit_runtimes.contract.readings import refuse_unclear
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.ort.ranking import read_ranking
 from deploykit_runtimes.pixels.geometry import Geometry
 from deploykit_runtimes.pixels.images import open_image, read_image
 from deploykit_runtimes.pixels.picture import Picture
@@ -88,8 +87,6 @@ class Predictor:
         self._format = PixelFormat.of(runner.spec)
         self._takes_arrays = how.included or how.resampler == "opencv" or how.color == "as_is"
         self._memory = TensorMemory()
-        # An engine that ranks classes says so by a method of its own: see ``ranking``.
-        self._infer: Callable[..., dict[str, np.ndarray]] = getattr(runner, "infer_ranked", runner.infer)
         self._passed: set[tuple[int, ...]] = set()
 
     @property
@@ -320,15 +317,14 @@ class Predictor:
         tensor = self._tensor(images, geometries)
         feeds = self._feeds(tensor, thresholds)
         clock.lap("preprocess")
-        outputs = self._infer(feeds)
+        outputs, best = self._runner.infer_best(feeds, thresholds.top_k)
         if type(feeds) is FiniteFeeds and len(self._passed) < _SHAPES:
             self._passed.add(tensor.shape)
         clock.lap("infer")
-        ranking = read_ranking(outputs, thresholds.top_k)
-        if ranking is None:
+        if best is None:
             results = decode(outputs, self._spec, geometries, thresholds)
         else:
-            results = classifications(*ranking, self._spec, geometries)
+            results = classifications(*best, self._spec, geometries)
         _remembering(results, pictures)
         clock.lap("postprocess")
         return results

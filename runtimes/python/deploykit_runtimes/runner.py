@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from deploykit_runtimes.errors import InputError
 
 __all__ = [
     "BaseRunner",
+    "BestClasses",
     "CheckedFeeds",
     "FiniteFeeds",
     "Placement",
@@ -33,6 +35,7 @@ class Placement:
         providers: Nodes (layers after fusion, where the engine counts these) per execution provider.
         precision: What convolutions and matrix products compute in; several are joined by ``+``.
         precisions: Layers of any kind per precision, where the engine tells.
+        rewrites: What was done to the file's graph at load, by name, in order; empty: it runs node for node.
     """
 
     engine: str
@@ -41,6 +44,7 @@ class Placement:
     providers: Mapping[str, int] = field(default_factory=dict)
     precision: str = "fp32"
     precisions: Mapping[str, int] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -50,6 +54,7 @@ class Placement:
             "providers": dict(self.providers),
             "precision": self.precision,
             "precisions": dict(self.precisions),
+            "rewrites": list(self.rewrites),
         }
 
     @property
@@ -59,7 +64,21 @@ class Placement:
 
     def __str__(self) -> str:
         nodes = ", ".join(f"{name}: {count} nodes" for name, count in self.providers.items())
-        return f"{self.engine} {self.version} on {self.device} ({nodes or 'whole graph'}), {self.precision}"
+        rewritten = f", rewritten at load: {', '.join(self.rewrites)}" if self.rewrites else ""
+        where = f"{self.engine} {self.version} on {self.device} ({nodes or 'whole graph'})"
+        return f"{where}, {self.precision}{rewritten}"
+
+
+class BestClasses(NamedTuple):
+    """The best classes of each row, best first, the lower class first where scores are equal.
+
+    Attributes:
+        classes: Their numbers.
+        scores: Their probabilities.
+    """
+
+    classes: list[list[int]]
+    scores: list[list[float]]
 
 
 class Runner(Protocol):
@@ -82,6 +101,24 @@ class Runner(Protocol):
         """
         ...
 
+    def infer_best(
+        self, feeds: Mapping[str, np.ndarray], top_k: int
+    ) -> tuple[dict[str, np.ndarray], BestClasses | None]:
+        """Run the graph once, of a classifier, and have the engine rank the classes too.
+
+        Args:
+            feeds: As for ``infer``.
+            top_k: How many classes are wanted.
+
+        Returns:
+            The outputs, those of ``infer``; and the best classes. None: the engine does not rank that
+            number of them, or the logits are not finite, and ranking is left to the caller.
+
+        Raises:
+            InputError: as of ``infer``.
+        """
+        ...
+
     def placement(self) -> Placement: ...
 
     def close(self) -> None: ...
@@ -91,8 +128,11 @@ class Runner(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-class BaseRunner:
-    """What every adapter does alike: its contract, and the context manager that closes it."""
+class BaseRunner(ABC):
+    """What every adapter does alike: its contract, and the context manager that closes it.
+
+    An adapter adds ``infer`` and ``placement``, and ``infer_best`` if its engine ranks classes.
+    """
 
     _spec: ModelSpec
     _inputs: tuple[TensorInfo, ...]
@@ -113,7 +153,23 @@ class BaseRunner:
         """What the graph returns."""
         return self._outputs
 
-    def close(self) -> None:
+    @abstractmethod
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the graph; see ``Runner.infer``."""
+
+    @abstractmethod
+    def placement(self) -> Placement:
+        """What really runs where."""
+
+    def infer_best(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        top_k: int,  # noqa: ARG002 - for adapters whose engine ranks
+    ) -> tuple[dict[str, np.ndarray], BestClasses | None]:
+        """The outputs alone: here the engine ranks no classes."""
+        return self.infer(feeds), None
+
+    def close(self) -> None:  # noqa: B027 - few adapters need it
         """Free the engine; here there is nothing to free."""
 
     def __enter__(self) -> Self:

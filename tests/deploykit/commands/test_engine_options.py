@@ -41,9 +41,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
     return seen
 
 
+@pytest.mark.parametrize("exact", [False, True], ids=["", "exact"])
 @pytest.mark.parametrize("name", ["predict", "bench", "verify"])
 def test_they_reach_the_engine(
     name: str,
+    exact: bool,
     checkpoint: Path,
     exported: Path,
     opened: list[EngineOptions],
@@ -59,14 +61,13 @@ def test_they_reach_the_engine(
     }
     cache = tmp_path / "cache"
     command = [name, *arguments[name], "--runtime", "ov", *GIVEN, "--cache", str(cache), "--cuda-graph"]
+    command += ["--exact"] if exact and name != "verify" else []  # a proof is of the file in any case
     # OpenVINO leaves its precision to the processor here, which strict refuses where that is bf16.
     assert main(command) in (0, 7), capsys.readouterr().err
     wanted = EngineOptions(
         threads=1, strict=True, goal="throughput", precision="auto", cache=cache, cuda_graph=True, gpu=3
     )
-    # Beside those of the command line, whether the file runs as it is: a proof is of the file.
-    forms = {"predict": {"rewritten": True, "ranked": True}, "bench": {"rewritten": True}, "verify": {}}
-    assert opened == [replace(wanted, **forms[name])]
+    assert opened == [replace(wanted, exact=exact or name == "verify")]
     assert list(cache.iterdir())  # written by the engine itself
 
 

@@ -15,9 +15,9 @@ from deploykit_runtimes import load
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.ort.gates import repeat_gates
-from deploykit_runtimes.predictor import Predictor
 from onnx import TensorProto, helper
 
+EXACT = EngineOptions(exact=True)
 BLOCK = """
 <ir_version: 8, opset_import: ["": 18]>
 g (float[N, 32, {side}, {side}] images) => (float[N, 32, {side}, {side}] gated)
@@ -78,9 +78,12 @@ def test_an_efficientnet_runs_with_repeated_gates(
     pools = sum(node.op_type == "AveragePool" for node in model.graph.node)
     assert len(maps) == pools / 2 - 1  # rows and columns of each, and the head's
     assert gates == sum(int(channels) % 16 == 0 for _, channels, *_ in maps) > 5
-    options = EngineOptions(goal="throughput", rewritten=True)
-    with open_runner(path, options=options) as engine, open_runner(path) as plain:
-        assert engine.placement().providers == plain.placement().providers
+    options = EngineOptions(goal="throughput")
+    with open_runner(path, options=options) as engine, open_runner(path, options=EXACT) as plain:
+        assert plain.placement().rewrites == ()
+        assert engine.placement().rewrites == (
+            ("repeat_gates", "cast_late") if whole else ("repeat_gates", "append_ranking")
+        )
         feeds = feeds_of(plain.inputs[0].dtype, plain.spec.input.shape)
         expected, found = plain.infer(feeds), engine.infer(feeds)
     assert found.keys() == expected.keys()
@@ -106,8 +109,7 @@ def test_dynamic_sizes_are_left_alone(fixtures: Path, tmp_path: Path) -> None:
 def test_prediction_is_the_same(fixtures: Path, tmp_path: Path, photos: dict[str, np.ndarray]) -> None:
     options = ExportOptions(output=tmp_path / "net.onnx")
     path = export(fixtures / "mmpretrain_efficientnet.pth", replace(options, dynamic=("batch",))).path
-    with load(path) as model, open_runner(path) as plain:
-        reference = Predictor(plain)
+    with load(path) as model, load(path, options=EXACT) as reference:
         for photo in photos.values():
             # Classes with a score of nothing are in any order.
             found, expected = (

@@ -4,6 +4,7 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
+import deploykit_runtimes
 import numpy as np
 import onnx
 import pytest
@@ -14,10 +15,8 @@ from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, Ou
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.ort import ranking
-from deploykit_runtimes.ort.ranking import RANKED, read_ranking
+from deploykit_runtimes.ort.ranking import RANKED, RANKING
 from deploykit_runtimes.ort.runner import OrtRunner
-from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.runner import CheckedFeeds
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,14 +53,14 @@ def write(path: Path, spec: ModelSpec = SPEC) -> Path:
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> OrtRunner:
     path = write(tmp_path_factory.mktemp("ranking") / "pixels.onnx")
-    found = open_runner(path, options=EngineOptions(ranked=True))
+    found = open_runner(path)
     assert isinstance(found, OrtRunner)
     return found
 
 
 def test_the_asset_is_what_its_script_writes() -> None:
     script = runpy.run_path(str(Path(__file__).parents[2] / "fixtures/make_ranking.py"))
-    asset = Path(ranking.__file__).parent / "assets/ranking.pb"
+    asset = Path(deploykit_runtimes.__file__).parent / "assets/ranking.pb"
     assert asset.read_bytes() == script["piece"]().SerializeToString(deterministic=True)
 
 
@@ -71,10 +70,10 @@ def test_the_asset_is_what_its_script_writes() -> None:
     )
 )
 def test_the_engine_ranks_as_the_host_does_ties_too(runner: OrtRunner, logits: np.ndarray) -> None:
-    outputs = runner.infer_ranked({"images": logits.reshape(-1, 3, 2, 2)})
-    found = read_ranking(outputs, RANKED)
+    outputs, found = runner.infer_best({"images": logits.reshape(-1, 3, 2, 2)}, RANKED)
     assert found is not None
     classes, scores = found
+    assert list(outputs) == ["logits"]
     expected = activate(logits, SPEC.output)
     assert np.allclose(scores, np.take_along_axis(expected, np.array(classes), 1), rtol=1e-5, atol=1e-30)
     assert np.array_equal(outputs["logits"], logits)
@@ -88,16 +87,24 @@ def test_the_engine_ranks_as_the_host_does_ties_too(runner: OrtRunner, logits: n
 def test_logits_that_are_no_numbers_are_left_to_the_host_and_refused(runner: OrtRunner, value: float) -> None:
     images = np.zeros((2, 3, 2, 2), np.float32)
     images[1, 2, 1, 1] = value
-    outputs = runner.infer_ranked(CheckedFeeds(images=images))
-    assert read_ranking(outputs, RANKED) is None
+    outputs, found = runner.infer_best(CheckedFeeds(images=images), RANKED)
+    assert found is None
     with pytest.raises(ModelError, match="NaN or infinity"):
         activate(outputs["logits"], SPEC.output)
+
+
+@pytest.mark.parametrize("top_k", [1, RANKED - 1, RANKED + 1])
+def test_another_number_of_classes_is_ranked_on_the_host(runner: OrtRunner, top_k: int) -> None:
+    images = np.ones((2, 3, 2, 2), np.float32)
+    outputs, found = runner.infer_best({"images": images}, top_k)
+    assert found is None
+    assert np.array_equal(outputs["logits"], images.reshape(2, CLASSES))
 
 
 def test_predict_answers_the_same_with_and_without_it(tmp_path: Path) -> None:
     path = write(tmp_path / "pixels.onnx")
     photo = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
-    with load(path) as model, Predictor(open_runner(path)) as plain:
+    with load(path) as model, load(path, options=EngineOptions(exact=True)) as plain:
         for top_k in (None, 3, 7):
             found, expected = (each.predict([photo, 255 - photo], top_k=top_k) for each in (model, plain))
             for one, other in zip(found, expected, strict=True):
@@ -109,6 +116,7 @@ def test_the_added_outputs_are_not_the_models(tmp_path: Path) -> None:
     path = write(tmp_path / "pixels.onnx")
     before = path.read_bytes()
     with load(path) as model:
+        assert {node.name for node in model.runner._session.get_outputs()} == {"logits", *RANKING}
         assert [info.name for info in model.runner.outputs] == ["logits"]
         assert list(model.runner.infer({"images": np.zeros((1, 3, 2, 2), np.float32)})) == ["logits"]
     assert path.read_bytes() == before

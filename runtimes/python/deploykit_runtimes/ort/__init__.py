@@ -10,6 +10,8 @@ options.py    What is set on an ONNX Runtime session, and why. Pure functions fr
 plugins.py    Plug-in execution providers of ONNX Runtime: engines that come as packages of their own
 ranking.py    The best classes, found by the engine: softmax and top-k at the end of a classifier's own
               graph
+rewrites.py   What becomes of a graph at load, in memory: the rewrites for ONNX Runtime on CPUs, and their
+              names
 runner.py     ONNX Runtime adapter: CPU, CUDA, TensorRT and plug-in execution providers, with proof of what
               ran
 session.py    Starting an ONNX Runtime session, and refusing one that is not what was asked for

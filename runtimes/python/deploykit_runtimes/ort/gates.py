@@ -36,7 +36,8 @@ from deploykit_runtimes.ort.ranking import ADDED
 __all__ = ["SMALL", "repeat_gates", "runs_in_blocks"]
 
 _MACHINES = ("x86_64", "AMD64")
-"""Where it was measured: elsewhere the blocks are others, or there are none."""
+"""Where it was measured, with AVX2: elsewhere the blocks are others, or there are none. AVX-512, whose blocks
+are twice as wide, was not measured; ``benchmarks/gates.py`` does that."""
 SMALL = 256
 """Pixels of a map up to which one thread repeats its gate sooner than several reorder the map."""
 

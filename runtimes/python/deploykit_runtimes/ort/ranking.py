@@ -9,7 +9,6 @@ their bytes are joined, and repeated fields, such as nodes and outputs, add up
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from math import isnan
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.onnx.file import OnnxFile
+from deploykit_runtimes.runner import BestClasses
 
 __all__ = ["ADDED", "CLASSES", "LOGITS", "RANKED", "RANKING", "SCORES", "append_ranking", "read_ranking"]
 
@@ -53,21 +53,16 @@ def _columns(output: TensorInfo) -> int:
     return columns if isinstance(columns, int) else 0
 
 
-def read_ranking(
-    outputs: Mapping[str, np.ndarray], top_k: int
-) -> tuple[list[list[int]], list[list[float]]] | None:
-    """Classes and probabilities of each row, best first, the lower class first where they are equal.
+def read_ranking(scores: np.ndarray, classes: np.ndarray) -> BestClasses | None:
+    """The classes of the added outputs.
 
     Args:
-        outputs: Of the graph.
-        top_k: How many are wanted.
+        scores, classes: The added outputs.
 
     Returns:
-        None: the graph did not rank, or not just so many, or its logits are not finite.
+        None: the logits are not finite.
     """
-    if top_k != RANKED or SCORES not in outputs:
+    found: list[list[float]] = scores.tolist()
+    if isnan(found[0][0]):  # all are, or none
         return None
-    scores: list[list[float]] = outputs[SCORES].tolist()
-    if isnan(scores[0][0]):  # all are, or none
-        return None
-    return outputs[CLASSES].tolist(), scores
+    return BestClasses(classes.tolist(), found)

@@ -12,7 +12,7 @@ import numpy as np
 
 from deploykit_runtimes.contract.inferred_spec import read_spec
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import InputError, ModelError
+from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.machine.engine_cache import cache_folder, default_cache
 from deploykit_runtimes.machine.memory_limit import first_run
 from deploykit_runtimes.machine.nvidia import has_nvidia_driver
@@ -21,11 +21,10 @@ from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.binding import BoundCalls
 from deploykit_runtimes.ort.errors import failures, run_error
-from deploykit_runtimes.ort.gates import SMALL, repeat_gates, runs_in_blocks
-from deploykit_runtimes.ort.late_cast import cast_late
 from deploykit_runtimes.ort.options import cuda_options, session_settings, tensorrt_options
 from deploykit_runtimes.ort.plugins import PLUGINS, Plugin, register, select_device
-from deploykit_runtimes.ort.ranking import RANKING, append_ranking
+from deploykit_runtimes.ort.ranking import CLASSES, RANKED, RANKING, SCORES, read_ranking
+from deploykit_runtimes.ort.rewrites import APPEND_RANKING, Rewritten, rewrite
 from deploykit_runtimes.ort.session import (
     engine_key,
     nodes_per_provider,
@@ -38,7 +37,7 @@ from deploykit_runtimes.ort.session import (
     weights_in_memory,
     working_precision,
 )
-from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
+from deploykit_runtimes.runner import BaseRunner, BestClasses, Placement, check_feeds
 
 __all__ = [
     "Device",
@@ -53,9 +52,6 @@ Device = Literal["cpu", "cuda", "tensorrt"]
 
 # Microsoft's own builds report what is run, and leave a file in the folder for temporary files.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-_LARGEST = 256 << 20
-"""Where a file is this large, a second copy of it matters more than what a rewritten graph saves."""
 
 _PROVIDERS: dict[Device, str] = {
     "cpu": "CPUExecutionProvider",
@@ -192,11 +188,13 @@ def _open(
     if add is not None:
         add(session_options)
     path = Path(path)
-    model = _rewritten(path, options) if device == "cpu" and add is None else None
+    form = rewrite(path, options) if device == "cpu" and add is None else Rewritten()
     weights = weights_in_memory(session_options, path) if options.detached else nullcontext()
     # The caches of plug-ins are theirs; TensorRT's are under a key of their own each.
     with weights, locked(options.cache if add is not None else None):
-        session = start_session(ort, path, session_options, None if add else providers, device, model=model)
+        session = start_session(
+            ort, path, session_options, None if add else providers, device, model=form.model
+        )
     refuse_other_provider(session, wanted)
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):
@@ -211,32 +209,11 @@ def _open(
         calls=calls,
         declared=options.outputs,
         makers=file.makers,
+        rewrites=form.names,
     )
     if options.strict:
         refuse_strays(runner.placement(), wanted)
     return runner
-
-
-def _rewritten(path: Path, options: EngineOptions) -> bytes | None:
-    """The model in a form that is faster here; None: as it is in the file."""
-    if not (options.rewritten or options.ranked):
-        return None
-    try:
-        file = read_onnx(path)
-        spec = file.spec(options.outputs)
-    except ModelError:
-        return None  # for ONNX Runtime to refuse, in the same words as to C++
-    if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
-        return None
-    whole = model = path.read_bytes()
-    if options.rewritten and runs_in_blocks():
-        alone = session_settings(options).threads == 1
-        model = repeat_gates(model, largest=None if alone else SMALL) or model
-    if options.rewritten and spec.preprocess.included:
-        model = cast_late(model, spec.input.name) or model
-    if options.ranked:
-        model = append_ranking(model, file) or model
-    return None if model is whole else model
 
 
 class OrtRunner(BaseRunner):
@@ -250,6 +227,7 @@ class OrtRunner(BaseRunner):
         calls: Runs the session through bound buffers; None: through ``session.run``.
         declared: What the outputs mean; see ``EngineOptions.outputs``.
         makers: See ``OnnxFile``.
+        rewrites: What was done to the file's graph; see ``Placement``.
     """
 
     def __init__(
@@ -262,6 +240,7 @@ class OrtRunner(BaseRunner):
         calls: BoundCalls | None = None,
         declared: str | None = None,
         makers: Mapping[str, str] | None = None,
+        rewrites: tuple[str, ...] = (),
     ) -> None:
         self._session: Any = session
         self._calls = calls
@@ -269,8 +248,8 @@ class OrtRunner(BaseRunner):
         self._fresh = device == "cpu"  # what a GPU's driver asks for is not memory of the process
         self._inputs = tuple(tensor_info(node) for node in session.get_inputs())
         outputs = tuple(tensor_info(node) for node in session.get_outputs())
-        self._ranked = [info.name for info in outputs]
-        self._outputs = tuple(info for info in outputs if info.name not in RANKING)
+        self._ranks = APPEND_RANKING in rewrites
+        self._outputs = tuple(info for info in outputs if not (self._ranks and info.name in RANKING))
         self._names = [info.name for info in self._outputs]
         self._placement = Placement(
             engine="onnxruntime",
@@ -278,6 +257,7 @@ class OrtRunner(BaseRunner):
             device=device,
             providers=nodes_per_provider(session),
             precision=precision,
+            rewrites=rewrites,
         )
         metadata = session.get_modelmeta().custom_metadata_map
         self._spec = read_spec(self._inputs, self._outputs, metadata, declared, makers)
@@ -286,9 +266,14 @@ class OrtRunner(BaseRunner):
         """Run the graph once; see ``Runner.infer``."""
         return self._infer(feeds, self._names)
 
-    def infer_ranked(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """With the best classes, where the session was opened ``EngineOptions.ranked``; see ``ranking``."""
-        return self._infer(feeds, self._ranked)
+    def infer_best(
+        self, feeds: Mapping[str, np.ndarray], top_k: int
+    ) -> tuple[dict[str, np.ndarray], BestClasses | None]:
+        """Run the graph once, with the nodes of ``ranking``; see ``Runner.infer_best``."""
+        if not self._ranks or top_k != RANKED:
+            return self.infer(feeds), None
+        outputs = self._infer(feeds, [*self._names, *RANKING])
+        return outputs, read_ranking(outputs.pop(SCORES), outputs.pop(CLASSES))
 
     def _infer(self, feeds: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
         session, calls = self._session, self._calls

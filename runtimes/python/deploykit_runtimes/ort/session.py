@@ -24,7 +24,6 @@ from deploykit_runtimes.machine.nvidia import library_fix, preload, read_gpu, te
 from deploykit_runtimes.onnx.file import model_bytes, weights_beside
 from deploykit_runtimes.ort.errors import failures, load_error
 from deploykit_runtimes.ort.options import profile_shapes
-from deploykit_runtimes.ort.ranking import ADDED
 from deploykit_runtimes.runner import Placement
 
 __all__ = [
@@ -204,14 +203,15 @@ def refuse_strays(placement: Placement, wanted: str) -> None:
 
 
 def nodes_per_provider(session: Any) -> dict[str, int]:
-    """The model's nodes by the provider that ONNX Runtime assigned them to; empty before version 1.24."""
+    """All nodes of the graph that was opened, by the provider that ONNX Runtime assigned them to.
+
+    Empty before version 1.24, which does not tell.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return {}
     counts: dict[str, int] = {}
     for subgraph in session.get_provider_graph_assignment_info():
-        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + sum(
-            not node.name.startswith(ADDED) for node in subgraph.get_nodes()
-        )
+        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
     return counts
 
 

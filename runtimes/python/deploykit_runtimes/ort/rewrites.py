@@ -1,0 +1,73 @@
+"""What becomes of a graph at load, in memory: the rewrites for ONNX Runtime on CPUs, and their names.
+
+The proof is of the file, so whoever proves, or wants what was proven, opens with ``EngineOptions.exact``. For
+everybody else ``Placement.rewrites`` names what was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.ort.gates import SMALL, repeat_gates, runs_in_blocks
+from deploykit_runtimes.ort.late_cast import cast_late
+from deploykit_runtimes.ort.options import session_settings
+from deploykit_runtimes.ort.ranking import append_ranking
+
+__all__ = ["APPEND_RANKING", "CAST_LATE", "REPEAT_GATES", "Rewritten", "rewrite"]
+
+REPEAT_GATES, CAST_LATE, APPEND_RANKING = "repeat_gates", "cast_late", "append_ranking"
+
+_LARGEST = 256 << 20
+"""Where a file is this large, a second copy of it matters more than what a rewritten graph saves."""
+
+
+class Rewritten(NamedTuple):
+    """A model in the form that is opened.
+
+    Attributes:
+        model: The bytes of the ONNX file to open; None: the file as it is.
+        names: What was applied, in order.
+    """
+
+    model: bytes | None = None
+    names: tuple[str, ...] = ()
+
+
+def rewrite(path: Path, options: EngineOptions) -> Rewritten:
+    """Put a file into the form that ONNX Runtime's CPU provider computes faster.
+
+    Left as they are: all files with ``options.exact``; files by other exporters, with weights beside them,
+    with compiled parts, or of more than 256 MiB.
+
+    Args:
+        path: The .onnx file.
+        options: How it is opened.
+    """
+    if options.exact:
+        return Rewritten()
+    try:
+        file = read_onnx(path)
+        spec = file.spec(options.outputs)
+    except ModelError:
+        return Rewritten()  # for ONNX Runtime to refuse, in the same words as to C++
+    if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
+        return Rewritten()
+    steps: dict[str, Callable[[bytes], bytes | None]] = {}
+    if runs_in_blocks():
+        alone = session_settings(options).threads == 1
+        steps[REPEAT_GATES] = lambda model: repeat_gates(model, largest=None if alone else SMALL)
+    if spec.preprocess.included:
+        steps[CAST_LATE] = lambda model: cast_late(model, spec.input.name)
+    steps[APPEND_RANKING] = lambda model: append_ranking(model, file)
+    model, applied = path.read_bytes(), []
+    for name, step in steps.items():
+        found = step(model)
+        if found is not None:
+            model = found
+            applied.append(name)
+    return Rewritten(model, tuple(applied)) if applied else Rewritten()
