@@ -15,6 +15,7 @@ import torch
 from deploykit_exporters.export import ExportResult, export
 from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.options import ExportOptions
+from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.tensors import compare
 from deploykit_runtimes.build_options import BuildOptions
 from deploykit_runtimes.builds.build import build_engine
@@ -154,7 +155,7 @@ def test_every_engine_gives_the_answers_of_the_cpu(
     # ONNX Runtime puts the arithmetic of shapes on the CPU, which strict refuses.
     options = EngineOptions(strict=runtime in names, cache=tmp_path / "cache")
     with (
-        open_runner(exported.path) as cpu,
+        open_candidate(exported.path) as cpu,
         open_runner(exported.path, runtime=runtime, options=options) as gpu,
     ):
         placement = gpu.placement()

@@ -16,6 +16,7 @@ from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import prove_answers
 from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
 from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
 from deploykit_runtimes.runner import Runner
@@ -77,7 +78,7 @@ def group_of(spec: ModelSpec, name: str) -> OutputGroup:
 def test_the_network_alone(checkpoint: Path, tmp_path: Path) -> None:
     path = export(checkpoint, ExportOptions(output=tmp_path / "m.onnx", dynamic=("all",))).path
     with (
-        open_runner(path, threads=1) as oracle,
+        open_runner(path, options=EngineOptions(threads=1, exact=True)) as oracle,
         open_runner(path, runtime="ov", threads=1, strict=True) as runner,
     ):
         cases = [feeds_for(runner.spec, batch, size) for batch, size in sizes(runner.spec)]

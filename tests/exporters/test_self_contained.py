@@ -12,12 +12,12 @@ from deploykit_exporters.export import export
 from deploykit_exporters.ingraph.sizes import MAX_SIDE
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import compare_answers
+from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
 from deploykit_runtimes.answers.results import Classification, Detections
 from deploykit_runtimes.errors import InputError, OptionError, ParityError
 from deploykit_runtimes.ort.late_cast import cast_late
-from deploykit_runtimes.ort.runner import open_ort
 
 WHOLE = ExportOptions(preprocess=True, postprocess=True)
 PHOTOS = ("cat", "china", "flower_portrait", "cat_wide", "cat_small")
@@ -234,7 +234,8 @@ def test_a_file_rewritten_for_the_engine_answers_to_the_bit(name: str, tmp_path:
     assert rewritten is not None
     onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
     image = np.random.default_rng(0).integers(0, 256, (1, 91, 123, 3), dtype=np.uint8)
-    with load(path) as model, open_ort(path) as plain:
+    with load(path) as model, open_candidate(path) as plain:
+        assert (model.placement().rewrites, plain.placement().rewrites) == (("cast_late",), ())
         found, expected = (each.infer({"images": image}) for each in (model.runner, plain))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in found)
