@@ -52,7 +52,7 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
         f"on {' and '.join(parity.inputs)} at {', '.join(parity.shapes)}",
         f"{parity.reference} against {parity.engine}",
         *(parity.precision.split("; ") if parity.precision else ()),
-        *((f"second witness: {parity.witness}",) if parity.witness else ()),
+        *((f"witness: {parity.witness}",) if parity.witness else ()),
         *golden_lines(parity),
         *answer_lines(parity),
     ]
@@ -61,7 +61,7 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
 def golden_lines(parity: ParityRecord) -> list[str]:
     """What the answers of the training process said, or that there were none."""
     if not parity.golden:
-        return ["golden answers of the training process: none (see deploykit record)"]
+        return ["golden answers: none recorded in training (see deploykit record)"]
     whose, _, compared = parity.golden_said.partition(": ")
     return [f"golden answers {parity.golden[:12]} of {whose}", compared]
 

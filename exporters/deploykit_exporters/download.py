@@ -72,7 +72,7 @@ def fetch(name: str | NamedModel) -> Checkpoint:
     model = resolve(name) if isinstance(name, str) else name
     if isinstance(model, Path):
         raise OptionError(
-            f"{name!r} names no downloadable model.",
+            f"{name!r} is not the name of a downloadable model.",
             hint="Write timm:NAME or ultralytics:NAME.pt, or give the path of a file.",
         )
     return _fetch_timm(model) if model.library == "timm" else _fetch_ultralytics(model)

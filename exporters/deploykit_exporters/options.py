@@ -154,7 +154,7 @@ class ExportOptions:
         self._check_names()
         if self.batch != 1 and {"batch", "all"} & set(self.dynamic):
             raise OptionError(
-                f"--dynamic frees the batch, --batch {self.batch} fixes it: they exclude each other.",
+                f"--dynamic makes the batch dynamic, --batch {self.batch} fixes it: they exclude each other.",
                 hint="Leave --batch out, or name the other axes: --dynamic height,width.",
             )
         if self.opset is not None and self.opset not in _OPSETS:
@@ -211,12 +211,12 @@ class ExportOptions:
         needless = [name for name, value in inside.items() if value]
         if needless and not self.postprocess:
             raise OptionError(
-                f"{' and '.join(needless)} shape post-processing inside the graph, which is not asked for.",
+                f"{' and '.join(needless)} affect post-processing inside the graph, which was not requested.",
                 hint="Add --postprocess.",
             )
         if self.masks and not self.preprocess:
             raise OptionError(
-                "--masks wants masks in pixels of the image, which the graph sees only with --preprocess.",
+                "--masks needs the size of the image, which the graph sees only with --preprocess.",
                 hint="Add --preprocess, or leave --masks out: predict draws masks either way.",
             )
 

@@ -67,9 +67,9 @@ def _refuse_unknown_library(name: str) -> None:
     prefix = re.match(r"(\w[\w-]+):(?![\\/])", name)
     if prefix is not None:
         known = " or ".join(f"{library}:NAME" for library in LIBRARIES)
-        wrong = "no model" if prefix[1] in LIBRARIES else f"the library {prefix[1]!r}, which has none"
+        wrong = "" if prefix[1] in LIBRARIES else f": no models are fetched from {prefix[1]!r}"
         raise OptionError(
-            f"{name} is no file, and as the name of a model to fetch it names {wrong}.",
+            f"{name} is neither an existing file nor a known model name{wrong}.",
             hint=f"Write {known}, or a path.",
         )
     if name in AXES:

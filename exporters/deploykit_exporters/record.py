@@ -296,7 +296,7 @@ def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torc
             found = network(batch)
     outputs = dict(list(_named(found, ""))[:_MOST_OUTPUTS])
     if not outputs:
-        raise RecordError(f"The model gives {type(found).__name__}, no tensors: forward= says which.")
+        raise RecordError(f"The model gives {type(found).__name__}, not tensors: forward= says which.")
     last = find(next(iter(outputs.values())))
     return outputs if last is None else {**outputs, f":{last[0]}": last[1]}
 

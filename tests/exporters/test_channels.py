@@ -83,7 +83,7 @@ def test_four_channels_vit(tmp_path: Path, perturb: Perturb, photos: dict[str, n
     result = export(path)
     assert result.spec.preprocess.mean == tuple(mean)
     assert result.spec.assumed == (
-        "Images have 4 channels in the order of the array or file, each resized by itself.",
+        "Images have 4 channels in the order of the array or file, each resized separately.",
     )
     image = picture(PixelFormat.of(result.spec))
     process = timm.data.create_transform(

@@ -38,6 +38,7 @@ def blaming(name: str) -> Iterator[None]:
         reason = f"{type(error).__name__}: {str(error)[:_SHOWN]}".rstrip(" :.")
         raise CheckpointError(
             f"{name} holds something that cannot be understood ({reason}).",
-            hint="A setting or tensor has a form that no training writes. Save the model's state_dict alone; "
+            hint="A setting or tensor has a form that training does not write. Save the model's state_dict "
+            "alone; "
             "if the file is as training wrote it, run again with --debug and report the traceback.",
         ) from error

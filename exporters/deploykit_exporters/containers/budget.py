@@ -135,7 +135,7 @@ class Budget:
         elif work > _MAX_KEY_PARTS or self._hashes[value] != key:
             self._alike -= work
             if self._alike < 0:
-                raise ExcessError("it has thousands of keys that have one hash")
+                raise ExcessError("thousands of its keys have the same hash")
 
 
 def _comparison(key: object) -> int:

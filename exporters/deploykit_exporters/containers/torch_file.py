@@ -243,7 +243,7 @@ class _Legacy:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str | int):
-        raise UnpicklingError("a storage has a key that is no text")
+        raise UnpicklingError("a storage has a key that is not text")
     return str(key)
 
 

@@ -248,7 +248,7 @@ def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note
             f"{place.inner}{name.removeprefix(taken.inner)}" if name.startswith(taken.inner) else name: tensor
             for name, tensor in kept.items()
         }
-        told = replace(told, notes=(*told.notes, f"{taken.key!r} stands in the place of {place.key!r}."))
+        told = replace(told, notes=(*told.notes, f"{taken.key!r} replaces {place.key!r}."))
     chosen = replace(told, tensors=kept, network=prefix)
     if any(family.match(chosen) for family in families().values()):
         return chosen
@@ -276,7 +276,7 @@ def _question(checkpoint: Checkpoint, found: list[Network]) -> CheckpointError:
     listed = ", ".join(repr(one.key) for one in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
     what = "copies of one network" if same else "networks"
     return CheckpointError(
-        f"{checkpoint.path.name} holds {len(found)} {what}: {listed}. Which one is meant is not known.",
+        f"{checkpoint.path.name} holds {len(found)} {what}: {listed}. It does not say which one is meant.",
         hint=f"Say which: {' or '.join(_option(checkpoint, one) for one in found[:_LISTED])}",
     )
 

@@ -165,7 +165,7 @@ class _NewerError(Exception):
 def _refused(path: Path, reason: str) -> OptionError:
     return OptionError(
         f"--golden {path} cannot be used: {reason}.",
-        hint="It wants an .npz file that deploykit.record(model, FILE) wrote.",
+        hint="Give an .npz file that deploykit.record(model, FILE) wrote.",
     )
 
 
@@ -264,7 +264,7 @@ def _images(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     if levels is None:
         return np.array(images, np.float32)
     if levels.ndim != 1 or levels.dtype != np.float32 or not images.size or images.max() >= len(levels):
-        raise _DamagedError(f"{key} has pixels that are none of its levels")
+        raise _DamagedError(f"{key} has pixels outside its levels")
     return np.asarray(levels[images])
 
 

@@ -48,7 +48,7 @@ def _check_shape(golden: Golden, case: GoldenCase, spec: ModelSpec, ours: Output
         raise DifferenceError(
             "head",
             f"the recorded model has {classes[0]} classes, the checkpoint {first[1]}.",
-            otherwise="Give the checkpoint of the recorded model; of several heads, --head chooses.",
+            otherwise="Give the checkpoint of the recorded model; --head chooses among several heads.",
         )
     advice = (
         "Record what is exported: forward=lambda model, images: ...; or export with or without --features."
@@ -130,15 +130,16 @@ def explain_head(golden: GoldenOutput, ours: np.ndarray, spec: ModelSpec) -> str
     for name, activate in _ACTIVATIONS.items():
         if _near(theirs, activate(ours)):
             return (
-                f"The recorded model gives scores behind a {name}, the file declares {spec.output.layout} "
+                f"The recorded model gives scores after a {name}, the file declares {spec.output.layout} "
                 f"and {spec.output.activation}: record the model without it, or tell how it was trained with "
                 "--config."
             )
     factor = float((theirs * ours).sum() / max(float((ours * ours).sum()), 1e-30))
     if _near(theirs, factor * ours):
-        return f"The recorded scores are ours times {factor:.6g}: the recorded model scales them."
+        return f"The recorded scores are deploykit's times {factor:.6g}: the recorded model scales them."
     if len(theirs) > 1 and _near(theirs - ours, np.broadcast_to((theirs - ours)[:1], theirs.shape)):
-        return "The recorded scores are ours and a constant for each class: the bias of the head is another."
+        return "The recorded scores are deploykit's plus a constant for each class: the bias of the head "
+        "differs."
     return ""
 
 

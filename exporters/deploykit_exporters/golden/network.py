@@ -166,7 +166,7 @@ def _inputs(module: nn.Module, images: np.ndarray) -> Iterator[Idea]:
         middle, spread = (torch.tensor(one)[:, None, None] for one in (mean, std))
         normalised = (torch.from_numpy(images) - middle) / spread
         why = Why(
-            said="The recorded model normalises its input itself: record the part behind that.",
+            said="The recorded model normalises its input itself: record the part after that.",
             config={"mean": mean, "std": std},
         )
         yield why, partial(module, normalised)

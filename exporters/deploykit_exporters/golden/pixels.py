@@ -82,7 +82,7 @@ def compare_pixels(
         equal = min(equal, float(np.mean(levels < _EXACT)))
         rounded &= _equal(levels, _EXACT)
     where = f"on {len(pictures)} picture{'s'[: len(pictures) - 1]}"
-    return f"{equal:.2%} of the pixels equal {where}" if rounded else f"pixels equal but for rounding {where}"
+    return f"{equal:.2%} of the pixels equal {where}" if rounded else f"pixels equal up to rounding {where}"
 
 
 def _shown(case: GoldenCase) -> np.ndarray:

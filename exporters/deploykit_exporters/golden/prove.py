@@ -215,7 +215,7 @@ class GoldenProof:
         sizes = [case.shape[0] for case in self.golden.cases]
         count = sum(sizes[n] for n in offs)
         left = sum(sizes) - count
-        unclear = f" ({left} more left out, on which float32 cannot tell)" if left else ""
+        unclear = f" ({left} more left out, on which float32 cannot decide)" if left else ""
         return f"network{self._part} within {offs[worst]:.1e} on {count} images{unclear}"
 
     @property
@@ -241,7 +241,7 @@ class GoldenProof:
         if why.said:
             raise DifferenceError(
                 "network",
-                f"by {off:.1e} of the scale, which is little, but more than float32's own {spread:.0e}.",
+                f"by {off:.1e} of the scale, which is small, but more than float32's own {spread:.0e}.",
                 why=why,
             )
 
@@ -312,7 +312,7 @@ class GoldenProof:
             exact=f" (what goes into it agrees to {features:.0e})" if same else "",
             otherwise="The checkpoint is read differently from how it was trained: give what it does not say "
             "with --variant or --config, and which weights with --weights. The answers were recorded from "
-            f"{self._whose}. Assumed was: {' '.join(self.spec.assumed) or 'nothing.'}",
+            f"{self._whose}. Assumed: {' '.join(self.spec.assumed) or 'nothing.'}",
         )
 
     def _features(self, case: GoldenCase, images: np.ndarray) -> float | None:

@@ -69,7 +69,8 @@ def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool)
             options=(f"--weights {key}",),
         )
     return Why(
-        said=f"{said}: it is of another moment, or one of the two is an average (EMA). Record the model "
+        said=f"{said}: it was saved at another moment, or one of the two is an average (EMA). Record the "
+        f"model "
         "whose weights the checkpoint holds."
     )
 

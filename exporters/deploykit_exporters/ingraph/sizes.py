@@ -162,7 +162,7 @@ class CentreSquare:
         if abs(float(self.ratio) / fraction - 1) > 2.0**-50:
             raise ModelError(
                 f"A centre crop of {fraction!r} of the shorter side cannot be put inside the graph:"
-                " it is no quotient of whole numbers below 65536.",
+                " it is not a quotient of whole numbers below 65536.",
                 hint="Export without --preprocess.",
             )
         multiples = np.arange(MAX_SIDE // self.ratio.denominator + 1)

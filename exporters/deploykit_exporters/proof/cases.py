@@ -124,7 +124,7 @@ def natural_case(shape: tuple[int, ...], spec: ModelSpec) -> Case:
 
 
 def stand_ins(case: Case, spec: ModelSpec) -> tuple[Case, ...]:
-    """What is compared besides a case on which float32 cannot tell.
+    """What is compared besides a case on which float32 cannot decide.
 
     For noise that is a picture of the same shape, and for every picture the same with a half, a quarter and
     an eighth of the contrast: what is chaotic in a network calms down towards an even grey.

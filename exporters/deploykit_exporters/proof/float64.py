@@ -1,4 +1,4 @@
-"""Telling a wrong file from inputs on which float32 cannot tell.
+"""Telling a wrong file from inputs on which float32 cannot decide.
 
 A trained network can be chaotic on noise: what it has never seen grows from layer to layer, and two float32
 implementations of the same sums, both right, end up 1e-3 of the scale apart. The checkpoint in float64 is the

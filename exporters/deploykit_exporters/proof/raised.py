@@ -124,15 +124,15 @@ def with_answers(record: ParityRecord, raised: Raised) -> ParityRecord:
 
 
 def _said(found: AnswerDifference, raised: AnswerDifference, off: float, finished: ModelSpec) -> Raised:
-    few = f"{found.detections} of its objects on the proof's pictures"
-    network = f"the network's own outputs within {off:.1e} of their scale"
+    few = f"the proof's pictures show too few objects ({found.detections} found)"
+    network = f"raw outputs of the network agree within {off:.1e} of their scale"
     if not finished.is_finished:
-        return Raised(found=found, said=f"{few}: instead, {network}, at every anchor")
+        return Raised(found=found, said=f"{few}; instead, the {network}, at every anchor")
     if not raised.detections:
         raise _too_few(found, ", and none with raised scores: all its scores are 0, or no mask has a pixel")
     return Raised(
         found=replace(raised, images=found.images),
-        said=f"{few}: {network}; its post-processing by the host's, with scores raised for the proof",
+        said=f"{few}; instead, the {network}, and with raised scores its post-processing agrees with the host's",
     )
 
 
@@ -177,7 +177,7 @@ class _Comparison:
                     worst |= compare_answers(expected, found, self.finished.output)
             except ParityError as error:
                 raise ParityError(
-                    f"On {name} ({'x'.join(map(str, image.shape[:2]))}), its scores raised, {error.problem}",
+                    f"On {name} ({'x'.join(map(str, image.shape[:2]))}), with raised scores, {error.problem}",
                     hint=NOT_EQUAL,
                 ) from error
         return worst, far

@@ -166,7 +166,8 @@ def _check_compared(cases: Sequence[Case], compared: Sequence[Case], tolerance: 
     strict = {case.shape for case in cases if case.natural}
     for shape in sorted(strict - proven):
         raise ParityError(
-            f"Nothing can be proven of this network at {shape}: on every picture, down to an eighth of its "
+            f"Nothing can be proven about this network at {shape}: on every picture, down to an eighth of "
+            f"its "
             f"contrast, float32 itself is further than {tolerance:.0e} from float64, and two engines that "
             "are both right give different answers.",
             hint="Its activations explode: check the training, or export an earlier checkpoint.",
@@ -199,7 +200,7 @@ def _beyond(
         f"{group.output} of the ONNX file is off by {off.max_rel:.2e} of its scale "
         f"({off.max_abs:.2e} absolute){against} on {case.title}; allowed is {allowed:.0e}.",
         hint="The file does not give this checkpoint's answers: do not deploy it. A new export "
-        "with another --opset or a fixed size may; please report the checkpoint's origin.",
+        "with another --opset or a fixed size may give them; please report the checkpoint's origin.",
     )
 
 

@@ -62,7 +62,7 @@ def ask_witness(built: BuiltModel, spec: ModelSpec) -> str:
     ours, _ = preprocess(image, spec)
     network = _compare_networks(built, spec, found, ours)
     if found.preprocess is None:
-        return f"{found.library}: network within {network:.1e}; its pre-processing is not told"
+        return f"{found.library}: network within {network:.1e}; its pre-processing is not known"
     channels = spec.input.channels
     if channels != 3 and not _prepares(found.preprocess, image):
         return (

@@ -162,7 +162,7 @@ def test_a_network_whose_float32_says_nothing_of_any_picture_is_refused(chaotic)
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.sin((images * images).sum((2, 3)) * 1e6)
 
-    with pytest.raises(ParityError, match="Nothing can be proven of this network at 1x3x64x64"):
+    with pytest.raises(ParityError, match="Nothing can be proven about this network at 1x3x64x64"):
         built, spec = chaotic
         built = replace(built, module=LastBits())
         candidate = TorchRunner(replace(built, module=Nudged(LastBits())), spec)

@@ -70,7 +70,7 @@ class Machine:
     def pop(self) -> Any:
         value = self.stack.pop()
         if value is MARK:
-            raise UnpicklingError("the pickle takes more than it put")
+            raise UnpicklingError("the pickle pops more than it pushed")
         return value
 
     def pop_mark(self) -> list[Any]:
@@ -111,7 +111,7 @@ class Machine:
     def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
         """What stands for ``function(*args, **kwargs)``."""
         if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
-            raise UnpicklingError("the pickle gives arguments that are no tuple")
+            raise UnpicklingError("the pickle gives arguments that are not a tuple")
         named = kwargs or {}
         if not all(isinstance(name, str) for name in named):
             raise UnpicklingError("the pickle gives arguments that have no names")

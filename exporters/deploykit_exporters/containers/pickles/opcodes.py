@@ -100,7 +100,7 @@ def _global(machine: Machine, argument: str) -> None:
 def _stack_global(machine: Machine, _: Any) -> None:
     name, module = machine.pop(), machine.pop()
     if not (isinstance(name, str) and isinstance(module, str)):
-        raise UnpicklingError("the pickle names a global by something that is no text")
+        raise UnpicklingError("the pickle names a global by something that is not text")
     machine.stack.append(machine.find(module, name))
 
 

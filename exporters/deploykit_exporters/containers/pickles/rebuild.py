@@ -194,11 +194,11 @@ def _scalar(array_type: ArrayType, data: Any) -> Any:
 
 def _pairs(budget: Budget, items: Any = ()) -> dict[Any, Any]:
     if not isinstance(items, dict | list | tuple):
-        raise NotPlainError("a dictionary is made from something that is none")
+        raise NotPlainError("a dictionary is made from something that is not a dictionary")
     pairs = list(dict.items(items)) if isinstance(items, dict) else items
     for pair in pairs:
         if not isinstance(pair, list | tuple | str) or len(pair) != 2:
-            raise UnpicklingError("a dictionary is made from something else than pairs")
+            raise UnpicklingError("a dictionary is made from something other than pairs")
         budget.key(pair[0])
         budget.spend(_PAIR_BYTES)
     return OrderedDict(pairs)
@@ -210,7 +210,7 @@ def _default_dict(budget: Budget, _factory: Any = None, items: Any = ()) -> dict
 
 def _sequence(items: Any = (), *_: Any) -> list[Any]:
     if not isinstance(items, list | tuple | set | frozenset | dict):
-        raise NotPlainError("a list is made from something that is none")
+        raise NotPlainError("a list is made from something that is not a list")
     return list(items)
 
 
@@ -230,7 +230,7 @@ def _bytes(data: Any = b"", *_: Any) -> bytes:
     if isinstance(data, str):
         return data.encode("latin-1")
     if not isinstance(data, bytes | bytearray | list | tuple):
-        raise NotPlainError("bytes are made from something that is none")
+        raise NotPlainError("bytes are made from something that is not bytes")
     return bytes(data)
 
 
@@ -254,7 +254,7 @@ def _windows_path(*parts: Any) -> PurePath:
 def _parts(parts: Iterable[Any]) -> list[str]:
     texts = [part for part in parts if isinstance(part, str)]
     if sum(map(len, texts)) > _PATH_MAX:  # a path keeps an object for each of its steps
-        raise NotPlainError("a path is longer than any")
+        raise NotPlainError("a path is longer than any real one")
     return texts
 
 

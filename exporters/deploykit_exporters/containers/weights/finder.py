@@ -230,7 +230,7 @@ def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
 def _told(found: Found, value: Any) -> Found:
     """With a word on torch's AveragedModel where it never averaged anything."""
     if found.tensors and is_untouched(value, "n_averaged"):
-        return found.noting("These are an average that was never updated: the weights that it was made with.")
+        return found.noting("These are an average that was never updated, so they are its initial weights.")
     return found
 
 

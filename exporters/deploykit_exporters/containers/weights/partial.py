@@ -79,7 +79,7 @@ def nothing_found(root: Any, name: str, inert: tuple[str, ...]) -> CheckpointErr
     if inert:
         listed = ", ".join(inert[:8]) + (", ..." if len(inert) > 8 else "")
         return UnsafeCheckpointError(
-            f"{name}: no weights can be had without running code that the file names: {listed}.",
+            f"{name}: the weights cannot be read without running code that the file names: {listed}.",
             hint="Save the model's state_dict() instead, or give --trust if you trust the file's author.",
         )
     holds = ", ".join(map(repr, list(entries)[:10])) or class_path(root)

@@ -84,7 +84,7 @@ def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
         if found.question:
             keys = (found.key, f"{found.key.removesuffix('state_dict')}ema_state_dict")
         raise CheckpointError(
-            f"{name}: it is not known which of its weights are meant. {said(question)}",
+            f"{name}: it does not say which of its weights are meant. {said(question)}",
             hint=f"Say which: {said(option(keys[0]))} or {said(option(keys[1]))}",
         )
 

@@ -54,13 +54,13 @@ def named_model(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -> 
         if entry.is_ignored(hints):
             return []
         raise CheckpointError(
-            f"The file names {value!r} ({entry.path}); built would be {variant}.",
-            hint=f"--variant {quote(value)} follows it; if that is not of this network, say so: "
+            f"The file names {value!r} ({entry.path}); deploykit would build {variant}.",
+            hint=f"--variant {quote(value)} follows it; if that does not describe this network, say so: "
             f"--ignore {quote(entry.path)}",
         )
     return [
-        f"The file names {value!r} ({entry.path}), whose settings may be others than those that the weights "
-        f"tell: --variant {quote(value)} follows it."
+        f"The file names {value!r} ({entry.path}), whose settings may differ from what the weights show: "
+        f"--variant {quote(value)} follows it."
     ]
 
 
@@ -80,5 +80,5 @@ def _refuse_other(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -
         raise CheckpointError(
             f"The file names {word_of(entry.value)!r:.60} ({entry.path}); the weights are those of "
             f"{built.spec.variant}, of the family {family}.",
-            hint=f"If that is not of this network, say so: --ignore {quote(entry.path)}",
+            hint=f"If that does not describe this network, say so: --ignore {quote(entry.path)}",
         )

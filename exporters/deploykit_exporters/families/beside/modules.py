@@ -65,9 +65,9 @@ def refuse_before(
         layers = [tensor.shape for _, tensor in _inside(tensors, setting.name) if tensor.ndim == 4]
         if layers and layers[0][1] == layers[-1][0] == channels:
             raise CheckpointError(
-                f"{file}: {setting.name} is beside the network and makes images of images: whether it acts "
-                "on them before the network does is not in the file.",
-                hint="Only the network is exported. If the other takes no part, say so: "
+                f"{file}: {setting.name} is beside the network and turns images into images: the file does "
+                f"not say whether it acts on the input of the network.",
+                hint="Only the network is exported. If the other module takes no part, say so: "
                 f"--ignore {quote(setting.name)}",
             )
 
@@ -98,9 +98,10 @@ def refuse_acting(
                 what = "its tokens or features, as prompts or prototypes do"
             if what:
                 raise CheckpointError(
-                    f"{file}: {key} is beside the network and may act on {what}: what the training code does "
-                    "with it is not in the file.",
-                    hint="Only the network is exported. If the other takes no part in the answers, say so: "
+                    f"{file}: {key} is beside the network and may act on {what}: the file does not say "
+                    f"what the training code does with it.",
+                    hint="Only the network is exported. If the other module takes no part in the answers, "
+                    "say so: "
                     f"--ignore {quote(setting.name)}",
                 )
 
@@ -146,7 +147,7 @@ def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
     if not is_own(network):
         return ()
     path = class_path(network)
-    return (f"The pickled network is a {path}: what its code does is taken for what {origin}'s own does.",)
+    return (f"The pickled network is a {path}: its code is assumed to do what {origin}'s own does.",)
 
 
 def beside_note(settings: Iterable[Setting]) -> list[str]:

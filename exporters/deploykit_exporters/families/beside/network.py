@@ -154,7 +154,7 @@ def scores_of(value: Any, name: frozenset[str]) -> str:
 
 
 def says_several(value: Any) -> bool:
-    """Whether a setting says that an image may be of several classes: a flag, or a kind of problem."""
+    """Whether a setting says that an image may have several classes: a flag, or a kind of problem."""
     return value is True or (isinstance(value, str) and plain(value).startswith("multilabel"))
 
 

@@ -36,7 +36,7 @@ def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any
     if entry.about == "pool" and isinstance(told, bool):
         told = "avg" if told else "token"
     ignore = f"--ignore {quote(entry.path)}"
-    follow = "If that is not of this network, "
+    follow = "If that does not describe this network, "
     sides = sides_of(entry.value)
     if entry.about in ("scores", "multi-label"):
         told = "sigmoid" if entry.about == "multi-label" else told
@@ -45,12 +45,13 @@ def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any
         given = {option: _in_units(told) if entry.about in ("mean", "std") else told}
     if given:
         config = json.dumps(given, default=str)
-        follow = f"If that is of this network, --config '{config}' follows it; if it is not, "
+        follow = f"If that describes this network, --config '{config}' follows it; if it is not, "
     elif entry.about in ("size", "crop size") and sides:
         size = str(sides[0]) if sides[0] == sides[1] else ",".join(map(str, sides))
         follow = f"If that is the size of its images, --imgsz {size} follows it; if it is not, "
     return CheckpointError(
-        f"The file says {entry.name} = {told!r:.60} ({entry.place[0]}); built would be {verdict.built}.",
+        f"The file says {entry.name} = {told!r:.60} ({entry.place[0]}); deploykit would build "
+        f"{verdict.built}.",
         hint=f"{follow}say so: {ignore}",
     )
 

@@ -62,7 +62,8 @@ def with_scores(
     if not lost:
         return spec
     assumed = (
-        f"The scores of all classes are one softmax. The loss of the training ({lost}) scores each class by "
+        f"The scores are one softmax over all classes. The loss of the training ({lost}) scores each class "
+        f"by "
         """itself: if an image may be of several, --config '{"scores": "sigmoid"}' says so."""
     )
     return replace(spec, assumed=(*spec.assumed, assumed))
@@ -82,7 +83,7 @@ def _told(
             yield "sigmoid", f"as {path} of the pickled module does"
     for entry in used:
         if entry.about == "multi-label" and says_several(entry.value):
-            yield "sigmoid", f"an image may be of several classes, as {entry.path} says"
+            yield "sigmoid", f"an image may have several classes, as {entry.path} says"
         if entry.about == "scores" and scores_of(entry.value, entry.words) == "sigmoid":
             yield "sigmoid", f"as {entry.path} says"
 
@@ -90,7 +91,7 @@ def _told(
 def _scored(spec: ModelSpec, activation: Activation, reason: str) -> ModelSpec:
     ways = {
         "sigmoid": "Each class is scored by a sigmoid",
-        "softmax": "The scores of all classes are one softmax",
+        "softmax": "The scores are one softmax over all classes",
         "none": "The scores are what the last layer gives",
     }
     told = f"{ways[activation]}, {reason}."

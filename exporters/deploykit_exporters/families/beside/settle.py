@@ -191,7 +191,7 @@ def _settled(entry: Entry, facts: Facts, hints: Hints, options: Mapping[str, str
         verdict = compare(about, entry.value, facts, entry.words, entry.beside)
         if verdict.differs and not _is_said(about, option, hints):
             raise differs(entry, verdict, option, given=crop_pct(entry, facts) if "crop" in options else {})
-        why = _AS_BUILT if verdict.agrees else "the option stands instead" if verdict.differs else why
+        why = _AS_BUILT if verdict.agrees else "the option replaces it" if verdict.differs else why
     if why:
         settings.harmless(why, entry.name)
     return settings.account(strict=False)[0]
@@ -246,4 +246,4 @@ def _not_read(settings: Iterable[Setting]) -> list[str]:
     left = [one.path for one in settings if one.treatment == "unknown" and one.where != "weights"]
     more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
     listed = ", ".join(left[:_LISTED])
-    return [f"Settings that are not known and were not read: {listed}{more}."] if left else []
+    return [f"Unknown settings, which were not read: {listed}{more}."] if left else []

@@ -98,7 +98,7 @@ _HARMLESS = {
     "losses are not part of the network": """
         loss losses criterion focal smoothing margin temperature triplet weighted weights bce alpha lambda
     """,
-    "nothing is dropped in evaluation": "drop dropout droppath dpr stochastic",
+    "dropout is inactive in evaluation": "drop dropout droppath dpr stochastic",
     "files and records of the training": """
         data dataset datasets datamodule path paths dir dirs root folder file files filename url uri
         output outputs save saved ckpt checkpoint checkpoints log logs logger loggers logging wandb mlflow
@@ -108,7 +108,7 @@ _HARMLESS = {
         history metric metrics results callback callbacks names name idx index
     """,
     "initial values": "init initializer initialization",
-    "the scores are given: what is done above which is the application's": """
+    "the scores are returned: thresholds are up to the application": """
         threshold thresholds thresh thr
     """,
     "the weights tell": """

@@ -281,10 +281,10 @@ def _recognised(found: _Found) -> tuple[str, ...]:
     plan = found.plan
     blocks = sum(len(stage) for stage in plan.stages)
     padding = "TensorFlow's SAME padding" if plan.padding == "same" else "symmetric padding"
-    padding = padding if plan.stem_pads is None else "padding of its own at halvings"
+    padding = padding if plan.stem_pads is None else "its own padding where the resolution halves"
     norm = f"GroupNorm of {plan.norm_group} channels," if plan.norm_group else "BatchNorm"
     most = max(block.experts for stage in plan.stages for block in stage)
-    experts = f", kernels mixed of up to {most} experts" if most else ""
+    experts = f", kernels mixed from up to {most} experts" if most else ""
     sentence = (
         f"An EfficientNet in {found.match.origin}'s form: {blocks} blocks in {len(plan.stages)} stages, "
         f"{plan.activation}, {padding}, {norm} eps {plan.eps:g}{experts}."

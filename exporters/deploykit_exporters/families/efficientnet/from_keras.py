@@ -121,9 +121,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 def _assumed(layers: KerasLayers | None) -> tuple[str, ...]:
     if layers is None:
-        return ("Weights alone: BatchNormalization with epsilon 1e-3, and a softmax behind the classifier.",)
+        return ("Weights alone: BatchNormalization with epsilon 1e-3, and a softmax after the classifier.",)
     if layers.scores in {"", "linear"}:
-        return ("The last layer of the Keras model has no activation: its answers are taken for logits.",)
+        return ("The last layer of the Keras model has no activation: its answers are assumed to be logits.",)
     return ()
 
 

@@ -56,8 +56,8 @@ _SEPARABLE = {
 
 _PADDING = (
     "The padding is TensorFlow's for each size of image. EfficientNet-PyTorch keeps the padding of the "
-    "image_size that it was built for, which the weights do not tell: at other sizes answers differ by some "
-    "thousandths, unless it is told as in --config '{\"image_size\": 224}'."
+    "image_size that it was built for, which the weights do not show: at other sizes answers differ by some "
+    "thousandths, unless the size is given, as in --config '{\"image_size\": 224}'."
 )
 
 
@@ -106,7 +106,7 @@ def _image_size(hints: Hints) -> Size | None:
     sides = sides_of(asked, channels=False)
     if sides is None and asked is not None:
         raise OptionError(
-            f"--config says image_size = {asked!r}; wanted is a number of pixels or [height, width]."
+            f"--config says image_size = {asked!r}; wanted a number of pixels or [height, width]."
         )
     return sides
 

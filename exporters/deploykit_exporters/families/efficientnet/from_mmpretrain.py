@@ -123,7 +123,7 @@ def _check(backbone: Settings) -> None:
     convolution = as_mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
     if convolution != _PADDED:
         raise CheckpointError(
-            f"model.backbone says conv_cfg = {convolution}, which pads in another way than {_PADDED}."
+            f"model.backbone says conv_cfg = {convolution}, which pads differently from {_PADDED}."
         )
 
 

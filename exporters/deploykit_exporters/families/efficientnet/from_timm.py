@@ -153,8 +153,8 @@ def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
         return replace(plan, norm_group=group)
     if "bn1.weight" in tensors and not any(key.endswith("running_mean") for key in tensors):
         raise CheckpointError(
-            "The norms of this EfficientNet have no statistics: they are no BatchNorms, and the weights do "
-            "not tell how many channels a GroupNorm takes together.",
+            "The norms of this EfficientNet have no statistics: they are not BatchNorms, and the weights "
+            "do not show how many channels a GroupNorm groups.",
             hint="Name it as timm does: --variant efficientnet_b0_gn",
         )
     plan = read_plan(tensors, padding="symmetric", eps=1e-5)
@@ -219,7 +219,7 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
     """timm's name of the model, with its tag where it has one, and who says so; empty where nobody does.
 
     Raises:
-        OptionError: --variant is no EfficientNet of timm.
+        OptionError: --variant is not an EfficientNet of timm.
     """
     timm = require("timm", extra="export", purpose="know an EfficientNet by its name")
     tags = [place.get("tag") for place in (file.pretrained, file.hub)]
@@ -250,7 +250,7 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
             return match[0], source
         if source == "--variant":
             raise OptionError(
-                f"--variant {claim} is no EfficientNet of timm.",
+                f"--variant {claim} is not an EfficientNet of timm.",
                 hint="Write it as timm does: efficientnet_b0, tf_efficientnet_b0, tf_efficientnetv2_s.in21k.",
             )
     return "", ""
@@ -268,7 +268,7 @@ def _assumed(told: _Told, name: str) -> tuple[str, ...]:
     )
     return (
         f"The weights are not those of timm's {told.architecture}, named by {told.source} "
-        f"({first_of(told.other)}); what they do not tell is as in timm's plain ones: {style}.",
+        f"({first_of(told.other)}); what they do not show is as in timm's plain ones: {style}.",
     )
 
 

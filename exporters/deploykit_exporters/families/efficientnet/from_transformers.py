@@ -312,7 +312,7 @@ def _agree(config: Settings, plan: EfficientNetPlan, stages: Iterable[tuple[Bloc
     config.expect("num_channels", plan.channels, instead=belongs)
     config.expect("hidden_dim", plan.head, instead=belongs)
     config.expect("pooling_type", "mean")
-    config.harmless("used while training only", "batch_norm_momentum", "drop_connect_rate")
+    config.harmless("used only in training", "batch_norm_momentum", "drop_connect_rate")
     config.harmless("not used", "num_hidden_layers")
 
 
@@ -329,14 +329,14 @@ def _activation(config: Settings) -> Activation:
 def _integers(config: Settings, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     values = config.get(name, default)
     if not isinstance(values, list | tuple) or not all(type(value) is int and value >= 0 for value in values):
-        raise CheckpointError(f"{config.where} says {name} = {values!r}; wanted is a list of numbers.")
+        raise CheckpointError(f"{config.where} says {name} = {values!r}; wanted a list of numbers.")
     return tuple(values)
 
 
 def _number(config: Settings, name: str, default: float) -> float:
     value = config.get(name, default)
     if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise CheckpointError(f"{config.where} says {name} = {value!r}; wanted is a positive number.")
+        raise CheckpointError(f"{config.where} says {name} = {value!r}; wanted a positive number.")
     return float(value) if name != "depth_divisor" else int(value)
 
 
@@ -344,7 +344,7 @@ def _size(config: Settings) -> Size | None:
     value = config.get("image_size")
     sides = sides_of(value, channels=False)
     if sides is None and value is not None:
-        raise CheckpointError(f"{config.where} says image_size = {value!r}; wanted is a number of pixels.")
+        raise CheckpointError(f"{config.where} says image_size = {value!r}; wanted a number of pixels.")
     return sides
 
 
@@ -355,6 +355,6 @@ def _square(side: int) -> dict[str, int]:
 def _guess(side: int) -> str:
     return (
         f"The padding is that of the published model, which was made for images of {side} pixels "
-        "(depthwise_padding); swish, BatchNorm eps 1e-3 and strides are its too: the weights do not tell. "
+        "(depthwise_padding); swish, BatchNorm eps 1e-3 and strides are its too: the weights do not show it. "
         "--config takes a config.json."
     )

@@ -117,7 +117,7 @@ def read_layers(model: Any, ignore: tuple[str, ...]) -> KerasLayers | None:
 def _walk(layer: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     config = layer.get("config")
     if not isinstance(config, Mapping) or depth > _DEEPEST:
-        raise CheckpointError("The Keras model's configuration is no tree of layers.")
+        raise CheckpointError("The Keras model's configuration is not a tree of layers.")
     yield str(layer.get("class_name")).rpartition(">")[2], config
     inner = config.get("layers")
     for one in inner if isinstance(inner, list) else ():
@@ -142,7 +142,7 @@ def _activation(layers: list[tuple[str, Mapping[str, Any]]]) -> Activation | Non
         if kind == "Activation" and told not in _SCORES:
             found.add(told)
         elif kind in {"Conv2D", "DepthwiseConv2D"} and gate and told != "sigmoid":
-            raise CheckpointError(f"The Keras layer {name} has the activation {told}; wanted is sigmoid.")
+            raise CheckpointError(f"The Keras layer {name} has the activation {told}; wanted sigmoid.")
         elif kind in {"Conv2D", "DepthwiseConv2D"} and not gate and told != "linear":
             found.add(told)
     unknown = sorted(found - _ACTIVATIONS.keys())

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Joined", "join_head", "without_classifiers", "witness_of"]
 
-_FEATURES = "Export what is before it with --features."
+_FEATURES = "Export what comes before it with --features."
 # What the origins themselves have beside or instead of a plain head.
 _OWN = (
     "head_dist.weight",
@@ -96,9 +96,9 @@ def _refuse_between(checkpoint: Checkpoint, search: Search, hints: Hints) -> Non
     if left and not hints.features:
         raise CheckpointError(
             f"{checkpoint.path.name}: {left[0]} is a norm on the {search.width} features of the network: "
-            "whether it stands before the classifier is not in the file.",
-            hint="Save norm and classifier as one module (Sequential(norm, linear)), export what is before "
-            f"them with --features, or say that the norm takes no part: --ignore {left[0]}",
+            f"the file does not say whether it comes before the classifier.",
+            hint="Save norm and classifier as one module (Sequential(norm, linear)), export what comes "
+            "before them with --features, or say that the norm takes no part: --ignore {left[0]}",
         )
 
 
@@ -186,9 +186,9 @@ def without_classifiers(
     found = sorted(left)
     if found and not hints.features:
         raise CheckpointError(
-            f"{checkpoint.path.name} has {', '.join(found)} beside a network of {match.origin}: classifiers "
-            "of one's own are not built there.",
-            hint="Export what is before it with --features, or say that it takes no part: "
+            f"{checkpoint.path.name} has {', '.join(found)} beside a network of {match.origin}: deploykit "
+            f"does not build custom classifiers there.",
+            hint="Export what comes before it with --features, or say that it takes no part: "
             f"--ignore {found[0]}",
         )
     _check_unused(hints, own[0].rstrip(".") if own and own[0].endswith(".") else "")
@@ -249,8 +249,8 @@ def _refuse_chain(checkpoint: Checkpoint, search: Search) -> None:
     if chain is not None and chain[0] != chain[1]:
         neck, head = chain
         raise CheckpointError(
-            f"{checkpoint.path.name}: {head} takes what {neck} gives, and what stands between them is not in "
-            "the file.",
+            f"{checkpoint.path.name}: {head} takes what {neck} gives, and the file does not say what lies "
+            f"between them.",
             hint=f"Save both as one module, {head} = Sequential(*{neck}, ACTIVATION, {head}), as a whole "
             f"(torch.save(model)) or as a state dict with --head-activation NAME. {_FEATURES}",
         )
@@ -271,7 +271,7 @@ def _not_readable(checkpoint: Checkpoint, path: str, width: int | None) -> Check
 def _built(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> tuple[nn.Sequential, tuple[str, ...]]:
     head, assumed, used = build_layers(chosen, checkpoint.module, hints.head_activation)
     if hints.head_activation is not None and not used:
-        raise OptionError(f"--head-activation: {chosen.path} has no place for an activation to be told.")
+        raise OptionError(f"--head-activation: {chosen.path} has no place for an activation.")
     return head, assumed
 
 
@@ -285,8 +285,7 @@ def _refuse_other_code(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> 
     kind = class_path(node)
     if is_own(node) and not any(fnmatchcase(kind, one) for one in hints.ignore):
         raise CheckpointError(
-            f"{file}: the classifier {chosen.path} is a {kind}, a class of one's own: "
-            "its code is not in the file.",
+            f"{file}: the classifier {chosen.path} is a {kind}, a custom class: its code is not in the file.",
             hint=f"If it does what a linear layer does, say so: --ignore {quote(kind)}. {_FEATURES}",
         )
     alone = len(chosen.layers) == 1 and "bias" not in next(iter(chosen.layers.values()))
@@ -311,16 +310,16 @@ def _renamed(chosen: Layers, head: nn.Sequential, own: str, width: int, *, told:
     import torch
 
     sentence = (
-        f"The classifier is {chosen.path}; it is given the vector that the network gives to a classifier of "
-        "its own: what the training code does between them is not in the file."
+        f"The classifier is {chosen.path}; its input is the vector that the network's own classifier would "
+        f"get: the file does not say what the training code does between them."
     )
     if not told and min(chosen.layers) >= 0:
         sentence += (
-            " Nothing is taken to stand behind its last layer: a Sigmoid there would have no weights; "
+            " Nothing is assumed to follow its last layer: a Sigmoid there would have no weights; "
             """--config '{"scores": "sigmoid"}' says so."""
         )
     if _is_alone(head) and "bias" not in next(iter(chosen.layers.values())):
-        sentence += " It has no bias, and is taken for a linear layer: cosines have the same weights."
+        sentence += " It has no bias, and is assumed to be a linear layer: cosines have the same weights."
     if not _is_alone(head):
         # No zeros: a bias of zeros has a meaning of its own.
         weight, bias = torch.ones(chosen.outputs, width), torch.ones(chosen.outputs)

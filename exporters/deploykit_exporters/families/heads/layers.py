@@ -134,7 +134,7 @@ def build_layers(
     norms = [index for index, layer in found.layers.items() if not _is_linear(layer)]
     if norms:
         named = ", ".join(f"{found.path}.{index}" for index in norms)
-        assumed = (*assumed, f"The eps of {named} is {_EPS:g}, torch's default: the weights do not tell.")
+        assumed = (*assumed, f"The eps of {named} is {_EPS:g}, torch's default: the weights do not show it.")
     return nn.Sequential(*steps).eval(), assumed, used
 
 
@@ -193,7 +193,7 @@ def _unsupported(path: str, name: str, kind: str) -> CheckpointError:
     return CheckpointError(
         f"{path}.{name} is a {kind}; a classifier can have linear layers, LayerNorm, BatchNorm1d, "
         f"dropout, {', '.join(_CLASSES)}, and {', '.join(_SCORES)} at its end.",
-        hint="Export what is before it with --features.",
+        hint="Export what comes before it with --features.",
     )
 
 
@@ -212,7 +212,7 @@ def _between(
         return (
             {},
             (
-                f"What is before {found.path}.{indices[0]} has no weights and is taken for dropout; "
+                f"What is before {found.path}.{indices[0]} has no weights and is assumed to be dropout; "
                 "if it is an activation, say so with --head-activation.",
             ),
             False,
@@ -224,13 +224,13 @@ def _between(
     ):
         raise CheckpointError(
             f"Layers without weights are before {where}, more than one of them between two linear layers; "
-            "which of them is the activation cannot be read.",
+            "the file does not say which of them is the activation.",
             hint="Export the features with --features, or save the whole module (torch.save).",
         )
     if activation is None:
         raise CheckpointError(
-            f"{found.path} has several layers, and what stands before {where} has no weights: "
-            "which activation it is cannot be read.",
+            f"{found.path} has several layers, and what stands before {where} has no weights: the file "
+            f"does not say which activation it is.",
             hint=f"Say which one: --head-activation {'|'.join(ACTIVATIONS)}.",
         )
     told = f"{activation} stands before {where}, as --head-activation says"

@@ -154,7 +154,7 @@ def settings_of(search: Search, hints: Hints, *, chosen: bool = False) -> tuple[
                 name=path,
                 value=count_of(count) if count else "a classifier",
                 treatment="ignored" if ignored else "harmless" if training else "unknown",
-                why="used while training only" if training and not ignored else "",
+                why="used only in training" if training and not ignored else "",
             )
         )
     return tuple(found)

@@ -70,7 +70,7 @@ def _said(how: Preprocess) -> str:
     if how.color == "grey":
         name = "Pillow's mode L" if how.resampler == "pillow" else "OpenCV's IMREAD_GRAYSCALE"
         return f"Images are grey, converted as {name} does."
-    return f"Images have {len(how.mean)} channels in the order of the array or file, each resized by itself."
+    return f"Images have {len(how.mean)} channels in the order of the array or file, each resized separately."
 
 
 def _is_told(values: tuple[float, ...], channels: int) -> bool:

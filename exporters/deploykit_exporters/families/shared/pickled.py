@@ -55,7 +55,7 @@ def refuse_own_code(module: Any, path: str, hints: Hints, file: str) -> None:
         if is_own(part) and not any(fnmatchcase(kind, one) for one in hints.ignore):
             where = ".".join(filter(None, (path, inner)))
             raise CheckpointError(
-                f"{file}: {where} is a {kind}, a class of one's own inside of a {class_path(root)}: what its "
+                f"{file}: {where} is a {kind}, a custom class inside a {class_path(root)}: what its "
                 "code does is not in the file.",
                 hint="If it does what the layer of the library in its place does, say so: "
                 f"--ignore {quote(kind)}",

@@ -58,7 +58,7 @@ _HARMLESS = {
         "cutmix_alpha",
     ),
     "losses are not part of the network": ("label_smoothing",),
-    "which of the weights is a question of its own: --weights": ("model_ema*",),
+    "--weights decides which weights are taken": ("model_ema*",),
     "files of the training": ("output_dir", "resume", "test_only", "weights", "weights_path"),
     "the same pixels within rounding": ("backend", "use_v2"),
 }
@@ -180,9 +180,9 @@ def torchvision_witness(
     import torchvision
 
     if features:
-        return "none: torchvision's models give no features of their own"
+        return "none: torchvision's models do not return features"
     if name not in torchvision.models.list_models():
-        return "none: the weights are those of no model that torchvision has a name for"
+        return "none: torchvision has no named model with these weights"
     rows = next(tensors[key].shape[0] for key in _CLASSIFIERS if key in tensors)
     options: dict[str, Any] = {"num_classes": int(rows)}
     state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}

@@ -43,7 +43,7 @@ ORIGIN = "dinov2"
 _RULES = {"register_tokens": "reg_token", "linear_head": "head"}
 _BLOCKS = {"mlp.w12": "mlp.fc1", "mlp.w3": "mlp.fc2"}
 _CHUNKED = re.compile(r"blocks\.\d+\.(?=\d+\.)")
-_WHY = "used while pre-training only"
+_WHY = "used only in pre-training"
 _PRE_TRAINING = ("mask_token", "dino_head.*", "ibot_head.*")
 _HEADS = ("*dino_head.*", "*ibot_head.*")
 _HEAD = "linear_head.weight"

@@ -119,8 +119,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         assumed=()
         if model.told
         else (
-            "Norms with eps 1e-6, activation GELU, the class token or, without one, the mean is pooled: the "
-            "file does not tell (--config CONFIG.py does).",
+            "Norms with eps 1e-6, activation GELU, the class token or, without one, the mean is pooled: "
+            "the file does not say (--config CONFIG.py does).",
         ),
     )
 

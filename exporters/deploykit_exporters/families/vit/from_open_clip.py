@@ -187,7 +187,7 @@ def _assumed_pooling(told: Told, renamed: Mapping[str, torch.Tensor], pool: Pool
     if told:
         return ()
     if "attn_pool.query" in renamed:
-        return ("The attention pooler has 8 heads, as CoCa's: the weights do not tell.",)
+        return ("The attention pooler has 8 heads, as CoCa's: the weights do not show it.",)
     if pool == "avg":
         return (
             "Without a norm before the blocks, this is taken for a CLIPA: patches are averaged, and the last "

@@ -39,7 +39,7 @@ ORIGIN = "timm"
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
 _ENCODER = ("norm_pre.weight", "attn_pool.latent", "cls_token")
 _FORM = ("norms before the layers", "patches side by side")
-_UNUSED = {"used while pre-training only": ("mask_token",)}
+_UNUSED = {"used only in pre-training": ("mask_token",)}
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -56,7 +56,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     if named is None and all(key in used for key in _ENCODER):
         raise CheckpointError(
             "These are the names of a Perception Encoder's weights, whose rotary positions the weights do "
-            "not tell, and the file does not say which model it is.",
+            "not show, and the file does not say which model it is.",
             hint="Name it as timm does: --variant vit_pe_core_base_patch16_224",
         )
     config = hints.config or {}
@@ -101,7 +101,7 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
     ):
         raise CheckpointError(
             "The norms of this ViT have no bias: they are RMSNorms, or LayerNorms without one, which the "
-            "weights do not tell.",
+            "weights do not show.",
             hint="Name it as timm does: --variant test_vit4, or say it: --config "
             '\'{"model": "vit_base_patch16_224", "model_kwargs": {"norm_layer": "rmsnorm"}}\'',
         )
@@ -123,7 +123,7 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
         eps=eps,
         activation="gelu",
         pool=_known(pool),
-        assumed=(f"Not told by the file, and assumed: {assumed}. {SAY}",) if assumed else (),
+        assumed=(f"Not in the file, and assumed: {assumed}. {SAY}",) if assumed else (),
     )
 
 

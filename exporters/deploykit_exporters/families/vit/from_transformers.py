@@ -72,7 +72,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     config = config_settings("config.json", told, hints)
     plain, unused = take_unused(
         {_unwrapped(key): tensor for key, tensor in tensors.items()},
-        {"used while pre-training only": ("embeddings.mask_token", "decoder.*")},
+        {"used only in pre-training": ("embeddings.mask_token", "decoder.*")},
     )
     pooler = {key.removeprefix("pooler."): plain.pop(key) for key in list(plain) if key.startswith("pooler.")}
     block = "layers." if "layers.0.attention.q_proj.weight" in plain else "encoder.layer."
@@ -114,7 +114,7 @@ def _agree(config: Settings, renamed: Mapping[str, torch.Tensor], pooler: Mappin
         *_CLASSES,
         instead="deploykit reads ViTs and DeiTs of transformers as models and as image classifiers.",
     )
-    config.harmless("used while pre-training only", "encoder_stride")
+    config.harmless("used only in pre-training", "encoder_stride")
     config.harmless("the weights tell", "qkv_bias")
     if "dense.weight" in pooler:
         config.expect("pooler_act", "tanh")

@@ -79,7 +79,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     config = config_settings("config.json", told, hints)
     used, unused = take_unused(
         {_unwrapped(key): tensor for key, tensor in tensors.items()},
-        {"used while pre-training only": ("embeddings.mask_token",)},
+        {"used only in pre-training": ("embeddings.mask_token",)},
     )
     apart = rename(used, _RULES, block="encoder.layer.", blocks=_BLOCKS)
     packed = pack_qkv(apart, name=lambda key: name_in_file(key, apart, tensors))

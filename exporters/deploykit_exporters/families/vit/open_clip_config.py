@@ -72,7 +72,7 @@ class Told:
         """
         self.model.harmless("the text tower is not exported", "text_cfg", "multimodal_cfg")
         for settings in (self.model, self.vision):
-            settings.harmless("used while training only", *_TRAINING)
+            settings.harmless("used only in training", *_TRAINING)
         parts = (self.model, self.vision, self.images)
         return tuple(setting for part in parts for setting in part.account(strict=True))
 

@@ -268,7 +268,7 @@ def _require(source: VitSource) -> None:
     missing = [source.name_in_file(key) for key in wanted if key not in tensors]
     if missing:
         raise CheckpointError(
-            "The checkpoint is no complete ViT with learned position embeddings; "
+            "The checkpoint is not a complete ViT with learned position embeddings; "
             f"missing: {', '.join(missing)}.",
             hint="If its positions are relative or rotary (BEiT, EVA, DINOv3), name it: --variant NAME",
         )
@@ -324,7 +324,7 @@ def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None
     if imgsz is not None and (imgsz[0] // patch[0], imgsz[1] // patch[1]) == grid:
         return []
     return [
-        f"The positions are those of {height}x{width} images, as a square has them: the file does not tell. "
+        f"The positions are those of {height}x{width} images, assuming a square: the file does not say. "
         f"For others of as many patches say so, as in --config '{{\"img_size\": [{height}, {width}]}}'."
     ]
 
@@ -344,7 +344,7 @@ def _num_heads(
         wide = _SIGLIP_HEADS if siglip and (embed_dim, depth) in _SIGLIP_HEADS else _WIDE_HEADS
         heads = wide.get((embed_dim, depth)) or max(1, embed_dim // 64)
         assumed.append(
-            f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not tell; "
+            f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not show it; "
             f"override as in --config '{{\"num_heads\": {max(1, heads // 2)}}}'."
         )
     if heads < 1 or embed_dim % heads:
@@ -365,7 +365,7 @@ def _pool(source: VitSource, config: Mapping[str, Any], class_token: bool) -> Po
     asked = config.get("global_pool")
     if asked and asked not in get_args(Pool):
         raise OptionError(
-            f"--config says global_pool = {asked!r}; wanted is one of {', '.join(get_args(Pool))}."
+            f"--config says global_pool = {asked!r}; wanted one of {', '.join(get_args(Pool))}."
         )
     if asked:
         return cast("Pool", asked)

@@ -135,7 +135,8 @@ def _pickled(model: Any) -> NamedModel:
     kind = type(model).__name__
     if kind not in {"VisionTransformer", "VisionTransformerDistilled"}:
         raise CheckpointError(
-            f"The pickled module is timm's {kind} and no plain ViT; its weights look like those of one, and "
+            f"The pickled module is timm's {kind} and not a plain ViT; its weights look like those of one, "
+            f"and "
             "would give other answers."
         )
     told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
@@ -214,7 +215,7 @@ def _plain_model(name: str, told_by: str, arguments: Mapping[str, Any], where: s
     )
     if type(model) not in kinds:
         raise CheckpointError(
-            f"{name}, named by {told_by}, is timm's {type(model).__name__} and no plain ViT; its weights "
+            f"{name}, named by {told_by}, is timm's {type(model).__name__} and not a plain ViT; its weights "
             "look like those of one, and would give other answers.",
             hint="If the name is wrong, give the right one: --variant vit_small_patch16_224",
         )
@@ -286,7 +287,7 @@ def _assumed(
         return ()
     heads = "" if _guesses_heads(plain, given, told) or "embed_dim" not in given else "attention heads, "
     return (
-        f"The weights are not those of timm's {which} ({', '.join(changed)}); what they do not tell "
+        f"The weights are not those of timm's {which} ({', '.join(changed)}); what they do not show "
         f"({heads}activation, eps, pooling) is taken from it. {SAY}",
     )
 

@@ -40,7 +40,7 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("key", ["args", "overrides"])
 def test_settings_of_every_form_are_held_against_what_was_built(tmp_path: Path, form: str, key: str) -> None:
     told = {"hparams": {key: FORMS[form]}}
-    with pytest.raises(CheckpointError, match=r"num_heads = 4 .*built would be 2") as error:
+    with pytest.raises(CheckpointError, match=r"num_heads = 4 .*deploykit would build 2") as error:
         built_with(vit(), told, tmp_path)
     ignored = str(error.value.hint).rpartition("--ignore ")[2].strip("'")
     assert built_with(vit(), told, tmp_path, ignore=(ignored,)).spec.num_classes == 5

@@ -22,7 +22,11 @@ def test_a_name_of_timm_that_is_not_read_is_said(tmp_path: Path) -> None:
 )
 def test_a_name_that_decides_padding_and_eps_is_not_passed_over(tmp_path: Path, told: dict[str, Any]) -> None:
     model = timm.create_model("tf_efficientnet_b0", num_classes=5)
-    with pytest.raises(CheckpointError, match=r"names 'tf_efficientnet_b0' .*built would be efficientnet_b0"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"names 'tf_efficientnet_b0' .*deploykit would build "
+        r"efficientnet_b0",
+    ):
         built_with(model, told, tmp_path)
     assert (
         built_with(model, told, tmp_path, variant="tf_efficientnet_b0").spec.variant == "tf_efficientnet_b0"

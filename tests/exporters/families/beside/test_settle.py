@@ -152,32 +152,32 @@ def transform(*steps: Any) -> Compose:
 
 
 OTHER: list[tuple[dict[str, Any], str]] = [
-    ({"pooling": "max"}, "pooling = 'max' .*built would be token"),
+    ({"pooling": "max"}, "pooling = 'max' .*deploykit would build token"),
     ({"pool_type": "gap"}, "pool_type = 'gap'"),
     ({"use_mean_pooling": True}, "use_mean_pooling = 'avg'"),
-    ({"norm_eps": 1e-5}, "norm_eps = 1e-05 .*built would be 1e-06"),
+    ({"norm_eps": 1e-5}, "norm_eps = 1e-05 .*deploykit would build 1e-06"),
     ({"layernorm_epsilon": 1e-5}, "layernorm_epsilon = 1e-05"),
-    ({"act": "relu"}, "act = 'relu' .*built would be gelu"),
+    ({"act": "relu"}, "act = 'relu' .*deploykit would build gelu"),
     ({"activationFn": "nn.SiLU"}, "activationFn"),
     ({"act_fn": torch.nn.ReLU}, "act_fn = 'ReLU'"),
-    ({"n_heads": 4}, "n_heads = 4 .*built would be 2"),
+    ({"n_heads": 4}, "n_heads = 4 .*deploykit would build 2"),
     ({"nHeads": 4}, "nHeads = 4"),
     ({"nhead": 4}, "nhead = 4"),
     ({"attention_heads": 4}, "attention_heads = 4"),
-    ({"dim_head": 32}, "dim_head = 32 .*built would be 64"),
+    ({"dim_head": 32}, "dim_head = 32 .*deploykit would build 64"),
     ({"image_mean": [0.1, 0.2, 0.3]}, "image_mean"),
     ({"normalize": {"mean": [0.1, 0.2, 0.3], "std": STD}}, "mean = "),
     ({"pixel_std": [1.0, 1.0, 1.0]}, "pixel_std"),
     ({"dataset_std": np.float64(0.31), "data_mean": 0.2}, "data_mean|dataset_std"),
     ({"normalization": "minmax"}, "normalization = 'minmax'"),
     ({"crop_ratio": 0.5}, "crop_ratio = 0.5"),
-    ({"center_crop": False}, "center_crop = False .*built would be True"),
+    ({"center_crop": False}, "center_crop = False .*deploykit would build True"),
     ({"interp": "nearest"}, "interp = 'nearest'"),
     ({"resample": 0}, "resample = 0"),
-    ({"image_size": 96}, "image_size = 96 .*built would be 64x64"),
+    ({"image_size": 96}, "image_size = 96 .*deploykit would build 64x64"),
     ({"resolution": [128, 128]}, "resolution"),
     ({"patch_stride": 8}, "patch_stride = 8"),
-    ({"norm_layer": "rmsnorm"}, "norm_layer = 'rmsnorm' .*built would be layernorm"),
+    ({"norm_layer": "rmsnorm"}, "norm_layer = 'rmsnorm' .*deploykit would build layernorm"),
     ({"norm_first": False}, "norm_first = False"),
     ({"position_embedding": "rope"}, "position_embedding = 'rope'"),
     ({"qk_scale": 0.5}, "qk_scale = 0.5"),
@@ -185,11 +185,11 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"bgr": True}, "bgr = True"),
     ({"letterbox": True}, "letterbox = True"),
     ({"final_activation": "tanh"}, "final_activation = 'tanh'"),
-    ({"use_cls_token": False}, "use_cls_token = False .*built would be token"),
-    ({"cls_token": False}, "cls_token = False .*built would be a class token"),
+    ({"use_cls_token": False}, "use_cls_token = False .*deploykit would build token"),
+    ({"cls_token": False}, "cls_token = False .*deploykit would build a class token"),
     ({"no_class_token": True}, "no_class_token = True"),
     ({"use_patch_tokens": True}, "use_patch_tokens = True"),
-    ({"h": 4}, "h = 4 .*built would be 2"),
+    ({"h": 4}, "h = 4 .*deploykit would build 2"),
     ({"nh": 4}, "nh = 4"),
     ({"feature_layer": 0}, "feature_layer = 0"),
     ({"n_last_blocks": 4}, "n_last_blocks = 4"),
@@ -198,14 +198,14 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"parallel_blocks": True}, "parallel_blocks = True"),
     ({"overlap": True}, "overlap = True .*do not overlap"),
     ({"stride": 8}, "stride = 8"),
-    ({"quick_gelu": True}, "quick_gelu = True .*built would be gelu"),
+    ({"quick_gelu": True}, "quick_gelu = True .*deploykit would build gelu"),
     ({"use_relu6": True}, "use_relu6 = True"),
     ({"head_type": "cosine"}, "head_type = 'cosine'"),
     ({"head": {"type": "ArcFace"}}, "type = 'ArcFace'"),
     ({"norm": {"eps": 1e-3}}, "eps = 0.001"),
     ({"normalize_features": True}, "normalize_features = True"),
     ({"gem_p": 3.0}, "gem_p = 3.0"),
-    ({"grayscale": True}, "grayscale = True .*built would be rgb"),
+    ({"grayscale": True}, "grayscale = True .*deploykit would build rgb"),
     ({"color": "BGR"}, "color = 'BGR'"),
     ({"div255": False}, "div255 = False"),
     ({"invert": True}, "invert = True"),
@@ -213,7 +213,7 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"use_rope": True}, "use_rope = True"),
     (
         {"norm_layer": partial(torch.nn.LayerNorm, eps=1e-3)},
-        r"norm_layer\.eps = 0.001 .*built would be 1e-06",
+        r"norm_layer\.eps = 0.001 .*deploykit would build 1e-06",
     ),
     ({"norm_cfg": {"type": "LN", "eps": 1e-3}}, r"norm_cfg\.eps = 0.001"),
     ({"num_heads": {"value": 4, "desc": None}}, "num_heads = 4"),
@@ -365,7 +365,7 @@ def test_a_crossformer_is_held_against_its_settings(tmp_path: Path) -> None:
     built = built_with(model, {"hyper_parameters": {"img_size": 112, "num_heads": [1, 2, 4, 8]}}, tmp_path)
     assert built.spec.input.height == 112
     for told in ({"act": "relu"}, {"norm_eps": 1e-6}, {"pooling": "max"}, {"num_heads": [2, 2, 4, 8]}):
-        with pytest.raises(CheckpointError, match="built would be"):
+        with pytest.raises(CheckpointError, match="deploykit would build"):
             built_with(model, {"hyper_parameters": told}, tmp_path)
 
 
@@ -380,7 +380,9 @@ def test_padding_is_held_against_what_was_built(tmp_path: Path) -> None:
         told = {"hyper_parameters": {"pad_type": built}}
         assert built_with(model, told, tmp_path, variant=name).spec.num_classes == 5
         if other:
-            with pytest.raises(CheckpointError, match=f"pad_type = '{other}' .*built would be {built}"):
+            with pytest.raises(
+                CheckpointError, match=f"pad_type = '{other}' .*deploykit would build {built}"
+            ):
                 built_with(model, {"hyper_parameters": {"pad_type": other}}, tmp_path, variant=name)
     told = {"hyper_parameters": {"pad_type": "same"}}
     assert built_with(vit(), told, tmp_path).notes  # a ViT has none

@@ -123,7 +123,7 @@ def test_variant_option(b0: Weights, tmp_path: Path) -> None:
         (0.5,) * 3,
         "same",
     )
-    with pytest.raises(OptionError, match="resnet50 is no EfficientNet of timm"):
+    with pytest.raises(OptionError, match="resnet50 is not an EfficientNet of timm"):
         spec_of(tmp_path / "efficientnet_b0.pth", variant="resnet50")
 
 

@@ -164,7 +164,7 @@ def test_settings_of_an_efficientnet_at_any_place_are_not_passed_over() -> None:
     checkpoint = Checkpoint(
         path=Path("w.ckpt"), sha256="", container="torch", tensors=model.state_dict(), meta=told
     )
-    with pytest.raises(CheckpointError, match=r"act_layer = 'relu' .*; built would be silu") as error:
+    with pytest.raises(CheckpointError, match=r"act_layer = 'relu' .*; deploykit would build silu") as error:
         built_from(checkpoint)
     assert error.value.hint.endswith("--ignore hyper_parameters:act_layer")
     assert built_from(checkpoint, ignore=("hyper_parameters:act_layer",)).spec.num_classes == 4

@@ -324,7 +324,7 @@ def test_a_normalisation_inside_of_the_model_is_held_against_the_preprocessing(
 ) -> None:
     mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
     saved = {**weights(vit(), "net."), names[0]: mean, names[1]: std}
-    with pytest.raises(CheckpointError, match=r"= \[0.1, 0.2, 0.3\] .*built would be") as error:
+    with pytest.raises(CheckpointError, match=r"= \[0.1, 0.2, 0.3\] .*deploykit would build") as error:
         load(tmp_path, saved, features=True)
     assert """--config '{"mean": [0.1, 0.2, 0.3]}'""" in str(error.value.hint)
     given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}

@@ -154,7 +154,7 @@ def test_torchvision_is_the_witness_of_its_published_weights(
 @pytest.mark.parametrize(
     ("hints", "why"),
     [
-        ({"features": True}, "torchvision's models give no features of their own"),
+        ({"features": True}, "torchvision's models do not return features"),
         ({"imgsz": (64, 96)}, "torchvision's ViTs take square images"),
     ],
 )

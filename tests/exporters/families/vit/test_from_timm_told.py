@@ -39,12 +39,12 @@ def test_what_was_assumed_is_said() -> None:
     spec = build(as_checkpoint(tiny(num_heads=1)), config=None).spec
     assert spec.variant == "vit_d48_l2_h1_patch16_64"
     assert spec.assumed == (
-        "1 attention heads (48 channels each): the weights do not tell; "
-        "override as in --config '{\"num_heads\": 1}'.",
-        "Not told by the file, and assumed: activation GELU, norms with eps 1e-06, the class token "
+        "1 attention heads (48 channels each): the weights do not show it; override as in --config "
+        "'{\"num_heads\": 1}'.",
+        "Not in the file, and assumed: activation GELU, norms with eps 1e-06, the class token "
         "pooled, norms before the layers, patches side by side. "
         "Name the architecture with --variant, or give what it does not say with --config.",
-        "The positions are those of 64x64 images, as a square has them: the file does not tell. For others "
+        "The positions are those of 64x64 images, assuming a square: the file does not say. For others "
         "of as many patches say so, as in --config '{\"img_size\": [64, 64]}'.",
         "Pre-processing is the usual one of timm: short edge to 71 (bicubic), centre crop 64x64, "
         "mean 0.5 0.5 0.5, std 0.5 0.5 0.5.",

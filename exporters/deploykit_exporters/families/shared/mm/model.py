@@ -134,7 +134,7 @@ class MmModel:
             raise CheckpointError(
                 f"model.head is mmpretrain's {kind}; deploykit builds "
                 f"{', '.join(sorted(_SOFTMAX | _SIGMOID))}.",
-                hint="Export what is before it with --features.",
+                hint="Export what comes before it with --features.",
             )
         return "sigmoid" if kind in _SIGMOID else "softmax" if kind else None
 
@@ -160,7 +160,7 @@ class MmModel:
         neck = self.kind(self._neck)
         if neck and neck != "GlobalAveragePooling" and not features:
             self._neck.expect(
-                "type", "GlobalAveragePooling", instead="Export what is before it with --features."
+                "type", "GlobalAveragePooling", instead="Export what comes before it with --features."
             )
         self._neck.honoured("type")
         self._neck.expect("dim", 2)

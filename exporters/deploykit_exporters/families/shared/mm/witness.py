@@ -61,7 +61,7 @@ def mm_witness(
     if not isinstance(model, Mapping):
         return "none: the file does not say which model of mmpretrain it is (meta.cfg)"
     if features:
-        return "none: mmpretrain's backbones give their features in another form"
+        return "none: mmpretrain's backbones return their features in another form"
     if not any(name.startswith("backbone.") for name in tensors):
         return "none: the file holds a backbone alone"
     try:

@@ -45,8 +45,8 @@ _ARGUMENTS = {
     "augmentation": _AUGMENTATION,
     "files and records of the training": _FILES,
     "losses are not part of the network": ("jsd_loss", "bce_*", "loss*"),
-    "nothing is dropped in evaluation": ("drop*", "attn_drop*"),
-    "which of the weights is a question of its own: --weights": ("model_ema*",),
+    "dropout is inactive in evaluation": ("drop*", "attn_drop*"),
+    "--weights decides which weights are taken": ("model_ema*",),
     "the weights tell": ("num_classes", "nb_classes", "in_chans"),
     "initial values": ("head_init_*",),
 }
@@ -54,14 +54,14 @@ _PUBLISHED = {
     "where it was published": ("url", "file", "hf_hub_*", "source", "state_dict", "custom_load", "tag"),
     "words about it": ("license", "origin_url", "paper_*", "notes", "model_name", "description"),
     "the weights tell": ("num_classes", "num_features", "first_conv", "classifier", "pool_size"),
-    "of evaluations at a larger size": ("test_input_size", "test_crop_pct", "min_input_size"),
-    "deploykit says which sizes there are": ("fixed_input_size",),
+    "for evaluation at a larger size": ("test_input_size", "test_crop_pct", "min_input_size"),
+    "deploykit determines the sizes itself": ("fixed_input_size",),
 }
 _CONSTRUCTOR = {
     "the weights are those of this file": ("pretrained", "checkpoint_path", "cache_dir"),
-    "nothing is dropped in evaluation": ("drop*", "*_drop", "*_drop_rate"),
+    "dropout is inactive in evaluation": ("drop*", "*_drop", "*_drop_rate"),
     "initial values": ("weight_init", "fix_init"),
-    "deploykit says which sizes there are": ("dynamic_img_size", "strict_img_size"),
+    "deploykit determines the sizes itself": ("dynamic_img_size", "strict_img_size"),
     "of the training": ("bn_momentum", "grad_checkpointing", "scriptable", "exportable", "no_jit"),
     "the weights tell": ("num_classes", "in_chans"),
 }

@@ -43,7 +43,7 @@ _EVERYWHERE = {
         *("auto_map", "use_bfloat16", "torchscript", "tf_legacy_loss", "finetuning_task", "task_specific_*"),
     ),
     "of the form of the answers": ("output_*", "return_dict*", "use_return_dict", "use_cache"),
-    "used while training only": (
+    "used only in training": (
         *("*dropout*", "*drop_path*", "initializer_*", "*_init_value", "label2id"),
         *("layerscale_value", "gradient_checkpointing", "pruned_heads", "chunk_size_feed_forward"),
     ),

@@ -62,7 +62,7 @@ def hidden_width(tensors: Mapping[str, torch.Tensor]) -> int:
     """
     key = "blocks.0.mlp.fc1.weight"
     if key not in tensors:
-        raise CheckpointError(f"The checkpoint is no complete BEiT; missing: {key}.")
+        raise CheckpointError(f"The checkpoint is not a complete BEiT; missing: {key}.")
     return int(tensors[key].shape[0])
 
 

@@ -146,14 +146,16 @@ def _trained(tensors: Mapping[str, torch.Tensor], told: Size | None, asked: Size
             hint="Give the size of the training's images: --imgsz HEIGHT,WIDTH",
         )
     return square, (
-        f"The positions are those of {square[0]}x{square[1]} images, as a square has them: the file does not "
-        "tell. --imgsz takes the size of the training's images."
+        f"The positions are those of {square[0]}x{square[1]} images, assuming a square: the file does not "
+        f"say. --imgsz takes the size of the training's images."
     )
 
 
 def _assumed(config: Mapping[str, Any], trained: Size, asked: Size | None) -> tuple[str, ...]:
     eps = "" if "eps" in config else " and eps 1e-6"
-    said = [f"GELU{eps}, as in all models of BEiT's own code, and no positions beside those of the weights."]
+    said = [
+        f"GELU{eps}, as in all models of BEiT's own code, and no positions other than those of the weights."
+    ]
     if asked not in (None, trained):
         said.append(f"Positions for other images than {trained[0]}x{trained[1]} are resized in timm's way.")
     return tuple(said)

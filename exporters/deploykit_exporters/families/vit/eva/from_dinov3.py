@@ -40,7 +40,7 @@ _BLOCKS = {
     "mlp.w3": "mlp.fc2",
 }
 _UNUSED = {
-    "used while pre-training only": ("mask_token", "dino_head.*", "ibot_head.*", "local_cls_norm.*"),
+    "used only in pre-training": ("mask_token", "dino_head.*", "ibot_head.*", "local_cls_norm.*"),
 }
 _CONFIG = ("num_heads", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 _PERIODS = "rope_embed.periods"
@@ -79,14 +79,15 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     used, unused = take_unused(_unwrapped(tensors), _UNUSED)
     if any(key.startswith("cls_norm.") for key in used):
         raise CheckpointError(
-            "The checkpoint has a norm of its own for class token and registers (cls_norm): not read."
+            "The checkpoint has a separate norm for class token and registers (cls_norm), which deploykit "
+            "does not read."
         )
     periods = used.pop(_PERIODS, None)
     renamed = rename(_masked(used), {"storage_tokens": "reg_token"}, block="blocks.", blocks=_BLOCKS)
     missing = [key for key in ("blocks.0.mlp.fc2.weight", "blocks.0.attn.qkv.weight") if key not in renamed]
     if missing:
         lost = ", ".join(name_in_file(key, renamed, tensors) for key in missing)
-        raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {lost}.")
+        raise CheckpointError(f"The checkpoint is not a complete DINOv3; missing: {lost}.")
     renamed = with_biases(renamed)
     arguments = _arguments(renamed, periods, config)
     inputs = int(renamed["head.weight"].shape[-1]) if "head.weight" in renamed else 0

@@ -43,7 +43,7 @@ _BLOCKS = {
 }
 _APART = {**_BLOCKS, "attn.q_bias": "attn.q_proj.bias", "attn.v_bias": "attn.v_proj.bias"}
 _UNUSED = {
-    "used while pre-training only": ("mask_token", "lm_head.*"),
+    "used only in pre-training": ("mask_token", "lm_head.*"),
     "what they tell is computed in the graph": ("rope.*", "blocks.*.attn.rope.*"),
 }
 _CONFIG = ("num_heads", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
@@ -113,7 +113,7 @@ def _require(renamed: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Te
     missing = [key for key in ("blocks.0.mlp.fc2.weight", "cls_token") if key not in renamed]
     if missing:
         lost = ", ".join(name_in_file(key, renamed, tensors) for key in missing)
-        raise CheckpointError(f"The checkpoint is no complete EVA-02; missing: {lost}.")
+        raise CheckpointError(f"The checkpoint is not a complete EVA-02; missing: {lost}.")
 
 
 def _rotations(tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -188,7 +188,7 @@ def _reference(cos: torch.Tensor, sin: torch.Tensor) -> int:
     count, size = cos.shape
     side = math.isqrt(count)
     if side * side != count or side < 2 or size % 4:
-        raise CheckpointError(f"rope.freqs_cos has {count} rows of {size}, which is no square of patches.")
+        raise CheckpointError(f"rope.freqs_cos has {count} rows of {size}, which is not a square of patches.")
     references: dict[int, None] = dict.fromkeys((_GRID, side, *range(1, _LARGEST)))
     for reference in references:
         angles = _angles(side, size, reference)

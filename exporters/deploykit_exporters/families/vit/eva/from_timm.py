@@ -48,7 +48,7 @@ _MARKS = (
     *("blocks.0.attn.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table"),
 )
 _UNUSED = {
-    "used while pre-training only": ("mask_token", "lm_head.*", "cls_pt_*"),
+    "used only in pre-training": ("mask_token", "lm_head.*", "cls_pt_*"),
     "computed from the size": ("*relative_position_index", "rope.bands", "rope.periods", "rope.pos_embed*"),
 }
 _CONFIG = ("num_heads", "global_pool", "eps", "mean", "std", "interpolation", "crop_pct", "crop_mode")
@@ -155,7 +155,7 @@ def _unnamed(name: str, told_by: str, tensors: Mapping[str, torch.Tensor]) -> Ch
         example = "vit_small_patch16_dinov3"
     return CheckpointError(
         "These are weights of a ViT with rotary or relative positions in timm's form (EVA, DINOv3), or "
-        "of one that lost its pos_embed; they do not tell how the positions are computed, and the file does "
+        "of one that lost its pos_embed; they do not show how the positions are computed, and the file does "
         "not say which model it is.",
         hint=f"Name it as timm does: --variant {example}",
     )
@@ -231,6 +231,6 @@ def _square(template: Any, tensors: Mapping[str, torch.Tensor]) -> Size | None:
 
 def _guess(size: tuple[int, ...]) -> str:
     return (
-        f"The positions are those of {size[0]}x{size[1]} images, as a square has them: the file does not "
-        "tell. --imgsz takes the size of the training's images."
+        f"The positions are those of {size[0]}x{size[1]} images, assuming a square: the file does not say. "
+        f"--imgsz takes the size of the training's images."
     )

@@ -152,7 +152,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 _UNUSED = {
-    "used while pre-training only": ("embeddings.mask_token", "pre_training.*"),
+    "used only in pre-training": ("embeddings.mask_token", "pre_training.*"),
     "computed from the size": ("*relative_position_index",),
 }
 _NO_POOLER = (
@@ -175,7 +175,9 @@ def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if key.startswith(("layernorm.", "lm_head.")):
             new = f"pre_training.{key}"
         if new in found:
-            raise CheckpointError(f"The checkpoint has {new} and {wrapper}{new}: which is meant is not told.")
+            raise CheckpointError(
+                f"The checkpoint has {new} and {wrapper}{new}: the file does not say which is meant."
+            )
         found[new] = tensor
     return found
 
@@ -196,7 +198,7 @@ def _require(apart: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tens
     wanted = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "blocks.0.attn.q.weight")
     missing = [name_in_file(key, apart, tensors) for key in wanted if key not in apart]
     if missing:
-        raise CheckpointError(f"The checkpoint is no complete BEiT; missing: {', '.join(missing)}.")
+        raise CheckpointError(f"The checkpoint is not a complete BEiT; missing: {', '.join(missing)}.")
 
 
 def _agree(config: Settings, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -258,7 +260,7 @@ def _heads(config: Settings, tensors: Mapping[str, torch.Tensor]) -> tuple[int, 
     if heads:
         return heads, ()
     heads = max(1, width // _WIDTH)
-    return heads, (f"{heads} attention heads ({_WIDTH} channels each): the weights do not tell.",)
+    return heads, (f"{heads} attention heads ({_WIDTH} channels each): the weights do not show it.",)
 
 
 def _build(arguments: Mapping[str, Any], *, eps: float, norm: str | None, hidden_act: Any) -> Any:
@@ -275,7 +277,7 @@ def _account(config: Settings) -> None:
         *_CLASSES,
         instead="deploykit reads BEiTs of transformers as models and as image classifiers.",
     )
-    config.harmless("used while pre-training only", "vocab_size", "use_mask_token")
+    config.harmless("used only in pre-training", "vocab_size", "use_mask_token")
     config.harmless(
         "of the classes for segmentation and backbones only",
         *("pool_scales", "use_auxiliary_head", "auxiliary_*", "semantic_loss_ignore_index", "add_fpn"),

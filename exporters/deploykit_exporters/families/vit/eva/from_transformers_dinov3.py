@@ -89,7 +89,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     used, unused = take_unused(
         {key.removeprefix("model."): tensor for key, tensor in tensors.items()},
         {
-            "used while pre-training only": ("embeddings.mask_token",),
+            "used only in pre-training": ("embeddings.mask_token",),
             "computed from the size": ("rope_embeddings.*",),
         },
     )
@@ -98,7 +98,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     missing = [key for key in ("blocks.0.mlp.fc2.weight", "blocks.0.attn.q.weight") if key not in apart]
     if missing:
         lost = ", ".join(name_in_file(key, apart, tensors) for key in missing)
-        raise CheckpointError(f"The checkpoint is no complete DINOv3; missing: {lost}.")
+        raise CheckpointError(f"The checkpoint is not a complete DINOv3; missing: {lost}.")
     renamed = pack_qkv(with_biases(apart), name=lambda key: name_in_file(key, apart, tensors))
     if "reg_token" in renamed and not renamed["reg_token"].shape[1]:
         del renamed["reg_token"]
@@ -180,7 +180,7 @@ def _arguments(
             "--ignore config.json:architectures"
         ),
     )
-    config.harmless("used while training only", "pos_embed_*")
+    config.harmless("used only in training", "pos_embed_*")
     config.harmless(
         "of the backbone class only",
         *("*out_features", "*out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states"),

@@ -148,7 +148,7 @@ def _image_size(
 
 
 def _assumed_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return () if names else ("no class names: the file holds none for every class",)
+    return () if names else ("no class names: the file does not name every class",)
 
 
 def _num_classes(network: YoloNetwork, task: Task) -> int:

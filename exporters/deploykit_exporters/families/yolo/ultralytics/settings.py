@@ -17,7 +17,7 @@ __all__ = ["account_file", "account_settings"]
 
 _MODULES_TELL = "the pickled modules are what was built from it, and are read themselves"
 _NOT_KEPT = "predict() of ultralytics keeps no training argument but imgsz and task"
-_EXPORT_STATE = "left by an export or a run before the file was saved; set anew for every run"
+_EXPORT_STATE = "left by an export or a run before the file was saved; set again for every run"
 _SELECTION = "predict() sets it: 300 detections, classes apart"
 
 

@@ -84,7 +84,7 @@ def _yaml(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise CheckpointError(
             f"{checkpoint.path.name} holds the weights of an Ultralytics network without its architecture, "
-            "which they cannot tell.",
+            f"which they do not determine.",
             hint="Export the whole .pt file that training wrote (weights/best.pt), or name the yaml of the "
             "network: --config yolo11n.yaml, or your own file.",
         )

@@ -69,8 +69,8 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     refuse_foreign(hints)
     if checkpoint.module is None:
         raise CheckpointError(
-            f"{checkpoint.path.name} holds the weights of a YOLOv5 without its module, which tells how the "
-            "layers are wired.",
+            f"{checkpoint.path.name} holds the weights of a YOLOv5 without its module, which says how the "
+            f"layers are wired.",
             hint="Save the whole model, as train.py does: torch.save({'model': model}, 'model.pt').",
         )
     net = build_network(checkpoint.module)
@@ -193,7 +193,7 @@ def _own_size(checkpoint: Checkpoint, default: int, step: int) -> tuple[int, str
     if isinstance(trained, int) and 0 < trained <= 8192:
         size = math.ceil(trained / step) * step
         return size, f"image size {size} from the training options", ""
-    return default, "", f"image size {default}, the repository's default: the file does not tell it"
+    return default, "", f"image size {default}, the repository's default: the file does not say"
 
 
 def _recognised(root: Any, size: str) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ def _recognised(root: Any, size: str) -> tuple[str, ...]:
 
 
 def _assumed(size: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    facts = (size, "" if names else "no class names: the file holds none for every class")
+    facts = (size, "" if names else "no class names: the file does not name every class")
     return tuple(filter(None, facts))
 
 

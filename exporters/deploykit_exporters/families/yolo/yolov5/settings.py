@@ -70,7 +70,7 @@ def _of_head(head: Any, hints: Hints) -> tuple[Setting, ...]:
     settings = Settings("head", plain_attributes(head), hints.ignore)
     settings.honoured(*_HEAD)
     settings.harmless(
-        "left by an export or a run before the file was saved; set anew for every run",
+        "left by an export or a run before the file was saved; set again for every run",
         *("grid", "anchor_grid", "export", "dynamic", "onnx_dynamic", "inplace", "training"),
     )
     settings.harmless("how the layer is counted and called in the table of layers", "np", "type")

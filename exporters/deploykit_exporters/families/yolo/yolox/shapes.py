@@ -90,7 +90,7 @@ class Architecture:
         if wanted > 2 * found:
             raise CheckpointError(
                 f"A {self.variant} has {wanted} weights, found {found}.",
-                hint="The checkpoint is incomplete, or no YOLOX.",
+                hint="The checkpoint is incomplete, or not a YOLOX.",
             )
         net.to_empty(device="cpu")
         return net

@@ -311,7 +311,7 @@ def outcome_of(built: BuiltModel, model: Any, size: tuple[int, int]) -> str:
         (
             {},
             {"config": {"global_pool": "hedgehog"}},
-            "global_pool = 'hedgehog'; wanted is one of token, avg",
+            "global_pool = 'hedgehog'; wanted one of token, avg",
         ),
     ],
 )
@@ -484,7 +484,7 @@ def test_settings_at_any_place_are_not_passed_over(tmp_path: Path, meta: dict[st
     model = disturbed(timm.create_model("vit_small_patch16_224", **{**VIT, "num_heads": 6, "num_classes": 5}))
     torch.save({"state_dict": model.state_dict(), **meta}, tmp_path / "mine.pth")
     checkpoint = read_checkpoint(tmp_path / "mine.pth")
-    with pytest.raises(CheckpointError, match=r"num_heads = 6 .*; built would be 1") as error:
+    with pytest.raises(CheckpointError, match=r"num_heads = 6 .*; deploykit would build 1") as error:
         built_by(checkpoint)
     assert "--config '{\"num_heads\": 6}'" in error.value.hint
     assert outcome_of(built_by(checkpoint, config={"num_heads": 6}), model, (64, 64)) == "equal"
