@@ -66,7 +66,7 @@ def to_html(report: BenchReport, *, lead: str = "") -> str:
 
 
 def shown(text: str) -> str:
-    """A text as HTML, for the inside of an element or attribute."""
+    """A text as HTML, for the inside an element or attribute."""
     return escape(printable(text))
 
 

@@ -28,7 +28,7 @@ class BenchRow:
         shape: Shape of the input tensor.
         placement: Which device ran how many nodes, at which precision.
         threads: Threads that were asked for; None for every usable core.
-        load_seconds: Time to open the model, which is no part of the samples.
+        load_seconds: Time to open the model, which is not part of the samples.
         warmup: Calls before timing started.
         samples: Seconds of each timed call, in order.
         summary: Statistics of ``samples``.

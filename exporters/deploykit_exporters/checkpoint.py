@@ -1,4 +1,4 @@
-"""A checkpoint as the families see it: plain tensors, and whatever else the file tells.
+"""A checkpoint as the families see it: plain tensors, and whatever else the file says.
 
 ``containers`` reads one from any file.
 """

@@ -67,7 +67,7 @@ def fetch(name: str | NamedModel) -> Checkpoint:
         OptionError: the library has no such model; names the nearest ones.
         DependencyError: the library is not installed.
         DownloadError: the file cannot be fetched.
-        CheckpointError: what was fetched is no checkpoint.
+        CheckpointError: what was fetched is not a checkpoint.
     """
     model = resolve(name) if isinstance(name, str) else name
     if isinstance(model, Path):
@@ -195,7 +195,7 @@ def _reach(server: str) -> None:
     except HTTPError as answer:
         answer.close()
     except URLError as error:
-        # A certificate that only the hub's client knows is no reason to give up.
+        # A certificate that only the hub's client knows is not a reason to give up.
         if not isinstance(error.reason, ssl.SSLError):
             raise
 

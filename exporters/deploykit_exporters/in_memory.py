@@ -122,7 +122,7 @@ def _is_module(source: object) -> bool:
 
 
 def _unwrapped(source: Any) -> Any:
-    """The module inside of ``torch.compile`` and of several GPUs."""
+    """The module inside ``torch.compile`` and of several GPUs."""
     while True:
         names = ("_orig_mod", "module") if type(source).__name__ in _PARALLEL else ("_orig_mod",)
         inner = next((found for name in names if _is_module(found := getattr(source, name, None))), None)
@@ -132,7 +132,7 @@ def _unwrapped(source: Any) -> Any:
 
 
 def _network(source: Any, name: str) -> Any:
-    """The network inside of wrappers that only say how it is run."""
+    """The network inside wrappers that only say how it is run."""
     source = _unwrapped(source)
     if not any(base.__module__ == "ultralytics.engine.model" for base in type(source).__mro__):
         return source

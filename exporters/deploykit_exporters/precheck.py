@@ -1,4 +1,4 @@
-"""What can be told wrong about a request before torch is loaded, which takes seconds."""
+"""What can be found wrong with a request before torch is loaded, which takes seconds."""
 
 from __future__ import annotations
 

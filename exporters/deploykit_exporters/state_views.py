@@ -66,7 +66,7 @@ def prefix_views(tensors: Mapping[str, torch.Tensor]) -> Iterator[StateView]:
 def _is_candidate(prefix: str, members: list[str], total: int) -> bool:
     if prefix[:-1].rpartition(".")[2] in _WRAPPERS:
         return True
-    # Sequential(network, classifier): one part that is nearly all. Layers of one network are no such thing.
+    # Sequential(network, classifier): one part that is nearly all. Layers of one network do not qualify.
     if len(members) <= (_NEARLY_ALL if prefix[:-1].rpartition(".")[2].isdigit() else _MOST) * total:
         return False
     layers = sum(name[len(prefix) :].partition(".")[0].isdigit() for name in members)

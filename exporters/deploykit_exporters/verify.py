@@ -242,7 +242,7 @@ def _other_source(checkpoint: Checkpoint, spec: ModelSpec) -> str:
 
 @contextmanager
 def _blaming(other: str) -> Iterator[None]:
-    """A failure is told with the likeliest reason for it, where there is one."""
+    """A failure is reported with its likeliest reason, if there is one."""
     try:
         yield
     except ParityError as error:

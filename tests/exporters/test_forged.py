@@ -1,6 +1,6 @@
 """Settings of a checkpoint replaced by what no training writes: each is refused by a clear error, or read.
 
-Every origin's file is made with its own code or fixtures. A walk over everything that the file tells beside
+Every origin's file is made with its own code or fixtures. A walk over everything that the file gives beside
 its weights (configurations, arguments, labels, attributes of pickled modules, processor files) finds the
 places; a seed chooses which are forged, and how. ``DEPLOYKIT_FORGERIES=20000 pytest ...`` tries more.
 """

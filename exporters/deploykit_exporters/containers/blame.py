@@ -1,4 +1,4 @@
-"""What a file provokes is told as a fault of the file.
+"""Errors that a file provokes are reported as faults of the file.
 
 Readers look at values that anyone may have written: a size that is a tensor, a list where a number should be.
 Each is checked where its meaning is known; what no check foresaw ends here.

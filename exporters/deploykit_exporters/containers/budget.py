@@ -1,4 +1,4 @@
-"""What the reading of one file may take: memory, work, and the extent of what it describes.
+"""How much reading one file may take: memory, work, and the size of what it describes.
 
 A file of a few kilobytes can describe gigabytes: by copying the same list again and again, by a list that
 holds another ten times which holds another ten times, by keys that all have the same hash. One budget is
@@ -266,7 +266,7 @@ def _items(container: Any) -> Iterator[Any]:
 
 
 def _leaf(value: Any) -> int:
-    """Characters of a value that is no container or text; of arrays and tensors little is ever printed."""
+    """Characters of a value that is neither a container nor text; arrays and tensors print little."""
     if isinstance(value, float):
         return 16
     if isinstance(value, bytes | bytearray):

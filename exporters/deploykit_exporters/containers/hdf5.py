@@ -30,7 +30,7 @@ _CHECKSUM = 4
 
 
 class NotPlainDataError(ValueError):
-    """A data set or attribute that is no array of numbers or text within its own file."""
+    """A data set or attribute that is not an array of numbers or text within its own file."""
 
 
 class Hdf5Reader:
@@ -51,7 +51,7 @@ class Hdf5Reader:
         return _longest_text(self.path)
 
     def group(self, name: str) -> h5py.Group | None:
-        """A group below the root by its own link; None where there is none of that name."""
+        """A group below the root by its own link; None if there is none with that name."""
         if not isinstance(self.file.get(name, getlink=True), h5py.HardLink):
             return None
         group = self.file[name]
@@ -79,7 +79,7 @@ class Hdf5Reader:
 
         Raises:
             ExcessError: it claims more than the file can hold.
-            NotPlainDataError: it is no array of numbers within this file.
+            NotPlainDataError: it is not an array of numbers within this file.
         """
         if dataset.dtype.kind not in "fiub" or dataset.is_virtual or dataset.external:
             raise NotPlainDataError(f"{dataset.name} is not a plain array of numbers")

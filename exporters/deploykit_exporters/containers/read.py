@@ -31,7 +31,7 @@ def read_checkpoint(
         trust: Allow unpickling of classes that are not on the allow-list, which can execute
             code from the file. Only for files whose author is trusted.
         weights: The key of the weights to take, where the file holds several; None: EMA weights first. What
-            is no key of the file may be the start of names, and is left in ``Checkpoint.part``.
+            is not a key of the file may be a prefix of names, and is left in ``Checkpoint.part``.
         ignore: Dangerous calls of the file (``os.system``) in spite of which it is read; none is made.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a file is, told by its content; the extension is only a hint to people."""
+"""What a file is, judged by its content; the extension is only a hint to people."""
 
 from __future__ import annotations
 

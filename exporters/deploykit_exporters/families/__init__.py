@@ -1,9 +1,9 @@
 """Families of architectures, a folder each, and what recognises them.
 
-beside/         Settings that training code left anywhere in a checkpoint, held against what was built
+beside/         Settings that training code left anywhere in a checkpoint, compared with what was built
 crossformer/    CrossFormer and CrossFormer++ of the official code
 efficientnet/   EfficientNets: one file per training code (from_*.py), and the network
-heads/          The classifier that training code put beside a network, or in the place of the origin's own
+heads/          The classifier that training code put beside a network, or in place of the origin's own
 shared/         What several families share: loading, class names, heads, and the files of training
                 libraries
 vit/            Vision transformers: one file per training code (from_*.py), the network, and the form that
@@ -13,8 +13,7 @@ base.py         What a family of architectures must provide to be exported
 networks.py     Several networks in one state dict: student and teacher, online and momentum encoders, an
                 ensemble
 registry.py     The registry of families
-settings.py     Every setting that a checkpoint holds, and what became of it: nothing is passed over in
-                silence
-unsupported.py  Architectures that are recognised and not read: one table, so that a refusal names what it
-                refuses
+settings.py     Every setting that a checkpoint holds, and what became of it: nothing is dropped silently
+unsupported.py  Architectures that are recognised but not supported: one table, so that a refusal can name
+                what it refuses
 """

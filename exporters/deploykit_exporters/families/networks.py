@@ -27,7 +27,7 @@ __all__ = ["Network", "networks", "settle"]
 _CERTAIN = 0.9
 """A weaker claim is made on names that parts of other networks have too."""
 _SHARE = 0.2
-# A network lies inside of a few others, and few lie in one file: more come of a file that was made so.
+# A network lies inside a few others, and few lie in one file: more come of a file that was made so.
 _MAX_DEPTH = 8
 _MAX_NETWORKS = 64
 _TOP = "."

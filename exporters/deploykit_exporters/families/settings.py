@@ -1,4 +1,4 @@
-"""Every setting that a checkpoint holds, and what became of it: nothing is passed over in silence."""
+"""Every setting that a checkpoint holds, and what became of it: nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Settings:
 
         Args:
             strict: These are the arguments of a constructor, each of which can change an answer: one that
-                nobody read is refused. Otherwise they are anybody's, and it is told as unknown.
+                nobody read is refused. Otherwise they are anybody's, and it is reported as unknown.
 
         Raises:
             CheckpointError: strict, and a setting is left over.

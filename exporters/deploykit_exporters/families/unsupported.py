@@ -1,4 +1,4 @@
-"""Architectures that are recognised and not read: one table, so that a refusal names what it refuses.
+"""Architectures that are recognised but not supported: one table, so that a refusal can name what it refuses.
 
 They are known by names of weights that no other architecture has, or by the ``model_type`` of transformers.
 """

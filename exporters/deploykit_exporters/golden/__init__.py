@@ -2,7 +2,7 @@
 
 file.py      reading what ``deploykit.record`` wrote, without trust in it
 prove.py     the comparison: pre-processing, network, head
-difference.py where they differ, why, and what mends it
+difference.py where they differ, why, and what fixes it
 compare.py   outputs of the two, and how far they are apart
 pixels.py    the pre-processing, and what is wrong with it
 network.py   why a network differs: channels, eps, activations, heads

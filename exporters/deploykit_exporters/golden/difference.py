@@ -1,4 +1,4 @@
-"""A difference from golden answers: where it is, why, and what mends it; and several of them in one error."""
+"""A difference from golden answers: where it is, why, and what fixes it; and several of them in one error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Why:
 
     Attributes:
         said: The explanation, in a sentence or two; empty where there is none.
-        config: The settings of --config that mend it.
+        config: The settings of --config that fix it.
         options: Other options that do.
     """
 
@@ -58,7 +58,7 @@ class DifferenceError(Exception):
 def one_error(
     differences: Sequence[DifferenceError], name: str, given: Mapping[str, Any] | None
 ) -> ParityError:
-    """The first difference as the problem, the others behind it, and the options that mend all of them.
+    """The first difference as the problem, the others behind it, and the options that fix all of them.
 
     Args:
         differences: In the order of the parts.

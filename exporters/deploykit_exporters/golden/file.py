@@ -37,7 +37,7 @@ _LONGEST_SIDE = 1 << 14
 _LARGEST = 1e6
 
 _OF_HEADERS = (SyntaxError, TokenError)
-"""What numpy raises on headers of arrays that are no Python literals."""
+"""What numpy raises on headers of arrays that are not Python literals."""
 
 Source = Literal["recipe", "tensor", "photo", "picture"]
 
@@ -180,7 +180,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array; what its header claims is held against its size before anything is allocated."""
+    """One array; what its header claims is checked against its size before anything is allocated."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,

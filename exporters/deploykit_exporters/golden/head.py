@@ -138,13 +138,12 @@ def explain_head(golden: GoldenOutput, ours: np.ndarray, spec: ModelSpec) -> str
     if _near(theirs, factor * ours):
         return f"The recorded scores are deploykit's times {factor:.6g}: the recorded model scales them."
     if len(theirs) > 1 and _near(theirs - ours, np.broadcast_to((theirs - ours)[:1], theirs.shape)):
-        return "The recorded scores are deploykit's plus a constant for each class: the bias of the head "
-        "differs."
+        return "The recorded scores are deploykit's plus a constant per class: the bias of the head differs."
     return ""
 
 
 def _order(theirs: np.ndarray, ours: np.ndarray) -> list[int] | None:
-    """For each of their classes, which of ours it is; None where they are no other order."""
+    """For each of their classes, which of ours it is; None if they are other classes."""
     order = np.empty(theirs.shape[1], int)
     order[np.argsort(theirs[0], kind="stable")] = np.argsort(ours[0], kind="stable")
     same = np.array_equal(order, np.arange(len(order)))

@@ -1,7 +1,7 @@
 """Why a network gives other answers than the recorded one: simple differences, tried one after the other.
 
 The weights come first: what was recorded from other weights cannot be explained by settings. Then come the
-input, the variants that our reading names as possible, and the settings that weights do not tell, alone and
+input, the variants that our reading names as possible, and the settings that weights do not show, alone and
 by twos.
 """
 
@@ -174,7 +174,7 @@ def _inputs(module: nn.Module, images: np.ndarray) -> Iterator[Idea]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """A setting that weights do not tell, with another value.
+    """A setting that weights do not show, with another value.
 
     Attributes:
         kind, value: The setting as --config of a ViT takes it.

@@ -48,7 +48,7 @@ _NO_SETTING = {
     "head": "it here",
 }
 _UNEXPLAINED = 16.0
-"""Differences of so many times float32's own distance from float64 have another cause."""
+"""Differences of this many times float32's own distance from float64 have another cause."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ class CentreSquare:
         offset: Where half a pixel goes; see ``Preprocess``.
 
     Raises:
-        ModelError: ``fraction`` is no such quotient.
+        ModelError: ``fraction`` is not such a quotient.
     """
 
     def __init__(self, fraction: float, offset: CropOffset) -> None:

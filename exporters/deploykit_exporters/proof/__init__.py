@@ -4,7 +4,7 @@ answers.py       The proof end to end: answers of a self-contained file against 
 candidate.py     The file under proof, opened node for node in the engine that proves it
 cases.py         The inputs of the proof: noise and real pictures
 float64.py       Telling a wrong file from inputs on which float32 cannot decide
-own_forward.py   What a module in memory answers itself, held against what was read of it
+own_forward.py   What a module in memory answers itself, compared with what was read from it
 pictures.py      Real pictures for the proof, with as many channels as a network takes
 processing.py    The proof of the parts around a network, each alone: pre-processing by pixels, post-
                  processing on plenty

@@ -83,7 +83,7 @@ def _small(spec: InputSpec) -> tuple[int, int]:
 
 
 def _odd(spec: InputSpec) -> tuple[int, int]:
-    """A portrait size that is no multiple of anything the axis does not demand."""
+    """A portrait size that is a multiple only of what the axis demands."""
     return _scaled(spec, 0.8, 0.55, extra=1)
 
 

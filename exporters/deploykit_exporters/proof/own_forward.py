@@ -1,4 +1,4 @@
-"""What a module in memory answers itself, held against what was read of it.
+"""What a module in memory answers itself, compared with what was read from it.
 
 A file holds layers and settings; what ``forward`` makes of them is code, which is never run from a file. Of a
 module in memory it is there already, and is run on a photo: a wrapper that scales its input, a replaced
@@ -38,7 +38,7 @@ def compare_forward(source: object, built: BuiltModel, spec: ModelSpec) -> str:
         spec: The contract of the network.
 
     Returns:
-        How close the two are, or why they cannot be compared; empty where ``source`` is no module.
+        How close the two are, or why they cannot be compared; empty if ``source`` is not a module.
 
     Raises:
         ParityError: a classifier in memory gives other scores than the one that was read.

@@ -97,7 +97,7 @@ def lively(
 
 
 def middle_score(heads: Mapping[str, np.ndarray], core: ModelSpec, anchors: int = LIVELY) -> float:
-    """What ``lively`` must raise to 1/2, for so many anchors of every image to score above the threshold."""
+    """What ``lively`` must raise to 1/2, so that this many anchors per image score above the threshold."""
     scores = _scores(heads[core.output.names[0]].copy(), core)
     if scores is None:
         return 1.0

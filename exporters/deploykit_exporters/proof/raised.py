@@ -132,7 +132,7 @@ def _said(found: AnswerDifference, raised: AnswerDifference, off: float, finishe
         raise _too_few(found, ", and none with raised scores: all its scores are 0, or no mask has a pixel")
     return Raised(
         found=replace(raised, images=found.images),
-        said=f"{few}; instead, the {network}, and with raised scores its post-processing agrees with the host's",
+        said=f"{few}; instead, the {network}, and with raised scores the post-processing equals the host's",
     )
 
 

@@ -62,7 +62,7 @@ def open_reference(
 ) -> TorchRunner:
     """Build the network of an exported file again from its checkpoint, to run it by torch.
 
-    Pre- and post-processing inside the file are no part of it: where there is some, the torch side does
+    Pre- and post-processing inside the file are not part of it: if there is some, the torch side does
     less work than the file.
 
     Args:

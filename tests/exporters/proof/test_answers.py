@@ -84,7 +84,7 @@ def test_what_is_too_far_apart(expected: object, found: object, words: str | Non
     [
         pytest.param((50.0, 50.0, 90.0, 90.0, 0.2505, 0), id="score at the threshold"),
         pytest.param((10.0, 20.0, 110.0, 160.4, 0.85, 0), id="overlap at the threshold"),
-        pytest.param((281.3, 0.0, 365.8, 0.0, 0.37, 0), id="outside of the image"),
+        pytest.param((281.3, 0.0, 365.8, 0.0, 0.37, 0), id="outside the image"),
     ],
 )
 def test_a_detection_at_a_threshold_may_be_on_one_side_only(

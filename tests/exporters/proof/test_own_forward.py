@@ -1,4 +1,4 @@
-"""The forward of a module in memory is held against what was read of it."""
+"""The forward of a module in memory is compared with what was read from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that no honest checkpoint makes: none is made, and a file that asks for one is refused by name."""
+"""Calls that no honest checkpoint makes: they are never made, and a file that asks for one is refused."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def is_module(obj: object) -> bool:
 
 
 def children(obj: object) -> dict[str, Any]:
-    """The direct sub-modules by name, in order; empty for anything that is no module."""
+    """The direct sub-modules by name, in order; empty for anything that is not a module."""
     if not is_module(obj):
         return {}
     return {str(name): child for name, child in _attributes(obj)["_modules"].items() if is_module(child)}

@@ -1,4 +1,4 @@
-"""The machine that a pickle runs on: its stack, its memory, and what stands for each thing that it names."""
+"""The machine that a pickle runs on: its stack, its memory, and the stand-in for each thing that it names."""
 
 from __future__ import annotations
 

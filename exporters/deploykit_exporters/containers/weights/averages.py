@@ -1,4 +1,4 @@
-"""Which weights are the averaged ones where a file holds both, by the training codes that write them.
+"""Which weights are the averaged ones if a file holds both, for each training code that writes them.
 
 mmengine     hooks/ema_hook.py (EMAHook) swaps on saving: ``state_dict`` holds the average, ``ema_state_dict``
              the raw weights, and a counter, ``steps``.

@@ -1,4 +1,4 @@
-"""Weights that were found in a file, with where they were and what must be said about them."""
+"""Weights that were found in a file, where they were, and what must be said about them."""
 
 from __future__ import annotations
 

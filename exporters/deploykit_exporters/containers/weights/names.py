@@ -1,4 +1,4 @@
-"""Names of weights, without what wrappers added to them."""
+"""Names of weights, without the prefixes that wrappers added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["clean_names", "strip_wrappers"]
 
 # torch.compile, FSDP and activation checkpointing put these anywhere; no architecture uses them.
 _ARTEFACTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})
-# Counters of averaging wrappers that are no weights (torch's AveragedModel, mmengine's EMA).
+# Counters of averaging wrappers that are not weights (torch's AveragedModel, mmengine's EMA).
 _COUNTERS = frozenset({"n_averaged", "steps"})
 
 

@@ -1,4 +1,4 @@
-"""Weights that training code keeps in parts, and computes anew for every run.
+"""Weights that training code keeps in parts, and computes for every run.
 
 torch.nn.utils.prune   weight_orig * weight_mask
 weight_norm            weight_v with each row of the length that weight_g says;

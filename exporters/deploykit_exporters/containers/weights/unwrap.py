@@ -1,4 +1,4 @@
-"""Which weights of a file are exported, and what else it tells."""
+"""Which weights of a file are exported, and what else it says."""
 
 from __future__ import annotations
 

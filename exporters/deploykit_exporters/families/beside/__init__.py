@@ -1,4 +1,4 @@
-"""Settings that training code left anywhere in a checkpoint, held against what was built.
+"""Settings that training code left anywhere in a checkpoint, compared with what was built.
 
 Code of one's own saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What of it
 speaks of the network or of its images has to be what was built; all else is listed.

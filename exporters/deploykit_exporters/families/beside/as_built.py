@@ -41,7 +41,7 @@ _SAME_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What settings of any name can be held against.
+    """What settings of any name can be compared with.
 
     Attributes:
         heads: Attention heads: one number, or one for each stage; empty without attention.
@@ -53,12 +53,12 @@ class Facts:
         padding: Of convolutions with strides, ``same`` (TensorFlow's) or ``symmetric``; empty without such.
         learned_positions: Whether positions are embeddings that are added.
         rotary: Whether there are rotary positions.
-        head_activations: Those inside of the classifier.
-        head_eps: Of the norms inside of the classifier.
+        head_activations: Those inside the classifier.
+        head_eps: Of the norms inside the classifier.
         class_token: Whether a class token goes through the network; None where it has no tokens.
         depth: Number of attention layers.
         width: Channels of a token; 0 without tokens.
-        sizes: Every output width of a linear layer: what the weights tell.
+        sizes: Every output width of a linear layer: what the weights show.
         spec: Of the model.
     """
 

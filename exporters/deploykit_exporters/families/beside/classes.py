@@ -29,7 +29,7 @@ def names_classes(name: str) -> bool:
 
 
 def class_names_of(settings: Iterable[tuple[str, Any]], count: int) -> tuple[str, ...]:
-    """The names of so many classes, where settings of a file say them in one way only.
+    """The names of this many classes, if the settings of a file agree on them.
 
     Args:
         settings: Names and values.

@@ -1,4 +1,4 @@
-"""What is inside of a setting: dictionaries, objects, text that is a configuration, steps of a transform."""
+"""What is inside a setting: dictionaries, objects, text that is a configuration, steps of a transform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of images (size, crop, filter, mean and std, colours), held against the pre-processing."""
+"""Settings of images (size, crop, filter, mean and std, colours), compared with the pre-processing."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def _records(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _nested(found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Settings by their names, those of names with dots inside of others."""
+    """Settings by their names, those of names with dots inside others."""
     settings: dict[str, Any] = {}
     for name, value in found:
         *places, last = re.split(r"[./]", name)

@@ -1,4 +1,4 @@
-"""Names of models among the settings of a file, held against what was built."""
+"""Names of models among the settings of a file, compared with what was built."""
 
 from __future__ import annotations
 

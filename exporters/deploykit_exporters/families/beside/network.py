@@ -1,4 +1,4 @@
-"""Settings of the network (heads, activation, eps, pooling), held against what was built."""
+"""Settings of the network (heads, activation, eps, pooling), compared with what was built."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _pool(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
 
 
 def _patch(value: Any, facts: Facts, *_: Any) -> Verdict:
-    return AGREES if sides_of(value) == facts.patch else UNCLEAR  # the weights tell it
+    return AGREES if sides_of(value) == facts.patch else UNCLEAR  # read from the weights
 
 
 def _stride(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:

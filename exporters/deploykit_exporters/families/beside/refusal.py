@@ -1,4 +1,4 @@
-"""What is said of a setting that is not what was built, and which options settle it."""
+"""What is said about a setting that differs from what was built, and which options settle it."""
 
 from __future__ import annotations
 

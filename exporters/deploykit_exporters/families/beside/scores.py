@@ -1,4 +1,4 @@
-"""What turns logits into scores, as the file says it."""
+"""What turns logits into scores, as the file says."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_scores(
         prefix: Where the network is among the weights.
 
     Raises:
-        OptionError: --config says what is no way of making scores.
+        OptionError: --config names an unknown way of making scores.
     """
     asked = (hints.config or {}).get("scores")
     if asked is not None and asked not in SCORES:

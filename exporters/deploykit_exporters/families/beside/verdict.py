@@ -1,4 +1,4 @@
-"""What comes of a comparison, and how values of any training code are read."""
+"""The outcome of a comparison, and how values of any training code are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either"
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What comes of a comparison.
+    """The outcome of a comparison.
 
     Attributes:
         differs: The setting is not that of the built model, or says what nobody here understands.
@@ -28,7 +28,7 @@ Comparison = Callable[..., Verdict]
 """Takes the value, the facts, the words of the name, and the settings at the same place."""
 AGREES = Verdict(agrees=True)
 UNCLEAR = Verdict()
-"""It may not speak of the network at all: it is told, not refused."""
+"""It may not speak of the network at all: it is reported, not refused."""
 
 
 def word_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a setting of somebody's training code speaks of, by the words of its name.
+"""What a setting of any training code is about, judged by the words of its name.
 
 Code of one's own calls the same thing ``num_heads``, ``nHeads`` or ``attn.heads``. The words tell what can
 change an answer from what belongs to the training.
@@ -111,7 +111,7 @@ _HARMLESS = {
     "the scores are returned: thresholds are up to the application": """
         threshold thresholds thresh thr
     """,
-    "the weights tell": """
+    "read from the weights": """
         classes labels channels chans depth depths layers hidden embed embedding ratio mlp dim dims bias
         width register registers swiglu se
     """,
@@ -121,7 +121,7 @@ OF_TRAINING = frozenset({"of the training", "augmentation", "files and records o
 _WEIGHTS_TELL = ({"layer", "scale"}, {"rel", "pos"})
 _APART = frozenset(_APART_WORDS.split())
 _KNOWN = {why: frozenset(known.split()) for why, known in _HARMLESS.items()}
-# Places inside of which nothing speaks of the network: the state of a training, and what it wrote down.
+# Places inside which nothing speaks of the network: the state of a training, and what it wrote down.
 _PASSING = re.compile(
     r"optim|lr_sched|sched|scaler|callbacks|loops|rng|state_dict|loss|criter|metric|histor|logg|trainer|aug"
     r"|teacher|text_|tokenizer|mixup|train_trans|train_pipe|class(?!ifier)|label|idx_to|id2label|id_to"
@@ -207,7 +207,7 @@ def harmless(name: str) -> str:
     """Why a setting cannot change an answer, by its name; empty where that is not known."""
     found = words(name)
     if any(told <= found for told in _WEIGHTS_TELL):
-        return "the weights tell"
+        return "read from the weights"
     return next((why for why, known in _KNOWN.items() if found & known), "")
 
 

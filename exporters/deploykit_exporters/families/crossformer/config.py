@@ -1,4 +1,4 @@
-"""What a CrossFormer's training configuration tells that its weights cannot."""
+"""What a CrossFormer's training configuration says that its weights cannot."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TrainingConfig:
             "USE_ACL": cooling,
         }
         for name, value in self.sizes.items():
-            # A cooling layer is made where the default says so, too; only its weights tell.
+            # A cooling layer is made where the default says so, too; only its weights show it.
             if name == "USE_ACL" and not cooling:
                 continue
             told = (
@@ -115,7 +115,7 @@ def training_config(
     ``group_size`` and ``crs_interval``.
 
     Raises:
-        OptionError: the given configuration is none of a CrossFormer.
+        OptionError: the given configuration is not that of a CrossFormer.
         CheckpointError: a setting is malformed, or one that is not known here.
     """
     if given is not None:
@@ -144,8 +144,8 @@ def _read(
         told = Settings("model.backbone", backbone, ignore)
         told.honoured("type", "group_size", "crs_interval", "adaptive_interval")
         told.harmless("of the training", "drop*", "init_cfg", "pretrained", "use_checkpoint", "frozen_stages")
-        told.harmless("the weights tell", "embed_dim", "depths", "num_heads", "patch_size", "merge_size")
-        told.harmless("the weights tell", "mlp_ratio", "qkv_bias", "patch_norm", "in_chans", "use_acl")
+        told.harmless("read from the weights", "embed_dim", "depths", "num_heads", "patch_size", "merge_size")
+        told.harmless("read from the weights", "mlp_ratio", "qkv_bias", "patch_norm", "in_chans", "use_acl")
         for name, known in _FIXED.items():
             told.expect(name.lower(), known)
         told.expect("out_indices", [0, 1, 2, 3], (0, 1, 2, 3))
@@ -167,7 +167,7 @@ def _from_official(
     cros = _section(_section(config, "MODEL"), "CROS")
     told = Settings("MODEL.CROS", cros, ignore)
     told.honoured("GROUP_SIZE", "INTERVAL", "ADAPT_INTER", *_FIXED, *_SIZES)
-    told.harmless("the weights tell", "MLP_RATIO", "QKV_BIAS", "PATCH_NORM")
+    told.harmless("read from the weights", "MLP_RATIO", "QKV_BIAS", "PATCH_NORM")
     model.honoured("CROS")
     model.expect("TYPE", "cross-scale")
     model.harmless("of the training", *_TRAINING)

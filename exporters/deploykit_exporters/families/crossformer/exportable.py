@@ -58,7 +58,7 @@ def index_map(tokens: Tensor, group: int, interval: int) -> tuple[Groups, Groups
     The rule of ``divide``, in integer arithmetic instead of branches.
     """
     map_height, map_width = tokens.shape[1], tokens.shape[2]
-    # 1 where a side is no larger than the group, else 0.
+    # 1 where a side is not larger than the group, else 0.
     whole = 1 // (1 + (map_height // (group + 1)) * (map_width // (group + 1)))
     height = group + whole * (map_height - group)
     width = group + whole * (map_width - group)

@@ -1,4 +1,4 @@
-"""CrossFormer weights of the official code: what their keys and shapes tell.
+"""CrossFormer weights of the official code: what their keys and shapes show.
 
 https://github.com/cheerss/CrossFormer, classification (``main.py`` saves ``model``, ``config``, ...)
 and the backbones of its mmdetection and mmsegmentation models.
@@ -102,7 +102,7 @@ def architecture(tensors: Tensors, plan: AttentionPlan, *, features: bool) -> Cr
 
     Args:
         tensors: Weights under the official keys.
-        plan: What the weights cannot tell.
+        plan: What the weights cannot show.
         features: Feature maps instead of the head.
 
     Raises:

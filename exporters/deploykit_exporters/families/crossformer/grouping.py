@@ -2,7 +2,7 @@
 
 One rule serves both kinds (official ``models/crossformer_backbone_det.py``, 2023): the members of a
 group lie ``interval`` tokens apart, ``group`` of them along each axis; interval 1 is short distance
-attention. A map that is no multiple of ``group * interval`` is padded at its right and bottom, and
+attention. A map that is not a multiple of ``group * interval`` is padded at its right and bottom, and
 the padding is masked. A map with a side no larger than the group is one group, without interval.
 """
 

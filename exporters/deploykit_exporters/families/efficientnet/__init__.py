@@ -10,16 +10,16 @@ from_timm.py            EfficientNets of timm: efficientnet_*, tf_efficientnet_*
 from_torchvision.py     EfficientNets of torchvision: efficientnet_b0 to b7 and efficientnet_v2_s, _m, _l
 from_transformers.py    EfficientNets of Hugging Face transformers, with config.json and
                         preprocessor_config.json
-keras_layers.py         The layers of a whole Keras model, as its configuration lists them: what they tell
+keras_layers.py         The layers of a whole Keras model, as its configuration lists them: what they say
                         beyond the weights, and which of them would compute something else
 names.py                Names of the published EfficientNets, their resolutions, and the key names of a file
 network.py              EfficientNet, EfficientNetV2, -Lite and -EdgeTPU from the shape of their weights
-pickled.py              What the pickled module of an EfficientNet tells: eps, activation, and how each
+pickled.py              What the pickled module of an EfficientNet says: eps, activation, and how each
                         convolution is applied
 source.py               What the EfficientNet dialects share: the structure, read from translated weights,
                         and its name
-tensorflow_training.py  Evaluation of the EfficientNets that TensorFlow trained, in whichever form their
-                        weights are
-timm_named.py           timm's own EfficientNet of a name: what its weights do not tell, and a comparison
+tensorflow_training.py  Evaluation of the EfficientNets that TensorFlow trained, whatever form their
+                        weights have
+timm_named.py           timm's own EfficientNet of a name: what its weights do not show, and a comparison
                         with what is built
 """

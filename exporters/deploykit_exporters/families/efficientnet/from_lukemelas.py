@@ -100,7 +100,7 @@ def _image_size(hints: Hints) -> Size | None:
     """The size that the network was built for, as the user says.
 
     Raises:
-        OptionError: it is no size.
+        OptionError: it is not a size.
     """
     asked = (hints.config or {}).get("image_size")
     sides = sides_of(asked, channels=False)

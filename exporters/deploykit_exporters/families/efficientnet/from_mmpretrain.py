@@ -117,9 +117,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _check(backbone: Settings) -> None:
-    """Refuse what is not built, and say what the weights tell."""
+    """Refuse what is not built, and say what follows from the weights."""
     backbone.honoured("type", "norm_cfg", "act_cfg")
-    backbone.harmless("the weights tell", "arch", "in_channels")
+    backbone.harmless("read from the weights", "arch", "in_channels")
     convolution = as_mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
     if convolution != _PADDED:
         raise CheckpointError(

@@ -92,7 +92,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """timm's keys are the net's own; what they do not tell is asked of the file's other entries."""
+    """timm's keys are the net's own; what they do not say is asked of the file's other entries."""
     file = read_file(checkpoint, hints)
     told = _told(checkpoint, file, tensors, hints)
     built = _apart(tensors)
@@ -146,7 +146,7 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
-    """The structure from the shapes, and what they do not tell from the named model."""
+    """The structure from the shapes, and what they do not say from the named model."""
     if told.model is not None and not told.other:
         padding, eps, activation, group = unseen(told.model)
         plan = read_plan(tensors, padding=padding, eps=eps, activation=activation)
@@ -165,8 +165,8 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     """The model that the file or the user names, as timm builds it.
 
     Raises:
-        CheckpointError: it is no EfficientNet that deploykit builds, or the weights are not those of the
-            model with the arguments that the file tells.
+        CheckpointError: it is not an EfficientNet that deploykit builds, or the weights are not those of the
+            model with the arguments that the file gives.
     """
     pickled = pickled_model(checkpoint.module)
     if pickled is not None:
@@ -198,7 +198,7 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
 
 
 def _pickled(model: Any, hints: Hints) -> _Told:
-    """The pickled module itself, which tells everything."""
+    """The pickled module itself, which says everything."""
     told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
     name = str(hints.variant or told.get("architecture") or "")
     check_layers(model, name.partition(".")[0] or "pickled module")

@@ -1,4 +1,4 @@
-"""The layers of a whole Keras model, as its configuration lists them: what they tell beyond the weights, and
+"""The layers of a whole Keras model, as its configuration lists them: what they say beyond the weights, and
 which of them would compute something else."""
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class KerasLayers:
 
     Attributes:
         eps: Of every BatchNormalization; None without one.
-        activation: Of the network; None where nothing tells it.
+        activation: Of the network; None if nothing says.
         scores: Activation of the last layer: ``softmax``, ``sigmoid``, ``linear``; empty where nothing tells.
         rescaling: (scale, offset) of a lone Rescaling layer without a Normalization; None for none.
         strides: Of each convolution by its name.

@@ -1,4 +1,4 @@
-"""What the pickled module of an EfficientNet tells: eps, activation, and how each convolution is applied.
+"""What the pickled module of an EfficientNet says: eps, activation, and how each convolution is applied.
 
 For the forms whose layers have other names than ours (torchvision, lukemelas, mmpretrain). None of its code
 runs.
@@ -48,7 +48,7 @@ def told_by_module(
     """The same source with what the pickled module tells beyond its weights.
 
     Args:
-        source: What the weights tell.
+        source: What the weights show.
         module: ``Checkpoint.module``.
         prefix: Where the network is in it.
         features: What pools the last feature map does not matter.

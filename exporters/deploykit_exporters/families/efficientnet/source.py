@@ -59,7 +59,7 @@ class EfficientNetSource:
         preprocess_from: Where the pre-processing was read; empty when it is the origin's default.
         classes: Class names of the file.
         sigmoid: The file says that its classes are scored independently.
-        scores: What turns logits into scores, where the file tells that in full.
+        scores: What turns logits into scores, if the file says so that in full.
         assumed: What could not be read, in sentences.
         settings: What became of the settings and unused tensors of the file.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
@@ -95,7 +95,7 @@ def read_plan(
 
     Args:
         tensors: Weights under the keys of ``nets.efficientnet``.
-        padding, eps: What the shapes do not tell.
+        padding, eps: What the shapes do not say.
         strides: Of the first block of each stage.
         activation: Where the origin tells; else SiLU with squeeze-and-excitation, and without it
             ReLU for EdgeTPU and ReLU6 for Lite.

@@ -1,4 +1,4 @@
-"""Evaluation of the EfficientNets that TensorFlow trained, in whichever form their weights are."""
+"""Evaluation of the EfficientNets that TensorFlow trained, whatever form their weights have."""
 
 from __future__ import annotations
 

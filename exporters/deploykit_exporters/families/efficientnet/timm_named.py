@@ -1,4 +1,4 @@
-"""timm's own EfficientNet of a name: what its weights do not tell, and a comparison with what is built."""
+"""timm's own EfficientNet of a name: what its weights do not show, and a comparison with what is built."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def check_layers(model: Any, name: str) -> None:
 
 
 def unseen(template: Any) -> tuple[Padding, float, Activation, int]:
-    """What the weights do not tell: padding, eps of the norms, activation, channels of a group of GroupNorm.
+    """What the weights do not show: padding, eps of the norms, activation, channels of a group of GroupNorm.
 
     Raises:
         CheckpointError: an activation that deploykit does not build.

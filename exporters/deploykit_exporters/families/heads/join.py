@@ -1,4 +1,4 @@
-"""The classifier that training code put beside the network, or in the place of the origin's own."""
+"""The classifier that training code put beside the network, or in place of the origin's own."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _refuse_between(checkpoint: Checkpoint, search: Search, hints: Hints) -> Non
 
 
 def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints: Hints) -> Joined:
-    """Find the classifier, inside and outside of the weights that were matched.
+    """Find the classifier, inside and outside the weights that were matched.
 
     Args:
         checkpoint: The whole file.
@@ -114,7 +114,7 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
 
     Raises:
         CheckpointError: there are several classifiers, or one that cannot be read.
-        OptionError: there is none of the name that was asked for, or no place for an activation.
+        OptionError: there is none with the requested name, or no place for an activation.
     """
     inside = dict(matched_tensors(checkpoint, match))
     search = Search(width)

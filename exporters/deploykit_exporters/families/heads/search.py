@@ -1,4 +1,4 @@
-"""The search for classifiers among the weights inside and outside of a network."""
+"""The search for classifiers among the weights inside and outside a network."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Search:
 
 
 def _rows_of(tensors: Tensors) -> set[int]:
-    """The lengths of the vectors of a norm; of all else something that is no length."""
+    """The lengths of the vectors of a norm; for anything else, something that is not a length."""
     return {len(tensor) if tensor.ndim == 1 else -1 for tensor in tensors.values() if tensor.ndim}
 
 

@@ -14,13 +14,13 @@ given_preprocess.py    Pre-processing as the user gives it in timm's words with 
                        file or an origin
 imagenet.py            What ImageNet training code shares: class names, normalisation, and evaluation pre-
                        processing
-loading.py             Loading weights into a module so that none is missing, left over or misshapen
-pickled.py             The code of a pickled network: whose classes its modules are of
-same_padding.py        TensorFlow's SAME padding, right at every size, also after export
-setting_values.py      Values of settings, which can be anything, read for what they should be
+loading.py             Loading weights into a module, with none missing, left over or of the wrong shape
+pickled.py             The code of a pickled network: whose classes its modules have
+same_padding.py        TensorFlow's SAME padding, correct at every size, even after export
+setting_values.py      Values of settings, which can be anything, read as what they should be
 torchvision_files.py   What torchvision's training script (``references/classification/train.py``) writes
                        beside the weights, and torchvision's own model as a second reading of a checkpoint
 unfilled.py            Networks without weights, built for those of a file
-unused.py              Tensors of a checkpoint that an exported model has no use for: named and told, never
-                       passed over
+unused.py              Tensors of a checkpoint that an exported model does not use: named and reported,
+                       never dropped silently
 """

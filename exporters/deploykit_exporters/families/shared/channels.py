@@ -1,4 +1,4 @@
-"""Pre-processing for networks whose images have another number of channels than three.
+"""Pre-processing for networks whose images have a number of channels other than three.
 
 What training codes do with such images: timm reads 1 channel with Pillow's mode L; Ultralytics reads 1
 channel with OpenCV's IMREAD_GRAYSCALE and every other number as the file has it. With all others the program

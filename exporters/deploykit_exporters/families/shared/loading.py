@@ -1,4 +1,4 @@
-"""Loading weights into a module so that none is missing, left over or misshapen."""
+"""Loading weights into a module, with none missing, left over or of the wrong shape."""
 
 from __future__ import annotations
 

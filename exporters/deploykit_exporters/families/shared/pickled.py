@@ -1,4 +1,4 @@
-"""The code of a pickled network: whose classes its modules are of."""
+"""The code of a pickled network: whose classes its modules have."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def at(module: Any, path: str) -> Any:
 
 
 def refuse_own_code(module: Any, path: str, hints: Hints, file: str) -> None:
-    """Refuse modules of one's own inside of a network, or a classifier, that is a library's otherwise.
+    """Refuse modules of one's own inside a network, or a classifier, that is a library's otherwise.
 
     Args:
         module: The pickled tree, or None.

@@ -1,4 +1,4 @@
-"""TensorFlow's SAME padding, right at every size, also after export."""
+"""TensorFlow's SAME padding, correct at every size, even after export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of settings, which can be anything, read for what they should be."""
+"""Values of settings, which can be anything, read as what they should be."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class TorchvisionFile:
         return crop, build
 
     def transform(self, size: Size) -> Any:
-        """torchvision's own transform with these arguments; None where they do not tell it for this size."""
+        """torchvision's own transform with these arguments; None where they do not say it for this size."""
         crop, resize = self.args.get("val_crop_size"), self.args.get("val_resize_size")
         if resize is None or size != (crop, crop):
             return None
@@ -168,7 +168,7 @@ def torchvision_witness(
     Args:
         name: torchvision's name of the weights; empty for a model of other sizes.
         tensors: Weights under torchvision's names.
-        transform: torchvision's own for images of that size, where the file tells which; else None.
+        transform: torchvision's own for images of that size, if the file says so which; else None.
         size: (height, width) of the network's input.
         module: The pickled module, or None: its layers may be others than those of that name.
         hints: So may be what the user says.

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint that an exported model has no use for: named and told, never passed over."""
+"""Tensors of a checkpoint that an exported model does not use: named and reported, never dropped silently."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def take_unused(
 
 
 def count_of(tensors: int) -> str:
-    """So many tensors, in words."""
+    """A number of tensors, in words."""
     return "1 tensor" if tensors == 1 else f"{tensors} tensors"

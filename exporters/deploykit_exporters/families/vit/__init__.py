@@ -24,7 +24,7 @@ from_transformers_dinov2.py  DINOv2 of Hugging Face transformers: ``Dinov2Model`
                              token and the mean of the patches
 network.py                   Vision transformers: the architecture read from the weights, and timm's network
                              for it
-open_clip_config.py          What is told about a CLIP of OpenAI or open_clip: open_clip_config.json, a
+open_clip_config.py          What is known about a CLIP of OpenAI or open_clip: open_clip_config.json, a
                              name, the form of the file
 open_clip_witness.py         open_clip's own image tower and transform, as a second reading of a checkpoint
 pooling.py                   What turns the tokens of a ViT into one vector, where timm's network has
@@ -32,9 +32,9 @@ pooling.py                   What turns the tokens of a ViT into one vector, whe
 positions.py                 Position embeddings of a ViT at any grid, in torch's form and in a form that
                              every engine takes
 projection.py                The projection of a CLIP where timm keeps it: as the classifier of its network
-source.py                    What a ViT dialect tells about a checkpoint, and the architecture that follows
+source.py                    What a ViT dialect says about a checkpoint, and the architecture that follows
                              from the shapes
-timm_named.py                timm's own model of the name that a ViT checkpoint tells, and how far the
+timm_named.py                timm's own model of the name that a ViT checkpoint gives, and how far the
                              weights are that model
 transformers_layers.py       Layers of transformers in the form in which timm keeps them
 """

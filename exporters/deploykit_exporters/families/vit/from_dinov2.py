@@ -68,7 +68,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
-    """Rename the weights; what the file cannot tell is as in the repository's published models.
+    """Rename the weights; what the file does not say is as in the repository's published models.
 
     ``--config`` takes the repository's training configuration: of its ``student`` the resizing of positions.
     """

@@ -168,24 +168,24 @@ def _architecture(backbone: Settings, renamed: Mapping[str, torch.Tensor]) -> tu
 
 
 def _check(backbone: Settings, layers: Settings) -> None:
-    """Refuse what is not built, and say what the weights tell."""
+    """Refuse what is not built, and say what follows from the weights."""
     backbone.honoured("type", "layer_cfgs", "arch", "norm_cfg")
     backbone.harmless(
-        "the weights tell",
+        "read from the weights",
         *("patch_size", "in_channels", "qkv_bias", "final_norm", "with_cls_token", "pre_norm"),
         *("layer_scale_init_value", "use_layer_scale"),
     )
     patch = Settings("model.backbone.patch_cfg", as_mapping(backbone.get("patch_cfg")))
-    patch.harmless("the weights tell", "bias")
+    patch.harmless("read from the weights", "bias")
     patch.account(strict=True)
     layers.expect("ffn_type", "origin", "swiglu_fused")
     layers.expect("num_fcs", 2)
     layers.honoured("norm_cfg", "act_cfg")
-    layers.harmless("the weights tell", "qkv_bias", "layer_scale_init_value", "use_layer_scale")
+    layers.harmless("read from the weights", "qkv_bias", "layer_scale_init_value", "use_layer_scale")
 
 
 def _pool(backbone: Settings) -> Pool | None:
-    """How tokens become one vector; None where nothing tells it.
+    """How tokens become one vector; None if nothing says.
 
     Raises:
         CheckpointError: they do not.

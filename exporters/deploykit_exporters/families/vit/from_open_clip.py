@@ -238,9 +238,9 @@ def _agree(told: Told, renamed: Mapping[str, torch.Tensor]) -> None:
         ("qk_norm", "blocks.0.attn.q_norm.weight" in renamed),
     ):
         vision.expect(name, here)
-    vision.harmless("the weights tell", "ls_init_value", "attn_pooler_queries")
+    vision.harmless("read from the weights", "ls_init_value", "attn_pooler_queries")
     vision.harmless("the positions are in the file", "pos_embed_type")
-    vision.harmless("the weights tell the kind of block", "block_type")
+    vision.harmless("the kind of block follows from the weights", "block_type")
     for name in ("scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"):
         vision.expect(name, False)
     vision.expect("act_kwargs")
@@ -263,8 +263,10 @@ def _trunk(told: Told, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, 
     model = _named_model(name)
     pool = told.vision.get("timm_pool", "") or getattr(model, "global_pool", None)
     told.vision.expect("timm_pool", "map", "avg", "token", "")
-    told.vision.harmless("the weights tell", "timm_proj", "timm_proj_bias", "width", "layers", "patch_size")
-    told.model.harmless("the weights tell", "embed_dim")
+    told.vision.harmless(
+        "read from the weights", "timm_proj", "timm_proj_bias", "width", "layers", "patch_size"
+    )
+    told.model.harmless("read from the weights", "embed_dim")
     told.model.harmless("timm's towers have GELU in any case", "quick_gelu")
     siglip = "attn_pool.latent" in renamed
     how, found = configured.preprocess(told, siglip=siglip)

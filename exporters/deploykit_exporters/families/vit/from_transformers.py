@@ -115,7 +115,7 @@ def _agree(config: Settings, renamed: Mapping[str, torch.Tensor], pooler: Mappin
         instead="deploykit reads ViTs and DeiTs of transformers as models and as image classifiers.",
     )
     config.harmless("used only in pre-training", "encoder_stride")
-    config.harmless("the weights tell", "qkv_bias")
+    config.harmless("read from the weights", "qkv_bias")
     if "dense.weight" in pooler:
         config.expect("pooler_act", "tanh")
         config.expect("pooler_output_size", len(pooler["dense.weight"]))

@@ -210,7 +210,7 @@ def _assumed(
     sentences = []
     if activation is None and "activation" not in (hints.config or {}):
         sentences.append(
-            f"The activation is {own.activation}, the usual one of {own.name}: the weights do not tell; "
+            f"The activation is {own.activation}, the usual one of {own.name}: the weights do not show; "
             'override with --config \'{"activation": "gelu"}\'.'
         )
     if pool == "avg" and not clip and not classifies:

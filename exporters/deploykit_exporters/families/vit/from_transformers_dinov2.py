@@ -134,7 +134,7 @@ def _agree(config: Any, renamed: Mapping[str, torch.Tensor]) -> None:
     )
     config.harmless("of the backbone class only", "reshape_hidden_states", "backbone*", "use_timm_backbone")
     config.harmless("DINOv2 takes mlp_ratio", "intermediate_size")
-    config.harmless("the weights tell", "use_mask_token", "qkv_bias", "mlp_ratio")
+    config.harmless("read from the weights", "use_mask_token", "qkv_bias", "mlp_ratio")
     gated = renamed["blocks.0.mlp.fc1.weight"].shape[0] != renamed["blocks.0.mlp.fc2.weight"].shape[1]
     config.expect("use_swiglu_ffn", gated)
     config.expect("num_register_tokens", renamed["reg_token"].shape[1] if "reg_token" in renamed else 0)

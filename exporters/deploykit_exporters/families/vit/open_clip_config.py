@@ -1,4 +1,4 @@
-"""What is told about a CLIP of OpenAI or open_clip: open_clip_config.json, a name, the form of the file.
+"""What is known about a CLIP of OpenAI or open_clip: open_clip_config.json, a name, the form of the file.
 
 The configuration is open_clip's own (``open_clip/model_configs/*.json``, and ``open_clip_config.json`` on the
 Hugging Face hub, which holds it under ``model_cfg`` beside the ``preprocess_cfg``).
@@ -101,7 +101,7 @@ def activation(
 ) -> tuple[str, tuple[str, ...]]:
     """``gelu`` or ``quick_gelu``, and what was assumed.
 
-    The weights do not tell. A configuration or a name of open_clip does; OpenAI's own files all have
+    The weights do not show. A configuration or a name of open_clip does; OpenAI's own files all have
     QuickGELU, and are known by the scalars or by the mixed precision in which they were published.
 
     Args:
@@ -129,7 +129,7 @@ def _named(quick: bool) -> str:
 def _assumed(name: str, why: str) -> str:
     other = "quick_gelu" if name == "GELU" else "gelu"
     return (
-        f"The activation is {name}, because {why}: the weights do not tell; "
+        f"The activation is {name}, because {why}: the weights do not show; "
         f'override with --config {{"activation": "{other}"}} or open_clip\'s name of the model as --variant.'
     )
 

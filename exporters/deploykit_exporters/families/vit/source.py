@@ -1,4 +1,4 @@
-"""What a ViT dialect tells about a checkpoint, and the architecture that follows from the shapes."""
+"""What a ViT dialect says about a checkpoint, and the architecture that follows from the shapes."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ class VitSource:
         resampling: How the origin resizes position embeddings.
         preprocess: The evaluation pre-processing for a network input of (height, width).
         preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
-        num_heads, image_size, pool, eps, activation, norms: What the file tells; None where it does not.
+        num_heads, image_size, pool, eps, activation, norms: What the file says; None if it does not.
         input_size: (height, width) of the images, where it is not that which the positions were trained for.
         head_layers: See ``ViTArchitecture``.
         pool_heads: Attention heads of CoCa's pooler.
-        variant: The origin's name of the architecture, where the file tells.
+        variant: The origin's name of the architecture, if the file says so.
         name: Names an architecture at an image size in the origin's terms; empty for none of its own.
         classes: Class names, or empty.
         pooler: Weights of the layers behind the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
-        assumed: What the file does not tell and the dialect had to assume, in sentences.
-        scores: What turns logits into scores, where the file tells.
+        assumed: What the file does not say and the dialect had to assume, in sentences.
+        scores: What turns logits into scores, if the file says so.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
             ``BuiltModel.witness``.
         settings: What became of the settings and unused tensors of the file.
@@ -191,7 +191,7 @@ def read_architecture(
         config: The user's settings, which override: ``num_heads``, ``img_size``, ``global_pool``,
             ``eps``, ``activation``.
         imgsz: (height, width) that the user wants, which is the trained size where the positions fit it
-            exactly and the file does not tell another.
+            exactly and the file does not say another.
 
     Raises:
         CheckpointError: a weight that every ViT has is missing, or a size cannot be known.
@@ -317,7 +317,7 @@ def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: S
 
 
 def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None) -> list[str]:
-    """What nobody tells about the size of the training's images."""
+    """What nothing says about the size of the training's images."""
     if told is not None and (told[0] // patch[0], told[1] // patch[1]) == grid:
         return []
     height, width = grid[0] * patch[0], grid[1] * patch[1]

@@ -1,4 +1,4 @@
-"""timm's own model of the name that a ViT checkpoint tells, and how far the weights are that model."""
+"""timm's own model of the name that a ViT checkpoint gives, and how far the weights are that model."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _PRETRAINED = ("pretrained_cfg", "pretrained_cfg_overlay")
 
 @dataclass(frozen=True, kw_only=True)
 class NamedModel:
-    """timm's own model of the name that the file tells.
+    """timm's own model of the name that the file gives.
 
     Attributes:
         name: timm's name, and who says so.
         model: Without weights.
         arguments: Those of its constructor that were given.
         other: What the weights have otherwise.
-        assumed: What nobody tells, in sentences.
-        heads: Attention heads; None where nothing tells them.
+        assumed: What nothing says, in sentences.
+        heads: Attention heads; None if nothing says.
     """
 
     name: str
@@ -68,10 +68,10 @@ class NamedModel:
 def find_named(
     checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Tensor], hints: Hints
 ) -> NamedModel | None:
-    """timm's model of the name that the file or the user tells; None where nobody does.
+    """timm's model of the name that the file or the user gives; None if neither does.
 
     Raises:
-        CheckpointError: it is no plain ViT, is not what the weights are, or cannot be built.
+        CheckpointError: it is not a plain ViT, is not what the weights are, or cannot be built.
     """
     pickled = pickled_model(checkpoint.module)
     if pickled is not None:
@@ -127,10 +127,10 @@ def _without(
 
 
 def _pickled(model: Any) -> NamedModel:
-    """The pickled module itself, which tells everything.
+    """The pickled module itself, which says everything.
 
     Raises:
-        CheckpointError: it is no plain ViT.
+        CheckpointError: it is not a plain ViT.
     """
     kind = type(model).__name__
     if kind not in {"VisionTransformer", "VisionTransformerDistilled"}:
@@ -225,10 +225,10 @@ def _plain_model(name: str, told_by: str, arguments: Mapping[str, Any], where: s
 def _sizes(
     plain: Any, tensors: Mapping[str, torch.Tensor], told: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Arguments that make timm's model as large as the weights are, where nobody tells that.
+    """Arguments that make timm's model as large as the weights are, if nothing says that.
 
     Raises:
-        CheckpointError: what is told is not the size of the weights.
+        CheckpointError: the given size is not that of the weights.
     """
     found = {"embed_dim": _width(tensors), "depth": _depth(tensors)}
     has = {"embed_dim": plain.embed_dim, "depth": len(plain.blocks)}

@@ -49,7 +49,7 @@ def refuse_foreign(hints: Hints, *, heads: bool = False) -> None:
     """
     refuse_features(hints)
     if hints.head_activation is not None:
-        raise OptionError("--head-activation is not available for YOLO models, whose files tell it.")
+        raise OptionError("--head-activation is not available for YOLO models, whose files say it.")
     if hints.head is not None and not heads:
         raise OptionError(f"--head {hints.head} is not in this file, whose network has one head.")
 
@@ -92,7 +92,7 @@ def image_size(hints: Hints, own: tuple[int, int], step: int) -> tuple[int, int]
     """Height and width of the model input: the user's, or the model's own.
 
     Raises:
-        OptionError: it is no multiple of ``step``.
+        OptionError: it is not a multiple of ``step``.
     """
     height, width = hints.imgsz or own
     if height % step or width % step or min(height, width) < 1:

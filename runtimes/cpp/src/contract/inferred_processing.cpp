@@ -5,7 +5,7 @@
 namespace deploykit {
 namespace {
 
-constexpr std::int64_t kSide = 640;  // the size of YOLO models of which none is told
+constexpr std::int64_t kSide = 640;  // the size of YOLO models if none is given
 constexpr const char* kOwn = "Ultralytics' own pre-processing for its task";
 
 // Whether images are letterboxed: for boxes, and for the raw maps of a model of boxes.

@@ -47,7 +47,7 @@ bool is_grid(const InputSpec& image, std::int64_t anchors) {
   return false;
 }
 
-// Whether a head of this kind has so many boxes at the size of the image.
+// Whether a head of this kind has this many boxes at the size of the image.
 Match match_anchors(const OutputReading& reading, const InputSpec& image, const TensorInfo& info, std::size_t axis) {
   const std::int64_t anchors = info.shape[axis];
   if (anchors < 0 && info.axes[axis] == kAnchorsAxis) return reading.is_yolox() ? Match::open : Match::exact;

@@ -15,7 +15,7 @@ namespace deploykit {
 // or that others may write to; and a way there that another user could turn elsewhere. Where the environment has
 // DEPLOYKIT_TRUST_CACHE=1, folders are used whoever owns them.
 //
-// Throws OptionError: it cannot be made, is no folder, or is not trusted.
+// Throws OptionError: it cannot be created, is not a folder, or is not trusted.
 std::string trusted_folder(const std::string& folder, bool contents);
 
 }  // namespace deploykit

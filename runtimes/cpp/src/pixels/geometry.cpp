@@ -157,7 +157,7 @@ void check_axis(const char* axis, std::size_t index, const Geometry& plan, const
       hint);
 }
 
-// Damaged metadata can ask for sides of 0 pixels and for regions outside of the image.
+// Damaged metadata can ask for sides of 0 pixels and for regions outside the image.
 void refuse_impossible(const Geometry& plan) {
   for (std::size_t axis = 0; axis < 2; ++axis) {
     const bool inside = plan.region[axis] >= 0 && plan.region[axis + 2] >= 1 &&

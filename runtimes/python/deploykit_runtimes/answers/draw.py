@@ -48,7 +48,7 @@ class Canvas:
         return np.array(self._image)
 
     def box(self, box: Sequence[float], color: Color) -> None:
-        """Outline x1, y1, x2, y2; what lies outside of the picture is moved to its edge."""
+        """Outline x1, y1, x2, y2; what lies outside the picture is moved to its edge."""
         right, bottom = self._image.width - 1, self._image.height - 1
         x1, x2 = sorted(min(max(x, 0), right) for x in (box[0], box[2]))
         y1, y2 = sorted(min(max(y, 0), bottom) for y in (box[1], box[3]))
@@ -77,7 +77,7 @@ class Canvas:
         self._image.paste(Image.blend(self._image, shades.convert("RGB"), opacity))
 
     def label(self, text: str, corner: Sequence[float], color: Color) -> None:
-        """A text box that sits on ``corner`` (x, y), moved to lie inside of the picture."""
+        """A text box that sits on ``corner`` (x, y), moved to lie inside the picture."""
         text = printable(text, _MOST_LETTERS)
         pad = max(1, self.line_width)
         x1, y1, x2, y2 = self._draw.textbbox((0, 0), text, font=self._font)

@@ -25,7 +25,7 @@ def nms(
         scores: float32 [n].
         class_ids: int [n]; boxes of different classes do not suppress each other. None for all.
         iou: Threshold in 0..1.
-        limit: Stop after so many.
+        limit: Stop after this many.
 
     Returns:
         Indices of the boxes to keep, best first, int64 [<= limit].

@@ -31,7 +31,7 @@ class Thresholds:
         max_det: Most detections of one image.
 
     Raises:
-        OptionError: a value is outside of its range.
+        OptionError: a value is outside its range.
     """
 
     top_k: int = 5
@@ -88,7 +88,7 @@ class ThresholdsOf:
         refuse_needless(self._spec, given)
         try:
             return self.of(**given)
-        except TypeError:  # a value that has no hash is none of the right ones, and told as that
+        except TypeError:  # an unhashable value is not one of the right ones, and is reported as such
             return Thresholds.of(self._spec.output, **given)
 
 

@@ -30,7 +30,7 @@ class Told:
     """What the metadata tells.
 
     Attributes:
-        origin: ``ultralytics``, ``yolov5``, or ``foreign`` where nothing is told.
+        origin: ``ultralytics``, ``yolov5``, or ``foreign`` if nothing is known.
         task: None where only the shapes tell.
         classes: Names in the order of their numbers.
         size: Height and width in pixels.

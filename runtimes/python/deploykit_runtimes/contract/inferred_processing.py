@@ -14,7 +14,7 @@ __all__ = ["contract"]
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIDE = 640
-"""The size of YOLO models of which none is told."""
+"""The size of YOLO models if none is given."""
 
 _OTHERS = "other readings: --outputs multilabel, probabilities or features"
 
@@ -26,7 +26,7 @@ def contract(
 
     Args:
         found: What they mean.
-        image: The input, with what is told of its size.
+        image: The input, with what is known of its size.
         outputs: Of the graph.
         told: What the file's metadata says.
         meaning: Why, where that is an assumption.

@@ -56,7 +56,7 @@ def read_spec(
     Raises:
         ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
         ModelLimitError: it names sizes above those of ``limits``.
-        OptionError: ``declared`` is no reading, or one that does not fit the file.
+        OptionError: ``declared`` is not a known reading, or does not fit the file.
     """
     if not has_metadata(metadata):
         spec = infer_spec(inputs, outputs, metadata, declared, makers)

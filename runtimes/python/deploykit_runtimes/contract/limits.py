@@ -40,7 +40,7 @@ ENTRIES = 4096
 NAMES = 1_000_000
 """Names in one list of the metadata."""
 VALUE = 65_536
-"""Bytes of one value of the contract that is no list of names."""
+"""Bytes of one value of the contract that is not a list of names."""
 LITERAL = 1 << 20
 """Bytes of one value that is a Python literal, in files of Ultralytics."""
 INTEGER = (1 << 31) - 1

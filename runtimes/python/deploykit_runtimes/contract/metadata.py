@@ -38,7 +38,7 @@ _PARTS: dict[str, type] = {
 _REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
 _AXES = ("batch", "height", "width")
-# As C++ reads them: no underscores, no digits of other scripts, and not so many that reading them takes long.
+# As C++ reads them: no underscores, no digits of other scripts, and not enough of them to make reading slow.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 _FLOAT = re.compile(
     r"[+-]?(([0-9]{1,400}\.?[0-9]{0,1100}|\.[0-9]{1,1100})(e[+-]?[0-9]{1,10})?|inf(inity)?|nan)",

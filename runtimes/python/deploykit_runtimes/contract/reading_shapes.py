@@ -125,7 +125,7 @@ def _fit_head(found: Fit, image: InputSpec, shape: Sequence[int | str]) -> Fit |
 
 
 def _match_anchors(reading: Reading, image: InputSpec, anchors: int | str) -> Match:
-    """Whether a head of this kind has so many boxes at the size of the image."""
+    """Whether a head of this kind has this many boxes at the size of the image."""
     free = {"height", "width"} & image.dynamic.keys()
     if anchors == _ANCHORS_AXIS:
         return "open" if reading.name.startswith("yolox") else "exact"

@@ -88,7 +88,7 @@ class Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is told of a model, 0 where nothing is; ``batch`` is the name of that axis."""
+    """What is known of a model, 0 if nothing is; ``batch`` is the name of that axis."""
 
     classes: int = 0
     keypoints: tuple[int, int] = (0, 0)
@@ -102,7 +102,7 @@ class Fit:
     Attributes:
         match: ``exact``: the sizes are those of such a head; ``open``: the file leaves them open; ``odd``:
             no such head is known, which an unusual one may still be.
-        classes: Number of classes; 0 where the shape does not tell.
+        classes: Number of classes; 0 if the shape does not say.
     """
 
     reading: Reading

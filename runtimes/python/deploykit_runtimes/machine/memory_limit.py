@@ -90,7 +90,7 @@ def loading(nbytes: int) -> Iterator[int | None]:
         Bytes that may be taken in the block; None: there is no limit.
 
     Raises:
-        OptionError: ``DEPLOYKIT_MEMORY`` is no size.
+        OptionError: ``DEPLOYKIT_MEMORY`` is not a size.
     """
     with _bounded(LOAD_BYTES + LOAD_PER_BYTE * nbytes) as allowed:
         yield allowed

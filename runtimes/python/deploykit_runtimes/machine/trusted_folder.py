@@ -38,7 +38,7 @@ def trusted_folder(folder: str | Path, *, contents: bool = True) -> Path:
         The folder, behind symbolic links if there are any.
 
     Raises:
-        OptionError: it cannot be made, is no folder, or is not trusted; says what is wrong and what to do.
+        OptionError: it cannot be created, is not a folder, or is not trusted; says why and what to do.
     """
     folder = Path(folder)
     try:

@@ -60,7 +60,7 @@ def edit_graph(model: bytes, edit: Callable[[memoryview], bytes | None]) -> byte
     """The model with its graph as ``edit`` returns it.
 
     Returns:
-        None: ``edit`` returned None, or this is no ONNX file, which the engine will refuse in its own words.
+        None: ``edit`` returned None, or this is not an ONNX file, which the engine will refuse itself.
     """
     try:
         return _edited(memoryview(model), edit)
@@ -87,7 +87,7 @@ def read_node(place: int, encoded: memoryview) -> Node:
     """A node that is the field ``place`` of its graph.
 
     Raises:
-        ValueError, IndexError: it is no message.
+        ValueError, IndexError: it is not a valid protobuf message.
     """
     node = Node(place, encoded, "", [], [], [])
     operator = ""

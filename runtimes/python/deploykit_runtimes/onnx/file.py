@@ -71,7 +71,7 @@ class CompiledPart:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """The outside of a model file.
+    """What a model file declares about itself.
 
     Attributes:
         metadata: The file's own keys.
@@ -117,7 +117,7 @@ def is_beside(location: str) -> bool:
 
 
 def weights_beside(path: Path) -> tuple[str, ...]:
-    """Names of files with weights in a model's folder; what is no model has none."""
+    """Names of files with weights in a model's folder; a file that is not a model has none."""
     try:
         return read_onnx(path).beside
     except ModelError:
@@ -131,7 +131,7 @@ def model_bytes(path: Path) -> int:
 
 
 def read_onnx(path: str | Path) -> OnnxFile:
-    """Read the outside of an ONNX file in time and memory that do not depend on its weights.
+    """Read what an ONNX file declares about itself, in time and memory that do not depend on its weights.
 
     Raises:
         ModelError: the file is missing, or not an ONNX model.
@@ -267,7 +267,7 @@ def read_tensor_info(value: Value) -> TensorInfo:
     """Name, dtype and shape of an encoded value info.
 
     Raises:
-        ValueError, IndexError: it is no message.
+        ValueError, IndexError: it is not a valid protobuf message.
     """
     name, dtype = "", 0
     shape: list[int | str] = []

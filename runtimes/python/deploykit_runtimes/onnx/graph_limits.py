@@ -65,7 +65,7 @@ def check_graph_limits(view: Value) -> None:
 
     Raises:
         ModelLimitError: of what it has too much, and how much is allowed.
-        ValueError, IndexError: it is no ONNX model.
+        ValueError, IndexError: it is not an ONNX model.
     """
     _Walk().model(view)
 

@@ -41,10 +41,10 @@ def model_path(path: object) -> Path:
 
 
 def check_model_file(path: object) -> None:
-    """Refuse what is no model by its first bytes, and say what to do with it instead.
+    """Refuse a file whose first bytes are not those of a model, and say what to do with it instead.
 
     Raises:
-        OptionError: it is no path.
+        OptionError: it is not a path.
         ModelError: the file is missing, cannot be read, or is a folder, a checkpoint
             or an image.
     """

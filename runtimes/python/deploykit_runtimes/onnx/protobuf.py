@@ -39,7 +39,7 @@ def fields(view: Value) -> Iterator[tuple[int, Value]]:
     """Field numbers and values of a message; nested messages, texts and bytes come as views.
 
     Raises:
-        ValueError, IndexError: it is no message.
+        ValueError, IndexError: it is not a valid protobuf message.
     """
     for number, value, _ in pieces(view):
         if value is not None:
@@ -50,7 +50,7 @@ def pieces(view: Value) -> Iterator[tuple[int, Value | None, memoryview]]:
     """Field numbers, values and the bytes of each field; the value of one of fixed width is None.
 
     Raises:
-        ValueError, IndexError: it is no message.
+        ValueError, IndexError: it is not a valid protobuf message.
     """
     if not isinstance(view, memoryview):
         raise ValueError("a number stands where a message belongs")  # noqa: TRY004 - the file is wrong

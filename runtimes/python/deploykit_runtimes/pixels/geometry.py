@@ -247,7 +247,7 @@ def _rectangle(length: int, target: int, stride: int, allowed: AxisRange) -> int
 
 
 def _check_possible(image_size: Size, region: tuple[int, int, int, int], resized: Size) -> None:
-    """Damaged metadata can ask for sides of no pixels and for regions outside of the image."""
+    """Damaged metadata can ask for sides of no pixels and for regions outside the image."""
     for start, length, whole, side in zip(region[:2], region[2:], image_size, resized, strict=True):
         if start < 0 or length < 1 or start + length > whole or side < 1:
             raise ModelError("The model's pre-processing asks for an impossible size.")

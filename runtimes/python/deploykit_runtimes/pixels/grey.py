@@ -58,7 +58,7 @@ def grey_image(image: Image.Image, library: Resampler, file_format: str | None =
     Args:
         image: In any mode that converts to RGB.
         library: Whose conversion.
-        file_format: Pillow's name of the format it was decoded from; None: it is no file. Ultralytics
+        file_format: Pillow's name of the format it was decoded from; None: it is not from a file. Ultralytics
             converts those with Pillow, as everyone does.
     """
     colourless = image.mode in ("L", "1", "LA", "La")

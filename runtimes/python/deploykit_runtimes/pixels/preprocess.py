@@ -153,7 +153,7 @@ def _resample(image: np.ndarray | Image.Image, geometry: Geometry, how: Preproce
     if how.interpolation not in _PILLOW_FILTERS:
         raise ModelError(f"The model asks for Pillow's {how.interpolation!r} resize, which does not exist.")
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] != 3:
-        # Pillow has no image of so many channels, and weights those of an RGBA one by its alpha.
+        # Pillow has no images with that many channels, and weights those of an RGBA one by its alpha.
         bands = [_resample_pillow(band, geometry, how) for band in np.moveaxis(image, 2, 0)]
         return np.stack(bands, axis=2)
     return _with_channels(_resample_pillow(image, geometry, how))

@@ -51,7 +51,7 @@ def read_source(source: object) -> ReadySource:
     An open file is read from its start, where it can be moved there, as Pillow does it.
 
     Raises:
-        InputError: it is none of ``ImageSource``, or there is nothing behind the URL or in the open file.
+        InputError: it is not an ``ImageSource``, or there is nothing behind the URL or in the open file.
     """
     if isinstance(source, np.ndarray | Image.Image | Path | bytes):  # the usual ones, at once
         return source

@@ -1,4 +1,4 @@
-"""Classifiers that training code put beside a network, or in the place of its own."""
+"""Classifiers that training code put beside a network, or in place of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ends a pickled classifier, and classes of one's own inside of pickled networks."""
+"""What ends a pickled classifier, and classes of one's own inside pickled networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""timm's ViTs with RMSNorm, and with norms inside of attention, MLP and embedding: read, proven, exported."""
+"""timm's ViTs with RMSNorm, and with norms inside attention, MLP and embedding: read, proven, exported."""
 
 from __future__ import annotations
 

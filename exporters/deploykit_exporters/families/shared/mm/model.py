@@ -55,10 +55,10 @@ class MmModel:
         return str(place.get("type") or "").rpartition(".")[2]
 
     def expect_kind(self, *allowed: str) -> str:
-        """The class of the backbone, or empty where nothing tells it.
+        """The class of the backbone, or empty if nothing says.
 
         Raises:
-            CheckpointError: it is none of those that are built here.
+            CheckpointError: it is not one of those built here.
         """
         found = self.kind(self.backbone)
         if found and found not in allowed:
@@ -94,7 +94,7 @@ class MmModel:
         """The activation of a part in our words, or None where it does not say.
 
         Raises:
-            CheckpointError: it is none of ``known``.
+            CheckpointError: it is not one of ``known``.
         """
         told = place.get("act_cfg")
         if told is None:
@@ -155,7 +155,7 @@ class MmModel:
             place.harmless("initial values", *_INITIAL)
             place.harmless("of the training", *_TRAINING)
         self.head.harmless("losses and metrics of the training", *_HEAD)
-        self.head.harmless("the weights tell", "num_classes", "in_channels", "hidden_dim")
+        self.head.harmless("read from the weights", "num_classes", "in_channels", "hidden_dim")
         self.head.honoured("type")
         neck = self.kind(self._neck)
         if neck and neck != "GlobalAveragePooling" and not features:

@@ -47,13 +47,13 @@ _ARGUMENTS = {
     "losses are not part of the network": ("jsd_loss", "bce_*", "loss*"),
     "dropout is inactive in evaluation": ("drop*", "attn_drop*"),
     "--weights decides which weights are taken": ("model_ema*",),
-    "the weights tell": ("num_classes", "nb_classes", "in_chans"),
+    "read from the weights": ("num_classes", "nb_classes", "in_chans"),
     "initial values": ("head_init_*",),
 }
 _PUBLISHED = {
     "where it was published": ("url", "file", "hf_hub_*", "source", "state_dict", "custom_load", "tag"),
     "words about it": ("license", "origin_url", "paper_*", "notes", "model_name", "description"),
-    "the weights tell": ("num_classes", "num_features", "first_conv", "classifier", "pool_size"),
+    "read from the weights": ("num_classes", "num_features", "first_conv", "classifier", "pool_size"),
     "for evaluation at a larger size": ("test_input_size", "test_crop_pct", "min_input_size"),
     "deploykit determines the sizes itself": ("fixed_input_size",),
 }
@@ -63,7 +63,7 @@ _CONSTRUCTOR = {
     "initial values": ("weight_init", "fix_init"),
     "deploykit determines the sizes itself": ("dynamic_img_size", "strict_img_size"),
     "of the training": ("bn_momentum", "grad_checkpointing", "scriptable", "exportable", "no_jit"),
-    "the weights tell": ("num_classes", "in_chans"),
+    "read from the weights": ("num_classes", "in_chans"),
 }
 # Weights that only a setting makes or takes away, and that setting with its value where there is one only.
 _SIGNS: dict[str, dict[str, Any]] = {
@@ -113,7 +113,7 @@ class TimmFile:
             known: The names that the constructor has.
 
         Raises:
-            CheckpointError: an argument has a value that is no number, text or list of them.
+            CheckpointError: an argument has a value that is not a number, text or list of them.
         """
         found: dict[str, Any] = {}
         names = set(known)
@@ -202,7 +202,7 @@ class TimmFile:
 
     @property
     def size(self) -> Any:
-        """Of the images, in any of timm's forms; None where nothing tells it."""
+        """Of the images, in any of timm's forms; None if nothing says."""
         told = [place.get("img_size") for place in self.constructor]
         told += [
             place.get(name) for place in (self.args, self.pretrained) for name in ("input_size", "img_size")

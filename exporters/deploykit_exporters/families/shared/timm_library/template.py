@@ -1,6 +1,6 @@
-"""The model that timm builds under a name and with the arguments that a file tells.
+"""The model that timm builds under a name and with the arguments that a file gives.
 
-The weights tell shapes only. What they do not (attention heads, activation, eps, pooling) is read off the
+The weights show only shapes. What they do not show (heads, activation, eps, pooling) is read from the
 model that timm itself builds, and what deploykit builds is compared with it, layer by layer and attribute by
 attribute: an argument that deploykit does not know cannot pass unseen. A whole module that was pickled takes
 the place of that model: its stand-in has the same attributes.

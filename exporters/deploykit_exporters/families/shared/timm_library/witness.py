@@ -48,7 +48,7 @@ class _Maps(nn.Module):
 
 
 def not_asked(name: str, told_by: str, other: Sequence[str]) -> str:
-    """Why timm's model of a name is no witness, as a report says it; empty where it is one.
+    """Why timm's model of a name is not a witness, as a report says it; empty if it is one.
 
     Args:
         name: Of the model.

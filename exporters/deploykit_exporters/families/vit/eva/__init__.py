@@ -1,6 +1,6 @@
 """ViTs with rotary or relative positions, built from timm's own networks.
 
-beit_shapes.py               What the shapes of a BEiT's weights, under timm's names, tell of timm's
+beit_shapes.py               What the shapes of a BEiT's weights, under timm's names, say about timm's
                              ``Beit``: nearly everything
 beit_training.py             What the training code of BEiT (microsoft/unilm), and of EVA-02 after it, saves
                              beside weights
@@ -25,7 +25,7 @@ network.py                   timm's ``Eva`` (EVA, EVA-02, DINOv3, ViTs with rota
 relative_positions.py        How transformers' BEiT resizes what it keeps for one size of images
 rotary.py                    Rotary position embeddings (Su et al., "RoFormer", 2021) of image patches, at
                              any grid
-source.py                    What a dialect tells about a checkpoint of a network that is timm's own ``Eva``
+source.py                    What a dialect says about a checkpoint of a network that is timm's own ``Eva``
                              or ``Beit``
 timm_shapes.py               What the dialects of repositories share whose networks are built from timm's
 """

@@ -1,4 +1,4 @@
-"""What the shapes of a BEiT's weights, under timm's names, tell of timm's ``Beit``: nearly everything."""
+"""What the shapes of a BEiT's weights, under timm's names, say about timm's ``Beit``: nearly everything."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def heads_of(tensors: Mapping[str, torch.Tensor]) -> int | None:
 
 
 def refuse_heads(config: Mapping[str, Any], heads: int) -> None:
-    """Refuse a number of attention heads that the user gives and the weights tell otherwise.
+    """Refuse a number of attention heads that the user gives and the weights contradict.
 
     Raises:
         OptionError: it is another one.
     """
     if config.get("num_heads") not in (None, heads):
-        raise OptionError(f"--config says num_heads = {config['num_heads']!r:.60}; the weights tell {heads}.")
+        raise OptionError(f"--config says num_heads = {config['num_heads']!r:.60}; the weights have {heads}.")
 
 
 def norms_of(tensors: Mapping[str, torch.Tensor]) -> list[str]:

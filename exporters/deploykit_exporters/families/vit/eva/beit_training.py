@@ -43,7 +43,7 @@ _HARMLESS = {
         *("save_ckpt*", "model_key", "model_prefix", "model_filter_name", "image_folder_class_index_file"),
         *("eval_data_path", "robust_test", "real_labels", "disable_eval_during_finetuning"),
     ),
-    "the weights tell": ("window_size", "patch_size"),
+    "read from the weights": ("window_size", "patch_size"),
 }
 
 

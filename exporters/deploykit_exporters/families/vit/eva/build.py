@@ -58,7 +58,7 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
 
     Raises:
         CheckpointError: the weights do not fit, or the network has layers that are not read.
-        OptionError: the size that was asked for is no multiple of the patch.
+        OptionError: the requested size is not a multiple of the patch.
     """
     from deploykit_exporters.families.shared.loading import load_strict
     from deploykit_exporters.families.vit.eva.network import EvaNet, ExportableEva, check_blocks, is_resizable
@@ -110,7 +110,7 @@ def _fit(net: Any, size: Size, source: EvaSource) -> None:
     """Resize what the network keeps for one size, as its origin does.
 
     Raises:
-        OptionError: the size is no multiple of the patch.
+        OptionError: the size is not a multiple of the patch.
         CheckpointError: this release of timm cannot.
     """
     from deploykit_exporters.families.shared.timm_library.witness import resize_model

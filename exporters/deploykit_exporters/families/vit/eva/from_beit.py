@@ -1,7 +1,7 @@
 """BEiT and BEiT v2 of their own repository (microsoft/unilm), whose keys are timm's.
 
 The shapes tell the architecture where positions are relative: their tables have a column for each head. What
-they do not tell is the same in all of that code's models: GELU, and an eps of 1e-6.
+they do not say is the same in all of that code's models: GELU, and an eps of 1e-6.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _trained(tensors: Mapping[str, torch.Tensor], told: Size | None, asked: Size
     """(height, width) that the tables are for, and a sentence where nobody tells it.
 
     Raises:
-        CheckpointError: they are not for what is told, or for no square.
+        CheckpointError: they do not fit what was given, or are not a square.
     """
     if told is not None and (wrong := misfit(tensors, told)):
         raise CheckpointError(

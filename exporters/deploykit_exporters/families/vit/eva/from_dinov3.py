@@ -69,7 +69,7 @@ def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EvaSource:
-    """Rename the weights; what the file cannot tell is as in the repository's published models.
+    """Rename the weights; what the file does not say is as in the repository's published models.
 
     Raises:
         CheckpointError: weights are missing, or there is a layer that is not built.

@@ -1,7 +1,7 @@
 """timm's EVA, EVA-02, DINOv3 and other ViTs with rotary positions (``Eva``), and its BEiTs (``Beit``).
 
-Their weights do not tell enough: timm's own model of the name that the file or the user tells is built, with
-the arguments that the file tells, and has to have exactly these weights. BEiT's own repository has the same
+Their weights do not show enough: timm's own model of the name that the file or the user gives is built, with
+the arguments that the file gives, and has to have exactly these weights. BEiT's own repository has the same
 keys and tells no such name, see ``vit_beit``.
 """
 

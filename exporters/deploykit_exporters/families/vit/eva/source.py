@@ -1,4 +1,4 @@
-"""What a dialect tells about a checkpoint of a network that is timm's own ``Eva`` or ``Beit``."""
+"""What a dialect says about a checkpoint of a network that is timm's own ``Eva`` or ``Beit``."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class EvaSource:
         preprocess: Pre-processing for an input of (height, width).
         preprocess_from: Where that was read; empty for the origin's default.
         classes: Class names of the file.
-        scores: What turns logits into scores, where the file tells.
-        assumed: What the file does not tell, in sentences.
+        scores: What turns logits into scores, if the file says so.
+        assumed: What the file does not say, in sentences.
         settings: What became of the settings and unused tensors of the file.
         witness: As ``VitSource.witness``.
         resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
             otherwise than timm.
         name_in_file: What the file calls a weight.
         with_mean: See ``EvaNet``.
-        origin: Whose form the weights have, where their keys alone do not tell it; empty for the dialect's.
+        origin: Whose form the weights have, where their keys alone do not say it; empty for the dialect's.
     """
 
     tensors: Mapping[str, torch.Tensor]

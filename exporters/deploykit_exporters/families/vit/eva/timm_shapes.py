@@ -13,11 +13,11 @@ __all__ = ["no_package", "shape_arguments"]
 
 
 def shape_arguments(tensors: Mapping[str, torch.Tensor], hidden: int) -> dict[str, Any]:
-    """The arguments of timm's ``Eva`` and ``Beit`` alike that shapes tell.
+    """The arguments of timm's ``Eva`` and ``Beit`` alike that follow from the shapes.
 
     Args:
         tensors: Weights under timm's names.
-        hidden: Channels inside of the MLP.
+        hidden: Channels inside the MLP.
     """
     width, channels, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     return {

@@ -9,7 +9,7 @@ head.py                   The last layer of an Ultralytics network: its task, an
                           answers
 modules.py                Pickled Ultralytics modules -> modules of the installed ultralytics package
 network.py                The two forms of an Ultralytics network: the reference, and one that exports well
-settings.py               What an Ultralytics file tells beside its weights, and what becomes of it
+settings.py               What an Ultralytics file says beside its weights, and what becomes of it
 spec.py                   What the file of an Ultralytics model says about itself: task, names, sizes,
                           outputs
 state_dict.py             The weights of an Ultralytics network without its modules: a state dict, and the

@@ -54,7 +54,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     Raises:
         CheckpointError: the modules or weights do not fit the installed ultralytics; each is named.
         DependencyError: ultralytics is not installed.
-        OptionError: the image size is no multiple of the largest stride, or the labels are too few.
+        OptionError: the image size is not a multiple of the largest stride, or the labels are too few.
     """
     refuse_foreign(hints, heads=True)
     _require_ultralytics()

@@ -1,4 +1,4 @@
-"""What an Ultralytics file tells beside its weights, and what becomes of it."""
+"""What an Ultralytics file says beside its weights, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _HEAD = ("nc", "nl", "no", "reg_max", "stride", "nm", "npr", "ne", "kpt_shape", 
 
 
 def _of_user(hints: Hints) -> tuple[Setting, ...]:
-    """A --config beside a whole model, whose modules tell all that a yaml could."""
+    """A --config beside a whole model, whose modules say all that a yaml could."""
     return Settings("config", hints.config or {}, hints.ignore).account(strict=True)
 
 

@@ -61,7 +61,7 @@ def with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tupl
     yaml = _yaml(checkpoint, hints)
     settings = Settings("config", yaml, hints.ignore)
     settings.honoured(*_CONSTRUCTOR, "names", "yaml_file")
-    settings.harmless("the shapes of the weights tell", "ch", "channels")
+    settings.harmless("read from the shapes of the weights", "ch", "channels")
     settings.harmless("names of the keypoints; the answers have their numbers", "kpt_names")
     settings.harmless("memory of training only", "inplace")
     accounted = settings.account(strict=True)

@@ -46,7 +46,7 @@ def ask_ultralytics(
     """The package's own model with the weights of the file, or why there is none.
 
     The modules that the file pickles are the truth about it, its yaml is what they were built from: where
-    they were changed since, or another release built them otherwise, the constructor is no witness.
+    they were changed since, or another release built them otherwise, the constructor is not a witness.
     """
     from ultralytics import __version__
 

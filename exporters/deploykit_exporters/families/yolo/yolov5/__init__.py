@@ -5,6 +5,6 @@ dialect.py   Checkpoints pickled by the YOLOv5 repository: anchor-based detector
              classifiers
 leaves.py    torch.nn modules rebuilt from their inert stand-ins
 network.py   YOLOv5: a list of layers wired by index, and its anchor-based heads
-settings.py  What a YOLOv5 file tells beside its weights, and what becomes of it
+settings.py  What a YOLOv5 file says beside its weights, and what becomes of it
 tree.py      From a pickled YOLOv5 module, read as an inert tree, to our network of the same parts
 """

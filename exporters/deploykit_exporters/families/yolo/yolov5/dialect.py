@@ -63,7 +63,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
 
     Raises:
         CheckpointError: a module is not one of YOLOv5's, or weights do not fit; each is named.
-        OptionError: the image size is no multiple of the largest stride, or the labels are too few,
+        OptionError: the image size is not a multiple of the largest stride, or the labels are too few,
             or feature maps were asked for.
     """
     refuse_foreign(hints)

@@ -1,4 +1,4 @@
-"""What a YOLOv5 file tells beside its weights, and what becomes of it."""
+"""What a YOLOv5 file says beside its weights, and what becomes of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From a pickled YOLOv5 module, read as an inert tree, to our network of the same parts.
 
-The tree tells the truth about a checkpoint: forks and older releases save other kernels, strides
+The tree is the truth about a checkpoint: forks and older releases save other kernels, strides
 or activations under the same class names. Shapes are taken from the weights, everything else from
 the attributes of each part, and a part with unknown sub-modules is refused rather than guessed.
 """

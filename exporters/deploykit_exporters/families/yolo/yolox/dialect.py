@@ -1,7 +1,7 @@
 """Checkpoints of YOLOX (https://github.com/Megvii-BaseDetection/YOLOX): state dicts whose architecture
 is read from the shapes.
 
-What they do not tell is assumed as the experiments of releases 0.2 and 0.3 have it; the experiment
+What they do not say is assumed as the experiments of releases 0.2 and 0.3 have it; the experiment
 itself can be given as a configuration.
 """
 
@@ -77,7 +77,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
 
     Raises:
         CheckpointError: weights are missing, left over or misshapen; each is named.
-        OptionError: the image size is no multiple of 32, the labels are too few, the experiment names
+        OptionError: the image size is not a multiple of 32, the labels are too few, the experiment names
             an unknown activation, or feature maps were asked for.
     """
     refuse_foreign(hints)

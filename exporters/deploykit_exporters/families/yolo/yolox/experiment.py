@@ -114,7 +114,7 @@ def _assigned(tree: ast.Module, budget: Budget) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            with contextlib.suppress(NotLiteralError):  # a computed value, which is none of those read here
+            with contextlib.suppress(NotLiteralError):  # a computed value, which is not read here
                 settings[node.targets[0].attr] = literal(node.value, {}, budget)
         # ValTransform(legacy=True)
         if isinstance(node, ast.keyword) and node.arg == "legacy" and isinstance(node.value, ast.Constant):

@@ -69,7 +69,7 @@ def test_an_installed_yaml_by_its_name(
 def test_the_scale_is_read_from_the_shapes(
     scale: str, ultralytics_file: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A yaml file of one's own does not tell it by its name."""
+    """A yaml file of one's own does not say it by its name."""
     from ultralytics.nn.tasks import yaml_model_load
 
     _, model = ultralytics_file(f"yolo11{scale}-cls")
