@@ -175,7 +175,7 @@ class Worker:
             code = self._process.wait()
             raise RuntimeUnavailableError(
                 f"The process that ran {self.subject.name} ended with {_ending(code)}.",
-                hint=f"Its last words are above; alone it runs with: --runtime {self.subject.name}",
+                hint=f"Its last output is above; to run it alone: --runtime {self.subject.name}",
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -56,38 +56,40 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str | Non
     "--output",
     type=click.Path(path_type=Path),
     metavar="ENGINE|DIR",
-    help="File to write, or a folder that gets engine and model. Default: beside the model.",
+    help="File to write, or a folder for engine and model. Default: next to the model.",
 )
 @click.option(
     "--shapes",
     multiple=True,
     metavar="NAME:MIN,OPT,MAX",
     help="Optimisation profile, for instance images:1x3x224x224,8x3x224x224,32x3x640x640. Once per input; "
-    "again for a further profile. Default: the ranges the model declares.",
+    "repeat an input for another profile. Default: the ranges the model declares.",
 )
 @click.option(
     "--precision",
     type=click.Choice(("model", "auto")),
     default="model",
     show_default=True,
-    help="auto lets FP32 layers compute in TF32.",
+    help="auto allows TF32 for FP32 layers.",
 )
 @click.option(
     "--compute-capability",
     "compute_capabilities",
     callback=_capabilities,
     metavar="X.Y[,X.Y]",
-    help="GPUs to build for, without having them (trt-rtx). Default: 8.0 and later.",
+    help="GPUs to build for; they need not be present (trt-rtx). Default: 8.0 and later.",
 )
 @click.option(
     "--compatibility",
     type=click.Choice(("none", "ampere+", "same-capability")),
     default="none",
     show_default=True,
-    help="Which other GPUs the engine shall run on (trt).",
+    help="Which other GPUs the engine must run on (trt).",
 )
 @click.option("--version-compatible", is_flag=True, help="Let later TensorRT versions load the engine.")
-@click.option("--strip-weights", is_flag=True, help="Leave the weights out; they come from the model again.")
+@click.option(
+    "--strip-weights", is_flag=True, help="Leave the weights out; they are restored from the model."
+)
 @click.option(
     "--optimization-level",
     type=click.IntRange(0, 5),
@@ -98,10 +100,10 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str | Non
     "--timing-cache",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Timings of kernels, read and updated: later builds are faster.",
+    help="File of kernel timings, read and updated: later builds are faster.",
 )
 @gpu_option
-@click.option("--force", is_flag=True, help="Build also where an engine that fits is there already.")
+@click.option("--force", is_flag=True, help="Build even if a matching engine already exists.")
 @common
 def command(*, model: Path, runtime: str, json_output: bool, **options: Any) -> None:
     """Compile MODEL for a runtime, into what `bench` and `predict` open in its place.

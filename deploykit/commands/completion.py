@@ -16,7 +16,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command(
     "completion",
     cls=Command,
-    short_help="Print the script for completion in a shell.",
+    short_help="Print the completion script for a shell.",
     examples=(
         "deploykit completion zsh > ~/.zsh/completions/_deploykit",
         "deploykit completion fish > ~/.config/fish/completions/deploykit.fish",

@@ -31,7 +31,7 @@ __all__ = ["command"]
     default=Path("deploykit-demo"),
     show_default=True,
     metavar="DIR",
-    help="Where to leave the model, the pictures and the report.",
+    help="Folder for the model, the pictures and the report.",
 )
 @common
 def command(*, output: Path, json_output: bool) -> None:

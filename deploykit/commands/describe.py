@@ -44,7 +44,7 @@ def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
 def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
     """The proof in a few lines; one line when there is none."""
     if parity is None:
-        return ["none: the file carries no record of a comparison with its checkpoint"]
+        return ["none: the file has no record of a comparison with its checkpoint"]
     agreement = f", top-1 agreement {parity.top1:.1%}" if task == "classify" else ""
     allowed = f"(allowed {parity.tolerance:.0e})"
     return [

@@ -29,7 +29,9 @@ __all__ = ["command"]
         "deploykit doctor --runtime ort-cuda",
     ),
 )
-@click.option("--runtime", metavar="NAME", shell_complete=runtimes, help="Exit with 0 only if this one runs.")
+@click.option(
+    "--runtime", metavar="NAME", shell_complete=runtimes, help="Exit with 0 only if this runtime works here."
+)
 @common
 def command(runtime: str | None, json_output: bool) -> int:
     """Try each engine on a tiny model, and name the one line that would fix each that cannot run.

@@ -40,7 +40,7 @@ __all__ = ["command"]
     "--output",
     type=click.Path(path_type=Path),
     metavar="OUT.onnx",
-    help="Where to write. Default: beside the checkpoint.",
+    help="File to write. Default: next to the checkpoint.",
 )
 @click.option(
     "--dynamic",
@@ -48,7 +48,8 @@ __all__ = ["command"]
     callback=axes,
     metavar="[AXES]",
     shell_complete=axis_names,
-    help=f"Axes that stay free, joined by commas: {','.join(AXES)}. Alone: all that the model allows.",
+    help=f"Axes to make dynamic, joined by commas: {','.join(AXES)}. Without a value: all that the model "
+    f"allows.",
 )
 @click.option(
     "--batch",
@@ -56,26 +57,30 @@ __all__ = ["command"]
     default=1,
     show_default=True,
     metavar="N",
-    help="Batch size where it is fixed.",
+    help="Batch size if it is fixed.",
 )
 @click.option("--opset", type=click.IntRange(18, 23), metavar="N", help="ONNX operator set.")
 @checkpoint_options
 @click.option("--preprocess", is_flag=True, help="Take raw uint8 images [N,H,W,3] of any size.")
-@click.option("--postprocess", is_flag=True, help="Return finished answers: classes, or boxes after NMS.")
+@click.option("--postprocess", is_flag=True, help="Return final answers: classes, or boxes after NMS.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="Classes returned by --postprocess.")
-@click.option("--conf", type=click.FloatRange(0, 1), metavar="P", help="Lowest score of a detection.")
-@click.option("--iou", type=click.FloatRange(0, 1), metavar="P", help="Overlap above which a box falls.")
-@click.option("--max-det", type=click.IntRange(1), metavar="N", help="Most detections per image.")
-@click.option("--class-agnostic", is_flag=True, help="Let boxes fall to better ones of any class.")
+@click.option("--conf", type=click.FloatRange(0, 1), metavar="P", help="Lowest score of a detection to keep.")
+@click.option(
+    "--iou", type=click.FloatRange(0, 1), metavar="P", help="Overlap above which a box is suppressed."
+)
+@click.option(
+    "--max-det", type=click.IntRange(1), metavar="N", help="Maximum number of detections per image."
+)
+@click.option("--class-agnostic", is_flag=True, help="Let better boxes of any class suppress a box.")
 @click.option("--runtime-thresholds", is_flag=True, help="Make conf and iou inputs of the graph.")
 @click.option("--masks", is_flag=True, help="Return segmentation masks at the size of the image.")
-@click.option("--no-simplify", is_flag=True, help="Keep the graph as the exporter wrote it.")
+@click.option("--no-simplify", is_flag=True, help="Leave the graph as the exporter wrote it.")
 @golden_option
 @click.option("--no-witness", is_flag=True, help="Do not compare with the training library's own model.")
 @click.option(
     "--exporter",
     type=click.Choice(["torchscript", "dynamo"]),
-    help="Default: what was measured better for the family.",
+    help="Default: the one that measured better for the family.",
 )
 @common
 def command(

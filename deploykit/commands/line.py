@@ -15,12 +15,12 @@ from deploykit.examples import WithExamples
 __all__ = ["AXES", "Command", "DynamicCommand", "Group"]
 
 _HALF = (
-    "The file keeps the precision of its proof; the engine may compute lower: --precision auto of "
+    "The file keeps the precision of its proof; the engine may use a lower one: --precision auto of "
     "predict, bench, verify and build, or deploykit package triton MODEL.onnx --tensorrt --precision fp16"
 )
 _INT8 = (
-    "The exported file can be quantised with onnxruntime.quantization; how far its answers then differ says "
-    "deploykit verify CKPT MODEL.onnx IMAGES --tolerance 0.05"
+    "The exported file can be quantised with onnxruntime.quantization; deploykit verify CKPT MODEL.onnx "
+    "IMAGES --tolerance 0.05 says how far its answers then differ"
 )
 _ELSEWHERE = {
     **dict.fromkeys(("--half", "--fp16", "--bf16"), _HALF),
@@ -79,7 +79,7 @@ def _refuse_empty(order: Iterable[click.Parameter], found: Mapping[str, Any], ct
         if count and "" in values:
             told = _flag(param) if isinstance(param, click.Option) else param.human_readable_name
             raise click.UsageError(
-                f"{told} is empty. Give a value or leave it out; is a variable of the shell not set?", ctx
+                f"{told} is empty. Give a value or leave it out; perhaps a shell variable is not set.", ctx
             )
 
 

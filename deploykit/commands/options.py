@@ -89,7 +89,7 @@ def checkpoint_options(command: _F) -> _F:
         click.option(
             "--family", metavar="F", shell_complete=families, help="vit, efficientnet, crossformer or yolo."
         ),
-        click.option("--variant", metavar="V", help="Architecture, instead of what is recognised."),
+        click.option("--variant", metavar="V", help="Architecture, instead of the recognised one."),
         click.option("--origin", metavar="O", help="Training library: timm, torchvision, transformers, ..."),
         click.option(
             "--config",
@@ -100,9 +100,9 @@ def checkpoint_options(command: _F) -> _F:
         click.option(
             "--weights",
             metavar="KEY",
-            help="Which weights, where the file holds several sets or networks: ema, state_dict.teacher.",
+            help="Which weights, if the file holds several sets or networks: ema, state_dict.teacher.",
         ),
-        click.option("--head", metavar="NAME", help="Which head, where the model has several."),
+        click.option("--head", metavar="NAME", help="Which head, if the model has several."),
         click.option(
             "--head-activation",
             metavar="NAME",
@@ -114,11 +114,13 @@ def checkpoint_options(command: _F) -> _F:
             metavar="NAME",
             help="A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
         ),
-        click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size, instead of its own."),
+        click.option(
+            "--imgsz", callback=image_size, metavar="H[,W]", help="Input size, instead of the model's own."
+        ),
         click.option(
             "--labels", type=existing_file, metavar="FILE", help="Class names, one per line, or JSON or YAML."
         ),
-        click.option("--features", is_flag=True, help="The feature maps instead of the head."),
+        click.option("--features", is_flag=True, help="Feature maps instead of the head."),
         click.option("--trust", is_flag=True, help="Allow the checkpoint to execute code while it is read."),
     )
     for option in reversed(options):
@@ -132,7 +134,7 @@ def golden_option(command: _F) -> _F:
         "--golden",
         type=existing_file,
         metavar="FILE",
-        help="Prove against what the model answered where it was trained: deploykit.record(model, FILE).",
+        help="Compare with the answers recorded in training: deploykit.record(model, FILE).",
     )(command)
 
 
@@ -157,8 +159,8 @@ def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--runtime",
         metavar="NAME",
         shell_complete=runtimes,
-        help="Engine and device: ort-cpu (default), ov-cpu, ort-cuda, trt, ...; `deploykit doctor` tells "
-        "what runs.",
+        help="Engine and device: ort-cpu (default), ov-cpu, ort-cuda, trt, ...; `deploykit doctor` says "
+        "what runs here.",
     )(short_runtimes(with_runtime))
 
 
@@ -175,7 +177,7 @@ def threads_option(command: _F) -> _F:
 def strict_option(command: _F) -> _F:
     """``--strict``."""
     return click.option(
-        "--strict", is_flag=True, help="Refuse a model of which a part runs elsewhere than asked for."
+        "--strict", is_flag=True, help="Refuse a model if any part of it runs elsewhere than requested."
     )(command)
 
 
@@ -194,7 +196,7 @@ def outputs_option(command: _F) -> _F:
         "--outputs",
         metavar="NAME",
         shell_complete=readings,
-        help="What the outputs of another exporter's file mean, where it does not tell: yolo, yolov5, "
+        help="What the outputs of another exporter's file mean, if the file does not say: yolo, yolov5, "
         "end2end, yolov7-end2end, logits, probabilities, features, ...; docs/other-exporters.md lists all.",
     )(command)
 
@@ -206,7 +208,7 @@ def gpu_option(command: _F) -> _F:
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="Number of the GPU, where there are several. Default: 0.",
+        help="Number of the GPU, if there are several. Default: 0.",
     )(command)
 
 
@@ -218,20 +220,20 @@ def engine_options(command: _F) -> _F:
             type=click.Choice(("latency", "throughput")),
             default="latency",
             show_default=True,
-            help="All threads on one call, or several calls side by side.",
+            help="All threads on one call, or several concurrent calls.",
         ),
         click.option(
             "--precision",
             type=click.Choice(("model", "auto")),
             default="model",
             show_default=True,
-            help="auto lets the engine compute lower than the file says (bf16, TF32) where that is faster.",
+            help="auto allows a lower precision than the file's (bf16, TF32) where that is faster.",
         ),
         click.option(
             "--cache",
             type=click.Path(file_okay=False, path_type=Path),
             metavar="DIR",
-            help="Folder for what engines compile.",
+            help="Folder that keeps what engines compile.",
         ),
         click.option("--cuda-graph", is_flag=True, help="Record and replay the GPU's work, per shape."),
         gpu_option,

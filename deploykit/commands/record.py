@@ -19,16 +19,16 @@ __all__ = ["command", "show"]
 
 _MOST_NAMES = 4
 _HOW = """\
-A model is recorded in the process that trained it, where it is in memory:
+Record a model in the process that trained it, where it is in memory:
 
   import deploykit
   deploykit.record(model, "golden.npz", transform=eval_transform, labels=class_names)
 
-Where deploykit is not installed, one file does it, with numpy and torch alone:
+Where deploykit is not installed, one file does the same with only numpy and torch:
 
   deploykit record --print > record.py      # then there: from record import record
 
-Its answers are what an export is proven against:
+An export is then compared with the recorded answers:
 
   deploykit export CKPT --golden golden.npz
 """
@@ -43,7 +43,9 @@ Its answers are what an export is proven against:
     ),
 )
 @click.argument("file", required=False, type=existing_file, metavar="[FILE]")
-@click.option("--print", "print_file", is_flag=True, help="Print the file that records, and nothing else.")
+@click.option(
+    "--print", "print_file", is_flag=True, help="Print the Python file that records, and nothing else."
+)
 @common
 def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
     """Show how to record golden answers (what a model answers where it is trained), or what FILE holds.

@@ -16,7 +16,7 @@ const char* const kUsage =
   --max-det N       most detections per image
   --imgsz H[,W]     input size of a dynamic model
   --batch N         images per call of the engine
-  --outputs NAME    what the outputs of another exporter's file mean, where it does not tell: yolov5, end2end, ...
+  --outputs NAME    what the outputs of another exporter's file mean, if it does not say: yolov5, end2end, ...
   --threads N       threads inside one operator
   --goal NAME       latency (default): all threads on one call; throughput: several calls side by side
   --precision NAME  model (default); auto: TF32 where the GPU is faster with it

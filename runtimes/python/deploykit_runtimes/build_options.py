@@ -47,7 +47,7 @@ class BuildOptions:
         strip_weights: Leave the weights out; they are put back from the model when the engine is opened.
         optimization_level: Effort of the search for the fastest kernels, 0 to 5; None: the engine's own.
         timing_cache: File with timings of kernels, read and updated: later builds are faster.
-        force: Build also where an engine that fits is there already.
+        force: Build even if a matching engine already exists.
     """
 
     output: Path | None = None

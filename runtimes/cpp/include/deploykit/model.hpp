@@ -31,7 +31,7 @@ struct Options {
   // "model": compute in the precision of the file. "auto": TF32 where the GPU is faster with it.
   std::string precision = "model";
   bool cuda_graph = false;  // record the GPU's work once per shape and replay it
-  // What the outputs of another exporter's file mean, where it does not tell: "yolov5", "yolo-pose:17x3", ...;
+  // What the outputs of another exporter's file mean, if the file does not say: "yolov5", "yolo-pose:17x3", ...;
   // docs/other-exporters.md lists them. Empty: what the file tells.
   std::string outputs{};
 
