@@ -27,7 +27,7 @@ def test_names_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     Path("timm:mine").touch()
     assert resolve("timm:mine") == Path("timm:mine")
-    with pytest.raises(OptionError, match="no downloadable model"):
+    with pytest.raises(OptionError, match="not the name of a downloadable model"):
         fetch("model.pth")
 
 

@@ -134,7 +134,7 @@ def test_a_file_without_golden_answers_says_so(checkpoint: Path, tmp_path: Path,
     assert main(["export", str(checkpoint), "-o", str(model)]) == 0
     capsys.readouterr()
     assert main(["inspect", str(model)]) == 0
-    assert "golden answers of the training process: none" in capsys.readouterr().out
+    assert "golden answers: none recorded in training" in capsys.readouterr().out
 
 
 def test_answers_that_differ_end_with_3(checkpoint: Path, tmp_path: Path, capsys: Output) -> None:

@@ -213,8 +213,8 @@ def test_descriptions_that_make_no_sense_are_refused(name: str, good: Path, tmp_
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"case4.images": np.full((1, 3, 16, 16), 60000, np.uint16)}, "none of its levels"),
-        ({"case4.levels": np.zeros(3, np.float64)}, "none of its levels"),
+        ({"case4.images": np.full((1, 3, 16, 16), 60000, np.uint16)}, "outside its levels"),
+        ({"case4.levels": np.zeros(3, np.float64)}, "outside its levels"),
         ({"case4.images": np.zeros((3, 16, 16), np.uint16)}, "images of the shape"),
         ({"case0.output0": np.zeros((1, 2), np.float32)}, "has .* values"),
         ({"case0.output0": np.zeros(2, np.float64)}, "has .* values"),

@@ -325,7 +325,7 @@ def test_the_teacher_that_was_recorded(vit: Make, prove: Prove) -> None:
 
 
 def test_weights_that_the_file_does_not_hold(vit: Make, prove: Prove) -> None:
-    assert "of another moment" in refused(lambda: prove(vit(), averaged(vit()))).hint
+    assert "at another moment" in refused(lambda: prove(vit(), averaged(vit()))).hint
 
 
 def test_weights_in_half_precision(vit: Make, prove: Prove) -> None:

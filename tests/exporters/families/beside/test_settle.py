@@ -133,7 +133,7 @@ def test_everyday_settings_are_listed_and_refuse_nothing(tmp_path: Path, network
     options = {"config": {"interpolation": "bicubic", "mean": MEAN, "std": STD}} if network == "vit" else {}
     built = built_with(networks()[network], EVERYDAY[code], tmp_path, **options)
     assert built.spec.num_classes == 5
-    assert len([note for note in built.notes if note.startswith("Settings that are not known")]) <= 1
+    assert len([note for note in built.notes if note.startswith("Unknown settings")]) <= 1
     listed = {one.path: one for one in built.settings}
     for name, value in EVERYDAY[code].items():
         if isinstance(value, int | float | str) and not name.startswith("lr_sched"):

@@ -105,7 +105,7 @@ def test_the_name_of_a_released_file_tells_the_padding(perturb: Perturb) -> None
 
 
 def test_groups_that_nobody_names_are_refused(perturb: Perturb) -> None:
-    with pytest.raises(CheckpointError, match="how many channels a GroupNorm takes"):
+    with pytest.raises(CheckpointError, match="how many channels a GroupNorm groups"):
         build(model("efficientnet_b0_gn", perturb))
 
 

@@ -154,5 +154,5 @@ def test_fetched_by_name(b0: Weights) -> None:
 def test_normalisation_layers_of_other_kinds_are_named() -> None:
     weights = timm.create_model("efficientnet_b0_gn").state_dict()
     checkpoint = Checkpoint(path=Path("w.pth"), sha256="", container="torch", tensors=weights)
-    with pytest.raises(CheckpointError, match="how many channels a GroupNorm takes"):
+    with pytest.raises(CheckpointError, match="how many channels a GroupNorm groups"):
         described(checkpoint)

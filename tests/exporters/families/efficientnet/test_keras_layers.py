@@ -104,7 +104,7 @@ def test_the_last_activation_makes_the_scores(
     spec = built_with(checkpoint, every("Dense", activation=activation, units=2)).spec
     # One class has a sigmoid in any case.
     assert spec.output.activation == ("sigmoid" if spec.num_classes == 1 else scores)
-    assert any("taken for logits" in line for line in spec.assumed) == assumed
+    assert any("assumed to be logits" in line for line in spec.assumed) == assumed
 
 
 def test_a_rescaling_of_ones_own_is_the_preprocessing(checkpoint: Checkpoint) -> None:

@@ -169,7 +169,7 @@ def test_where_torchvision_has_no_such_model_there_is_no_witness(
 def test_a_model_of_other_sizes_has_no_witness(tmp_path: Path) -> None:
     torch.save(VisionTransformer(**TINY).state_dict(), tmp_path / "w.pth")
     built = built_from(tmp_path / "w.pth")
-    assert ask_witness(built, built.spec).startswith("none: the weights are those of no model")
+    assert ask_witness(built, built.spec).startswith("none: torchvision has no named model")
 
 
 def test_a_pickled_module_that_is_not_torchvisions_own_has_no_witness(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_what_a_tower_alone_does_not_tell_is_assumed() -> None:
     heads, activation, positions, images = build(checkpoint).spec.assumed
     assert "attention heads" in heads
     assert "The activation is quick_gelu, the usual one of clip-vit" in activation
-    assert "those of 64x64 images, as a square has them" in positions
+    assert "those of 64x64 images, assuming a square" in positions
     assert "short edge to 64 (bicubic), centre crop 64x64, mean 0.481455" in images
 
 

@@ -263,7 +263,7 @@ def test_a_grid_that_is_a_square_number_by_chance_is_that_of_imgsz() -> None:
     assert "trained at 384x640" in built.spec.recognised[0]
     assert outcome_of(built, model, (384, 640)) == "equal"
     square = described(model, Hints(config={"num_heads": 3}))
-    assert any("496x496 images, as a square has them" in line for line in square.spec.assumed)
+    assert any("496x496 images, assuming a square" in line for line in square.spec.assumed)
 
 
 def described(model: Any, hints: Hints, **meta: Any) -> BuiltModel:

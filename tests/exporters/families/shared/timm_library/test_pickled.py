@@ -62,7 +62,7 @@ def test_a_pickled_model_tells_what_its_weights_do_not(
     assert float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
     assert built.spec.variant == name
     assert built.spec.preprocess.mean == tuple(model.pretrained_cfg["mean"])
-    assert not any("attention heads" in line or "Not told" in line for line in built.spec.assumed)
+    assert not any("attention heads" in line or "Not in the file" in line for line in built.spec.assumed)
 
 
 @pytest.mark.parametrize(("name", "settings", "problem"), REFUSED.values(), ids=list(REFUSED))

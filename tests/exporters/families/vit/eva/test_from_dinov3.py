@@ -127,7 +127,7 @@ def test_what_is_not_told_is_assumed_or_given() -> None:
     assert "heads" not in asked.spec.assumed[0]
     block = asked.module.net.blocks[0]
     assert (block.attn.num_heads, block.norm1.eps) == (2, 1e-3)
-    with pytest.raises(OptionError, match="the weights tell 4"):
+    with pytest.raises(OptionError, match="the weights have 4"):
         build(checkpoint_of(official(tiny(NAMES[1]))), config={"num_heads": 2})
     with pytest.raises(CheckpointError, match="num_heads"):
         build(checkpoint_of(tensors, cfg={"num_heads": 4}))
