@@ -226,7 +226,7 @@ def test_rtdetr_is_refused_by_what_it_is(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "rtdetr.onnx")
     with pytest.raises(ModelError, match="not known"):
         load(tmp_path / "rtdetr.onnx")
-    with pytest.raises(OptionError, match="RT-DETR are shares"):
+    with pytest.raises(OptionError, match="RT-DETR are fractions"):
         load(tmp_path / "rtdetr.onnx", outputs="end2end")
     with load(tmp_path / "rtdetr.onnx", outputs="features") as model:
         assert torch.from_numpy(model.predict(np.zeros((64, 64, 3), np.uint8)).maps[0].copy()).shape == (

@@ -102,7 +102,7 @@ def test_grey_arrays(noise) -> None:
 
 def test_sixteen_bits_are_not_cut_off(tmp_path) -> None:
     path = save(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100, tmp_path / "deep.tif")
-    with pytest.raises(InputError, match=r"deep\.tif has 16 bits a pixel, wanted are 8"):
+    with pytest.raises(InputError, match=r"deep\.tif has 16 bits per pixel, wanted 8"):
         read_image(path, GREY)
     with pytest.raises(InputError, match="found uint16"):
         read_image(np.asarray(Image.open(path)), GREY)

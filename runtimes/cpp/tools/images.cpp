@@ -100,7 +100,7 @@ int channels_of(const std::string& path, const Bytes& file) {
   int height = 0;
   int channels = 0;
   if (stbi_info_from_memory(file.data(), static_cast<int>(file.size()), &width, &height, &channels) == 0) {
-    throw deploykit::InputError("Image " + path + " is not an image of a known format.", "stb_image was to read it.");
+    throw deploykit::InputError("Image " + path + " is not an image of a known format.", "stb_image tried to read it.");
   }
   return channels;
 }
@@ -125,7 +125,7 @@ Image decode(const std::string& path, const Bytes& file, int channels, int orien
 void refuse_16_bits(const std::string& path, const Bytes& file) {
   if (stbi_is_16_bit_from_memory(file.data(), static_cast<int>(file.size())) == 0) return;
   throw deploykit::InputError(
-      "Image " + path + " has 16 bits a pixel, wanted are 8: the training code cuts values off at 255.",
+      "Image " + path + " has 16 bits per pixel, wanted 8: the training code clips values at 255.",
       "Scale the pixels to 0..255 first.");
 }
 

@@ -36,7 +36,7 @@ def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
         picture.source()
     assert "result.plot(image)" in caught.value.hint
     path.unlink()
-    with pytest.raises(InputError, match="does not exist any more"):
+    with pytest.raises(InputError, match="no longer exists"):
         picture.source()
 
 

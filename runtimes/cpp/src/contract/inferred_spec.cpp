@@ -151,7 +151,7 @@ Fit by_declaration(const Declared& declared, File& file) {
   refuse_other_task(reading, file.told);
   if (file.told.shares && reading.task != Task::features) {
     throw OptionError(
-        "--outputs " + name + " reads boxes in pixels, and those of RT-DETR are shares of the image.",
+        "--outputs " + name + " reads boxes in pixels, and those of RT-DETR are fractions of the image.",
         "--outputs features gives the rows as they are.");
   }
   if (reading.task == Task::pose && file.known.keypoints == 0) {

@@ -109,7 +109,7 @@ void refuse_unclear(const Spec& spec, const std::vector<TensorInfo>& outputs) {
   if (!spec.readings) return;
   const std::string found = shapes_text(outputs);
   if (spec.readings->empty()) {
-    throw ModelError("What the outputs mean is not known: " + found + ".",
+    throw ModelError("The meaning of the outputs is unknown: " + found + ".",
                      "Say it with --outputs, if they are one of " + all_names() + ".");
   }
   std::vector<std::string> names;

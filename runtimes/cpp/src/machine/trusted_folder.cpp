@@ -64,7 +64,7 @@ class Check {
       if (is_foreign(found.st_uid)) {
         throw refusal(step.string() + " is a symbolic link of " + user(found.st_uid), step);
       }
-      if (++links > kMaxLinks) throw refusal("its symbolic links go in a circle", step);
+      if (++links > kMaxLinks) throw refusal("its symbolic links form a loop", step);
       const fs::path target = fs::read_symlink(step, error);
       if (error) throw unreadable(error.value());
       if (target.is_absolute()) here = "/";
@@ -131,7 +131,7 @@ class Check {
   }
 
   OptionError refusal(const std::string& why, const fs::path& place) const {
-    return OptionError("The cache " + folder_ + " is not trusted: " + why + ", and compiled engines run as code.",
+    return OptionError("The cache " + folder_ + " is not trusted: " + why + ", and compiled engines are code.",
                        "Look at it with `ls -ld " + place.string() +
                            "`: make it yours alone (chown, chmod go-w), remove it, or name another folder. " + kTrust +
                            "=1 uses it as it is.");

@@ -220,8 +220,8 @@ OnnxFile read_onnx(const std::string& path) {
   try {
     return parse_onnx(Mapping(path).bytes());
   } catch (const LimitError& error) {
-    throw LimitError(path + " asks for more than deploykit gives to a model: " + error.problem() + ".",
-                     "The file is damaged, or made to exhaust memory: SECURITY.md tells what is allowed.");
+    throw LimitError(path + " asks for more than deploykit allows a model: " + error.problem() + ".",
+                     "The file is damaged, or made to exhaust memory: SECURITY.md says what is allowed.");
   } catch (const std::invalid_argument& error) {
     throw ModelError(path + " is not a valid ONNX model: " + error.what() + ".",
                      "If it is a checkpoint, export it first: deploykit export CHECKPOINT");

@@ -30,7 +30,7 @@ struct Field {
   bool is_number = false;
 
   std::string_view message() const {
-    if (is_number) throw std::invalid_argument("a number stands where a message belongs");
+    if (is_number) throw std::invalid_argument("a number is where a message belongs");
     return bytes;
   }
 };

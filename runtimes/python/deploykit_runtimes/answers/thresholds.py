@@ -110,7 +110,7 @@ def refuse_needless(spec: ModelSpec, given: Collection[str]) -> None:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in needless)
         rest = ", ".join(f"--{name.replace('_', '-')}" for name in used)
         overlaps = spec.task not in _USED and "top_k" not in needless
-        does = "drops no boxes by their overlap" if overlaps else f"has the task {spec.task}"
+        does = "does not suppress boxes by their overlap" if overlaps else f"has the task {spec.task}"
         raise OptionError(
             f"{names} would have no effect: the model {does}.",
             hint="Leave it out." + (f" What shapes its answers: {rest}." if rest else ""),

@@ -166,7 +166,8 @@ def _declared(
         )
     if told.shares and reading.task != "features":
         raise OptionError(
-            f"--outputs {reading.name} reads boxes in pixels, and those of RT-DETR are shares of the image.",
+            f"--outputs {reading.name} reads boxes in pixels, and those of RT-DETR are fractions of the "
+            f"image.",
             hint="--outputs features gives the rows as they are.",
         )
     if reading.task == "pose" and not known.keypoints[0]:

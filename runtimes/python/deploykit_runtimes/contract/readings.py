@@ -170,7 +170,7 @@ def refuse_unclear(spec: ModelSpec, outputs: Sequence[TensorInfo]) -> None:
     found = shapes_text(outputs)
     if not spec.readings:
         raise ModelError(
-            f"What the outputs mean is not known: {found}.",
+            f"The meaning of the outputs is unknown: {found}.",
             hint=f"Say it with --outputs, if they are one of {', '.join(READINGS)}.",
         )
     names = [reading.partition(" ")[0] for reading in spec.readings]

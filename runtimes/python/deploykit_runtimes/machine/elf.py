@@ -103,6 +103,6 @@ def _file_offset(segments: list[tuple[int, ...]], address: int) -> int:
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
     if not (0 <= size <= _MAX_TABLE and 0 <= offset <= _MAX_FILE):
-        raise struct.error("a table that large, or that far behind, is damage")
+        raise struct.error("a table that large, or that far into the file, means damage")
     file.seek(offset)
     return file.read(size)

@@ -81,7 +81,7 @@ def _of_starved(error: BaseException) -> str | None:
     if limit is None or (peak := _peak()) < _STARVED * limit:
         return None
     came = f"{type(error).__name__}: {_first_line(str(error))}"
-    return f"out of memory: {told_size(peak)} were taken when this came of it: {came}{_limit()}"
+    return f"out of memory: {told_size(peak)} were in use when it failed: {came}{_limit()}"
 
 
 def _peak() -> int:

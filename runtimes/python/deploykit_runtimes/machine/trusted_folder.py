@@ -116,7 +116,7 @@ def _walk(folder: Path) -> Path:
             raise _refusal(folder, f"{step} is a symbolic link of {_user(status.st_uid)}", step)
         links += 1
         if links > _MAX_LINKS:
-            raise _refusal(folder, "its symbolic links go in a circle", step)
+            raise _refusal(folder, "its symbolic links form a loop", step)
         target = step.readlink()
         if target.is_absolute():
             here = Path("/")
@@ -171,7 +171,7 @@ def _user(number: int) -> str:
 
 def _refusal(folder: Path, why: str, place: Path) -> OptionError:
     return OptionError(
-        f"The cache {folder} is not trusted: {why}, and compiled engines run as code.",
+        f"The cache {folder} is not trusted: {why}, and compiled engines are code.",
         hint=f"Look at it with `ls -ld {place}`: make it yours alone (chown, chmod go-w), remove it, or name "
         f"another folder. {TRUST}=1 uses it as it is.",
     )

@@ -144,8 +144,8 @@ def read_onnx(path: str | Path) -> OnnxFile:
         return _model(_mapped(path))
     except ModelLimitError as error:
         raise ModelLimitError(
-            f"{path} asks for more than deploykit gives to a model: {error.problem}.",
-            hint="The file is damaged, or made to exhaust memory: SECURITY.md tells what is allowed.",
+            f"{path} asks for more than deploykit allows a model: {error.problem}.",
+            hint="The file is damaged, or made to exhaust memory: SECURITY.md says what is allowed.",
         ) from None
     except (ValueError, IndexError) as error:
         raise ModelError(

@@ -53,7 +53,7 @@ def pieces(view: Value) -> Iterator[tuple[int, Value | None, memoryview]]:
         ValueError, IndexError: it is not a valid protobuf message.
     """
     if not isinstance(view, memoryview):
-        raise ValueError("a number stands where a message belongs")  # noqa: TRY004 - the file is wrong
+        raise ValueError("a number is where a message belongs")  # noqa: TRY004 - the file is wrong
     position = 0
     while position < len(view):
         start = position

@@ -134,8 +134,8 @@ def _stacked(image: Image.Image, pages: int, name: str, wanted: PixelFormat) -> 
         band = _eight_bits(page, name, wanted)
         if band.ndim != 2 or (bands and band.shape != bands[0].shape):
             raise InputError(
-                f"{name} has pages that are not grey, or of several sizes; wanted is one for each channel, "
-                "all of one size."
+                f"{name} has pages that are not grey, or of several sizes; wanted one page per channel, "
+                f"all of one size."
             )
         bands.append(band)
     return np.stack(bands, axis=2)
@@ -147,8 +147,7 @@ def _eight_bits(image: Image.Image, name: str, wanted: PixelFormat) -> np.ndarra
         return _upper_byte(np.asarray(image), name, wanted)
     if image.mode in ("P", "PA", "1"):
         raise InputError(
-            f"{name} has {'a palette' if image.mode != '1' else '1 bit a pixel'}; wanted are 8 bits of each "
-            "channel.",
+            f"{name} has {'a palette' if image.mode != '1' else '1 bit a pixel'}; wanted 8 bits per channel.",
             hint="Convert it first, or give the channels as a uint8 array.",
         )
     return np.asarray(image)
@@ -158,7 +157,7 @@ def _upper_byte(pixels: np.ndarray, name: str, wanted: PixelFormat) -> np.ndarra
     if wanted.library == "opencv" and pixels.dtype == np.uint16:
         return (pixels >> 8).astype(np.uint8)
     raise InputError(
-        f"{name} holds {pixels.dtype} values; wanted are 8 bits of each channel.",
+        f"{name} holds {pixels.dtype} values; wanted 8 bits per channel.",
         hint="Scale the pixels to 0..255 as the training did, and give them as a uint8 array or .npy file.",
     )
 

@@ -33,7 +33,7 @@ _NO_PICTURE_ENDINGS = ("+json", "+xml")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _ADVICE = {
     401: "It wants a user and password: https://USER:PASSWORD@HOST/PATH.",
-    403: "The server refuses it to programs, or to you.",
+    403: "The server denies access to programs, or to you.",
     404: "There is nothing at this address.",
 }
 _CONNECT_SECONDS = 10.0
@@ -115,7 +115,7 @@ def _address(url: str) -> SplitResult:
     scheme = url.partition("://")[0].lower()
     if scheme not in ("http", "https"):
         raise InputError(
-            f"Wanted a picture behind http:// or https://, found {scheme}://.",
+            f"Wanted a picture at http:// or https://, found {scheme}://.",
             hint="Give a file by its path." if scheme == "file" else "Fetch it first, and give its path.",
         )
     try:

@@ -162,7 +162,7 @@ def _read_bands(source: ReadySource, wanted: PixelFormat) -> np.ndarray:
         if pixels is None:
             pixels = tiff_bands(file, name, wanted)
     if pixels is None:
-        raise InputError(f"The Pillow image lacks channels of its file; wanted are {wanted}.")
+        raise InputError(f"The Pillow image lacks channels of its file; wanted {wanted}.")
     return pixels
 
 
@@ -174,7 +174,7 @@ def _reading(name: str) -> Iterator[None]:
     # Ultralytics replaces Image.open by one that looks for a HEIF plugin, which is an import that can fail.
     except (UnidentifiedImageError, ImportError) as error:
         raise InputError(
-            f"{name} is not an image of a known format.", hint=f"Pillow {PIL.__version__} was to read it."
+            f"{name} is not an image of a known format.", hint=f"Pillow {PIL.__version__} tried to read it."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
@@ -225,7 +225,7 @@ def _converted(image: Image.Image, name: str, wanted: PixelFormat, file_format: 
     elif image.mode == "I" or image.mode.startswith("I;16"):
         if grey and wanted.library == "pillow":
             raise InputError(
-                f"{name} has 16 bits a pixel, wanted are 8: the training code cuts values off at 255.",
+                f"{name} has 16 bits per pixel, wanted 8: the training code clips values at 255.",
                 hint="Scale the pixels to 0..255 first.",
             )
         image = _upper_byte(image, name)

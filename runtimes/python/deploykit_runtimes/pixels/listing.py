@@ -47,7 +47,7 @@ def _matches(path: Path) -> list[Path]:
     suffixes = f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
     if path.is_dir():
         inside = any(item.is_dir() for item in path.iterdir())
-        more = f"Its sub-folders are not looked into; with them: '{path}/**/*'" if inside else suffixes
+        more = f"Its sub-folders are not searched; to include them: '{path}/**/*'" if inside else suffixes
         raise InputError(f"The folder {path} holds no images.", hint=more)
     if glob.has_magic(str(path)):
         raise InputError(f"No image matches {path}.", hint=suffixes)

@@ -52,7 +52,7 @@ def _read(file: BinaryIO, name: str, size: int) -> np.ndarray:
     _, dtype = _read_header(file, name, size)
     if dtype != np.uint8:
         raise InputError(
-            f"{name} holds {dtype} values; wanted are uint8 pixels of 0..255.",
+            f"{name} holds {dtype} values; wanted uint8 pixels in 0..255.",
             hint="Scale them to 0..255 first, as the training did: for floats in 0..1, "
             "(255 * array).round().astype(np.uint8).",
         )

@@ -59,7 +59,7 @@ class Picture:
         if isinstance(source, np.ndarray) and _sample(source) != self._mark:
             raise InputError("The array has changed since it was predicted on.", hint=_GIVE_IT)
         if isinstance(source, Path) and self._mark is not None and _state(source) != self._mark:
-            gone = "has changed since it was predicted on" if source.exists() else "does not exist any more"
+            gone = "has changed since it was predicted on" if source.exists() else "no longer exists"
             raise InputError(f"Image {self.name} {gone}.", hint=_GIVE_IT)
         return source
 

@@ -119,7 +119,7 @@ def _read_file(file: Any, read: Callable[[], object]) -> bytes:
         hint = "Open it with open(path, 'rb')." if isinstance(file, io.TextIOBase) else ""
         raise InputError(f"Wanted a file that gives bytes, {told} gives {type(data).__name__}.", hint=hint)
     if not data:
-        raise InputError(f"{told} is empty, or read to its end already.")
+        raise InputError(f"{told} is empty, or has already been read to its end.")
     return NamedBytes.of(bytes(data), name)
 
 
@@ -128,6 +128,6 @@ def _advice(source: object) -> str:
     if not (hasattr(source, "detach") and hasattr(source, "permute")):
         return ""
     return (
-        "Of a tensor [C, H, W] of 0..1: (255 * tensor).round().byte().permute(1, 2, 0).cpu().numpy(). "
-        "For one that is normalised already, call model.runner.infer()."
+        "For a tensor [C, H, W] in 0..1: (255 * tensor).round().byte().permute(1, 2, 0).cpu().numpy(). "
+        "For one that is already normalised, call model.runner.infer()."
     )
