@@ -124,7 +124,7 @@ def test_pages_of_a_tiff_as_ultralytics_reads_them(noise, tmp_path, count, deep)
     np.testing.assert_array_equal(read_image(path, bands(count, "opencv")), wanted)
     np.testing.assert_array_equal(read_image(path.read_bytes(), bands(count, "opencv")), wanted)
     if deep:
-        with pytest.raises(InputError, match="holds uint16 values; wanted are 8 bits"):
+        with pytest.raises(InputError, match="holds uint16 values; wanted 8 bits"):
             read_image(path, bands(count))
     else:
         np.testing.assert_array_equal(read_image(path, bands(count)), wanted)
@@ -174,7 +174,7 @@ def test_arrays_and_npy_files(noise, tmp_path) -> None:
     assert npy_shape(path.read_bytes()) == (211, 307, 3)
     assert open_image(path).mode == "RGB"
     np.save(path, noise[..., :5].astype(np.float32))
-    with pytest.raises(InputError, match=r"image\.npy holds float32 values; wanted are uint8"):
+    with pytest.raises(InputError, match=r"image\.npy holds float32 values; wanted uint8"):
         read_image(path, bands(5))
 
 

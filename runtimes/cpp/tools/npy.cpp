@@ -59,7 +59,7 @@ Image read_npy(const std::string& path, const std::vector<std::uint8_t>& file) {
   const std::string_view type = value_of(header, "'descr'", ',');
   if (type.find("u1'") == std::string_view::npos) {
     throw deploykit::InputError("Image " + path + " holds values of the type" + std::string(type) +
-                                    "; wanted are uint8 pixels of 0..255.",
+                                    "; wanted uint8 pixels in 0..255.",
                                 "Scale them to 0..255 first, as the training did.");
   }
   const std::vector<std::int64_t> shape = numbers(value_of(header, "'shape'", ')'));

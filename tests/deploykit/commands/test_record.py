@@ -145,7 +145,7 @@ def test_answers_that_differ_end_with_3(checkpoint: Path, tmp_path: Path, capsys
     assert main(["export", str(checkpoint), "-o", str(model), "--golden", str(golden)]) == 3
     said = capsys.readouterr().err
     assert "differ in the head" in said
-    assert "ours times 2:" in said
+    assert "deploykit's times 2:" in said
     assert not model.exists()
     assert main(["export", str(checkpoint), "-o", str(model)]) == 0
     assert main(["verify", str(checkpoint), str(model), "--golden", str(golden)]) == 3

@@ -633,9 +633,9 @@ def test_another_number_of_classes(vit: Make, prove: Prove) -> None:
 @pytest.mark.parametrize(
     ("forward", "says"),
     [
-        (lambda net, images: net(images).sigmoid(), "behind a sigmoid"),
-        (lambda net, images: net(images).log_softmax(-1), "behind a log_softmax"),
-        (lambda net, images: net(images) / 0.07, "ours times 14.28"),
+        (lambda net, images: net(images).sigmoid(), "after a sigmoid"),
+        (lambda net, images: net(images).log_softmax(-1), "after a log_softmax"),
+        (lambda net, images: net(images) / 0.07, "deploykit's times 14.28"),
     ],
 )
 def test_scores_behind_an_activation(forward: Any, says: str, vit: Make, prove: Prove) -> None:

@@ -98,7 +98,7 @@ def _refuse_between(checkpoint: Checkpoint, search: Search, hints: Hints) -> Non
             f"{checkpoint.path.name}: {left[0]} is a norm on the {search.width} features of the network: "
             f"the file does not say whether it comes before the classifier.",
             hint="Save norm and classifier as one module (Sequential(norm, linear)), export what comes "
-            "before them with --features, or say that the norm takes no part: --ignore {left[0]}",
+            f"before them with --features, or say that the norm takes no part: --ignore {left[0]}",
         )
 
 

@@ -275,7 +275,7 @@ class Mine(VisionTransformer):
 def test_a_pickled_network_of_a_class_of_ones_own_is_told(tmp_path: Path) -> None:
     settings = {"embed_dim": 64, "depth": 2, "num_heads": 1, "num_classes": 4}
     assumed = load(tmp_path, Mine(32, 16, **settings).eval()).spec.assumed
-    assert any("Mine: what its code does is taken for what timm's own does" in line for line in assumed)
+    assert any("Mine: its code is assumed to do what timm's own does" in line for line in assumed)
     usual = load(tmp_path, VisionTransformer(32, 16, **settings).eval()).spec.assumed
     assert not any("its code" in line for line in usual)
 
@@ -296,11 +296,15 @@ def test_what_is_beside_a_network_is_told(tmp_path: Path) -> None:
     [
         ("bnneck", nn.BatchNorm1d, "bnneck is a norm on the"),
         ("final_norm", nn.LayerNorm, "final_norm is a norm on the"),
-        ("adapter", lambda _: nn.Conv2d(3, 3, 1), "adapter is beside the network and makes images of images"),
+        (
+            "adapter",
+            lambda _: nn.Conv2d(3, 3, 1),
+            "adapter is beside the network and turns images into images",
+        ),
         (
             "enhance",
             lambda _: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)),
-            "enhance is beside the network and makes images of images",
+            "enhance is beside the network and turns images into images",
         ),
     ],
 )
