@@ -149,7 +149,7 @@ def bench(
 
 
 def _check_request(spec: ModelSpec, options: BenchOptions) -> None:
-    """Wrong sizes are told before an engine is opened, which can take minutes."""
+    """Wrong sizes are reported before an engine is opened, which can take minutes."""
     for batch in options.batches:
         check_batch(spec, batch, "--batch")
     if options.imgsz is not None and not spec.preprocess.included:

@@ -54,7 +54,7 @@ def read_answer(code: int, stdout: str, stderr: str) -> Probe:
     """The last line of stdout is the answer; engines print what they like before it."""
     lines = stdout.strip().splitlines()
     if code == 0 and lines:
-        # A line that is not ours is told below.
+        # A line that is not ours is reported below.
         with suppress(json.JSONDecodeError, KeyError, TypeError, AttributeError):
             answer = json.loads(lines[-1])
             devices = tuple(str(device) for device in answer.get("devices", ()))

@@ -19,5 +19,5 @@ def no_compiler_cache() -> Iterator[None]:
         yield
     finally:
         for cache in {*folder.glob("torchinductor_*")} - before:
-            with contextlib.suppress(OSError):  # something lies in it, so that somebody uses it
+            with contextlib.suppress(OSError):  # it is not empty, so something uses it
                 cache.rmdir()

@@ -19,7 +19,7 @@ class Model::Impl : public Runner {
 
 namespace {
 
-// Memory that is not there is told as such: also sizes that no memory has.
+// Memory that runs out is reported as such, also for sizes that no memory has.
 template <class Function>
 auto telling_memory(const char* what, const std::string& file, Function function) {
   try {

@@ -1,6 +1,6 @@
 """Settings that training code left anywhere in a checkpoint, compared with what was built.
 
-Code of one's own saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What of it
+Custom training code saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What of it
 speaks of the network or of its images has to be what was built; all else is listed.
 
 vocabulary.py   what a setting speaks of, by the words of its name

@@ -146,7 +146,7 @@ def _named_classes(entry: Entry, spec: ModelSpec, hints: Hints) -> Setting:
 def told_size(
     checkpoint: Checkpoint, settings: Iterable[Setting], hints: Hints
 ) -> tuple[tuple[int, int], str]:
-    """(height, width) of the images as training code of one's own says it, and where.
+    """(height, width) of the images as custom training code says it, and where.
 
     Args:
         settings: What the dialect read itself: a size among it stands.

@@ -1,6 +1,6 @@
 """What a setting of any training code is about, judged by the words of its name.
 
-Code of one's own calls the same thing ``num_heads``, ``nHeads`` or ``attn.heads``. The words tell what can
+Custom training code calls the same thing ``num_heads``, ``nHeads`` or ``attn.heads``. The words tell what can
 change an answer from what belongs to the training.
 """
 

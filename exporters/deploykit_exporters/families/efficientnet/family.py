@@ -152,7 +152,7 @@ class EfficientNetFamily:
 def _with_size(
     checkpoint: Checkpoint, source: EfficientNetSource, hints: Hints
 ) -> tuple[Hints, tuple[str, ...]]:
-    """The size of images as training code of one's own says it, where nobody else does."""
+    """The size of images as custom training code says it, if nothing else does."""
     size, where = told_size(checkpoint, source.settings, hints)
     if hints.imgsz is not None or not where:
         return hints, ()

@@ -71,7 +71,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
     """Translate the keys; padding and BatchNorm eps are TensorFlow's, whose weights these are.
 
-    The package computes the padding for the image size that it was told, and keeps it at other sizes. A
+    The package computes the padding for the image size that it was given, and keeps it at other sizes. A
     pickled module tells that size, or the user does (``image_size``); else SAME padding is built for every
     size, which is the same at the size of the training.
     """

@@ -70,7 +70,7 @@ def check_layers(model: Any, name: str) -> None:
     """
     for path, module in modules_of(model).items():
         kind = type(module).__name__
-        if path.partition(".")[0] == "classifier":  # built apart: it may be one of one's own
+        if path.partition(".")[0] == "classifier":  # built separately: it may be a custom one
             continue
         if kind not in _PARTS and not path.rpartition(".")[2].startswith("act"):
             raise CheckpointError(

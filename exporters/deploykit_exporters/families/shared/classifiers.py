@@ -62,7 +62,7 @@ def sensible(
 
 
 def check_config(hints: Hints, known: tuple[str, ...]) -> None:
-    """Refuse settings of --config that nothing here reads: a mistyped one would be passed over.
+    """Refuse settings of --config that nothing here reads: a mistyped one would be ignored.
 
     Args:
         hints: What the user said.

@@ -36,7 +36,7 @@ def at(module: Any, path: str) -> Any:
 
 
 def refuse_own_code(module: Any, path: str, hints: Hints, file: str) -> None:
-    """Refuse modules of one's own inside a network, or a classifier, that is a library's otherwise.
+    """Refuse custom modules inside a network or classifier that is otherwise a library's.
 
     Args:
         module: The pickled tree, or None.

@@ -9,7 +9,7 @@
 
 namespace deploykit {
 
-// `image` has what is told of its size; `meaning` says why the outputs mean that, where it is an assumption.
+// `image` has what is known of its size; `meaning` says why the outputs mean that, where it is an assumption.
 Spec contract(const Fit& found, InputSpec image, const std::vector<TensorInfo>& outputs, const Told& told,
               const std::string& meaning = "");
 

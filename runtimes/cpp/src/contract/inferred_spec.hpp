@@ -15,7 +15,7 @@ namespace deploykit {
 // outputs, where they are known. What neither tells is only taken where one
 // reading fits, and listed in `assumed`; where several do, `readings` names them.
 // Throws ModelError: the metadata is damaged or contradicts the outputs, or the graph does not take one image.
-// Throws OptionError: what is declared is no reading, or does not fit.
+// Throws OptionError: what is declared is not a reading, or does not fit.
 Spec infer_spec(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
                 const std::map<std::string, std::string>& metadata, const std::string& declared = "",
                 const std::map<std::string, std::string>& makers = {});

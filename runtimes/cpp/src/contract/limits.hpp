@@ -13,7 +13,7 @@ namespace limits {
 constexpr std::int64_t kMetadata = 16 << 20;    // bytes of all metadata
 constexpr std::int64_t kEntries = 4096;         // keys of the metadata
 constexpr std::int64_t kNames = 1000000;        // names in one list
-constexpr std::int64_t kValue = 65536;          // bytes of one value that is no list of names
+constexpr std::int64_t kValue = 65536;          // bytes of one value that is not a list of names
 constexpr std::int64_t kLiteral = 1 << 20;      // bytes of one value that is a Python literal
 constexpr std::int64_t kInteger = 2147483647;   // largest integer, with either sign
 constexpr std::int64_t kText = 64 << 20;        // bytes of names and comments in a graph

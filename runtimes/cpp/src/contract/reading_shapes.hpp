@@ -9,7 +9,7 @@
 
 namespace deploykit {
 
-// What outputs may mean of which nothing is told, by the axes of the last one that counts: prototypes have 4.
+// What outputs may mean if nothing is known of them, by the axes of the last one that counts: prototypes have 4.
 const std::vector<std::string>& maybe(std::size_t axes);
 
 // Nothing where the reading cannot be.

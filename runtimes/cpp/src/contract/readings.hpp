@@ -38,7 +38,7 @@ struct Declared {
 // Throws OptionError: there is no such reading.
 Declared parse_outputs(const std::string& text);
 
-// What is told of a model, 0 where nothing is.
+// What is known of a model, 0 if nothing is.
 struct Known {
   std::int64_t classes = 0;
   std::int64_t keypoints = 0;

@@ -9,10 +9,10 @@ namespace deploykit {
 // While it lives, the process may take only so much more; behind it, its own limit holds.
 class MemoryLimit {
  public:
-  // Of a model of so many bytes, with the weights beside it, while it is loaded.
-  // Throws OptionError: DEPLOYKIT_MEMORY is no size.
+  // For a model of this many bytes, with the weights beside it, while it is loaded.
+  // Throws OptionError: DEPLOYKIT_MEMORY is not a size.
   static MemoryLimit loading(std::uint64_t bytes);
-  // Of a model in its first run, on inputs of so many values.
+  // Of a model in its first run, on inputs of this many values.
   static MemoryLimit first_run(std::uint64_t values);
   // No limit.
   MemoryLimit() = default;

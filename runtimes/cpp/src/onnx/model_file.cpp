@@ -59,7 +59,7 @@ std::vector<std::string> files_beside(const std::string& path) {
   } catch (const LimitError&) {
     throw;
   } catch (const ModelError&) {
-    return {};  // what is no ONNX file at all is for the engine to say, in the same words as to Python
+    return {};  // a file that is not ONNX at all is left to the engine, in the same words as to Python
   }
 }
 

@@ -35,7 +35,7 @@ struct Field {
   }
 };
 
-// Throws std::invalid_argument with the reason: it is no message.
+// Throws std::invalid_argument with the reason: it is not a valid protobuf message.
 template <class Visit>
 void each_field(std::string_view message, Visit visit) {
   for (std::size_t position = 0; position < message.size();) {

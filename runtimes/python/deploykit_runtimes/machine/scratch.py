@@ -23,7 +23,7 @@ if sys.platform != "win32":
 __all__ = ["LOCK", "discard_scratch", "discarded_when_empty", "in_scratch", "scratch_folder", "sweep"]
 
 LOCK = ".deploykit-lock"
-"""The file that marks a folder as one of ours; without it a folder is somebody else's, and stays."""
+"""The file that marks a folder as one of ours; without it a folder belongs to others, and stays."""
 
 _NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _LONGEST = 80
@@ -122,7 +122,7 @@ def _sweep_one(folder: Path) -> None:
         try:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
         except FileNotFoundError:
-            folder.rmdir()  # of a run that was killed between two calls; somebody else's is not empty
+            folder.rmdir()  # of a run that was killed between two calls; those of others are not empty
             return
         try:
             if _locked(lock) and _is_there(folder, lock):

@@ -58,7 +58,7 @@ def trusted_folder(folder: str | Path, *, contents: bool = True) -> Path:
 
 
 def check_trusted_file(path: Path) -> None:
-    """Refuse an engine that nobody named, but that lies where one is looked for, if it is somebody else's.
+    """Refuse an engine that nobody named, but that lies where one is looked for, if it belongs to others.
 
     Raises:
         OptionError: its owner or permissions, as in ``trusted_folder``.

@@ -295,7 +295,7 @@ def _pickled_config(module: Any) -> dict[str, Any]:
             continue
         values = to_plain(getattr(part, "config", None))
         if isinstance(values, dict):
-            # Private attributes hold how it was loaded. In a module of one's own the class tells nothing.
+            # Private attributes hold how it was loaded. In a custom module the class tells nothing.
             kind = [] if path else [class_path(part).rpartition(".")[2]]
             return {**_public(values), "architectures": kind or None}
     return {}

@@ -53,7 +53,7 @@ def is_official(file: TimmFile, tensors: Mapping[str, torch.Tensor], name: str, 
     Args:
         file: What it says beside the weights.
         tensors: The weights.
-        name: timm's name of the model that somebody tells, or empty.
+        name: timm's name of the model, as given, or empty.
         kind: The module of timm that has it, or empty.
     """
     if heads_of(tensors) is None or "patch_embed.proj.weight" not in tensors:
