@@ -1,9 +1,9 @@
 """Settings that training code left anywhere in a checkpoint, compared with what was built.
 
-Custom training code saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What of it
-speaks of the network or of its images has to be what was built; all else is listed.
+Custom training code saves its configuration under any name (``hyper_parameters``, ``cfg``, ``opt``). What it
+says about the network or its images must match what was built; everything else is listed.
 
-vocabulary.py   what a setting speaks of, by the words of its name
+vocabulary.py   what a setting is about, by the words of its name
 facts.py        what was built, read off the network and its spec
 network.py      settings of the network, compared with the facts; images.py those of the pre-processing
 verdict.py      what comes of a comparison, and how values are read

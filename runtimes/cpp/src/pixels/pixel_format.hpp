@@ -21,8 +21,8 @@ struct PixelFormat {
 // Throws ModelError: the model's colours and its number of channels contradict each other.
 PixelFormat format_of(const Spec& spec);
 
-// Throws InputError: the view is not an image that the model takes. Channels: 3 in the order of the view's colours; 1; or
-// all of an image that is taken as it is.
+// Throws InputError: the view is not an image that the model takes. Channels: 3 in the order of the view's colours; 1;
+// or all of an image that is taken as it is.
 Pixels pixels_of(const ImageView& image, const PixelFormat& format = {});
 
 // Colours as grey in memory of the caller's; grey pixels as they are.
