@@ -12,9 +12,9 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DependencyError
-from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.onnx.model_file import looks_like_onnx
+from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.onnx.precompiled import compilers, runtimes_of_compiled
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Placement
@@ -30,7 +30,8 @@ class ModelReport:
     """What a model file holds.
 
     Attributes:
-        path, size_bytes, sha256: The file.
+        path: Its file.
+        size_bytes, sha256: Of the file, with the files beside it that it names; see ``hash_model``.
         inputs, outputs: Of the graph.
         graph: Its operators and their cost; None where the package ``onnx`` is not installed.
         placement: What ran where on the CPU; None for what only the engine opens that compiled it.
@@ -97,8 +98,8 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
     if is_engine or file.compiled:
         return ModelReport(
             path=path,
-            size_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
+            size_bytes=model_bytes(path),
+            sha256=hash_model(path),
             inputs=file.inputs,
             outputs=file.outputs,
             graph=None if is_engine else _graph(path),
@@ -110,8 +111,8 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
     with open_runner(path, options=EngineOptions(outputs=outputs)) as runner:
         return ModelReport(
             path=path,
-            size_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
+            size_bytes=model_bytes(path),
+            sha256=hash_model(path),
             inputs=runner.inputs,
             outputs=runner.outputs,
             graph=_graph(path),

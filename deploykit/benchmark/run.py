@@ -14,8 +14,8 @@ from deploykit_runtimes.builds.model_folder import model_file, read_model
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.onnx.model_file import model_path
+from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.shapes import check_batch, check_size
 
@@ -219,8 +219,8 @@ def model_facts(path: Path, spec: ModelSpec) -> dict[str, object]:
     """What identifies the model that was measured."""
     return {
         "file": path.name,
-        "sha256": sha256_of(path),
-        "size_bytes": path.stat().st_size,
+        "sha256": hash_model(path),
+        "size_bytes": model_bytes(path),
         "task": spec.task,
         "family": spec.family,
         "variant": spec.variant,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.onnx.model_files import copy_model
 
 from deploykit.package.folder import write_text
 from deploykit.package.installation import Installation, bring, check_wheel
-from deploykit.package.models import PackagedModel, copy_model
+from deploykit.package.models import PackagedModel
 from deploykit.package.yaml import to_yaml
 
 __all__ = ["USER_ID", "DockerOptions", "write"]
@@ -61,7 +62,9 @@ class DockerOptions:
 
 def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions) -> dict[str, Any]:
     """Fill a build context; what to tell of it."""
-    files = {model.name: _copy(model, folder) for model in models}
+    files = {model.name: model.place for model in models}
+    for model in models:
+        copy_model(model.path, folder / model.place)
     installation = bring(folder, options.wheel)
     for device in options.devices:
         text = _text(device, list(files.values()), options, installation)
@@ -77,13 +80,6 @@ def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions)
         "notes": (f"the image installs {installation.said}",),
         "next": (*builds, "docker compose -f {path}/compose.yaml up --build"),
     }
-
-
-def _copy(model: PackagedModel, folder: Path) -> str:
-    """Where the model lies in the context; one with files beside it gets a folder of its own."""
-    place = f"models/{model.name}/{model.name}.onnx" if model.external else f"models/{model.name}.onnx"
-    copy_model(model, folder / place)
-    return place
 
 
 def _dockerfile(device: str, options: DockerOptions) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.files import atomic_folder, room_for, sha256_of
+from deploykit_runtimes.files import atomic_folder, room_for
+from deploykit_runtimes.onnx.model_files import hash_model
 
 from deploykit.package.models import PackagedModel
 
@@ -79,6 +80,6 @@ def _followed(target: Path) -> Path:
 
 def _marker(kind: str, models: Sequence[PackagedModel]) -> str:
     described = [
-        {"name": model.name, "file": model.path.name, "sha256": sha256_of(model.path)} for model in models
+        {"name": model.name, "file": model.path.name, "sha256": hash_model(model.path)} for model in models
     ]
     return json.dumps({"kind": kind, "deploykit": __version__, "models": described}, indent=2) + "\n"

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from deploykit_runtimes import __version__
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.onnx.model_files import copy_model
 
 from deploykit.package.docker import USER_ID
 from deploykit.package.folder import write_text
-from deploykit.package.models import PackagedModel, copy_model, dns_labels
+from deploykit.package.models import PackagedModel, dns_labels
 from deploykit.package.yaml import to_yaml
 
 __all__ = ["KServeOptions", "inference_service", "serving_runtime", "write"]
@@ -93,7 +94,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: KServeOptions)
     labels = dns_labels(models)
     write_text(folder / "serving-runtime.yaml", to_yaml(serving_runtime(options)))
     for model, label in zip(models, labels, strict=True):
-        copy_model(model, folder / "models" / label / f"{label}.onnx")
+        copy_model(model.path, folder / "models" / label / f"{label}.onnx")
         write_text(folder / f"inference-service-{label}.yaml", to_yaml(inference_service(label, options)))
     renamed = [
         f"{model.name} is {label} in the cluster, as names there are a-z, 0-9 and dashes"

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.builds.model_folder import model_file, read_model
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, OptionError
-from deploykit_runtimes.files import copy_file
-from deploykit_runtimes.onnx.file import is_beside
+from deploykit_runtimes.onnx.model_files import files_of
 from deploykit_runtimes.trt.profiles import Profile, default_profile
 
 from deploykit.model_names import named_models
 
-__all__ = ["PackagedModel", "check_max_batch", "copy_model", "dns_label", "dns_labels", "read_models"]
+__all__ = ["PackagedModel", "check_max_batch", "dns_label", "dns_labels", "read_models"]
 
 _LONGEST_LABEL = 53
 """Of a DNS label's 63 characters KServe keeps the rest for its suffixes (``-predictor``)."""
@@ -32,7 +31,7 @@ class PackagedModel:
         name: What clients ask for.
         path: The .onnx file.
         inputs, outputs: Of the graph; dynamic axes by name.
-        external: Files with weights beside the model, relative to its folder.
+        files: All that the model consists of; see ``files_of``.
     """
 
     name: str
@@ -40,7 +39,13 @@ class PackagedModel:
     spec: ModelSpec
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    external: tuple[str, ...] = ()
+    files: tuple[Path, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it lies in a package; one with files beside it gets a folder of its own."""
+        folder = f"models/{self.name}" if len(self.files) > 1 else "models"
+        return f"{folder}/{self.name}.onnx"
 
     @property
     def profile(self) -> Profile:
@@ -117,16 +122,6 @@ def check_max_batch(model: PackagedModel, wanted: int | None) -> int:
     return wanted
 
 
-def copy_model(model: PackagedModel, target: Path) -> None:
-    """Copy the file, and what it keeps beside it, to ``target`` and its folder."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy_file(model.path, target)
-    for name in model.external:
-        beside = target.parent / name
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(model.path.parent / name, beside)
-
-
 def _read(name: str, path: Path) -> PackagedModel:
     file = model_file(path)
     if file.suffix in ENGINE_SUFFIXES:
@@ -141,15 +136,8 @@ def _read(name: str, path: Path) -> PackagedModel:
         spec=outside.spec(),
         inputs=outside.inputs,
         outputs=outside.outputs,
-        external=tuple(_beside(file, location) for location in outside.external),
+        files=files_of(file),
     )
-
-
-def _beside(file: Path, location: str) -> str:
-    """A file of weights beside the model, refused where it lies elsewhere."""
-    if not is_beside(location):
-        raise ModelError(f"{file} keeps weights outside of its folder, in {location!r}.")
-    return str(PurePosixPath(location))
 
 
 def _refuse_twice(names: Sequence[str], what: str, hint: str) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.onnx.model_files import copy_model
 
 from deploykit.package.folder import write_text
 from deploykit.package.installation import Installation, bring, check_wheel
-from deploykit.package.models import PackagedModel, check_max_batch, copy_model
+from deploykit.package.models import PackagedModel, check_max_batch
 from deploykit.package.yaml import to_yaml
 
 __all__ = ["RayOptions", "serve_config", "write"]
@@ -86,7 +87,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) ->
         OptionError: ``max_batch`` is not in a model's range.
     """
     for model in models:
-        copy_model(model, folder / _place(model))
+        copy_model(model.path, folder / model.place)
     write_text(folder / "app.py", _APP)
     installation = bring(folder, options.wheel)
     write_text(folder / "requirements.txt", _requirements(options, installation))
@@ -97,7 +98,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) ->
     return {
         "models": {
             model.name: {
-                "file": _place(model),
+                "file": model.place,
                 "max_batch": check_max_batch(model, options.max_batch),
                 "url_path": f"{_route(model)}/infer",
             }
@@ -134,7 +135,7 @@ def _application(model: PackagedModel, options: RayOptions) -> dict[str, Any]:
         "import_path": "app:app",
         "args": {
             "name": model.name,
-            "path": _place(model),
+            "path": model.place,
             "route_prefix": _route(model),
             "runtime": "ort-cuda" if options.device == "cuda" else "ort-cpu",
             "threads": math.ceil(options.cpus),
@@ -177,10 +178,6 @@ def _autoscaling(least: int, options: RayOptions, *, target: int) -> dict[str, A
         "upscale_delay_s": 5,
         "downscale_delay_s": 120,
     }
-
-
-def _place(model: PackagedModel) -> str:
-    return f"models/{model.name}/{model.name}.onnx" if model.external else f"models/{model.name}.onnx"
 
 
 def _route(model: PackagedModel) -> str:

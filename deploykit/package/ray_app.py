@@ -27,6 +27,7 @@ from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.model_files import files_of
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
@@ -91,7 +92,12 @@ class ModelServer:
         outside = read_onnx(Path(path))
         self._predictor = Predictor(runner)
         self._model = PackagedModel(
-            name=name, path=Path(path), spec=runner.spec, inputs=outside.inputs, outputs=outside.outputs
+            name=name,
+            path=Path(path),
+            spec=runner.spec,
+            inputs=outside.inputs,
+            outputs=outside.outputs,
+            files=files_of(path),
         )
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")  # a batch fills while one runs
         self._failures = 0

@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.onnx.model_files import copy_model
 from deploykit_runtimes.printable import printable
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
 from deploykit.package.folder import write_text
-from deploykit.package.models import PackagedModel, check_max_batch, copy_model
+from deploykit.package.models import PackagedModel, check_max_batch
 from deploykit.package.pbtxt import Constant, Field, Message, to_pbtxt
 from deploykit.protocol.datatypes import DATATYPES
 
@@ -85,7 +86,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions)
     notes = []
     for model in models:
         place = folder / model.name
-        copy_model(model, place / "1" / "model.onnx")
+        copy_model(model.path, place / "1" / "model.onnx")
         write_text(place / "config.pbtxt", to_pbtxt(model_config(model, options)))
         if model.spec.classes:
             write_text(place / _LABELS, "".join(f"{_one_line(name)}\n" for name in model.spec.classes))

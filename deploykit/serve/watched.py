@@ -11,6 +11,7 @@ from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.builds.model_folder import file_for_runtime, model_file
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.model_files import named_beside
 
 __all__ = ["Stamp", "files_beside", "stamp_of"]
 
@@ -67,10 +68,7 @@ def _named_by(path: Path) -> list[Path]:
         file = read_onnx(path) if path.is_file() and path.suffix not in ENGINE_SUFFIXES else None
     except Exception:  # noqa: BLE001 - what cannot be read names nothing, and opening it says why
         return []
-    if file is None:
-        return []
-    locations = [*file.external, *(part.location for part in file.compiled if part.location)]
-    return [path.parent / location for location in locations]
+    return [] if file is None else [*named_beside(path, file)]
 
 
 def _own_files(path: Path, runtime: str) -> list[Path]:

@@ -164,18 +164,36 @@ def test_a_folder_takes_the_place_of_another(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_copy_goes_again_where_it_was_not_before(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "built" / "model.onnx"
+def test_copies_go_again_where_they_were_not_before(tmp_path: Path) -> None:
+    source, target, other = tmp_path / "source", tmp_path / "built" / "model", tmp_path / "built" / "b" / "w"
     source.write_bytes(b"model")
-    with pytest.raises(ValueError, match="no"), copied(source, target):
-        assert target.read_bytes() == b"model"
+    wanted = {target: source, other: source}
+    with pytest.raises(ValueError, match="no"), copied(wanted):
+        assert target.read_bytes() == other.read_bytes() == b"model"
         raise ValueError("no")
     assert list(tmp_path.iterdir()) == [source]
-    with copied(source, target):
+    with copied(wanted):
         pass
-    with pytest.raises(ValueError, match="no"), copied(source, target):
+    source.write_bytes(b"newer")
+    with pytest.raises(ValueError, match="no"), copied(wanted):
+        assert target.read_bytes() == other.read_bytes() == b"newer"
         raise ValueError("no")
-    assert target.read_bytes() == b"model"
+    assert target.read_bytes() == other.read_bytes() == b"model"
+    assert {path.name for path in tmp_path.rglob("*")} == {"source", "built", "model", "b", "w"}
+
+
+def test_copies_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+    with pytest.raises(ValueError, match="no"), copied({target: source}):
+        assert target.read_bytes() == b"new"
+        raise ValueError("no")
+    assert target.read_bytes() == b"old"
 
 
 def test_sha256_of(tmp_path: Path) -> None:

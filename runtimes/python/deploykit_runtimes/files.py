@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
@@ -125,18 +125,52 @@ def copy_file(source: str | Path, target: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def copied(source: Path, target: Path) -> Iterator[None]:
-    """A copy of a file, whole inside the block; when the block raises, one that was not there before goes."""
-    with _folder(target.parent):
-        was_there = target.exists()
-        with atomic_path(target) as draft:
-            copy_file(source, draft)
+def copied(sources: Mapping[Path, Path]) -> Iterator[None]:
+    """Copies of files, all of them whole inside the block; when that raises, the targets are as they were.
+
+    Args:
+        sources: What is copied, by its target. The targets appear when every copy is complete, the last one
+            first: a file that names the others goes first in the mapping.
+
+    Raises:
+        OptionError, OSError: see ``atomic_path`` and ``copy_file``.
+    """
+    with contextlib.ExitStack() as kept:
+        for target in sources:
+            kept.enter_context(_folder(target.parent))
+            kept.enter_context(_kept(target))
+        with contextlib.ExitStack() as written:
+            for target, source in sources.items():
+                copy_file(source, written.enter_context(atomic_path(target)))
+        yield
+
+
+@contextlib.contextmanager
+def _kept(target: Path) -> Iterator[None]:
+    """When the block raises, a file is again what it was before, or not there."""
+    place = read_target(target).path
+    with contextlib.ExitStack() as stack:
+        old = None
+        if place.is_file():
+            with _told(place, place.parent):
+                old = stack.enter_context(scratch_folder(place.parent, place.name)) / place.name
+                _link(place, old)
         try:
             yield
         except BaseException:
-            if not was_there:
-                target.unlink(missing_ok=True)
+            if old is not None:
+                old.replace(place)
+            elif place.is_file():
+                place.unlink()
             raise
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; where that is not allowed, make a copy."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file
-from deploykit_runtimes.onnx.precompiled import check_files_beside, refuse_compiled
+from deploykit_runtimes.onnx.model_files import check_files_beside
+from deploykit_runtimes.onnx.precompiled import refuse_compiled
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.runtimes import runtime_named
 

@@ -20,7 +20,8 @@ from deploykit_runtimes.machine.cores import usable_cores
 from deploykit_runtimes.machine.exhausted import exhausted
 from deploykit_runtimes.machine.memory_limit import first_run, loading
 from deploykit_runtimes.machine.trusted_folder import locked, trusted_folder
-from deploykit_runtimes.onnx.file import OnnxFile, model_bytes, read_onnx
+from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
+from deploykit_runtimes.onnx.model_files import model_bytes
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.errors import no_memory, out_of_memory
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds

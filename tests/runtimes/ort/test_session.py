@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
 from deploykit_runtimes.contract.spec import InputSpec
 from deploykit_runtimes.engine_options import EngineOptions
@@ -106,10 +108,12 @@ def test_half_precision_is_computed_in_single_on_x86(monkeypatch: pytest.MonkeyP
 
 
 def test_an_engine_depends_on_model_gpu_versions_and_profile(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, write_classifier: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = tmp_path / "m.onnx"
-    model.write_bytes(b"one")
+    onnx.save(
+        onnx.load(write_classifier()), model, save_as_external_data=True, location="w", size_threshold=0
+    )
     gpu = Gpu(name="NVIDIA L4", capability="8.9", driver="13.0")
     monkeypatch.setattr(ort_session, "read_gpu", lambda index: gpu)
     monkeypatch.setattr(ort_session, "needed_libraries", lambda path: ("libc.so.6", "libnvinfer.so.10"))
@@ -118,7 +122,7 @@ def test_an_engine_depends_on_model_gpu_versions_and_profile(
     first = engine_key(GPU_WHEEL, model, image, EngineOptions())
     assert first["tensorrt"] == "10.16.1 of libnvinfer.so.10"
     assert first["gpu"] == "NVIDIA L4"
-    model.write_bytes(b"two")
+    (tmp_path / "w").write_bytes(bytes(36))
     assert engine_key(GPU_WHEEL, model, image, EngineOptions()) != first
     wider = InputSpec(height=8, width=16)
     assert engine_key(GPU_WHEEL, model, wider, EngineOptions())["profile"] != first["profile"]

@@ -16,8 +16,8 @@ from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.builds.model_folder import read_model
 from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
+from deploykit_runtimes.onnx.model_files import hash_model
 from deploykit_runtimes.runtimes import buildable_runtimes
-from deploykit_runtimes.trt.ahead import hash_model
 from deploykit_runtimes.trt.engine_file import read_sidecar, sidecar_path
 from onnx import TensorProto, helper, numpy_helper
 

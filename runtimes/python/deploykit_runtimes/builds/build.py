@@ -8,7 +8,8 @@ from deploykit_runtimes.build_options import ENGINE_SUFFIXES, BuildOptions, Buil
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file, model_path
-from deploykit_runtimes.onnx.precompiled import check_files_beside, compilers
+from deploykit_runtimes.onnx.model_files import check_files_beside
+from deploykit_runtimes.onnx.precompiled import compilers
 from deploykit_runtimes.runtimes import buildable_runtimes, meant_runtime, runtime_named, short_names
 from deploykit_runtimes.targets import check_alone, check_target
 

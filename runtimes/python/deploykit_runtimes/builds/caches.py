@@ -19,10 +19,11 @@ from pathlib import Path
 
 from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import DeploykitError, OptionError, RuntimeUnavailableError
-from deploykit_runtimes.files import atomic_folder, copied, room_for, sha256_of
+from deploykit_runtimes.errors import DeploykitError, ModelError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.files import atomic_folder, room_for
 from deploykit_runtimes.machine.engine_cache import KEY_FILE
 from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
+from deploykit_runtimes.onnx.model_files import copied_model, files_of, hash_model, model_bytes
 from deploykit_runtimes.runtimes import runtime_named
 
 __all__ = [
@@ -64,14 +65,22 @@ def build_cache(model: Path, runtime: str, options: BuildOptions, report: BuildR
     place = model if options.output is None else options.output / model.name
     cache = cache_beside(place, runtime)
     reason = difference(cache / KEY_FILE, key)
-    if not reason and not options.force and place.is_file():
+    if not reason and not options.force and _is_model(place, key["model"]):
         return _result(runtime, place, cache, options, reused=True)
     started = time.perf_counter()
-    with nullcontext() if place == model else copied(model, place):
+    with nullcontext() if options.output is None else copied_model(model, place):
         report.step(f"Compiling for {runtime}")
         facts = _fill(place, cache, key, runtime, options)
     seconds = time.perf_counter() - started
     return replace(_result(runtime, place, cache, options), seconds=seconds, facts=facts, reason=reason)
+
+
+def _is_model(path: Path, digest: object) -> bool:
+    """Whether the model with that hash is there, whole."""
+    try:
+        return path.is_file() and hash_model(path) == digest
+    except ModelError:
+        return False
 
 
 def _fill(
@@ -104,7 +113,7 @@ def _refuse_nothing(model: Path, cache: Path, runtime: str) -> None:
         OSError: there is no room for it.
         RuntimeUnavailableError: there would have been.
     """
-    wanted = model.stat().st_size
+    wanted = model_bytes(model)
     if shutil.disk_usage(cache).free < 2 * wanted:
         with room_for(wanted):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -140,7 +149,7 @@ def _refuse_file(options: BuildOptions, runtime: str) -> None:
 def build_key(model: Path, runtime: str, options: BuildOptions) -> dict[str, object]:
     """Everything that what is built depends on, as JSON values."""
     return {
-        "model": sha256_of(model),
+        "model": hash_model(model),
         "runtime": runtime,
         "precision": options.precision,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
@@ -178,11 +187,12 @@ def _result(
     runtime: str, model: Path, cache: Path, options: BuildOptions, *, reused: bool = False
 ) -> BuildResult:
     files = tuple(sorted(path for path in cache.rglob("*") if path.is_file()))
+    model_files = () if options.output is None else files_of(model)
     return BuildResult(
         runtime=runtime,
         path=model if options.output is None else options.output,
         built=cache,
-        files=files,
+        files=(*files, *model_files),
         size_bytes=sum(path.stat().st_size for path in files),
         reused=reused,
     )

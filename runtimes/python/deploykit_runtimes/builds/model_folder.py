@@ -10,7 +10,7 @@ from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.machine.engine_cache import KEY_FILE
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file, model_path
-from deploykit_runtimes.onnx.precompiled import check_files_beside
+from deploykit_runtimes.onnx.model_files import check_files_beside
 from deploykit_runtimes.runtimes import engine_file_runtimes
 
 __all__ = ["built_with", "file_for_runtime", "is_model_folder", "model_file", "read_model"]

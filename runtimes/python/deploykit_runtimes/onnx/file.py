@@ -8,9 +8,9 @@ those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deploykit_runtimes.contract.inferred_spec import read_spec
 from deploykit_runtimes.contract.limits import ModelLimitError
@@ -24,18 +24,19 @@ from deploykit_runtimes.onnx.protobuf import Value, fields, numbers, text
 __all__ = [
     "CompiledPart",
     "OnnxFile",
-    "is_beside",
-    "model_bytes",
     "read_onnx",
     "read_tensor_info",
-    "weights_beside",
 ]
 
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTION, _FUNCTION_NODE = 7, 14, 25, 7
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TEXT = 1, 3, 4
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 2, 8, 13
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_PLACE = 1, 2, 8, 13, 14
+_SPARSE_VALUES, _SPARSE_INDICES = 1, 2
+_LOCATION = b"location"
+_SMALL = 4096  # bytes
 _SAME_VALUES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
 _DTYPES = {
     1: "float32",
@@ -93,9 +94,10 @@ class OnnxFile:
     makers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """Those of ``external`` that lie in the model's folder or below it, as they should."""
-        return tuple(name for name in self.external if is_beside(name))
+    def named(self) -> tuple[str, ...]:
+        """All files that the model names, with weights or with what an engine compiled."""
+        parts = (part.location for part in self.compiled if part.location)
+        return tuple(dict.fromkeys((*self.external, *parts)))
 
     def spec(self, declared: str | None = None) -> ModelSpec:
         """The contract of the file, inferred where another exporter wrote it.
@@ -108,26 +110,6 @@ class OnnxFile:
             OptionError: ``declared`` does not fit the file.
         """
         return read_spec(self.inputs, self.outputs, self.metadata, declared, self.makers)
-
-
-def is_beside(location: str) -> bool:
-    """Whether weights that a model keeps at a location lie in its folder or below it."""
-    place = PurePosixPath(location)
-    return bool(location) and not (place.is_absolute() or Path(location).is_absolute() or ".." in place.parts)
-
-
-def weights_beside(path: Path) -> tuple[str, ...]:
-    """Names of files with weights in a model's folder; a file that is not a model has none."""
-    try:
-        return read_onnx(path).beside
-    except ModelError:
-        return ()
-
-
-def model_bytes(path: Path) -> int:
-    """Bytes of a model with the weights beside it, as far as they are there."""
-    files = (path, *(path.parent / name for name in weights_beside(path)))
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_onnx(path: str | Path) -> OnnxFile:
@@ -177,16 +159,18 @@ def _model(view: memoryview) -> OnnxFile:
         if number == _MODEL_METADATA:
             entry = dict(fields(value))
             metadata[text(entry.get(1, 0))] = text(entry.get(2, 0))
+        elif number == _MODEL_FUNCTION:
+            external.update(dict.fromkeys(_weights_of(value, _FUNCTION_NODE)))
         elif number == _MODEL_GRAPH:
             graphs += 1
+            external.update(dict.fromkeys(_weights_of(value)))
             for part, content in fields(value):
                 if part == _GRAPH_NODE:
                     nodes.append(content)
                     compiled += _compiled_part(content)
                 elif part == _GRAPH_INITIALIZER:
-                    name, dtype, count, location = _initializer(content)
+                    name, dtype, count = _initializer(content)
                     stored.add(name)
-                    external.update({location: None} if location else {})
                     weights[dtype] = weights.get(dtype, 0) + count
                 elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
                     (inputs if part == _GRAPH_INPUT else outputs).append(read_tensor_info(content))
@@ -245,9 +229,9 @@ def _compiled_part(node: Value) -> list[CompiledPart]:
     return [CompiledPart(source=text(attributes.get("source", 0)), location=location)]
 
 
-def _initializer(value: Value) -> tuple[str, str, int, str]:
-    """Name, dtype, number of values, and the file that holds them where it is another one."""
-    name, dtype, count, location = "", 0, 1, ""
+def _initializer(value: Value) -> tuple[str, str, int]:
+    """Name, dtype and number of values."""
+    name, dtype, count = "", 0, 1
     for number, content in fields(value):
         if number == _TENSOR_NAME:
             name = text(content)
@@ -256,11 +240,58 @@ def _initializer(value: Value) -> tuple[str, str, int, str]:
         elif number == _TENSOR_DIMS:
             for n in numbers(content):
                 count *= n
+    return name, _DTYPES.get(dtype, f"type {dtype}"), count
+
+
+def _weights_of(owner: Value, field_of_nodes: int = _GRAPH_NODE) -> Iterator[str]:
+    """The files in which a graph or function, and the graphs inside its nodes, keep their tensors."""
+    waiting = [(owner, field_of_nodes)]
+    while waiting:
+        owner, field_of_nodes = waiting.pop()
+        for part, content in fields(owner):
+            if part == field_of_nodes:
+                for attribute, value in _parts_of_attributes(content):
+                    if attribute in _ATTRIBUTE_TENSORS:
+                        yield from _location(value)
+                    elif attribute in _ATTRIBUTE_SPARSE:
+                        yield from _locations_of_sparse(value)
+                    elif attribute in _ATTRIBUTE_GRAPHS:
+                        waiting.append((value, _GRAPH_NODE))
+            elif field_of_nodes != _GRAPH_NODE:
+                continue
+            elif part == _GRAPH_INITIALIZER:
+                yield from _location(content)
+            elif part == _GRAPH_SPARSE:
+                yield from _locations_of_sparse(content)
+
+
+def _parts_of_attributes(node: Value) -> Iterator[tuple[int, Value]]:
+    """The fields of a node's attributes; none of a small node in which no tensor lies elsewhere."""
+    if isinstance(node, memoryview) and len(node) < _SMALL and _LOCATION not in bytes(node):
+        return
+    for part, attribute in fields(node):
+        if part == _NODE_ATTRIBUTE:
+            yield from fields(attribute)
+
+
+def _locations_of_sparse(tensor: Value) -> Iterator[str]:
+    for part, content in fields(tensor):
+        if part in (_SPARSE_VALUES, _SPARSE_INDICES):
+            yield from _location(content)
+
+
+def _location(tensor: Value) -> Iterator[str]:
+    """The file that holds a tensor, where it is another one."""
+    location, outside = "", False
+    for number, content in fields(tensor):
+        if number == _TENSOR_PLACE:
+            outside = content == 1
         elif number == _TENSOR_EXTERNAL:
             entry = dict(fields(content))
-            if text(entry.get(1, 0)) == "location":
+            if text(entry.get(1, 0)) == _LOCATION.decode():
                 location = text(entry.get(2, 0))
-    return name, _DTYPES.get(dtype, f"type {dtype}"), count, location
+    if location and outside:
+        yield location
 
 
 def read_tensor_info(value: Value) -> TensorInfo:

@@ -17,11 +17,11 @@ from deploykit_runtimes.contract.spec import InputSpec
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
-from deploykit_runtimes.files import sha256_of, utf8_name
+from deploykit_runtimes.files import utf8_name
 from deploykit_runtimes.machine.elf import missing_libraries, needed_libraries
 from deploykit_runtimes.machine.memory_limit import loading
 from deploykit_runtimes.machine.nvidia import library_fix, preload, read_gpu, tensorrt_version
-from deploykit_runtimes.onnx.file import model_bytes, weights_beside
+from deploykit_runtimes.onnx.model_files import hash_model, model_bytes, weights_beside
 from deploykit_runtimes.ort.errors import failures, load_error
 from deploykit_runtimes.ort.options import profile_shapes
 from deploykit_runtimes.runner import Placement
@@ -241,7 +241,7 @@ def engine_key(ort: Any, path: str | Path, image: InputSpec, options: EngineOpti
     parser = needed_libraries(provider_library(ort, "tensorrt"))
     tensorrt = next((tensorrt_version(name) for name in parser if name.startswith("libnvinfer.so")), "")
     return {
-        "model": sha256_of(path),
+        "model": hash_model(path),
         "onnxruntime": ort.__version__,
         "tensorrt": tensorrt,
         "gpu": gpu.name,

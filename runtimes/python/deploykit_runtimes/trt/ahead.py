@@ -10,16 +10,17 @@ from pathlib import Path
 
 from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
-from deploykit_runtimes.files import copied, sha256_of
+from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
+from deploykit_runtimes.onnx.model_files import copied_model, hash_model
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
 from deploykit_runtimes.trt.compile import CompileJob, check_options, compile_plan
 from deploykit_runtimes.trt.cuda import open_cuda
 from deploykit_runtimes.trt.engine_file import EngineKey, Sidecar, difference, read_sidecar, write_engine
 from deploykit_runtimes.trt.profiles import describe_profile, parse_profiles
 
-__all__ = ["EngineJob", "build_ahead", "default_engine_path", "hash_model", "plan_job"]
+__all__ = ["EngineJob", "build_ahead", "default_engine_path", "plan_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,6 @@ class EngineJob:
 def default_engine_path(model: Path, runtime: str) -> Path:
     """``model.onnx`` for ``trt`` -> ``model.trt.engine``."""
     return model.with_name(f"{model.stem}.{runtime}.engine")
-
-
-def hash_model(model: Path) -> str:
-    """SHA-256 of a model file, and of the weights beside it where it has such."""
-    return "+".join(sha256_of(file) for file in (model, *_weights_beside(model)))
 
 
 def plan_job(model: Path, runtime: TrtRuntime, options: BuildOptions) -> EngineJob:
@@ -120,12 +116,12 @@ def _build(
 ) -> BuildResult:
     report.step("Looking at the model")
     job = plan_job(model, "trt-rtx" if runtime == "trt-rtx" else "trt", options)
-    path, files = default_engine_path(model, runtime), []
+    path, files = default_engine_path(model, runtime), tuple[Path, ...]()
     if options.output is not None:
         path = options.output
         if _is_folder(path):
-            job = replace(job, model=_copy_model(model, path, copies))
-            files = [job.model, *_weights_beside(job.model)]
+            files = copies.enter_context(copied_model(model, path / model.name))
+            job = replace(job, model=files[0])
             path = default_engine_path(path / model.name, runtime)
     reason = _why_build(path, job, force=options.force)
     result = BuildResult(
@@ -184,20 +180,3 @@ def _facts(job: EngineJob) -> dict[str, str]:
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
-
-
-def _copy_model(model: Path, folder: Path, copies: ExitStack) -> Path:
-    """Copy a model and its weights beside its engine; the copies go again if there will be none."""
-    target = folder / model.name
-    if target.exists() and target.samefile(model):
-        return model
-    for source in (model, *_weights_beside(model)):
-        place = folder / source.relative_to(model.parent)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        copies.enter_context(copied(source, place))
-    return target
-
-
-def _weights_beside(model: Path) -> list[Path]:
-    """The files with weights that a model names, as those above 2 GB do; none that lie elsewhere."""
-    return [file for name in read_onnx(model).beside if (file := model.parent / name).is_file()]

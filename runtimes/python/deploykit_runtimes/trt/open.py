@@ -13,7 +13,8 @@ from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.machine.nvidia import Gpu, has_nvidia_driver, read_gpu
 from deploykit_runtimes.machine.trusted_folder import check_trusted_file, trusted_folder
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
-from deploykit_runtimes.trt.ahead import default_engine_path, hash_model, plan_job
+from deploykit_runtimes.onnx.model_files import hash_model
+from deploykit_runtimes.trt.ahead import default_engine_path, plan_job
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
 from deploykit_runtimes.trt.cuda import open_cuda
 from deploykit_runtimes.trt.engine import Engine, load_engine
