@@ -26,6 +26,10 @@ The messages live in a descriptor pool of their own, beside any other definition
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
+__all__ = [
+    {names}
+]
+
 DESCRIPTOR = descriptor_pool.DescriptorPool().AddSerializedFile(
     {descriptor}
 )
@@ -54,7 +58,10 @@ def generate(folder: Path) -> None:
         if protoc.main([*arguments, "inference.proto"]) != 0:
             raise RuntimeError(f"protoc refuses {HERE / 'inference.proto'}.")
         [file] = FileDescriptorSet.FromString(binary.read_bytes()).file
-    module = MODULE.format(descriptor=_literal(file.SerializeToString()))
+    values = [value.name for kind in file.enum_type for value in kind.value]
+    kinds = [*(each.name for each in file.message_type), *(each.name for each in file.enum_type)]
+    names = "\n    ".join(f'"{name}",' for name in sorted(("DESCRIPTOR", *kinds, *values)))
+    module = MODULE.format(names=names, descriptor=_literal(file.SerializeToString()))
     (folder / "inference_pb2.py").write_text(module, encoding="utf-8")
 
 

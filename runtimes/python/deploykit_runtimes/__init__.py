@@ -6,22 +6,100 @@ A device that only runs models needs this package, numpy, Pillow and one engine:
 
     with load("model.onnx") as model:
         print(model("cat.jpg"))
+
+Importing this package loads no engine; each name below is looked up when first used. docs/api.md lists them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.arguments import known_keywords
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = [
+    "BuildOptions",
+    "BuildResult",
+    "Classification",
+    "DependencyError",
+    "DeploykitError",
+    "Detection",
+    "Detections",
+    "EngineOptions",
+    "Features",
+    "InputError",
+    "ModelError",
+    "ModelSpec",
+    "OptionError",
+    "OrientedDetections",
+    "Placement",
+    "Poses",
+    "Predictor",
+    "Runner",
+    "RuntimeUnavailableError",
+    "Segmentation",
+    "__version__",
+    "available_runtimes",
+    "build_engine",
+    "load",
+    "open_runner",
+]
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from deploykit_runtimes.answers.results import (
+        Classification,
+        Detection,
+        Detections,
+        Features,
+        OrientedDetections,
+        Poses,
+        Segmentation,
+    )
+    from deploykit_runtimes.build_options import BuildOptions, BuildResult
+    from deploykit_runtimes.builds.build import build_engine
+    from deploykit_runtimes.contract.spec import ModelSpec
     from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.errors import (
+        DependencyError,
+        DeploykitError,
+        InputError,
+        ModelError,
+        OptionError,
+        RuntimeUnavailableError,
+    )
+    from deploykit_runtimes.open import open_runner
     from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.runner import Placement, Runner
+    from deploykit_runtimes.runtimes import available_runtimes
+
+_LAZY = {
+    "BuildOptions": "deploykit_runtimes.build_options",
+    "BuildResult": "deploykit_runtimes.build_options",
+    "Classification": "deploykit_runtimes.answers.results",
+    "DependencyError": "deploykit_runtimes.errors",
+    "DeploykitError": "deploykit_runtimes.errors",
+    "Detection": "deploykit_runtimes.answers.results",
+    "Detections": "deploykit_runtimes.answers.results",
+    "EngineOptions": "deploykit_runtimes.engine_options",
+    "Features": "deploykit_runtimes.answers.results",
+    "InputError": "deploykit_runtimes.errors",
+    "ModelError": "deploykit_runtimes.errors",
+    "ModelSpec": "deploykit_runtimes.contract.spec",
+    "OptionError": "deploykit_runtimes.errors",
+    "OrientedDetections": "deploykit_runtimes.answers.results",
+    "Placement": "deploykit_runtimes.runner",
+    "Poses": "deploykit_runtimes.answers.results",
+    "Predictor": "deploykit_runtimes.predictor",
+    "Runner": "deploykit_runtimes.runner",
+    "RuntimeUnavailableError": "deploykit_runtimes.errors",
+    "Segmentation": "deploykit_runtimes.answers.results",
+    "available_runtimes": "deploykit_runtimes.runtimes",
+    "build_engine": "deploykit_runtimes.builds.build",
+    "open_runner": "deploykit_runtimes.open",
+}
 
 
 @known_keywords("load()")
@@ -66,6 +144,14 @@ def load(
         options = options if gpu is None else replace(options, gpu=gpu)
     options = options if outputs is None else replace(options, outputs=outputs)
     return Predictor(open_runner(path, runtime=runtime or "ort-cpu", options=options))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'deploykit_runtimes' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
