@@ -155,3 +155,9 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
     assert f"| bytes of the file | {limits.size >> 20} MiB" in security
     assert f"| time of the whole | {limits.seconds:.0f} s" in security
     assert f"| redirects | {limits.redirects};" in security
+
+
+def test_ci_runs_tests_that_there_are() -> None:
+    named = re.findall(r"\btests/[\w/]+\.py\b", (ROOT / ".ci" / "run").read_text())
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).is_file()] == []

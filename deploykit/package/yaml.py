@@ -1,7 +1,9 @@
 """YAML out of plain values, as Kubernetes, Ray and Compose read it.
 
-Writing what we write (mappings, lists, texts, whole numbers, truth values) takes a page, and spares
-those who only package a dependency.
+PyYAML is not used, for two reasons. Packaging needs no extra, and PyYAML comes only with ``export``. And it
+follows YAML 1.1: it leaves the texts ``1e3`` and ``0o10`` without quotes, which readers of YAML 1.2 take for
+numbers. Here a text without quotes begins with a letter, ``_``, ``/`` or ``--`` and is not a word of either
+version; the tests have PyYAML read back what is written.
 """
 
 from __future__ import annotations

@@ -98,3 +98,6 @@ def _options(
 def _check_packages() -> None:
     for package in _PACKAGES:
         require(package, extra="serve", purpose="serve models")
+    from deploykit.serve.http.uvicorn_form import check_uvicorn
+
+    check_uvicorn()

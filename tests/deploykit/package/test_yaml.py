@@ -75,6 +75,11 @@ def test_texts_stay_texts(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["1e3", "0o10", "-.5e3", "1_000", "0b1", "+1", ".1e1", "-.inf"])
+def test_what_yaml_1_2_takes_for_a_number_is_quoted(text: str) -> None:
+    assert to_yaml({"key": text}) == f'key: "{text}"\n'
+
+
 def test_documents_and_comment() -> None:
     text = to_yaml({"a": 1}, {"b": []}, comment="first\nsecond")
     assert text.startswith("# first\n# second\n")
