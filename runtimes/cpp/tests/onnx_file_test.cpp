@@ -4,11 +4,16 @@
 
 #include <cstdio>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "deploykit/error.hpp"
 #include "golden_files.hpp"
 #include "check.hpp"
+#include "machine/sha256.hpp"
+#include "onnx/model_file.hpp"
 
 namespace {
 
@@ -62,4 +67,18 @@ TEST(cut_and_changed_files) {
     changed[place] = static_cast<char>(changed[place] ^ (1 << place % 8));
     read_or_refuse(changed);
   }
+}
+
+TEST(tensors_of_every_place_name_their_files) {
+  const std::string folder = check::golden() + "/outside/";
+  std::istringstream expected(golden::read_text(folder + "expected.txt"));
+  std::string hash, name;
+  expected >> hash;
+  std::vector<std::string> names;
+  while (expected >> name) names.push_back(name);
+  CHECK_EQUAL(names.size(), 5U);
+  CHECK(deploykit::read_onnx(folder + "model.onnx").external == names);
+  CHECK_EQUAL(deploykit::hash_model(folder + "model.onnx"), hash);
+  const std::string alone = check::golden() + "/cpp/yolo.onnx";
+  CHECK_EQUAL(deploykit::hash_model(alone), deploykit::sha256_of_file(alone));
 }

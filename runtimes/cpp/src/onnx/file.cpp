@@ -9,6 +9,7 @@
 #include <array>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "deploykit/error.hpp"
 #include "contract/inferred_spec.hpp"
@@ -23,10 +24,22 @@
 namespace deploykit {
 namespace {
 
-enum ModelField : std::uint64_t { kGraph = 7, kMetadata = 14 };
-enum GraphField : std::uint64_t { kNode = 1, kInitializer = 5, kInput = 11, kOutput = 12 };
-enum NodeField : std::uint64_t { kNodeInput = 1, kNodeOutput = 2, kNodeOperator = 4 };
-enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8, kExternal = 13 };
+enum ModelField : std::uint64_t { kGraph = 7, kMetadata = 14, kFunction = 25 };
+enum FunctionField : std::uint64_t { kFunctionNode = 7 };
+enum GraphField : std::uint64_t { kNode = 1, kInitializer = 5, kInput = 11, kOutput = 12, kSparse = 15 };
+enum NodeField : std::uint64_t { kNodeInput = 1, kNodeOutput = 2, kNodeOperator = 4, kNodeAttribute = 5 };
+enum AttributeField : std::uint64_t {
+  kTensor = 5,
+  kOneGraph = 6,
+  kTensors = 10,
+  kGraphs = 11,
+  kOneSparse = 22,
+  kSparses = 23
+};
+enum TensorField : std::uint64_t { kDims = 1, kType = 2, kName = 8, kExternal = 13, kPlace = 14 };
+enum SparseField : std::uint64_t { kValues = 1, kIndices = 2 };
+constexpr std::string_view kLocation = "location";
+constexpr std::size_t kSmall = 4096;  // bytes
 constexpr int kBfloat16 = 16;
 
 using protobuf::each_field;
@@ -43,8 +56,6 @@ struct Initializer {
   std::string name;
   std::uint64_t type = 0;
   double count = 1;
-  // The file that holds the values, where it is another one.
-  std::string location;
 };
 
 std::pair<std::string, std::string> read_entry(std::string_view message) {
@@ -65,12 +76,64 @@ Initializer read_initializer(std::string_view message) {
       found.type = field.value;
     } else if (field.number == kDims) {
       each_number(field, [&](std::uint64_t n) { found.count *= static_cast<double>(n); });
-    } else if (field.number == kExternal) {
-      const auto [key, value] = read_entry(field.message());
-      if (key == "location") found.location = value;
     }
   });
   return found;
+}
+
+using Names = std::vector<std::string>;
+
+// The file that holds a tensor, where it is another one.
+void add_location(std::string_view tensor, Names& found) {
+  std::string location;
+  bool elsewhere = false;
+  each_field(tensor, [&](const Field& field) {
+    if (field.number == kPlace) elsewhere = field.is_number && field.value == 1;
+    if (field.number != kExternal) return;
+    const auto [key, value] = read_entry(field.message());
+    if (key == kLocation) location = value;
+  });
+  const bool known = std::find(found.begin(), found.end(), location) != found.end();
+  if (elsewhere && !location.empty() && !known) found.push_back(location);
+}
+
+void add_locations_of_sparse(std::string_view tensor, Names& found) {
+  each_field(tensor, [&](const Field& part) {
+    if (part.number == kValues || part.number == kIndices) add_location(part.message(), found);
+  });
+}
+
+// The files in which a node keeps its tensors; the graphs inside of it join those that wait.
+void add_locations_of_node(std::string_view node, Names& found, std::vector<std::string_view>& graphs) {
+  if (node.size() < kSmall && node.find(kLocation) == std::string_view::npos) return;
+  each_field(node, [&](const Field& attribute) {
+    if (attribute.number != kNodeAttribute) return;
+    each_field(attribute.message(), [&](const Field& part) {
+      if (part.number == kTensor || part.number == kTensors) add_location(part.message(), found);
+      if (part.number == kOneSparse || part.number == kSparses) add_locations_of_sparse(part.message(), found);
+      if (part.number == kOneGraph || part.number == kGraphs) graphs.push_back(part.message());
+    });
+  });
+}
+
+void add_locations_of_graphs(std::vector<std::string_view> graphs, Names& found) {
+  while (!graphs.empty()) {
+    const std::string_view graph = graphs.back();
+    graphs.pop_back();
+    each_field(graph, [&](const Field& field) {
+      if (field.number == kNode) add_locations_of_node(field.message(), found, graphs);
+      if (field.number == kInitializer) add_location(field.message(), found);
+      if (field.number == kSparse) add_locations_of_sparse(field.message(), found);
+    });
+  }
+}
+
+void add_locations_of_function(std::string_view function, Names& found) {
+  std::vector<std::string_view> graphs;
+  each_field(function, [&](const Field& field) {
+    if (field.number == kFunctionNode) add_locations_of_node(field.message(), found, graphs);
+  });
+  add_locations_of_graphs(std::move(graphs), found);
 }
 
 void read_dimension(std::string_view message, TensorInfo& info) {
@@ -151,10 +214,6 @@ void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>&
     if (field.number != kInitializer) return;
     const Initializer weight = read_initializer(field.message());
     stored.insert(weight.name);
-    if (!weight.location.empty() &&
-        std::find(file.external.begin(), file.external.end(), weight.location) == file.external.end()) {
-      file.external.push_back(weight.location);
-    }
     const std::string type = type_name(weight.type);
     const auto known =
         std::find_if(file.weights.begin(), file.weights.end(), [&](const auto& item) { return item.first == type; });
@@ -204,8 +263,11 @@ OnnxFile parse_onnx(std::string_view bytes) {
       const auto [key, value] = read_entry(field.message());
       if (!is_utf8(key) || !is_utf8(value)) throw std::invalid_argument("a text in it is not UTF-8");
       file.metadata[key] = value;
+    } else if (field.number == kFunction) {
+      add_locations_of_function(field.message(), file.external);
     } else if (field.number == kGraph) {
       has_graph = true;
+      add_locations_of_graphs({field.message()}, file.external);
       read_graph(field.message(), file, stored);
     }
   });

@@ -11,6 +11,7 @@
 
 #include "deploykit/error.hpp"
 #include "contract/limits.hpp"
+#include "machine/sha256.hpp"
 #include "onnx/file.hpp"
 
 namespace deploykit {
@@ -85,6 +86,16 @@ std::uint64_t model_bytes(const std::string& path) {
   add(file);
   for (const std::string& location : files_beside(path)) add(file.parent_path() / location);
   return total;
+}
+
+std::string hash_model(const std::string& path) {
+  const std::vector<std::string> others = files_beside(path);
+  std::string hashes = sha256_of_file(path);
+  if (others.empty()) return hashes;
+  for (const std::string& location : others) {
+    hashes += "\n" + sha256_of_file((std::filesystem::path(path).parent_path() / location).string());
+  }
+  return sha256_of(hashes);
 }
 
 void check_model_file(const std::string& path, const std::string& device) {

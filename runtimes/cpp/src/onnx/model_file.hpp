@@ -16,4 +16,8 @@ void check_files_beside(const std::string& path);
 // Bytes of a model with the weights beside it, as far as they are there.
 std::uint64_t model_bytes(const std::string& path);
 
+// SHA-256 as 64 hex digits: of the file, or, if the model has several, of their hashes in hex, one a line.
+// Throws ModelError: one cannot be read.
+std::string hash_model(const std::string& path);
+
 }  // namespace deploykit

@@ -6,7 +6,7 @@
 #include "machine/elf.hpp"
 #include "machine/nvidia.hpp"
 #include "ort/session_info.hpp"
-#include "machine/sha256.hpp"
+#include "onnx/model_file.hpp"
 #include "text/text.hpp"
 
 namespace deploykit {
@@ -80,8 +80,8 @@ void require_provider(const std::string& device) {
 
 EngineKey engine_key(const std::string& path, const InputSpec& image, const Options& options) {
   const Gpu gpu = read_gpu(options.gpu);
-  return {sha256_of_file(path), ort::library().version, linked_tensorrt(), gpu.name, gpu.capability,
-          gpu.driver,           profile_shapes(image),  options.cuda_graph};
+  return {hash_model(path), ort::library().version, linked_tensorrt(), gpu.name, gpu.capability,
+          gpu.driver,       profile_shapes(image),  options.cuda_graph};
 }
 
 void append_providers(ort::SessionOptions* session, const Options& options, const Settings& tensorrt) {
