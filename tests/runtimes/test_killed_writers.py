@@ -14,7 +14,7 @@ from deploykit_runtimes.machine.scratch import sweep
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from deploykit_runtimes import files, scratch
+from deploykit_runtimes import files
 from deploykit_runtimes.files import atomic_folder, atomic_path, gathered
 
 left = int(sys.argv[1])
