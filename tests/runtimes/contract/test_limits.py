@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,20 +16,12 @@ from deploykit_runtimes.onnx.graph_limits import check_graph_limits
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.predictor import Predictor
 from hostile_models import CONTRACT, FORGED_VALUES, HONEST, HOSTILE, YOLO, at_run, forged, model
+from measured import measured
 
 ROOT = Path(__file__).parents[3]
 SEED = 20
 MEGABYTES, SECONDS = 500, 5
 
-# A process between this one and the one that is measured, which would begin with the memory of the suite.
-# Seconds are those of the processor, whatever else runs beside it.
-_MEASURE = """
-import json, resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], capture_output=True)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-seconds = used.ru_utime + used.ru_stime
-print(json.dumps([done.returncode, used.ru_maxrss / 1024, seconds, done.stderr.decode()]))
-"""
 _ANSWER = """
 import sys
 import numpy as np
@@ -44,15 +34,6 @@ try:
 except DeploykitError as error:
     sys.exit([print(f"error: {error}", file=sys.stderr), error.exit_code][1])
 """
-
-
-def measured(*command: str | Path) -> tuple[int, float, float, str]:
-    """Exit code, peak memory in megabytes, seconds and what was said."""
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _MEASURE, *map(str, command)], capture_output=True, text=True, check=True
-    )
-    code, megabytes, seconds, said = json.loads(done.stdout)
-    return code, megabytes, seconds, said
 
 
 @pytest.mark.parametrize("name", HOSTILE)

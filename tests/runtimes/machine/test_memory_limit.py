@@ -15,7 +15,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.machine import memory_limit
 from deploykit_runtimes.open import open_runner
 from hostile_models import HONEST
-from test_limits import measured
+from measured import measured
 
 ROOT = Path(__file__).parents[3]
 MEGABYTES = 200 + ((memory_limit.LOAD_BYTES + memory_limit.RUN_BYTES) >> 20)
