@@ -310,7 +310,7 @@ def _export_options(
         own: Its other keywords, of which one may be meant.
 
     Raises:
-        OptionError: a setting is none of the fields, or ``options`` is something else.
+        OptionError: a setting is not one of the fields, or ``options`` is something else.
     """
     from dataclasses import fields, replace
 

@@ -167,10 +167,10 @@ def write_photo(path: Path) -> np.ndarray:
 
 
 def check_cat(prediction: Classification) -> None:
-    """A demonstration whose cat is no cat has failed, whatever its numbers say.
+    """A demonstration that does not recognise the cat has failed, whatever its numbers say.
 
     Raises:
-        ParityError: the best class is none of ImageNet's domestic cats.
+        ParityError: the best class is not one of ImageNet's domestic cats.
     """
     best = prediction.top[0]
     if best.class_id not in CATS:

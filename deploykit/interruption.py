@@ -80,7 +80,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 @contextmanager
 def ending_signals() -> Iterator[threading.Event]:
-    """Let a run that is told to end remove its temporary files; the event tells of a Ctrl-C.
+    """Let a run that is asked to end remove its temporary files; the event is set by Ctrl-C.
 
     In another thread than the main one, whoever embeds the command line owns the signals.
     """

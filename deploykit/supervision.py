@@ -2,7 +2,7 @@
 
 Compiled libraries end the whole process when an allocation fails: torch's import aborts in a static
 initialiser, OpenBLAS and OpenMP crash when a thread gets no stack. Where such a limit is set (``ulimit -v``,
-``prlimit --as``), the command runs in a child, and whoever started it is told what happened.
+``prlimit --as``), the command runs in a child, and its parent says what happened.
 
 Some decoders of images (JPEG 2000) keep the interpreter's lock for half a minute and longer, in which no
 thread of the process can answer a Ctrl-C. Commands that decode the user's images run in a child too, which

@@ -215,7 +215,7 @@ def _columns(*, err: bool = False) -> int:
 
 
 def _wrapped(values: Iterable[str], room: int) -> Iterator[str]:
-    """The values in lines of so many characters, the further ones of each set in; words stay whole."""
+    """The values in lines of at most that many characters, continuation lines indented; words stay whole."""
     for value in values:
         if room < _NARROWEST or len(plain(value)) <= room:
             yield value

@@ -1,7 +1,7 @@
 """The commands, a file each, and how they read their line.
 
 bench.py       ``deploykit bench``: latency and throughput, and what ran where
-build.py       ``deploykit build``: an engine ahead of time, for machines that shall not build one
+build.py       ``deploykit build``: an engine ahead of time, for machines that should not build one
                themselves
 completing.py  What the shell is offered for options and arguments: names that exist, without an engine or
                torch

@@ -1,4 +1,4 @@
-"""``deploykit build``: an engine ahead of time, for machines that shall not build one themselves."""
+"""``deploykit build``: an engine ahead of time, for machines that should not build one themselves."""
 
 from __future__ import annotations
 

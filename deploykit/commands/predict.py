@@ -83,7 +83,9 @@ _SHARE = 4
 @click.option(
     "--iou", type=click.FloatRange(0, 1), metavar="P", help="Overlap above which a box is suppressed."
 )
-@click.option("--max-det", type=click.IntRange(1), metavar="N", help="Most detections per image.")
+@click.option(
+    "--max-det", type=click.IntRange(1), metavar="N", help="Maximum number of detections per image."
+)
 @click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size of a dynamic model.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Images per call of the engine.")
 @outputs_option

@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _check(target: Path, models: Sequence[PackagedModel], *, force: bool) -> None:
     if target.name in ("", ".."):
-        raise OptionError(f"{target} is no name for a new folder.", hint="Name one with --output.")
+        raise OptionError(f"{target} cannot be the name of a new folder.", hint="Name one with --output.")
     if not os.path.lexists(target):
         return
     if not target.is_dir():

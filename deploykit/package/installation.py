@@ -53,7 +53,7 @@ class Installation:
 
 
 def check_wheel(wheel: str | Path | None) -> None:
-    """Refuse what is no wheel of deploykit.
+    """Refuse what is not a wheel of deploykit.
 
     Raises:
         OptionError: it is not named as one, or does not exist.

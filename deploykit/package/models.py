@@ -73,7 +73,7 @@ def read_models(models: str | Path | Iterable[str | Path]) -> tuple[PackagedMode
     """Read the contract of each model, without an engine.
 
     Args:
-        models: .onnx files or built folders; ``NAME=PATH`` where the name shall not be the file's.
+        models: .onnx files or built folders; ``NAME=PATH`` where the name is not to be the file's.
 
     Raises:
         OptionError: none is given, something else than a path is, or a name is malformed or comes twice.

@@ -9,7 +9,7 @@ documents.py     JSON objects, read and written
 errors.py        Errors of requests, with the statuses that clients see
 http.py          What HTTP brings along: headers by name, the query, compressed bodies
 limits.py        How large requests and pictures may be where nobody says otherwise
-metadata.py      What is told of a model: its inputs and outputs
+metadata.py      What a model declares to clients: its inputs and outputs
 picture_cost.py  What a picture will cost, read before it is decoded, and how much may be in memory at once
 pictures.py      The pictures and options of a ``predict`` request, and its answers
 responses.py     What a client gets: a status, headers and a body, also for an error

@@ -141,7 +141,7 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
         if given.dtype.kind == "f" and dtype == np.uint64:
             given = _unsigned(values, given)
     except (ValueError, OverflowError) as error:
-        raise BadRequestError(f"The data of input {name[:64]!r} is no regular list of numbers.") from error
+        raise BadRequestError(f"The data of input {name[:64]!r} is not a regular list of numbers.") from error
     if not given.size:
         given = given.astype(dtype)
     nested = given.size and given.ndim > 1

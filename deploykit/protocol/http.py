@@ -71,7 +71,7 @@ def inflated(body: bytes | memoryview, encoding: str, limit: int, *, hint: str =
     if len(content) > limit:
         raise body_too_large(limit, hint=hint)
     if not inflater.eof or inflater.unused_data:
-        raise BadRequestError(f"The body is no whole {encoding}.")
+        raise BadRequestError(f"The body is not complete {encoding}.")
     return content
 
 

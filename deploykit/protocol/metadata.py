@@ -1,4 +1,4 @@
-"""What is told of a model: its inputs and outputs, as clients of REST and gRPC ask for them.
+"""What a model declares to clients: its inputs and outputs, as clients of REST and gRPC ask for them.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """

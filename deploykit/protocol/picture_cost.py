@@ -55,7 +55,7 @@ class PixelBudget:
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Have room for so many pixels inside the block."""
+        """Have room for that many pixels inside the block."""
         wanted = min(pixels, self._limit)
         if self._waiting or wanted > self._free:
             await self._turn(wanted)
@@ -114,7 +114,7 @@ def check_picture(image: bytes, limit: int) -> int:
     Raises:
         TooLargeError: it has more than ``limit`` pixels, or takes far more work than pictures do.
         MediaTypeError: it is of a kind that cannot be decoded here.
-        InputError: it is no picture.
+        InputError: it is not a picture.
     """
     height, width = _declared_size(image, limit)
     if width * height > limit:
@@ -141,7 +141,7 @@ def _declared_size(image: bytes, limit: int) -> tuple[int, int]:
     except (UnidentifiedImageError, ImportError) as error:
         if looks_like_tiff(io.BytesIO(image)):
             return _tiff_size(image, name)
-        raise InputError(f"{name} are no picture that is known here.") from error
+        raise InputError(f"{name} are not a picture of a known format.") from error
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
         raise InputError(f"{name} cannot be read as a picture: {error}.") from error
 

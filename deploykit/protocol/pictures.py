@@ -166,7 +166,7 @@ def _from_base64(body: bytes, given: dict[str, str], limit: int) -> list[bytes]:
     try:
         return [base64.b64decode(_without_scheme(text), validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:
-        raise BadRequestError(f"A picture is no base64: {error}.") from error
+        raise BadRequestError(f"A picture is not valid base64: {error}.") from error
 
 
 def _as_text(name: str, value: object) -> str:

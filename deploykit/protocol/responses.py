@@ -39,7 +39,7 @@ def failure(error: Exception, log: logging.Logger) -> Response:
 
     Args:
         error: What a request led to.
-        log: Where an error is told that the client's request did not cause.
+        log: Where an error is logged that the client's request did not cause.
     """
     status, text = status_of(error)
     if status >= 500 and not isinstance(error, RequestError | TimeoutError):

@@ -154,7 +154,8 @@ def write_response(
 def _values(name: str, output: np.ndarray) -> list[Any]:
     if output.dtype.kind == "f" and output.size and not math.isfinite(float(np.abs(output).max())):
         raise BadRequestError(
-            f"The output {name} holds NaN or infinity, which JSON has not.", hint="Ask for it in binary."
+            f"The output {name} holds NaN or infinity, which JSON cannot represent.",
+            hint="Ask for it in binary.",
         )
     values: list[Any] = output.ravel().tolist()
     return values

@@ -46,7 +46,7 @@ class Aside:
         return call.take()
 
     async def settle(self, patience: float) -> None:
-        """Wait for what still runs, but not for longer than so many seconds."""
+        """Wait for what still runs, but not for longer than that many seconds."""
         if self._running:
             await asyncio.wait(self._running, timeout=patience)
 

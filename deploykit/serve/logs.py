@@ -18,7 +18,7 @@ _OTHERS = {
     "uvicorn.error": logging.WARNING,
     "asyncio": logging.WARNING,
     "grpc": logging.WARNING,
-    "python_multipart": logging.ERROR,  # it warns of what the client is told already
+    "python_multipart": logging.ERROR,  # it warns of what the client hears already
 }
 """What the server is made of logs here too, from these levels on."""
 

@@ -44,7 +44,7 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 
 def reload_error(repository: Repository, name: str) -> dict[str, str]:
-    """Why a model does not answer from its newest file, as a member of what is told of it; else nothing."""
+    """Why a model does not answer from its newest file, as a member of its JSON; else nothing."""
     failure = repository.state(name).failure
     return {"reload_error": failure} if failure else {}
 

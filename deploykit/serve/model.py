@@ -63,7 +63,7 @@ class ServedModel:
     Attributes:
         name, version, path: Which one.
         spec, inputs, outputs: Its contract.
-        max_batch: Most rows of a request; 0: the first axis is no free batch, and each request runs as it is.
+        max_batch: Most rows of a request; 0: the first axis is not a free batch, each request runs as it is.
         preferred_batch: Most rows that several requests share; 1: each request runs alone, as on a CPU.
         on_cpu: Its runtime is one of the CPU.
         statistics: Its numbers so far.
@@ -383,7 +383,7 @@ def _feeds(runner: Runner, rows: int | None) -> dict[str, np.ndarray]:
         elif info.name in THRESHOLD_INPUTS:
             feeds[info.name] = np.array(getattr(spec.output, info.name), info.numpy_dtype)
         else:
-            raise ModelError(f"The model's input {info} is no image, which this server cannot serve.")
+            raise ModelError(f"The model's input {info} is not an image, which this server cannot serve.")
     return feeds
 
 

@@ -33,7 +33,7 @@ def unary(
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """A handler that reads a message, answers it, and turns what that raises into a status.
 
-    Messages are parsed here and not by grpc, which calls bytes that are no message an internal error.
+    Messages are parsed here and not by grpc, which calls bytes that do not parse an internal error.
 
     Args:
         parse, answer: The two steps.
@@ -65,7 +65,7 @@ def refusing(reason: str) -> grpc.RpcMethodHandler[bytes, bytes]:
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """The status of an error and the text that the client reads; a bug is logged."""
     if isinstance(error, DecodeError):
-        error = BadRequestError("The bytes are no message of this call.")
+        error = BadRequestError("The bytes are not a message of this call.")
     code, text = grpc_status_of(error)
     if code == grpc.StatusCode.INTERNAL:
         log.error("A call failed.", exc_info=error)

@@ -25,7 +25,7 @@ class Counting(grpc.aio.ServerInterceptor):
     It is to be the first interceptor, so that it sees what the others refuse.
 
     Args:
-        state: Whose ``answered`` is told.
+        state: Whose ``answered`` is called.
     """
 
     def __init__(self, state: ServerState) -> None:

@@ -34,7 +34,7 @@ MAX_FIELDS = 1024
 """Most top-level fields of a request: protobuf needs up to fifty times the size of tiny ones."""
 
 MAX_HEAD = 1 << 24
-"""Most bytes of a request that are no raw tensors, for the same reason."""
+"""Most bytes of a request besides its raw tensors, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A browser sends what any page asks of ``http://localhost:8000``: it only keeps the answer from pages of other
 origins. So a page could load and unload models. And a page whose name its owner resolves to 127.0.0.1 after
-it was loaded (DNS rebinding) is of the same origin, and reads the answers too. Programs that are no browser
+it was loaded (DNS rebinding) is of the same origin, and reads the answers too. Programs other than browsers
 name no origin, and the host as they were told it.
 """
 

@@ -56,7 +56,7 @@ class Body:
         """All of it; None: the client went away.
 
         Raises:
-            TimeoutError: it did not come within so many seconds.
+            TimeoutError: it did not come within that many seconds.
         """
         if not self.complete:
             expiry = self._loop.call_later(patience, self._expire)

@@ -133,7 +133,7 @@ def as_flag(value: object, name: str) -> bool:
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
-    """``Did you mean ...?`` for a word that is none of the known ones; empty when none is near."""
+    """``Did you mean ...?`` for a word that is not one of the known ones; empty when none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, known, n=2, cutoff=0.6)

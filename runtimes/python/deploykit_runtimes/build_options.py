@@ -42,8 +42,8 @@ class BuildOptions:
         precision: ``model``: the precision of the file, without TF32. ``auto``: TF32 allowed.
         gpu: Number of the GPU to build on, where the build needs one.
         compute_capabilities: Targets of a build without their GPU, such as ``8.6``; empty: 8.0 and later.
-        compatibility: Which other GPUs the engine shall run on (hardware compatibility).
-        version_compatible: The engine shall run on later versions of the same major version, too.
+        compatibility: Which other GPUs the engine must run on (hardware compatibility).
+        version_compatible: The engine must also run on later versions of the same major version.
         strip_weights: Leave the weights out; they are put back from the model when the engine is opened.
         optimization_level: Effort of the search for the fastest kernels, 0 to 5; None: the engine's own.
         timing_cache: File with timings of kernels, read and updated: later builds are faster.

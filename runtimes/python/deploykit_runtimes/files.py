@@ -115,7 +115,7 @@ def write_target(target: str | Path, data: str | bytes | memoryview) -> None:
 
 
 def copy_file(source: str | Path, target: str | Path) -> None:
-    """Copy a file's bytes. A full disk is told of the target, with the space that was wanted.
+    """Copy a file's bytes. A full disk is reported for the target, with the space that was wanted.
 
     Raises:
         OSError: the source cannot be read or the target not be written.

@@ -34,7 +34,7 @@ __all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
 
 _DEFAULT_BATCH = 8
 _SHAPES = 256
-"""Of so many shapes it is remembered that the engine takes them."""
+"""How many shapes are remembered as ones that the engine takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

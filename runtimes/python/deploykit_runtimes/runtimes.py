@@ -212,7 +212,7 @@ _TABLE = {row.name: row for row in _ROWS}
 
 
 def available_runtimes() -> tuple[str, ...]:
-    """The names that ``open_runner`` takes; whether one runs here is told by ``deploykit doctor``."""
+    """The names that ``open_runner`` takes; ``deploykit doctor`` says whether one runs here."""
     return (*_TABLE, *(name for name in _added() if name not in _TABLE))
 
 

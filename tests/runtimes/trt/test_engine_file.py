@@ -68,7 +68,7 @@ def test_a_plan_alone_has_no_description(tmp_path: Path) -> None:
         ),
         (
             {"profiles": ({"images": replace(PROFILE["images"], max=(8, 3, 8, 8))},)},
-            "for images 1x3x8x8 to 4x3x8x8, best at 2x3x8x8, wanted are images 1x3x8x8 to 8x3x8x8, best at "
+            "for images 1x3x8x8 to 4x3x8x8, best at 2x3x8x8, wanted images 1x3x8x8 to 8x3x8x8, best at "
             "2x3x8x8",
         ),
         ({"precision": "auto"}, "with precision model, wanted is auto"),

@@ -35,7 +35,7 @@ def build_context(model: Path, runtime: str, options: BuildOptions, report: Buil
         OptionError: an option that this runtime cannot follow, or another file than .onnx to write.
         DependencyError: onnxruntime or the provider's package is missing or too old.
         RuntimeUnavailableError: the device is not here, or its provider compiled nothing of the model.
-        ModelError: what was compiled is no file that opens.
+        ModelError: what was compiled does not open.
     """
     from deploykit_runtimes.ort.runner import provider_session
 

@@ -70,7 +70,7 @@ def read_model(path: str | Path) -> OnnxFile:
     """The outside of the model that a file or built folder holds, without opening an engine.
 
     Raises:
-        ModelError: it is no model, damaged, or an engine that does not say what it takes.
+        ModelError: it is not a model, is damaged, or an engine that does not say what it takes.
     """
     path = model_file(path)
     if path.suffix not in ENGINE_SUFFIXES:

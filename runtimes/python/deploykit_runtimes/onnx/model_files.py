@@ -71,7 +71,7 @@ def check_files_beside(path: Path, file: OnnxFile) -> None:
 
 
 def weights_beside(path: Path) -> tuple[str, ...]:
-    """Names of files with weights in a model's folder or below it; what is no model has none."""
+    """Names of files with weights in a model's folder or below it; what is not a model has none."""
     try:
         return tuple(name for name in read_onnx(path).external if _is_beside(name))
     except ModelError:

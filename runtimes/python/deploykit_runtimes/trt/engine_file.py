@@ -87,7 +87,7 @@ def difference(found: EngineKey, wanted: EngineKey) -> str:
     if gpu:
         return gpu
     if found.profiles != wanted.profiles:
-        return f"for {_profiles(found)}, wanted are {_profiles(wanted)}"
+        return f"for {_profiles(found)}, wanted {_profiles(wanted)}"
     for name in ("precision", "compatibility", "version_compatible", "strip_weights", "optimization_level"):
         if getattr(found, name) != getattr(wanted, name):
             words = name.replace("_", " ")

@@ -38,7 +38,7 @@ class Messages:
             self._errors.append(text)
 
     def clear(self) -> None:
-        """Forget what was said, before a call whose failure shall be explained."""
+        """Forget what was said, before a call whose failure is to be explained."""
         self._errors.clear()
 
     def last_error(self) -> str:

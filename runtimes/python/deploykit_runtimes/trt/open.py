@@ -107,7 +107,7 @@ def _find(path: Path, runtime: TrtRuntime, cache: Path | None) -> _Source:
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     if path.suffix not in ENGINE_SUFFIXES:
-        read_onnx(path)  # a checkpoint or damaged file is told before anything else
+        read_onnx(path)  # a checkpoint or damaged file is refused before anything else
         beside = default_engine_path(path, runtime)
         if cache is not None and not beside.is_file():
             beside = cache / f"{hash_model(path)[:24]}.{runtime}.engine"
