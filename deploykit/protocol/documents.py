@@ -29,7 +29,7 @@ def json_value(text: bytes | memoryview) -> Any:
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The body is no JSON: {error}.") from error
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from error
 
 
 def json_object(text: bytes | memoryview) -> dict[str, Any]:

@@ -205,7 +205,7 @@ class _Http(HttpToolsProtocol):
             self._stay(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            self.send_400_response("This is no HTTP/1.1.")
+            self.send_400_response("This is not HTTP/1.1.")
             return
         if self._body is not None and not self._body.complete:
             self.direct = self._body
