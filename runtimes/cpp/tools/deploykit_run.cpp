@@ -79,6 +79,9 @@ void write_placement(deploykit::JsonWriter& json, const deploykit::Placement& pl
   json.key("precisions");
   json.begin_object();
   json.end_object();
+  json.key("rewrites");  // none: C++ runs the file's own graph
+  json.begin_array();
+  json.end_array();
   json.end_object();
 }
 
