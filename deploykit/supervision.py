@@ -22,7 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from deploykit_runtimes.machine.exhausted import EXHAUSTED, address_limit, exhausted, told_size
-from deploykit_runtimes.machine.scratch import sweep
+from deploykit_runtimes.machine.scratch import discard_scratch, sweep
 from deploykit_runtimes.printable import printable
 
 from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
@@ -110,6 +110,7 @@ def _end(command: Callable[[], int]) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - before the command line could be loaded
         sys.stderr.write(f"error: {printable(exhausted(error) or repr(error))}\n")
     finally:
+        discard_scratch()  # what a Ctrl-C in the middle of cleaning up left
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # its reader is gone, or it was closed
                 stream.flush()

@@ -126,7 +126,7 @@ def test_help(words: list[str], same: list[str], capsys: pytest.CaptureFixture[s
         (["export", "--dynamic", "bach", "x.pth"], "Did you mean batch?"),
         (["export", "x.pth", "--dynamic", "--batch", "4"], "exclude each other"),
         (["export", "x.pth", "--dynamic", "batch", "--batch", "4"], "exclude each other"),
-        (["export", "foo:bar"], "library 'foo'"),
+        (["export", "foo:bar"], "no models are fetched from 'foo'"),
         (["export", "x.pth", "--family", "efficentnet"], "Did you mean efficientnet?"),
         (["export", "x.pth", "--imgsz", "0"], "pixels"),
         (["export", "x.pth", "--imgsz", "99999999999999999999"], "pixels"),

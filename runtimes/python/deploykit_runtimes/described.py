@@ -43,12 +43,17 @@ def changed_fields(options: Any) -> str:
     >>> changed_fields(Options(batch=8))
     'Options(batch=8)'
     """
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     changed = [
-        f"{field.name}={described(getattr(options, field.name))}"
+        f"{field.name}={_path_or_described(values[field.name])}"
         for field in dataclasses.fields(options)
-        if getattr(options, field.name) != field.default
+        if values[field.name] != field.default
     ]
     return f"{type(options).__name__}({', '.join(changed)})"
+
+
+def _path_or_described(value: object) -> str:
+    return repr(value) if isinstance(value, PurePath) else described(value)
 
 
 def _plain(value: object) -> bool:

@@ -213,7 +213,11 @@ def _told(target: Path, folder: Path) -> Iterator[None]:
         names = [name for name in (error.filename, error.filename2) if name is not None]
         ours = not names or any(in_scratch(name) for name in names)
         if error.errno in _FULL and ours:
-            raise OSError(error.errno, f"{error.strerror}{_free(folder)}", str(target)) from error
+            said = error.strerror or ""
+            free = (
+                "" if said.endswith(" free") else _free(folder)
+            )  # said already for a file inside the target
+            raise OSError(error.errno, said + free, str(target)) from error
         if names and ours:
             raise OptionError(f"{target} cannot be written: {error.strerror}.") from error
         raise

@@ -1,4 +1,4 @@
-"""Keys that a file may have: whatever training writes, however many; not thousands of one hash."""
+"""Keys that a file may have: whatever training writes, however many; not thousands with the same hash."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_keys_of_trainings_pass(keys: list[object]) -> None:
 def test_different_keys_of_one_hash_end(keys: list[object], most: int) -> None:
     budget = Budget(1 << 20)
     taken = 0
-    with pytest.raises(ExcessError, match="one hash"):
+    with pytest.raises(ExcessError, match="same hash"):
         for key in keys:
             budget.key(key)
             taken += 1

@@ -232,7 +232,7 @@ def test_a_copy_takes_the_place_of_a_network_with_its_classifier(tmp_path: Path)
         loaded = load_checkpoint(path, Hints(weights=choice))
         assert loaded.built.spec.num_classes == 5
         assert torch.equal(loaded.built.module.state_dict()["net.cls_token"], taken)
-        told = "'ema_vit' stands in place of 'vit'." in loaded.checkpoint.notes
+        told = "'ema_vit' replaces 'vit'." in loaded.checkpoint.notes
         assert told == (choice is None)
 
 

@@ -91,7 +91,7 @@ def test_no_warnings(compiler: str, standard: str, cmake: str, run, tmp_path: Pa
     sources = [
         path
         for folder in ("src", "tools", "tests", "examples", "fuzz")
-        for path in sorted((SOURCES / folder).glob("*.cpp"))
+        for path in sorted((SOURCES / folder).rglob("*.cpp"))
         if path.name != "ort_abi_test.cpp" and (stb or not (path.name in with_stb or folder == "examples"))
     ]
     assert len(sources) > 40
