@@ -94,7 +94,7 @@ def test_any_error_where_a_limited_address_space_is_used_up() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = done.stdout.splitlines()
     assert before == "None"
-    assert "came of it: SystemError: odd; this process may have 1.07 GB (ulimit -v)" in after
+    assert "when it failed: SystemError: odd; this process may have 1.07 GB (ulimit -v)" in after
 
 
 def test_a_library_that_does_not_fit_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:

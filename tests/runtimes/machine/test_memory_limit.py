@@ -72,7 +72,7 @@ def test_honest_models_are_answered(name: str, tmp_path: Path) -> None:
 
 _LIMITS = """
 import json, resource, sys, threading
-from deploykit_runtimes import memory_limit
+from deploykit_runtimes.machine import memory_limit
 from deploykit_runtimes.machine.memory_limit import first_run, limit_memory, loading, share_memory
 told = []
 tell = lambda allowed=0: told.append([allowed, resource.getrlimit(resource.RLIMIT_DATA)[0]])
@@ -170,7 +170,7 @@ def test_what_is_no_size_is_refused(
 
 
 def test_cpp_has_the_same_numbers() -> None:
-    source = (ROOT / "runtimes" / "cpp" / "src" / "memory_limit.cpp").read_text()
+    source = (ROOT / "runtimes" / "cpp" / "src" / "machine" / "memory_limit.cpp").read_text()
     for name in ("LOAD_BYTES", "LOAD_PER_BYTE", "RUN_BYTES", "RUN_PER_VALUE"):
         camel = "k" + name.title().replace("_", "")
         found = re.search(rf"{camel} = (\d+);", source)
