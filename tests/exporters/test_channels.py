@@ -119,7 +119,7 @@ def test_a_library_that_prepares_colours_only(tmp_path: Path, perturb: Perturb, 
     spec = export(path).spec
     assert spec.parity is not None
     assert spec.parity.witness.startswith("timm ")
-    assert ("takes no images of 1 channel" if channels == 1 else "is not told") in spec.parity.witness
+    assert ("takes no images of 1 channel" if channels == 1 else "is not known") in spec.parity.witness
     assert spec.preprocess.mean == pytest.approx((0.5,) * channels)
 
 

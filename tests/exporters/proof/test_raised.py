@@ -82,7 +82,7 @@ def test_a_head_without_post_processing_is_proven_by_its_raw_outputs(
     record = export(path, options).spec.parity
     assert record is not None
     assert record.detections == 0
-    assert "own outputs" in record.answer_said
+    assert "raw outputs" in record.answer_said
     assert "every anchor" in record.answer_said
 
 
