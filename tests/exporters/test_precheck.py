@@ -18,9 +18,9 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
         (None, "path or name, or as a module, found None"),
         ("", "found ''"),
         (3, "found 3"),
-        ("foo:bar", "library 'foo'"),
+        ("foo:bar", "from 'foo'"),
         ("huggingface:google/vit", "timm:NAME or ultralytics:NAME"),
-        ("timm:", "names no model"),
+        ("timm:", "neither an existing file nor a known model name"),
         ("batch", "export CKPT --dynamic batch"),
     ],
 )

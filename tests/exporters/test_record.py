@@ -268,7 +268,7 @@ class Random(Net):
         (Net(), {"transform": lambda image: torch.rand(3, SIDE, SIDE)}, "another tensor each time"),
         (Net(), {"transform": np.asarray}, r"found uint8 \[1, 375, 500, 3\]"),
         (Net(), {"transform": transform, "images": [None] * 17}, "at most 16 pictures"),
-        (Net(), {"size": SIDE, "forward": lambda net, images: "cat"}, "gives str, no tensors"),
+        (Net(), {"size": SIDE, "forward": lambda net, images: "cat"}, "gives str, not tensors"),
         (Random(), {"size": SIDE}, "random in eval mode"),
         ("best.pth", {"size": SIDE}, "wants a torch module, found str"),
     ],
