@@ -224,7 +224,7 @@ def test_rtdetr_is_refused_by_what_it_is(tmp_path: Path) -> None:
         model, {"task": "detect", "names": "{0: 'a', 1: 'b'}", "stride": "32", "head": "RTDETRDecoder"}
     )
     onnx.save(model, tmp_path / "rtdetr.onnx")
-    with pytest.raises(ModelError, match="not known"):
+    with pytest.raises(ModelError, match="is unknown"):
         load(tmp_path / "rtdetr.onnx")
     with pytest.raises(OptionError, match="RT-DETR are fractions"):
         load(tmp_path / "rtdetr.onnx", outputs="end2end")
