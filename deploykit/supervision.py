@@ -92,7 +92,7 @@ def _killed(number: int) -> int:
     """Clear up after a child that did not end when it was asked to; the exit code of the signal."""
     sweep(Path(tempfile.gettempdir()))
     if number == signal.SIGINT:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(INTERRUPTED)
     return 128 + number
 
 

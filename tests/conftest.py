@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One process per core runs the suite.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# On a busy machine everything is slow: how fast examples are made and run is no verdict.
+# On a busy machine everything is slow: how fast examples are made and run decides nothing.
 settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-speed")
 

@@ -12,7 +12,7 @@ and the table holds medians of the rounds.
 
 A peer is run by the Python of an environment in which it is installed (``--peer litserve=.../python``, see
 requirements-peers.txt), from the files in ``peers/``. One that is not named, or does not answer or answers
-something else, is told as not run, with the reason.
+something else, is reported as not run, with the reason.
 
 ``--json`` holds the rounds so far, written after each server. With ``--resume`` they count, and the same
 command goes on where the last one was ended; ``--servers`` takes some of the servers only.

@@ -29,7 +29,7 @@ class Stamp:
     """What changes when the files of a model are written anew.
 
     Attributes:
-        content: Of each file its type, time of writing, size and inode, or why there is none of these.
+        content: Of each file its type, time of writing, size and inode, or why these are unknown.
         access: Of each file owner, permissions and the time of their last change: a file that could not be
             loaded is worth another try when they change, a loaded one is not.
         found: What the model's own file is, in words.

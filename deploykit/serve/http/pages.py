@@ -38,7 +38,7 @@ _HEADERS = {
 
 @cache
 def page(name: str) -> Response | None:
-    """A file of the page; None: there is none of that name."""
+    """A file of the page; None: no file has that name."""
     if name not in _FILES:
         return None
     file, content_type = _FILES[name]

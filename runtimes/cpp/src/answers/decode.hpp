@@ -44,7 +44,7 @@ class OutputTable {
   void require_all() const;
   std::size_t size() const { return places_.size(); }
   std::size_t place(std::size_t index) const { return places_[index]; }
-  // The contract's number of an output; size() where there is none of this name.
+  // The contract's number of an output; size() if no output has this name.
   std::size_t find(const char* name) const;
 
  private:

@@ -23,7 +23,7 @@ struct OutputReading {
 };
 
 const std::vector<OutputReading>& readings();
-// Null where there is none of this name.
+// Null if no reading has this name.
 const OutputReading* find_reading(const std::string& name);
 // The reading that a contract has; null for finished answers, which no reading is.
 const OutputReading* reading_of(const Spec& spec);

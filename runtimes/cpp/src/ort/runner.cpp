@@ -314,7 +314,7 @@ void Runner::feed_pixels(Context& context, DType dtype, const void* data, std::s
         info.shape[axis] < 0 ? allowed == nullptr || allowed->contains(shape[axis]) : info.shape[axis] == shape[axis];
   }
   if (!matches) {
-    // Says what does not fit. The thresholds of a finished graph are no part of the question.
+    // Says what does not fit. The thresholds of a finished graph do not matter here.
     check_feeds(spec(), {info}, {{info.name, dtype, {shape.begin(), shape.end()}, data}});
   }
   context.inputs[image_input_] = engine_.wrap(data, bytes, dtype, shape.data(), shape.size());

@@ -69,7 +69,7 @@ def fetch(url: str, *, limits: FetchLimits | None = None) -> bytes:
         limits: What it may take; None: 64 MiB, 30 s, 5 redirects.
 
     Raises:
-        InputError: there is no answer, one that is no picture, or one beyond the limits.
+        InputError: there is no answer, one that is not a picture, or one beyond the limits.
     """
     limits = limits or FetchLimits()
     name = shown_url(url)
