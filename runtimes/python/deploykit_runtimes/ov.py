@@ -106,7 +106,7 @@ def open_openvino(
         )
     if options.detached:
         core.set_property({"ENABLE_MMAP": False})
-    compiled = _compiled(openvino, core, Path(path), device, options)
+    compiled = _compiled(openvino, core, Path(path), file, device, options=options)
     spec = file.spec(options.outputs)
     version = openvino.__version__.partition("-")[0]
     runner = OpenVinoRunner(compiled, file, spec=spec, version=version, device=device)
@@ -115,11 +115,13 @@ def open_openvino(
     return runner
 
 
-def _compiled(openvino: Any, core: Any, path: Path, device: OpenVinoDevice, options: EngineOptions) -> Any:
+def _compiled(
+    openvino: Any, core: Any, path: Path, file: OnnxFile, device: OpenVinoDevice, *, options: EngineOptions
+) -> Any:
     """The model as OpenVINO compiled it for a device."""
     place = _place(device, options.gpu, core.available_devices)
     engine = f"OpenVINO {openvino.__version__.partition('-')[0]}"
-    with loading(model_bytes(path)) if device == "cpu" else nullcontext() as allowed:
+    with loading(model_bytes(path, file)) if device == "cpu" else nullcontext() as allowed:
         try:
             model = core.read_model(str(path))
         except (RuntimeError, MemoryError) as error:

@@ -12,7 +12,7 @@ from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.verify import verify
 from deploykit_runtimes import load
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.ort import runner
 from deploykit_runtimes.ort.rewrites import Rewritten, rewrite
 
@@ -22,8 +22,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Rewritten]]:
     """Whether each file was opened exactly, and in which form; it is opened all the same."""
     seen: list[tuple[bool, Rewritten]] = []
 
-    def note(path: Path, options: EngineOptions) -> Rewritten:
-        seen.append((options.exact, rewrite(path, options)))
+    def note(path: Path, options: EngineOptions, file: OnnxFile) -> Rewritten:
+        seen.append((options.exact, rewrite(path, options, file)))
         return seen[-1][1]
 
     monkeypatch.setattr(runner, "rewrite", note)

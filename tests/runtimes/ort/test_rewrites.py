@@ -13,6 +13,7 @@ from deploykit_runtimes import load
 from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.ort import rewrites
 from deploykit_runtimes.ort.rewrites import Rewritten, rewrite
@@ -115,9 +116,9 @@ def test_load_leaves_the_callers_options_alone(
 ) -> None:
     seen = []
 
-    def note(path: Path, options: EngineOptions) -> Rewritten:
+    def note(path: Path, options: EngineOptions, file: OnnxFile) -> Rewritten:
         seen.append(options)
-        return rewrite(path, options)
+        return rewrite(path, options, file)
 
     monkeypatch.setattr("deploykit_runtimes.ort.runner.rewrite", note)
     for exact in (False, True):

@@ -21,6 +21,7 @@ __all__ = [
     "hash_model",
     "model_bytes",
     "named_beside",
+    "read_if_model",
     "weights_beside",
 ]
 
@@ -70,18 +71,28 @@ def check_files_beside(path: Path, file: OnnxFile) -> None:
             )
 
 
-def weights_beside(path: Path) -> tuple[str, ...]:
-    """Names of files with weights in a model's folder or below it; what is not a model has none."""
-    try:
-        return tuple(name for name in read_onnx(path).external if _is_beside(name))
-    except ModelError:
-        return ()
+def weights_beside(file: OnnxFile) -> tuple[str, ...]:
+    """Names of files with weights in a model's folder or below it."""
+    return tuple(name for name in file.external if _is_beside(name))
 
 
-def model_bytes(path: Path) -> int:
-    """Bytes of a model with the weights beside it, as far as they are there."""
-    files = (path, *(path.parent / name for name in weights_beside(path)))
+def model_bytes(path: Path, file: OnnxFile | None = None) -> int:
+    """Bytes of a model with the weights beside it, as far as they are there; of another file, its own.
+
+    Args:
+        file: What was read of it already.
+    """
+    file = file or read_if_model(path)
+    files = (path, *(path.parent / name for name in (weights_beside(file) if file else ())))
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def read_if_model(path: Path) -> OnnxFile | None:
+    """What an ONNX file declares; None for what is not one, or asks for more than ``limits`` allows."""
+    try:
+        return read_onnx(path)
+    except ModelError:
+        return None
 
 
 def hash_model(path: str | Path) -> str:
@@ -158,10 +169,8 @@ def _refuse_others_files(target: Path, places: list[Path], sources: dict[Path, P
 
 
 def _named_by(path: Path) -> tuple[Path, ...]:
-    try:
-        return named_beside(path, read_onnx(path))
-    except ModelError:
-        return ()
+    file = read_if_model(path)
+    return () if file is None else named_beside(path, file)
 
 
 def _is_same(place: Path, file: Path) -> bool:

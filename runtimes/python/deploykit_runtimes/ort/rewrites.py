@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.ort.gates import SMALL, repeat_gates, runs_in_blocks
 from deploykit_runtimes.ort.late_cast import cast_late
 from deploykit_runtimes.ort.options import session_settings
@@ -38,7 +38,7 @@ class Rewritten(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def rewrite(path: Path, options: EngineOptions) -> Rewritten:
+def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) -> Rewritten:
     """Put a file into the form that ONNX Runtime's CPU provider computes faster.
 
     Left as they are: all files with ``options.exact``; files by other exporters, with weights beside them,
@@ -47,11 +47,12 @@ def rewrite(path: Path, options: EngineOptions) -> Rewritten:
     Args:
         path: The .onnx file.
         options: How it is opened.
+        file: What was read of it already.
     """
     if options.exact:
         return Rewritten()
     try:
-        file = read_onnx(path)
+        file = file or read_onnx(path)
         spec = file.spec(options.outputs)
     except ModelError:
         return Rewritten()  # for ONNX Runtime to refuse, in the same words as to C++

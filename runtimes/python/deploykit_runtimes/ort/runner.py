@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from deploykit_runtimes.machine.memory_limit import first_run
 from deploykit_runtimes.machine.nvidia import has_nvidia_driver
 from deploykit_runtimes.machine.trusted_folder import locked
 from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.model_files import model_bytes, read_if_model, weights_beside
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.binding import BoundCalls
 from deploykit_runtimes.ort.errors import failures, run_error
@@ -188,18 +188,26 @@ def _open(
     if add is not None:
         add(session_options)
     path = Path(path)
-    form = rewrite(path, options) if device == "cpu" and add is None else Rewritten()
-    weights = weights_in_memory(session_options, path) if options.detached else nullcontext()
+    file = read_if_model(path)  # None: for ONNX Runtime to refuse, in the same words as to C++
+    form = rewrite(path, options, file) if file and device == "cpu" and add is None else Rewritten()
+    inside = weights_beside(file) if file and options.detached else ()
+    weights = weights_in_memory(session_options, path, inside)
     # The caches of plug-ins are theirs; TensorRT's are under a key of their own each.
     with weights, locked(options.cache if add is not None else None):
         session = start_session(
-            ort, path, session_options, None if add else providers, device, model=form.model
+            ort,
+            path,
+            session_options,
+            None if add else providers,
+            device,
+            nbytes=model_bytes(path, file),
+            model=form.model,
         )
     refuse_other_provider(session, wanted)
     calls = None
     if options.cuda_graph and device in ("cuda", "tensorrt"):
         calls = BoundCalls(ort, session, device="cuda", index=options.gpu, record=True)
-    file = read_onnx(path)
+    file = file or read_onnx(path)
     precision = working_precision(file.weights, device, options)
     runner = OrtRunner(
         session,

@@ -7,7 +7,7 @@ checks before and after make that an error (microsoft/onnxruntime#23372, #17801)
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,7 +21,7 @@ from deploykit_runtimes.files import utf8_name
 from deploykit_runtimes.machine.elf import missing_libraries, needed_libraries
 from deploykit_runtimes.machine.memory_limit import loading
 from deploykit_runtimes.machine.nvidia import library_fix, preload, read_gpu, tensorrt_version
-from deploykit_runtimes.onnx.model_files import hash_model, model_bytes, weights_beside
+from deploykit_runtimes.onnx.model_files import hash_model
 from deploykit_runtimes.ort.errors import failures, load_error
 from deploykit_runtimes.ort.options import profile_shapes
 from deploykit_runtimes.runner import Placement
@@ -124,12 +124,14 @@ def start_session(
     providers: Mapping[str, Mapping[str, str]] | None,
     device: str,
     *,
+    nbytes: int,
     model: bytes | None = None,
 ) -> Any:
     """Open an ``InferenceSession``; what ONNX Runtime raises becomes one of our errors.
 
     Args:
         providers: Options by provider, in order of priority; None: those in ``session_options``.
+        nbytes: Of the model with the weights beside it.
         model: What to open in place of the file; None: the file.
 
     Raises:
@@ -140,7 +142,7 @@ def start_session(
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     chosen = {} if providers is None else {"providers": [(name, dict(v)) for name, v in providers.items()]}
     # What a GPU's driver asks for is not memory of the process.
-    limit = loading(model_bytes(path)) if device == "cpu" else nullcontext()
+    limit = loading(nbytes) if device == "cpu" else nullcontext()
     with limit as allowed:
         try:
             with utf8_name(path) as name:
@@ -151,15 +153,17 @@ def start_session(
 
 
 @contextmanager
-def weights_in_memory(session_options: Any, path: Path) -> Iterator[None]:
+def weights_in_memory(session_options: Any, path: Path, inside: Sequence[str]) -> Iterator[None]:
     """A session opened in the block copies the weights beside its model from memory, and maps no file.
 
     Weights that lie elsewhere than below the model's folder are left to ONNX Runtime, which refuses them.
 
+    Args:
+        inside: The other weights, as ``weights_beside`` names them.
+
     Raises:
         ModelError: they cannot be read.
     """
-    inside = weights_beside(path)
     if not inside or not hasattr(session_options, "add_external_initializers_from_files_in_memory"):
         yield
         return
