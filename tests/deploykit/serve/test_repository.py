@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused_and_the_next_request_answered(
                 await model.infer(feeds)
         answer = await model.infer({"images": np.full_like(tensor, np.nan)})  # as load generators send
         assert np.isnan(answer.outputs["logits"]).all()
-        with pytest.raises(InputError, match="no picture"):
+        with pytest.raises(InputError, match="not a picture of a known format"):
             await model.predict([picture, b"not a picture"])
         with pytest.raises(OptionError):
             await model.predict([picture], conf=2.0)
