@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
+from deploykit_exporters.proof.golden_cases import Around, golden_keys
 from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.tensors import proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
@@ -80,7 +81,7 @@ class ExportResult:
             "parameters": self.graph.parameters,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "notes": list(self.notes),
-            "metadata": spec_to_metadata(self.spec),
+            "metadata": spec_to_metadata(replace(self.spec, golden={})),
         }
 
 
@@ -135,6 +136,8 @@ def export(
             record = replace(record, witness=_witness(checkpoint, built, spec, options, clock))
             record = record if answers is None else _golden(record, answers, core)
             proven = replace(spec, parity=record)
+            if finished == spec and options.golden_cases:
+                proven = replace(proven, golden=_golden_cases(built, spec, core, clock))
             save_model(model, core, final=output, spec=proven)
         if finished != spec:
             finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
@@ -163,6 +166,11 @@ def _witness(
     with clock.stage("forward", "Comparing with the module in memory"):
         own = compare_forward(source, built, spec)
     return f"{said}; {own}" if own else said
+
+
+def _golden_cases(built: BuiltModel, spec: ModelSpec, file: Path, clock: _Clock) -> Mapping[str, str]:
+    with clock.stage("golden cases", "Making the golden cases"), open_candidate(file) as candidate:
+        return golden_keys(built, spec, spec, Around(), candidate)
 
 
 def _golden(record: ParityRecord, answers: GoldenProof, file: Path) -> ParityRecord:

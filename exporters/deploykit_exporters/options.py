@@ -32,7 +32,7 @@ _OPSETS = range(18, 24)
 _ULTRALYTICS = re.compile(r"yolo[\w-]*\.ya?ml")
 _FLAGS = (
     *("features", "preprocess", "postprocess", "class_agnostic", "runtime_thresholds", "masks"),
-    *("simplify", "trust", "witness"),
+    *("simplify", "trust", "witness", "golden_cases"),
 )
 
 
@@ -53,6 +53,7 @@ class ExportKeywords(TypedDict, total=False):
     head_activation: str | None
     ignore: str | Iterable[str]
     witness: bool
+    golden_cases: bool
     golden: str | Path | None
     features: bool
     preprocess: bool
@@ -99,6 +100,7 @@ class ExportOptions:
             ``silu``, ``tanh``, ``none``, ...
         ignore: Settings, tensors and code of the checkpoint that do not matter: ``name`` or ``where:name``.
         witness: Compare with the model that the origin's own library builds, where it is installed.
+        golden_cases: Put golden cases into the file, by which every engine can test itself (``self_test``).
         golden: Answers that ``deploykit.record`` took where the model was trained, to prove against.
         features: Export the feature maps instead of the head.
         preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
@@ -129,6 +131,7 @@ class ExportOptions:
     head_activation: str | None = None
     ignore: tuple[str, ...] = ()
     witness: bool = True
+    golden_cases: bool = True
     golden: Path | None = None
     features: bool = False
     preprocess: bool = False

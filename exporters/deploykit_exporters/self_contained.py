@@ -33,6 +33,7 @@ from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.proof.candidate import open_candidate
+from deploykit_exporters.proof.golden_cases import Around, golden_keys
 from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.proof.processing import prove_decoding, prove_pixels
 from deploykit_exporters.proof.raised import Raised, telling, with_answers
@@ -152,14 +153,17 @@ class Finish:
         Raises:
             ParityError: an answer of the file is not the checkpoint's.
         """
-        before, after, exact = self._parts(network)
+        before, after, exact, around = self._parts(network)
         model = compose(network, self.core, self.finished, before=before, after=after)
         save_model(model, draft, final=output, spec=self.finished)
         with Predictor(open_candidate(draft)) as candidate, Predictor(self._host()) as reference:
             found = prove_answers(reference, candidate, answer_photos(self._format), self.finished.output)
+            golden = {}
+            if self.options.golden_cases:
+                golden = golden_keys(self.built, self.core, self.finished, around, candidate.runner)
         raised = self._raised(model, found)
         record = with_answers(replace(record, exact_pixels=exact), raised)
-        proven = replace(self.finished, parity=record)
+        proven = replace(self.finished, parity=record, golden=golden)
         save_model(model, draft, final=output, spec=proven)
         return proven, model
 
@@ -180,9 +184,10 @@ class Finish:
 
     def _parts(
         self, network: onnx.ModelProto
-    ) -> tuple[onnx.ModelProto | None, onnx.ModelProto | None, float]:
-        """Pre- and post-processing, and the share of pre-processed values that are exactly the host's."""
-        before = after = None
+    ) -> tuple[onnx.ModelProto | None, onnx.ModelProto | None, float, Around]:
+        """Pre- and post-processing, the share of pre-processed values that are exactly the host's, and the
+        same parts as torch modules."""
+        before = after = ending = None
         module: InGraphPreprocess | None = None
         exact = 1.0
         if self.options.preprocess:
@@ -192,9 +197,10 @@ class Finish:
             exact = self._prove_before(before)
         if self.options.postprocess:
             heads = self._heads()
-            after = self._traced(self._after(network, module, heads))
+            part = self._after(network, module, heads)
+            after, ending = self._traced(part), part.module
             self._prove_after(after, heads)
-        return before, after, exact
+        return before, after, exact, Around(before=module, after=ending)
 
     def _traced(self, part: Part) -> onnx.ModelProto:
         with torch.inference_mode(), quiet():

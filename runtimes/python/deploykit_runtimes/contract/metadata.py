@@ -37,6 +37,8 @@ _PARTS: dict[str, type] = {
 }
 _REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
+_GOLDEN = f"{PREFIX}golden."
+"""Keys that ``selftest.cases`` reads, when they are needed."""
 _AXES = ("batch", "height", "width")
 # As C++ reads them: no underscores, no digits of other scripts, and not enough of them to make reading slow.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
@@ -57,7 +59,9 @@ def spec_to_metadata(spec: ModelSpec) -> dict[str, str]:
     keys = {f"{PREFIX}format": str(FORMAT_VERSION)}
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if field.name in _PARTS:
+        if field.name == "golden":
+            keys.update(value)
+        elif field.name in _PARTS:
             if value is not None:
                 keys.update(_part_to_keys(f"{PREFIX}{field.name}.", value))
         elif field.name not in _NOT_IN_FILES:
@@ -96,7 +100,8 @@ def spec_from_metadata(metadata: Mapping[str, str]) -> ModelSpec:
         prefix = f"{PREFIX}{name}."
         if name in _REQUIRED or any(key.startswith(prefix) for key in metadata):
             values[name] = _part_from_keys(part, prefix, metadata)
-    values.update(_read_fields(ModelSpec, PREFIX, metadata, skip={*_PARTS, *_NOT_IN_FILES}))
+    values.update(_read_fields(ModelSpec, PREFIX, metadata, skip={*_PARTS, *_NOT_IN_FILES, "golden"}))
+    values["golden"] = {key: text for key, text in metadata.items() if key.startswith(_GOLDEN)}
     return ModelSpec(**values)
 
 

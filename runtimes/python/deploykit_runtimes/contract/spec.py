@@ -280,6 +280,7 @@ class ModelSpec:
     parity: ParityRecord | None = None
     inferred: bool = False
     readings: tuple[str, ...] | None = None
+    golden: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         image = self.input

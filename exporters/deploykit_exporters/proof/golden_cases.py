@@ -1,0 +1,263 @@
+"""The golden cases that a file carries: inputs, and what the checkpoint answers.
+
+Cases are pictures first, and noise where the network is not chaotic on it. How far an engine may be off is
+measured (``golden_tolerances.py``). docs/spec.md says how the cases are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
+from deploykit_runtimes.errors import DeploykitError
+from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.selftest.cases import (
+    Case,
+    Kept,
+    Slice,
+    Stage,
+    cases_to_keys,
+)
+from deploykit_runtimes.selftest.compare import gaps
+from deploykit_runtimes.selftest.inputs import feeds_of
+from deploykit_runtimes.selftest.measure import ROW_LAYOUTS, SAMPLES, keep_rows, keep_values
+from torch import nn
+
+from deploykit_exporters.families.base import BuiltModel, OutputGroup
+from deploykit_exporters.proof.golden_tolerances import relative, with_tolerances
+from deploykit_exporters.proof.pictures import photo
+from deploykit_exporters.proof.rounding import Reduced, rounded_to
+
+__all__ = ["LARGEST", "golden_keys"]
+
+LARGEST = 256 * 1024
+"""Bytes of all golden cases of a file, keys and values."""
+
+_PICTURE = (48, 64)
+_CALM = 2.5e-5
+"""Share of the scale by which float32 evaluations may differ for an input to be of use."""
+_SOFTEST = 3
+_LARGE = 640 * 640
+"""Pixels of an image from which on a forward pass takes seconds on a small machine."""
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """The parts of a file around its network, as torch modules.
+
+    Attributes:
+        before: Images as the graph takes them to the tensor; None: the graph takes the tensor.
+        after: The graph's input, the heads, and the thresholds where they are inputs, to the outputs of the
+            file; None: the heads are the outputs.
+    """
+
+    before: nn.Module | None = None
+    after: nn.Module | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A case, and by how much other float32 evaluations differ from it: each part of each output, as a
+    share of its scale."""
+
+    case: Case
+    float32: tuple[tuple[float, ...], ...]
+
+
+def golden_keys(
+    built: BuiltModel, core: ModelSpec, finished: ModelSpec, around: Around, file: Runner
+) -> dict[str, str]:
+    """The metadata of the golden cases of a file.
+
+    Args:
+        built: The checkpoint in torch.
+        core: The contract of the network alone.
+        finished: The contract of the file.
+        around: What is in the file besides the network.
+        file: The file in the engine that proved it.
+    """
+    checkpoint = _Checkpoint(built, core, finished, around)
+    found = tuple(_kept_cases(checkpoint, file))
+    cases = with_tolerances(
+        [each.case for each in found],
+        [each.float32 for each in found],
+        finished,
+        lambda case, precision: checkpoint.outputs(feeds_of(case, finished), reduced=precision),
+    )
+    keys = cases_to_keys(cases)
+    while len(cases) > 1 and sum(len(key) + len(text) for key, text in keys.items()) > LARGEST:
+        cases = cases[:-1]
+        keys = cases_to_keys(cases)
+    return keys
+
+
+def _kept_cases(checkpoint: _Checkpoint, file: Runner) -> Iterator[_Kept]:
+    for plan in _plans(checkpoint.finished):
+        for case in (plan, *_softer(plan)):
+            try:
+                feeds = feeds_of(case, checkpoint.finished)
+                expected = checkpoint.outputs(feeds)
+                found = file.infer(feeds)
+            except DeploykitError:
+                break  # of a size that the model does not take
+            kept = checkpoint.keep(expected)
+            other = checkpoint.outputs(feeds, channels_last=True)
+            off = tuple(
+                tuple(
+                    map(
+                        max, *(relative(gaps(run, each, checkpoint.finished), each) for run in (found, other))
+                    )
+                )
+                for each in kept
+            )
+            if max(map(max, off)) <= _CALM or case.soft == _SOFTEST:
+                yield _Kept(case=replace(case, kept=kept), float32=off)
+                break
+
+
+def _softer(case: Case) -> Iterator[Case]:
+    """The same with less contrast; for noise the picture."""
+    pixels = case.picture if case.picture is not None else _picture()
+    for halved in range(case.picture is not None, _SOFTEST + 1):
+        yield replace(case, picture=pixels, soft=halved)
+
+
+def _plans(spec: ModelSpec) -> Iterator[Case]:
+    """The cases that suit a file: two pictures through the whole pre-processing, and tensors of several
+    batches and sizes where these are free."""
+    image = spec.tensor if spec.preprocess.included else spec.input
+    large = image.height * image.width > _LARGE
+    one = _nearest(1, spec.input.dynamic.get("batch"), spec.input.batch)
+    several = one if large else _nearest(3, spec.input.dynamic.get("batch"), spec.input.batch)
+    native = (image.height, image.width)
+    yield _case("image", one, (96, 128))
+    yield _case("image", one if large else several, (native[0] * 3 // 2, native[1] * 5 // 4))
+    if spec.preprocess.included:
+        yield _case("image", several, native)
+        yield _case("image", one, (native[0] * 3 // 4, native[1] // 2), seed=1)
+        return
+    yield _case("tensor", several, native)
+    yield _case("tensor", one, native, seed=1)
+    axes = [spec.input.dynamic.get(axis) for axis in ("height", "width")]
+    if any(axes):
+        sides = ((0.5, 0.75), (0.8, 0.55))
+        for seed, scales in zip((None, 2), sides, strict=True):
+            size = tuple(
+                _nearest(int(side * scale), allowed, side)
+                for side, scale, allowed in zip(native, scales, axes, strict=True)
+            )
+            yield _case(
+                "tensor",
+                one if large or seed else _nearest(2, spec.input.dynamic.get("batch"), one),
+                size,
+                seed=seed,
+            )
+
+
+def _case(stage: Stage, batch: int, size: tuple[int, ...], seed: int | None = None) -> Case:
+    return Case(
+        picture=None if seed else _picture(),
+        seed=seed or 0,
+        batch=batch,
+        height=size[0],
+        width=size[1],
+        stage=stage,
+    )
+
+
+def _nearest(wanted: int, allowed: AxisRange | None, fixed: int) -> int:
+    if allowed is None:
+        return fixed
+    lowest = -(-allowed.min // allowed.step) * allowed.step
+    highest = allowed.max // allowed.step * allowed.step
+    return min(max(-(-wanted // allowed.step) * allowed.step, lowest), highest)
+
+
+def _picture() -> np.ndarray:
+    """The proof's photo at the size of a stamp, uint8 [48, 64, 3]."""
+    from PIL import Image
+
+    whole = Image.fromarray(photo())
+    return np.asarray(whole.resize(_PICTURE[::-1], Image.Resampling.BICUBIC))
+
+
+class _Checkpoint:
+    """The checkpoint in torch, answering as the file does."""
+
+    def __init__(self, built: BuiltModel, core: ModelSpec, finished: ModelSpec, around: Around) -> None:
+        self._built, self._core, self.finished, self._around = built, core, finished, around
+
+    def outputs(
+        self,
+        feeds: Outputs,
+        *,
+        reduced: Reduced | None = None,
+        channels_last: bool = False,
+    ) -> dict[str, np.ndarray]:
+        """The outputs of the file for its feeds, by the checkpoint in torch.
+
+        Args:
+            feeds: What the file takes.
+            reduced: A precision to emulate, in the network.
+            channels_last: Lay its tensors out so: other sums in another order, as right as the first.
+        """
+        images = torch.from_numpy(np.ascontiguousarray(feeds[self.finished.input.name]))
+        with torch.no_grad():
+            tensor = images if self._around.before is None else self._around.before(images)
+            heads = self._network(tensor, reduced, channels_last=channels_last)
+            if self._around.after is not None:
+                scalars = [torch.from_numpy(feeds[name]) for name in THRESHOLD_INPUTS if name in feeds]
+                heads = tuple(self._around.after(images, *heads, *scalars))
+        return {name: value.numpy() for name, value in zip(self.finished.output.names, heads, strict=True)}
+
+    def _network(
+        self, tensor: torch.Tensor, reduced: Reduced | None, *, channels_last: bool
+    ) -> tuple[torch.Tensor, ...]:
+        module = self._built.module
+        if channels_last:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        if reduced:
+            with rounded_to(reduced):
+                found = module(tensor)
+        else:
+            found = module(tensor)
+        tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
+        return tensors
+
+    def keep(self, outputs: Outputs) -> tuple[Kept, ...]:
+        """What a case keeps of the outputs."""
+        kept: list[Kept] = []
+        layout = self.finished.output.layout
+        if layout in ROW_LAYOUTS:
+            kept.append(keep_rows(outputs, self.finished))
+        parts = list(self._slices())
+        samples = SAMPLES if len(parts) <= 6 else max(32, 1024 // len(parts))
+        return (*kept, *(keep_values(outputs, part, samples) for part in parts))
+
+    def _slices(self) -> Iterator[Slice]:
+        output = self.finished.output
+        if output.layout in ("top_k", "detections"):
+            if "prototypes" in output.names:
+                yield Slice(output="prototypes")
+            return
+        for group in self._built.groups:
+            if group.kind != "detections":
+                yield _slice(group, self.finished)
+
+
+def _slice(group: OutputGroup, spec: ModelSpec) -> Slice:
+    layout = spec.output.layout
+    scores = layout in ("yolo", "yolov5") and group.output == spec.output.names[0] and group.start == 4
+    part = Slice(
+        output=group.output, log=scores or layout == "probabilities", best=scores or group.kind == "scores"
+    )
+    if group.axis is None:
+        return part
+    if group.start is None or group.stop is None:
+        return replace(part)  # the whole axis
+    return replace(part, axis=group.axis, start=group.start, stop=group.stop)
