@@ -97,6 +97,7 @@ def golden_keys(
 
 
 def _kept_cases(checkpoint: _Checkpoint, file: Runner) -> Iterator[_Kept]:
+    seen: list[tuple[str, int]] = []
     for plan in _plans(checkpoint.finished):
         for case in (plan, *_softer(plan)):
             try:
@@ -116,7 +117,9 @@ def _kept_cases(checkpoint: _Checkpoint, file: Runner) -> Iterator[_Kept]:
                 for each in kept
             )
             if max(map(max, off)) <= _CALM or case.soft == _SOFTEST:
-                yield _Kept(case=replace(case, kept=kept), float32=off)
+                if (case.title, case.seed) not in seen:
+                    yield _Kept(case=replace(case, kept=kept), float32=off)
+                seen.append((case.title, case.seed))
                 break
 
 
@@ -226,8 +229,7 @@ class _Checkpoint:
                 found = module(tensor)
         else:
             found = module(tensor)
-        tensors = (found,) if isinstance(found, torch.Tensor) else tuple(found)
-        return tensors
+        return (found,) if isinstance(found, torch.Tensor) else tuple(found)
 
     def keep(self, outputs: Outputs) -> tuple[Kept, ...]:
         """What a case keeps of the outputs."""
@@ -245,19 +247,33 @@ class _Checkpoint:
             if "prototypes" in output.names:
                 yield Slice(output="prototypes")
             return
-        for group in self._built.groups:
-            if group.kind != "detections":
+        groups = [group for group in self._built.groups if group.kind != "detections"]
+        scores = [group for group in groups if _is_scores(group, self.finished)]
+        for group in groups:
+            if not scores or group in scores or not _is_behind(group, scores[0]):
                 yield _slice(group, self.finished)
+        behind = [group for group in groups if scores and _is_behind(group, scores[0])]
+        if behind:  # keypoints, or what else a box has: one slice
+            stop = max(group.stop or 0 for group in behind)
+            yield _slice(replace(behind[0], start=scores[0].stop, stop=stop, floor=0.0), self.finished)
+
+
+def _is_scores(group: OutputGroup, spec: ModelSpec) -> bool:
+    """Whether a slice holds the class scores of boxes."""
+    detects = spec.output.layout in ("yolo", "yolov5")
+    return detects and group.output == spec.output.names[0] and group.start == 4
+
+
+def _is_behind(group: OutputGroup, scores: OutputGroup) -> bool:
+    return group.output == scores.output and (group.start or 0) >= (scores.stop or 0) > 0
 
 
 def _slice(group: OutputGroup, spec: ModelSpec) -> Slice:
-    layout = spec.output.layout
-    scores = layout in ("yolo", "yolov5") and group.output == spec.output.names[0] and group.start == 4
-    part = Slice(
-        output=group.output, log=scores or layout == "probabilities", best=scores or group.kind == "scores"
-    )
+    scores = _is_scores(group, spec)
+    log = scores or spec.output.layout == "probabilities"
+    part = Slice(output=group.output, log=log, best=scores or group.kind == "scores")
     if group.axis is None:
         return part
     if group.start is None or group.stop is None:
-        return replace(part)  # the whole axis
+        return part  # the whole axis
     return replace(part, axis=group.axis, start=group.start, stop=group.stop)

@@ -53,7 +53,7 @@ class Slice:
     Attributes:
         output: Name of the graph output.
         axis, start, stop: The slice; ``axis`` -1 is the whole output.
-        log: Probabilities, compared by the logarithm of max(p, 1e-6), so that small ones count too.
+        log: Probabilities, compared by the logarithm of p + 1e-3, so that small ones count too.
         best: The index of the largest value of each image is compared as well.
     """
 

@@ -27,8 +27,8 @@ SAMPLES = 256
 """Values that are sampled of a slice, unless it is one of many."""
 _WHOLE_AXIS, _BINS = 1024, 64
 """Axes of up to this length have a mean for each index, longer ones for this many equal stretches."""
-_LEAST = 1e-6
-"""Probabilities below this are equal."""
+_SMALL = 1e-3
+"""Added to probabilities before their logarithm: engines compute the small ones to an absolute precision."""
 KEPT_ROWS = 40
 """Rows of answers that are kept of an image, the best ones."""
 
@@ -55,7 +55,7 @@ def sliced(outputs: Outputs, part: Slice) -> np.ndarray:
             )
         found = found.take(range(part.start, part.stop), axis=part.axis)
     values = found.astype(np.float64)
-    return np.log(np.maximum(values, _LEAST)) if part.log else values
+    return _log(values) if part.log else values
 
 
 def means(values: np.ndarray) -> np.ndarray:
@@ -141,7 +141,8 @@ def rows_of(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[f
 
 
 def _log(scores: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(scores.astype(np.float64), _LEAST))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.log(scores.astype(np.float64) + _SMALL))
 
 
 def _top_k(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[float], int, int]:
@@ -164,7 +165,7 @@ def _end2end(found: np.ndarray) -> tuple[list[np.ndarray], list[float], int, int
 def _detections(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[float], int, int]:
     boxes = outputs["rotated_boxes" if spec.task == "obb" else "boxes"].astype(np.float64)
     extra = _extra(outputs, len(boxes), boxes.shape[1])
-    threshold = float(np.log(max(spec.output.conf, _LEAST)))
+    threshold = float(np.log(spec.output.conf + _SMALL))
     rows, cuts = [], []
     for image, count in enumerate(outputs["count"].tolist()):
         score = _log(outputs["scores"][image, :count])
