@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.build_options import BuildOptions, BuildResult
     from deploykit_runtimes.contract.spec import ModelSpec
     from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.prediction.predictor import Predictor
 
     from deploykit import serve
     from deploykit.api import bench, export, inspect, record, verify
@@ -63,7 +63,7 @@ _LAZY = {
     "ModelSpec": "deploykit_runtimes.contract.spec",
     "OrientedDetections": "deploykit_runtimes.answers.results",
     "Poses": "deploykit_runtimes.answers.results",
-    "Predictor": "deploykit_runtimes.predictor",
+    "Predictor": "deploykit_runtimes.prediction.predictor",
     "Segmentation": "deploykit_runtimes.answers.results",
     "VerifyResult": "deploykit_exporters.verify",
     "build": "deploykit.operations",

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 
 __all__ = ["run"]
 
@@ -16,7 +16,7 @@ def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
     _replace_closed_streams()
     try:
-        from deploykit.supervision import decodes_images, supervised
+        from deploykit.process.supervision import decodes_images, supervised
 
         code = supervised(_main, impatient=decodes_images(sys.argv[1:]))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: all is done
@@ -53,7 +53,7 @@ def _main() -> int:
     from deploykit_runtimes.machine.scratch import discard_scratch
 
     from deploykit.cli import main
-    from deploykit.hooks import install
+    from deploykit.process.hooks import install
 
     install()
     limit_memory()

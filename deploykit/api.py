@@ -10,9 +10,9 @@ from deploykit_runtimes.arguments import known_keywords, refuse_unknown
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
-    from deploykit_exporters.in_memory import Source
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
+    from deploykit_exporters.sources.in_memory import Source
     from deploykit_exporters.verify import VerifyResult
     from deploykit_runtimes.engine_options import EngineOptions
 
@@ -192,7 +192,7 @@ def inspect(
         CheckpointError, OptionError: the checkpoint cannot be read or recognised.
         ModelError: the model cannot be read.
     """
-    from deploykit_exporters.in_memory import source_name
+    from deploykit_exporters.sources.in_memory import source_name
     from deploykit_runtimes.errors import OptionError
 
     from deploykit.model_report import inspect_model, is_model_file

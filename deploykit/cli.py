@@ -22,12 +22,12 @@ import click
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.machine.exhausted import EXHAUSTED, exhausted
 from deploykit_runtimes.machine.scratch import scratch_folder
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 from deploykit import __version__
 from deploykit.examples import WithExamples
-from deploykit.interrupted import EXIT_INTERRUPTED, INTERRUPTED
-from deploykit.interruption import ending_signals
+from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+from deploykit.process.interruption import ending_signals
 from deploykit.terminal import color, echo, problem_lines
 
 if TYPE_CHECKING:

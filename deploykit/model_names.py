@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploykit_runtimes.builds.model_folder import model_file
-from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.text.described import described
 
 __all__ = ["named_models"]
 

@@ -20,7 +20,7 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Placement
 
 if TYPE_CHECKING:
-    from deploykit_exporters.graph_report import GraphReport
+    from deploykit_exporters.graph.report import GraphReport
 
 __all__ = ["ModelReport", "inspect_model", "is_model_file"]
 
@@ -144,7 +144,7 @@ def _context_maker(file: OnnxFile) -> str:
 def _graph(path: Path) -> GraphReport | None:
     """None on a machine without the export packages, where models only run."""
     try:
-        from deploykit_exporters.graph_report import inspect_graph
+        from deploykit_exporters.graph.report import inspect_graph
     except DependencyError:
         return None
     return inspect_graph(path)

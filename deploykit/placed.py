@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.text.described import described
 
 __all__ = ["Example", "placed"]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 from deploykit.terminal import dim, draw, duration, echo, good, is_dumb, is_terminal, seconds
 

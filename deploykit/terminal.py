@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 import click
-from deploykit_runtimes.printable import printable, printable_json
+from deploykit_runtimes.text.printable import printable, printable_json
 
 __all__ = [
     "as_json",

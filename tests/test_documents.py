@@ -12,7 +12,7 @@ from deploykit_runtimes import errors
 from deploykit_runtimes.errors import DeploykitError
 
 from deploykit.cli import EXIT_BUG
-from deploykit.interrupted import EXIT_INTERRUPTED
+from deploykit.process.interrupted import EXIT_INTERRUPTED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -110,7 +110,7 @@ def test_the_page_of_python_names_what_there_is() -> None:
         Poses,
         Segmentation,
     )
-    from deploykit_runtimes.predict_options import PredictOptions
+    from deploykit_runtimes.prediction.options import PredictOptions
 
     import deploykit
 

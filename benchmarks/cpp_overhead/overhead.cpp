@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "deploykit/model.hpp"
-#include "ort/library.hpp"
+#include "ort/api/library.hpp"
 
 namespace {
 

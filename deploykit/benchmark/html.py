@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 from deploykit.benchmark.report import BenchReport, BenchRow, milliseconds
 from deploykit.benchmark.timing import percentile

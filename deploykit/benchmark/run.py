@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from deploykit_runtimes.builds.model_folder import model_file, read_model
+from deploykit_runtimes.contract.shapes import check_batch, check_size
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.onnx.model_file import model_path
 from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.shapes import check_batch, check_size
 
 from deploykit.benchmark.environment import read_environment
 from deploykit.benchmark.report import BenchReport, BenchRow

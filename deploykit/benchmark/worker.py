@@ -27,7 +27,7 @@ from deploykit_runtimes.runner import Runner
 from deploykit.benchmark.run import feeds_for
 from deploykit.benchmark.target import Subject
 from deploykit.benchmark.timing import warm_up
-from deploykit.hooks import install
+from deploykit.process.hooks import install
 
 __all__ = ["serve"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.completing import bench_runtimes, files
-from deploykit.commands.line import Command
-from deploykit.commands.options import (
+from deploykit.commands.shared.completing import bench_runtimes, files
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import (
     common,
     engine_options,
     exact_option,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.completing import buildable
-from deploykit.commands.line import Command
-from deploykit.commands.options import common, existing_file, gpu_option
+from deploykit.commands.shared.completing import buildable
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common, existing_file, gpu_option
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, good, is_terminal, pairs, seconds, size
 

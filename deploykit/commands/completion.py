@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from deploykit.commands.line import Command
-from deploykit.commands.options import common
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common
 from deploykit.terminal import echo_file, echo_json
 
 __all__ = ["command"]

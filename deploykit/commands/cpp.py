@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from deploykit_runtimes.errors import DependencyError
 
-from deploykit.commands.line import Command
-from deploykit.commands.options import common
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common
 from deploykit.terminal import echo, echo_json
 
 __all__ = ["command"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from deploykit.commands.describe import model_title, parity_lines
-from deploykit.commands.line import Command
-from deploykit.commands.options import common
+from deploykit.commands.shared.describe import model_title, parity_lines
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, strong, warning
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.commands.completing import runtimes
-from deploykit.commands.line import Command
-from deploykit.commands.options import common
+from deploykit.commands.shared.completing import runtimes
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
 from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, paragraph, size, strong
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.completing import axis_names, files
-from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.line import AXES, DynamicCommand
-from deploykit.commands.options import (
+from deploykit.commands.shared.completing import axis_names, files
+from deploykit.commands.shared.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.shared.line import AXES, DynamicCommand
+from deploykit.commands.shared.options import (
     axes,
     checkpoint_options,
     common,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.completing import files
-from deploykit.commands.describe import axis_ranges, class_sample, model_title, parity_lines
-from deploykit.commands.line import Command
-from deploykit.commands.options import checkpoint_options, common, outputs_option
 from deploykit.commands.record import show as show_golden
+from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import checkpoint_options, common, outputs_option
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, name, pairs, size, strong
 

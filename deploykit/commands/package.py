@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from deploykit.commands.completing import files
-from deploykit.commands.line import Group
-from deploykit.commands.options import common
+from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.line import Group
+from deploykit.commands.shared.options import common
 from deploykit.terminal import echo, echo_json, good, pairs
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from deploykit_runtimes.errors import InputError, OptionError
 
-from deploykit.answering import Answer, Picture, Tally, answers, pictures_of, save_drawn
-from deploykit.commands.completing import files
-from deploykit.commands.describe import answer_text
-from deploykit.commands.line import Command
-from deploykit.commands.options import (
+from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.describe import answer_text
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import (
     common,
     engine_options,
     exact_option,
@@ -28,6 +27,7 @@ from deploykit.commands.options import (
     strict_option,
     threads_option,
 )
+from deploykit.prediction.answering import Answer, Picture, Tally, answers, pictures_of, save_drawn
 from deploykit.progress import Progress
 from deploykit.terminal import (
     bad,
@@ -43,10 +43,10 @@ from deploykit.terminal import (
 
 if TYPE_CHECKING:
     from deploykit_runtimes.engine_options import Goal, Precision
-    from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.prediction.predictor import Predictor
     from deploykit_runtimes.runner import Placement
 
-    from deploykit.watching import FolderWatch
+    from deploykit.prediction.watching import FolderWatch
 
 __all__ = ["command"]
 
@@ -130,8 +130,8 @@ def command(
     `deploykit serve`.
     """
     from deploykit_runtimes import load
+    from deploykit_runtimes.contract.shapes import check_size
     from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.shapes import check_size
 
     _check_sources(sources, watch, save, only_new=only_new)
     pictures = pictures_of(sources)
@@ -214,7 +214,7 @@ class _Run:
         """Answer pictures as they come, until Ctrl-C or SIGTERM."""
         from deploykit_runtimes.pixels.listing import SUFFIXES
 
-        from deploykit.watching import FolderWatch, quiet_leases
+        from deploykit.prediction.watching import FolderWatch, quiet_leases
 
         arrays = {".npy"} if self.predictor.spec.preprocess.color == "as_is" else set()
         watching = FolderWatch(folder, SUFFIXES | arrays, skip=only_new)

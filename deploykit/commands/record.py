@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.commands.line import Command
-from deploykit.commands.options import common, existing_file
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import common, existing_file
 from deploykit.recording import source
 from deploykit.terminal import echo, echo_file, echo_json, name, pairs, size
 

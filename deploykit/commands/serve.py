@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from deploykit_runtimes.machine.memory_limit import share_memory
 
-from deploykit.commands.completing import files, readings
-from deploykit.commands.line import Command
-from deploykit.commands.options import (
+from deploykit.commands.shared.completing import files, readings
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import (
     common,
     exact_option,
     existing_file,
@@ -25,8 +25,8 @@ from deploykit.commands.options import (
     strict_option,
     threads_option,
 )
+from deploykit.process.wishes import Wishes
 from deploykit.terminal import echo, echo_json, pairs, strong
-from deploykit.wishes import Wishes
 
 if TYPE_CHECKING:
     from deploykit.serve.server import Server

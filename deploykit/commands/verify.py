@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploykit.commands.completing import files
-from deploykit.commands.describe import parity_lines
-from deploykit.commands.line import Command
-from deploykit.commands.options import (
+from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.describe import parity_lines
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import (
     checkpoint_options,
     common,
     engine_options,

@@ -31,7 +31,7 @@ from deploykit_runtimes.onnx.model_files import files_of
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, check_feeds
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve

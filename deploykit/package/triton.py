@@ -15,7 +15,7 @@ from typing import Any, Literal
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.onnx.model_files import copy_model
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
 from deploykit.package.folder import write_text

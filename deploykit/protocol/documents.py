@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from deploykit_runtimes.printable import printable_json
+from deploykit_runtimes.text.printable import printable_json
 
 from deploykit.protocol.errors import BadRequestError
 

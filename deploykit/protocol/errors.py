@@ -26,7 +26,7 @@ from deploykit_runtimes.errors import (
     ModelError,
     OptionError,
 )
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 if TYPE_CHECKING:
     import grpc

@@ -9,7 +9,7 @@ import time
 import warnings
 from typing import TextIO
 
-from deploykit_runtimes.printable import printable, printable_json, printable_lines
+from deploykit_runtimes.text.printable import printable, printable_json, printable_lines
 
 __all__ = ["start_log"]
 

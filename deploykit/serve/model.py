@@ -21,7 +21,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.machine.cores import usable_cores
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor, Prepared
+from deploykit_runtimes.prediction.predictor import Predictor, Prepared
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.runtimes import canonical_runtime
 

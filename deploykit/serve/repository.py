@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from deploykit_runtimes.errors import DeploykitError, ModelError
-from deploykit_runtimes.printable import printable
 from deploykit_runtimes.runtimes import canonical_runtime
+from deploykit_runtimes.text.printable import printable
 
 from deploykit.protocol.errors import NotFoundError, NotReadyError
 from deploykit.serve.aside import Aside

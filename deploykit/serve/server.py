@@ -17,13 +17,13 @@ import uvicorn
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.machine.scratch import discard_scratch
 
+from deploykit.process.wishes import Wishes
 from deploykit.serve.http.app import App
 from deploykit.serve.http.protocol import make_protocol
 from deploykit.serve.metrics import Metrics
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.repository import Repository
 from deploykit.serve.state import ServerState
-from deploykit.wishes import Wishes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -14,15 +14,15 @@ from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.machine.scratch import scratch_folder
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 from deploykit_exporters.families.base import BuiltModel, ExporterName
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
-from deploykit_exporters.graph_report import GraphFacts, graph_facts
-from deploykit_exporters.in_memory import Source, is_in_memory
+from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, simplify
+from deploykit_exporters.graph.report import GraphFacts, graph_facts
+from deploykit_exporters.graph.storage import check_room, save_model
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
-from deploykit_exporters.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate
@@ -33,7 +33,7 @@ from deploykit_exporters.proof.tensors import proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_exporters.self_contained import Finish, finished_spec, host_output, network_axes, refuse_unused
-from deploykit_exporters.storage import check_room, save_model
+from deploykit_exporters.sources.in_memory import Source, is_in_memory
 from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 if TYPE_CHECKING:

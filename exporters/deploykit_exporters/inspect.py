@@ -12,8 +12,8 @@ from deploykit_runtimes.contract.spec import AxisRange, ModelSpec
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.settings import Setting
-from deploykit_exporters.in_memory import Source
 from deploykit_exporters.load import load_checkpoint
+from deploykit_exporters.sources.in_memory import Source
 from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]

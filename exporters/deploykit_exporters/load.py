@@ -9,13 +9,13 @@ from typing import Any
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.blame import blaming
 from deploykit_exporters.containers.read import read_checkpoint
-from deploykit_exporters.download import fetch, is_model_name
 from deploykit_exporters.families.base import BuiltModel, Hints, Match
 from deploykit_exporters.families.networks import settle
 from deploykit_exporters.families.registry import recognise
 from deploykit_exporters.families.shared.channels import for_channels
-from deploykit_exporters.in_memory import Source, is_in_memory, read_in_memory, source_name
 from deploykit_exporters.plausible import check_plausible
+from deploykit_exporters.sources.download import fetch, is_model_name
+from deploykit_exporters.sources.in_memory import Source, is_in_memory, read_in_memory, source_name
 
 __all__ = ["LoadedCheckpoint", "build_checkpoint", "load_checkpoint"]
 

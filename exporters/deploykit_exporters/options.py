@@ -18,8 +18,8 @@ from deploykit_runtimes.arguments import (
     known_fields,
     suggestion,
 )
-from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.text.described import changed_fields
 
 from deploykit_exporters.containers.labels import names_from, parse_settings, read_labels, read_text
 from deploykit_exporters.families.base import ExporterName, Hints

@@ -23,13 +23,14 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.pixels.preprocess import preprocess
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 
 from deploykit_exporters.families.base import BuiltModel
+from deploykit_exporters.graph.onnx_export import quiet, simplify
+from deploykit_exporters.graph.storage import save_model
 from deploykit_exporters.ingraph.compose import NETWORK, Part, compose, trace
 from deploykit_exporters.ingraph.postprocess import PostprocessOptions, postprocess_module, postprocess_output
 from deploykit_exporters.ingraph.preprocess import MAX_SIDE, InGraphPreprocess, preprocess_module
-from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.proof.candidate import open_candidate
@@ -38,7 +39,6 @@ from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.proof.processing import prove_decoding, prove_pixels
 from deploykit_exporters.proof.raised import Raised, telling, with_answers
 from deploykit_exporters.proof.torch_runner import TorchRunner
-from deploykit_exporters.storage import save_model
 
 if TYPE_CHECKING:
     import onnx

@@ -17,14 +17,13 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.listing import list_images
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.runner import Runner
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.golden.file import Golden, read_golden
 from deploykit_exporters.golden.prove import GoldenProof
-from deploykit_exporters.in_memory import Source, source_name
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.proof.answers import SCORE_LIMIT, answer_photos, prove_answers
@@ -33,6 +32,7 @@ from deploykit_exporters.proof.raised import telling, with_answers
 from deploykit_exporters.proof.tensors import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_exporters.self_contained import host_spec
+from deploykit_exporters.sources.in_memory import Source, source_name
 from deploykit_exporters.torch_temporaries import no_compiler_cache
 
 if TYPE_CHECKING:

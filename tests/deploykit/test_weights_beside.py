@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters import storage
+from deploykit_exporters.graph import storage
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.onnx.model_files import copy_model, files_of, hash_model
 from deploykit_runtimes.open import open_runner

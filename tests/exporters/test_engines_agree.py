@@ -18,7 +18,7 @@ from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.runner import Runner
 from torch import nn
 

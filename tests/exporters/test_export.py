@@ -11,8 +11,8 @@ import onnx
 import pytest
 import torch
 from deploykit_exporters import export as export_module
-from deploykit_exporters import storage
 from deploykit_exporters.export import export
+from deploykit_exporters.graph import storage
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.verify import verify
 from deploykit_runtimes.errors import ModelError, OptionError, ParityError

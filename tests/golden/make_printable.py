@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deploykit_runtimes.printable import LONGEST, printable, printable_json
+from deploykit_runtimes.text.printable import LONGEST, printable, printable_json
 
 FILE = Path(__file__).with_name("printable.txt")
 

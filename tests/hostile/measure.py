@@ -116,7 +116,7 @@ def written(name: str, folder: Path, index: int) -> Path:
 
 def table(rows: Sequence[dict[str, Any]], before: Mapping[str, dict[str, Any]]) -> list[str]:
     """Lines of Markdown."""
-    from deploykit_runtimes.printable import printable
+    from deploykit_runtimes.text.printable import printable
 
     heads = ["attack", "kB", *(["before"] if before else []), "now", "words"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]

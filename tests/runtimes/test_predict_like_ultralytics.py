@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from deploykit_runtimes.answers.results import Detections, OrientedDetections, Poses, Segmentation
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess, Task
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.testing import FakeRunner
 from torch import nn
 

@@ -1,4 +1,4 @@
-// Text of strangers, as deploykit_runtimes/printable.py has it: what a model's author or a client chose to write
+// Text of strangers, as deploykit_runtimes/text/printable.py has it: what a model's author or a client chose to write
 // can hide, turn the direction of writing or fill the page. tests/golden/printable.txt holds both to one rule.
 
 const HIDDEN = String.raw`\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f`

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 __all__ = ["LARGEST", "names_from", "parse_settings", "read_labels", "read_text"]
 

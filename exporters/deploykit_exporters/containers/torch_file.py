@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.files import utf8_name
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit_exporters.containers.budget import Budget, ExcessError, excess
 from deploykit_exporters.containers.pickles.rebuild import REBUILDERS, Rebuilder, Storage, StorageType

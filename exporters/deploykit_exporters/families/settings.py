@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any, Literal
 
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = ["Setting", "Settings", "Treatment"]
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import sha256_of
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = ["Fingerprint", "Golden", "GoldenCase", "GoldenOutput", "read_golden"]
 

@@ -14,8 +14,8 @@ from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 from deploykit_runtimes.errors import OptionError
 from torch import Tensor, nn
 
-from deploykit_exporters.ingraph.candidates import READERS
-from deploykit_exporters.ingraph.detections import DetectionAnswers
+from deploykit_exporters.ingraph.detection.candidates import READERS
+from deploykit_exporters.ingraph.detection.detections import DetectionAnswers
 from deploykit_exporters.ingraph.ranking import ranked
 
 if TYPE_CHECKING:

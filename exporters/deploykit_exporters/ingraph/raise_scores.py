@@ -102,7 +102,7 @@ def _curve(head: str, core: ModelSpec, middle: float) -> list[onnx.NodeProto]:
 
 def _columns(core: ModelSpec) -> tuple[np.ndarray, np.ndarray | None]:
     """Which values of a head are scores, and which objectness, bool, to be broadcast over it."""
-    from deploykit_exporters.ingraph.candidates import extra_columns
+    from deploykit_exporters.ingraph.detection.candidates import extra_columns
 
     layout, count = core.output.layout, core.num_classes
     first = {"yolo": 4, "yolov5": 5, "end2end": 4}[layout]

@@ -18,7 +18,7 @@ from deploykit_runtimes.answers.results import Classification, Detections, Featu
 from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.pixels.pixel_format import RGB, PixelFormat
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 
 from deploykit_exporters.proof.pictures import picture
 

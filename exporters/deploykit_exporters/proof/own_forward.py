@@ -16,12 +16,12 @@ import torch
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.pixels.preprocess import preprocess
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit_exporters.families.base import BuiltModel
-from deploykit_exporters.in_memory import module_copy, source_name
 from deploykit_exporters.proof.pictures import picture_for
 from deploykit_exporters.proof.tensors import compare
+from deploykit_exporters.sources.in_memory import module_copy, source_name
 
 __all__ = ["compare_forward"]
 

@@ -14,7 +14,7 @@ from deploykit_runtimes.answers.results import Features
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.pixels.preprocess import preprocess
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.runner import Runner
 
 from deploykit_exporters.ingraph.compose import NETWORK

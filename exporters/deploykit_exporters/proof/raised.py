@@ -17,17 +17,17 @@ from deploykit_runtimes.answers.decode import decode
 from deploykit_runtimes.contract.spec import ModelSpec, ParityRecord
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.machine.scratch import scratch_folder
-from deploykit_runtimes.predictor import Predictor, Prepared
+from deploykit_runtimes.prediction.predictor import Predictor, Prepared
 from deploykit_runtimes.runner import Runner
 
 from deploykit_exporters.families.base import BuiltModel
+from deploykit_exporters.graph.storage import save_model
 from deploykit_exporters.ingraph.compose import NETWORK
 from deploykit_exporters.ingraph.raise_scores import has_heads, raise_scores
 from deploykit_exporters.proof.answers import FEATURE_LIMIT, NOT_EQUAL, AnswerDifference, compare_answers
 from deploykit_exporters.proof.processing import LIVELY, lively, middle_score
 from deploykit_exporters.proof.tensors import compare
 from deploykit_exporters.proof.torch_runner import TorchRunner
-from deploykit_exporters.storage import save_model
 
 if TYPE_CHECKING:
     import onnx

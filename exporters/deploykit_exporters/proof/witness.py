@@ -17,7 +17,7 @@ import torch
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import DeploykitError, ParityError
 from deploykit_runtimes.pixels.preprocess import preprocess
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup, Witness
 from deploykit_exporters.proof.float64 import Float64Reference, Outputs

@@ -3,7 +3,7 @@
 #include <new>
 #include <stdexcept>
 
-#include "ort/errors.hpp"
+#include "ort/api/errors.hpp"
 #include "ort/runner.hpp"
 
 #ifndef DEPLOYKIT_VERSION

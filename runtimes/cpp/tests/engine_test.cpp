@@ -5,11 +5,11 @@
 
 #include <thread>
 
-#include "ort/bound_calls.hpp"
+#include "ort/api/bound_calls.hpp"
 #include "golden_files.hpp"
 #include "models.hpp"
 #include "onnx/file.hpp"
-#include "ort/session_info.hpp"
+#include "ort/api/session_info.hpp"
 
 namespace {
 

@@ -1,8 +1,8 @@
-// Compiles only where every function stands where src/ort/abi.hpp says.
+// Compiles only where every function stands where src/ort/api/abi.hpp says.
 
 #include <onnxruntime_c_api.h>
 
-#include "ort/abi.hpp"
+#include "ort/api/abi.hpp"
 
 #define DEPLOYKIT_SAME_PLACE(position, name, result, arguments) \
   static_assert(offsetof(OrtApi, name) == (position) * sizeof(void*), #name " stands elsewhere in OrtApi");

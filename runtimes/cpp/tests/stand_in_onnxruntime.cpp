@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "ort/abi.hpp"
+#include "ort/api/abi.hpp"
 
 namespace {
 

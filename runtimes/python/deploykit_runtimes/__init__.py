@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         RuntimeUnavailableError,
     )
     from deploykit_runtimes.open import open_runner
-    from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.prediction.predictor import Predictor
     from deploykit_runtimes.runner import Placement, Runner
     from deploykit_runtimes.runtimes import available_runtimes
 
@@ -92,7 +92,7 @@ _LAZY = {
     "OrientedDetections": "deploykit_runtimes.answers.results",
     "Placement": "deploykit_runtimes.runner",
     "Poses": "deploykit_runtimes.answers.results",
-    "Predictor": "deploykit_runtimes.predictor",
+    "Predictor": "deploykit_runtimes.prediction.predictor",
     "Runner": "deploykit_runtimes.runner",
     "RuntimeUnavailableError": "deploykit_runtimes.errors",
     "Segmentation": "deploykit_runtimes.answers.results",
@@ -134,7 +134,7 @@ def load(
 
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.open import open_runner
-    from deploykit_runtimes.predictor import Predictor
+    from deploykit_runtimes.prediction.predictor import Predictor
 
     options = options or EngineOptions(threads=threads, strict=strict)
     if device is not None:

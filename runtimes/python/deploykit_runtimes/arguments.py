@@ -8,8 +8,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, SupportsFloat, TypeVar, cast
 
-from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.text.described import described
 
 __all__ = [
     "MAX_SIDE",

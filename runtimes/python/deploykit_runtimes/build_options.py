@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.engine_options import Precision
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.text.described import changed_fields
 
 __all__ = ["ENGINE_SUFFIXES", "BuildOptions", "BuildReport", "BuildResult", "Builder", "Compatibility"]
 

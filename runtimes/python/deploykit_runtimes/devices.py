@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.runtimes import available_runtimes, canonical_runtime, meant_runtime, short_names
+from deploykit_runtimes.text.described import described
 
 __all__ = ["runtime_of"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from deploykit_runtimes.arguments import known_fields
 from deploykit_runtimes.contract.readings import parse_outputs
-from deploykit_runtimes.described import changed_fields
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.text.described import changed_fields
 
 __all__ = ["EngineOptions", "Goal", "Precision"]
 

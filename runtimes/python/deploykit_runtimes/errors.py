@@ -19,7 +19,7 @@ engines in them are made printable there, so that no message can forget that eit
 
 from __future__ import annotations
 
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = [
     "CheckpointError",

@@ -44,7 +44,7 @@ _OPEN_ORT = "deploykit_runtimes.ort.runner:open_ort"
 _OPEN_PLUGIN = "deploykit_runtimes.ort.runner:open_ort_plugin"
 _OPEN_OPENVINO = "deploykit_runtimes.ov:open_openvino"
 _OPEN_TENSORRT = "deploykit_runtimes.trt.open:open_trt"
-_BUILD_ENGINE = "deploykit_runtimes.trt.ahead:build_ahead"
+_BUILD_ENGINE = "deploykit_runtimes.trt.builder.ahead:build_ahead"
 _BUILD_CACHE = "deploykit_runtimes.builds.caches:build_cache"
 _BUILD_CONTEXT = "deploykit_runtimes.builds.ep_context:build_context"
 

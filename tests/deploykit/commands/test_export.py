@@ -14,7 +14,7 @@ from deploykit_runtimes.contract.spec import ParityRecord
 from PIL import Image
 
 from deploykit.cli import main
-from deploykit.commands.describe import parity_lines
+from deploykit.commands.shared.describe import parity_lines
 
 Output = pytest.CaptureFixture[str]
 Damage = Callable[[Path, Path], str]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from deploykit_exporters import storage
+from deploykit_exporters.graph import storage
 from deploykit_exporters.record import record
 from deploykit_runtimes.onnx.file import read_onnx
 from PIL import Image

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.supervision import decodes_images
+from deploykit.process.supervision import decodes_images
 
 Moments = Callable[[float, int], list[float]]
 
@@ -79,7 +79,7 @@ def test_compiled_code_that_does_not_return(tmp_path: Path, again: bool) -> None
     """Python's handlers wait for it; the command does not. A second Ctrl-C changes nothing about that."""
     done = run(f"""
 import ctypes, os, signal, threading, time
-from deploykit.interruption import ending_signals
+from deploykit.process.interruption import ending_signals
 from deploykit_runtimes.files import atomic_path
 
 def press():
@@ -112,7 +112,7 @@ def test_a_signal_during_an_import_waits_for_its_end(
     done = run(f"""
 import sys, time
 sys.path.insert(0, {str(tmp_path)!r})
-from deploykit.interruption import ending_signals
+from deploykit.process.interruption import ending_signals
 try:
     with ending_signals():
         import imported
@@ -134,7 +134,7 @@ def test_an_import_that_does_not_end(tmp_path: Path, number: signal.Signals, cod
     done = run(f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from deploykit.interruption import ending_signals
+from deploykit.process.interruption import ending_signals
 from deploykit_runtimes.files import atomic_path
 with ending_signals(), atomic_path({str(tmp_path / "model.onnx")!r}) as draft:
     draft.write_bytes(b"half")
@@ -151,8 +151,8 @@ def test_a_decoder_that_keeps_the_interpreter_to_itself(
     """As Pillow's for JPEG 2000 does, for half a minute and more: no thread of the process can answer."""
     program = """
 import ctypes, os, sys, threading
-from deploykit.interruption import ending_signals
-from deploykit.supervision import supervised
+from deploykit.process.interruption import ending_signals
+from deploykit.process.supervision import supervised
 from deploykit_runtimes.machine.scratch import scratch_folder
 
 def command():
@@ -184,7 +184,7 @@ sys.exit(supervised(command, impatient=True))
 )
 def test_a_child_that_crashes_is_told(number: signal.Signals, words: str) -> None:
     done = run(
-        "import os, sys; from deploykit.supervision import supervised\n"
+        "import os, sys; from deploykit.process.supervision import supervised\n"
         f"sys.exit(supervised(lambda: os.kill(os.getpid(), {int(number)}), impatient=True))"
     )
     assert done.returncode == 128 + number
@@ -203,7 +203,7 @@ def test_a_wish_that_comes_twice_ends_a_command_in_order(tmp_path: Path) -> None
     """GNU timeout sends its signal twice: the second one must not break off the clearing up."""
     done = run(f"""
 import os, signal, time
-from deploykit.interruption import ending_signals
+from deploykit.process.interruption import ending_signals
 with ending_signals():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -230,7 +230,7 @@ def test_demo(bed, moments: Moments) -> None:
 def test_an_interruption_that_a_library_swallows(tmp_path: Path) -> None:
     done = run("""
 import os, signal, time
-from deploykit.interruption import ending_signals
+from deploykit.process.interruption import ending_signals
 with ending_signals():
     try:
         os.kill(os.getpid(), signal.SIGINT)

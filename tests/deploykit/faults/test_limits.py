@@ -46,7 +46,7 @@ def test_what_needs_no_torch(bed, models: list[Path], megabytes: int) -> None:
 
 
 def test_a_library_that_ends_the_process() -> None:
-    code = "import os; from deploykit.supervision import supervised; raise SystemExit(supervised({}))"
+    code = "import os; from deploykit.process.supervision import supervised; raise SystemExit(supervised({}))"
     limited = ["prlimit", f"--as={GB}", sys.executable, "-c"]
 
     def run(function: str) -> subprocess.CompletedProcess[str]:
@@ -63,8 +63,8 @@ def test_a_library_that_ends_the_process() -> None:
 
 def test_signals_reach_a_supervised_command() -> None:
     code = (
-        "import time, sys; from deploykit.supervision import supervised\n"
-        "from deploykit.interruption import ending_signals\n"
+        "import time, sys; from deploykit.process.supervision import supervised\n"
+        "from deploykit.process.interruption import ending_signals\n"
         "def command():\n"
         "    with ending_signals():\n"
         "        print('started', flush=True); time.sleep(600)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 # Title, clipboard, clear, colour; the same by C1; a carriage return and a forged line; the direction
 # of writing; what is not seen; separators.

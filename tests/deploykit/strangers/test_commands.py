@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from corpus_of_strangers import EVIL, HONEST, NAME, check_text, write_model
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -12,8 +12,8 @@ PACKAGES = ("deploykit", "exporters/deploykit_exporters", "runtimes/python/deplo
 DOORS = {"deploykit/terminal.py"}
 ALLOWED = {
     "deploykit/__main__.py": "a constant text",
-    "deploykit/interruption.py": "a constant text, where nothing else can run any more",
-    "deploykit/supervision.py": "constant texts, and one error made printable",
+    "deploykit/process/interruption.py": "a constant text, where nothing else can run any more",
+    "deploykit/process/supervision.py": "constant texts, and one error made printable",
     "deploykit/checkup/probe.py": "JSON for the process that started it",
 }
 PRINTERS = {
@@ -86,7 +86,7 @@ def test_colours_are_made_in_one_place() -> None:
     assert strays == [
         "deploykit/progress.py",
         "deploykit/terminal.py",
-        "runtimes/python/deploykit_runtimes/printable.py",
+        "runtimes/python/deploykit_runtimes/text/printable.py",
     ]
 
 

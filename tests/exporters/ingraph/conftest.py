@@ -13,6 +13,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from deploykit_exporters.graph.onnx_export import quiet, simplify
 from deploykit_exporters.ingraph.compose import Part, trace
 from deploykit_exporters.ingraph.postprocess import (
     PostprocessOptions,
@@ -20,7 +21,6 @@ from deploykit_exporters.ingraph.postprocess import (
     postprocess_output,
 )
 from deploykit_exporters.ingraph.preprocess import preprocess_module
-from deploykit_exporters.onnx_export import quiet, simplify
 from deploykit_runtimes.answers.decode import decode
 from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.answers.thresholds import Thresholds

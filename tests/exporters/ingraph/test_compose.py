@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from deploykit_exporters.graph.onnx_export import quiet
 from deploykit_exporters.ingraph.compose import NETWORK, Part, compose, trace
-from deploykit_exporters.onnx_export import quiet
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import ModelError
 from torch import Tensor, nn

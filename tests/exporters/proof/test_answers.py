@@ -17,7 +17,7 @@ from deploykit_runtimes.answers.results import (
 )
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import ParityError
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.testing import FakeRunner
 
 OUTPUT = OutputSpec(names=("predictions",), layout="yolo", conf=0.25, iou=0.7, max_det=4)

@@ -22,7 +22,7 @@ from deploykit_runtimes.contract.metadata import spec_from_metadata, spec_to_met
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.ort.runner import open_ort
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from onnx.reference import ReferenceEvaluator
 
 WHOLE = ExportOptions(preprocess=True, postprocess=True, witness=False)

@@ -14,7 +14,7 @@ from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.graph_limits import check_graph_limits
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from hostile_models import CONTRACT, FORGED_VALUES, HONEST, HOSTILE, YOLO, at_run, forged, model
 from measured import measured
 
@@ -27,7 +27,7 @@ import sys
 import numpy as np
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 try:
     with open_runner(sys.argv[1], threads=1) as runner:
         Predictor(runner).predict(np.zeros((40, 50, 3), np.uint8))

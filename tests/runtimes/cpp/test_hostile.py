@@ -15,7 +15,7 @@ from bombs import BOMBS
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.machine.memory_limit import LOAD_BYTES, RUN_BYTES
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from hostile_models import CONTRACT, FORGED_VALUES, HONEST, HOSTILE, YOLO, forged, model
 from PIL import Image
 

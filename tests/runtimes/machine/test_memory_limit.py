@@ -29,7 +29,7 @@ import numpy as np
 from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.machine.memory_limit import limit_memory
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 limit_memory()
 try:
     with open_runner(sys.argv[1], threads=1, runtime=sys.argv[2]) as runner:

@@ -60,7 +60,7 @@ def machine_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
             opened.select()
             return opened
 
-        for module in ("ahead", "open"):
+        for module in ("builder.ahead", "open"):
             prefix = f"deploykit_runtimes.trt.{module}"
             monkeypatch.setattr(f"{prefix}.has_nvidia_driver", lambda: True)
             monkeypatch.setattr(f"{prefix}.read_gpu", lambda number=0: found.gpu)

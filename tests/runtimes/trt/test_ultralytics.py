@@ -13,7 +13,7 @@ from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.builds.model_folder import read_model
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.trt.engine_file import sidecar_path
 from deploykit_runtimes.trt.ultralytics import described, split_engine
 from hypothesis import given

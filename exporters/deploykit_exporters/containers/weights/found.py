@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 import torch
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = [
     "STATISTICS",

@@ -73,12 +73,16 @@ _OPTIONS = {
 
 def _dialects() -> Mapping[str, Dialect[EfficientNetSource]]:
     """By origin, in the order in which they are asked."""
-    from deploykit_exporters.families.efficientnet import from_keras as efficientnet_keras
-    from deploykit_exporters.families.efficientnet import from_lukemelas as efficientnet_lukemelas
     from deploykit_exporters.families.efficientnet import from_mmpretrain as efficientnet_mmpretrain
     from deploykit_exporters.families.efficientnet import from_timm as efficientnet_timm
     from deploykit_exporters.families.efficientnet import from_torchvision as efficientnet_torchvision
-    from deploykit_exporters.families.efficientnet import from_transformers as efficientnet_transformers
+    from deploykit_exporters.families.efficientnet.tensorflow_trained import from_keras as efficientnet_keras
+    from deploykit_exporters.families.efficientnet.tensorflow_trained import (
+        from_lukemelas as efficientnet_lukemelas,
+    )
+    from deploykit_exporters.families.efficientnet.tensorflow_trained import (
+        from_transformers as efficientnet_transformers,
+    )
 
     dialects: tuple[Dialect[EfficientNetSource], ...] = (
         efficientnet_lukemelas,

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import CheckpointError, OptionError
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit_exporters.families.base import Dialect, Hints, Match
 

@@ -93,14 +93,14 @@ _CONFIGURED: dict[str, Callable[[Hints], tuple[str, ...]]] = {
 
 
 def _dialects() -> Mapping[str, Dialect[VitSource]]:
-    from deploykit_exporters.families.vit import from_dinov2 as vit_dinov2
     from deploykit_exporters.families.vit import from_mmpretrain as vit_mmpretrain
-    from deploykit_exporters.families.vit import from_open_clip as vit_open_clip
     from deploykit_exporters.families.vit import from_timm as vit_timm
     from deploykit_exporters.families.vit import from_torchvision as vit_torchvision
     from deploykit_exporters.families.vit import from_transformers as vit_transformers
-    from deploykit_exporters.families.vit import from_transformers_clip as vit_transformers_clip
-    from deploykit_exporters.families.vit import from_transformers_dinov2 as vit_transformers_dinov2
+    from deploykit_exporters.families.vit.clip import from_open_clip as vit_open_clip
+    from deploykit_exporters.families.vit.clip import from_transformers_clip as vit_transformers_clip
+    from deploykit_exporters.families.vit.dinov2 import from_dinov2 as vit_dinov2
+    from deploykit_exporters.families.vit.dinov2 import from_transformers_dinov2 as vit_transformers_dinov2
 
     return {
         "dinov2": vit_dinov2,

@@ -21,8 +21,8 @@ from deploykit_exporters.families.shared.timm_library.config import TimmFile, at
 from deploykit_exporters.families.shared.timm_library.template import activation_of, modules_of
 from deploykit_exporters.families.shared.timm_library.witness import UNNAMED, not_asked, timm_witness
 from deploykit_exporters.families.shared.unused import take_unused
+from deploykit_exporters.families.vit.clip.projection import projected
 from deploykit_exporters.families.vit.network import TIMM_RESAMPLING, Pool, ViTArchitecture
-from deploykit_exporters.families.vit.projection import projected
 from deploykit_exporters.families.vit.source import VitSource, as_size, rename, size_name
 from deploykit_exporters.families.vit.timm_named import SAY, NamedModel, channels_of, confirm, find_named
 

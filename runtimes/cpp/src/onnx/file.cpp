@@ -17,7 +17,7 @@
 #include "contract/limits.hpp"
 #include "onnx/protobuf.hpp"
 #include "contract/readings.hpp"
-#include "ort/session_info.hpp"
+#include "ort/api/session_info.hpp"
 #include "contract/spec_limits.hpp"
 #include "text/text.hpp"
 

@@ -3,12 +3,12 @@
 #include <algorithm>
 
 #include "machine/engine_cache.hpp"
-#include "ort/errors.hpp"
+#include "ort/api/errors.hpp"
 #include "machine/memory_limit.hpp"
 #include "onnx/model_file.hpp"
 #include "onnx/file.hpp"
 #include "ort/providers.hpp"
-#include "ort/session_info.hpp"
+#include "ort/api/session_info.hpp"
 #include "ort/settings.hpp"
 
 namespace deploykit {

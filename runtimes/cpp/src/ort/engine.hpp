@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "ort/bound_calls.hpp"
+#include "ort/api/bound_calls.hpp"
 #include "deploykit/model.hpp"
-#include "ort/library.hpp"
+#include "ort/api/library.hpp"
 
 namespace deploykit {
 

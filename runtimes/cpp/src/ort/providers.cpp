@@ -5,7 +5,7 @@
 
 #include "machine/elf.hpp"
 #include "machine/nvidia.hpp"
-#include "ort/session_info.hpp"
+#include "ort/api/session_info.hpp"
 #include "onnx/model_file.hpp"
 #include "text/text.hpp"
 

@@ -5,7 +5,7 @@
 
 #include "deploykit/model.hpp"
 #include "machine/engine_cache.hpp"
-#include "ort/library.hpp"
+#include "ort/api/library.hpp"
 #include "ort/settings.hpp"
 
 namespace deploykit {

@@ -7,7 +7,7 @@
 #include "ort/half.hpp"
 #include "onnx/file.hpp"
 #include "contract/readings.hpp"
-#include "ort/session_info.hpp"
+#include "ort/api/session_info.hpp"
 #include "text/text.hpp"
 
 namespace deploykit {

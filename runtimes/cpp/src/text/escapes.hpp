@@ -1,4 +1,4 @@
-// The rule behind printable(): which characters are escaped, by what. The same as printable.py.
+// The rule behind printable(): which characters are escaped, by what. The same as text/printable.py.
 #pragma once
 
 #include <string>

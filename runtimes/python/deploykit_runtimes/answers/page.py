@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = ["result_page"]
 

@@ -11,6 +11,7 @@ metadata.py             ModelSpec <-> flat string keys, as ``docs/spec.md`` defi
 reading_shapes.py       Which readings fit the shapes of a graph's outputs
 readings.py             What the outputs of a file can mean that another exporter wrote, by the names that
                         ``--outputs`` takes
+shapes.py               Whether a model takes the batch or the image size that an option asks for
 spec.py                 ModelSpec: everything an application must know to use a model file
 spec_limits.py          Whether the sizes that a contract names can be meant; see ``limits``
 tensors.py              What a graph takes and returns: names, element types and shapes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deploykit_runtimes.errors import ModelError
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = [
     "FORMAT_VERSION",

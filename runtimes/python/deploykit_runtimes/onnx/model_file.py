@@ -6,8 +6,8 @@ import re
 import stat
 from pathlib import Path
 
-from deploykit_runtimes.described import described
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.text.described import described
 
 __all__ = ["check_model_file", "looks_like_onnx", "model_path"]
 

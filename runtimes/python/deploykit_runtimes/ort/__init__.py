@@ -2,7 +2,7 @@
 
 binding.py    Calls of a session through buffers that stay on the device, one set per shape
 errors.py     What ONNX Runtime could not do, as one of our errors; in the texts of C++
-              (``ort/errors.cpp``)
+              (``ort/api/errors.cpp``)
 gates.py      Squeeze-and-excitation in blocks of channels: a rewrite for ONNX Runtime on CPUs
 late_cast.py  Pixels are moved as the bytes they are: a rewrite of self-contained models for ONNX Runtime on
               CPUs

@@ -1,4 +1,4 @@
-"""What ONNX Runtime could not do, as one of our errors; in the texts of C++ (``ort/errors.cpp``)."""
+"""What ONNX Runtime could not do, as one of our errors; in the texts of C++ (``ort/api/errors.cpp``)."""
 
 from __future__ import annotations
 

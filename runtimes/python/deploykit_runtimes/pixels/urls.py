@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
-from deploykit_runtimes.printable import printable
+from deploykit_runtimes.text.printable import printable
 
 __all__ = ["is_url", "shown_url"]
 

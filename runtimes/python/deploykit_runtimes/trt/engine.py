@@ -11,7 +11,7 @@ import numpy as np
 from deploykit_runtimes.contract.tensors import TensorInfo
 from deploykit_runtimes.errors import ModelError, RuntimeUnavailableError
 from deploykit_runtimes.trt.bindings import Bindings
-from deploykit_runtimes.trt.network import advice
+from deploykit_runtimes.trt.builder.network import advice
 from deploykit_runtimes.trt.profiles import Profile, ShapeRange
 
 __all__ = ["Engine", "EngineTensor", "load_engine"]

@@ -14,14 +14,14 @@ from deploykit_runtimes.machine.nvidia import Gpu, has_nvidia_driver, read_gpu
 from deploykit_runtimes.machine.trusted_folder import check_trusted_file, trusted_folder
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.onnx.model_files import hash_model
-from deploykit_runtimes.trt.ahead import default_engine_path, plan_job
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
+from deploykit_runtimes.trt.builder.ahead import default_engine_path, plan_job
 from deploykit_runtimes.trt.cuda import open_cuda
 from deploykit_runtimes.trt.engine import Engine, load_engine
 from deploykit_runtimes.trt.engine_file import TURING, EngineKey, Sidecar, difference, read_sidecar
+from deploykit_runtimes.trt.execution.runner import TrtRunner
 from deploykit_runtimes.trt.jit import runtime_config
 from deploykit_runtimes.trt.profiles import as_profile_texts
-from deploykit_runtimes.trt.runner import TrtRunner
 from deploykit_runtimes.trt.ultralytics import split_engine
 
 __all__ = ["open_trt"]

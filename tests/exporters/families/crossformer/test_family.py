@@ -17,7 +17,7 @@ from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.crossformer.family import FAMILY
 from deploykit_exporters.families.crossformer.network import CrossFormerConfig
 from deploykit_exporters.families.shared.class_names import ASSUMED_IMAGENET
-from deploykit_exporters.onnx_export import export_graph
+from deploykit_exporters.graph.onnx_export import export_graph
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import CheckpointError, OptionError
 

@@ -16,7 +16,7 @@ from deploykit_exporters.families.crossformer.exportable import dynamic_form, fi
 from deploykit_exporters.families.crossformer.grouping import MASKED, PaddedGroups, divide
 from deploykit_exporters.families.crossformer.network import CrossFormer, CrossFormerConfig
 from deploykit_exporters.families.crossformer.position_bias import DynamicPositionBias, offsets_of
-from deploykit_exporters.onnx_export import export_graph, simplify
+from deploykit_exporters.graph.onnx_export import export_graph, simplify
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -15,7 +15,7 @@ from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.registry import recognise
-from deploykit_exporters.onnx_export import export_graph
+from deploykit_exporters.graph.onnx_export import export_graph
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from deploykit_runtimes.pixels.preprocess import preprocess
 from torch import nn
@@ -211,7 +211,9 @@ def test_the_name_decides_between_twins() -> None:
     [("efficientnet-b1", 240), ("efficientnet-b3", 300), ("efficientnet-b4", 380), ("efficientnet-b7", 600)],
 )
 def test_variants_and_their_resolutions(name: str, size: int) -> None:
-    from deploykit_exporters.families.efficientnet import from_lukemelas as efficientnet_lukemelas
+    from deploykit_exporters.families.efficientnet.tensorflow_trained import (
+        from_lukemelas as efficientnet_lukemelas,
+    )
     from efficientnet_pytorch import EfficientNet
 
     with torch.device("meta"):

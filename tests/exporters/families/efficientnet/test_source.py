@@ -13,7 +13,7 @@ from deploykit_exporters.families.efficientnet.names import (
     parse_compound,
 )
 from deploykit_exporters.families.efficientnet.source import generation, read_plan, split_stages
-from deploykit_exporters.families.efficientnet.tensorflow_training import tensorflow_evaluation
+from deploykit_exporters.families.efficientnet.tensorflow_trained.training import tensorflow_evaluation
 from deploykit_runtimes.errors import CheckpointError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.errors import CheckpointError
 from deploykit_runtimes.optional import require
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit_exporters.containers.pickles.inert import InertObject, class_path, walk
 

@@ -1,13 +1,8 @@
 """ViTs with rotary or relative positions, built from timm's own networks.
 
-beit_shapes.py               What the shapes of a BEiT's weights, under timm's names, say about timm's
-                             ``Beit``: nearly everything
-beit_training.py             What the training code of BEiT (microsoft/unilm), and of EVA-02 after it, saves
-                             beside weights
+beit/                        BEiT and data2vec, whose positions are relative
 build.py                     Builds ViTs whose positions are rotary or relative from the network of the
                              library that trained them
-from_beit.py                 BEiT and BEiT v2 of their own repository (microsoft/unilm), whose keys are
-                             timm's
 from_dinov3.py               DINOv3 of its own repository (facebookresearch/dinov3), built as timm's
                              ``Eva``: backbones, and classifiers with a linear head on the class token and
                              the mean of the patches
@@ -15,14 +10,10 @@ from_eva02.py                EVA-02 of its own repository (baaivision/EVA), clas
                              models, built as timm's ``Eva``
 from_timm.py                 timm's EVA, EVA-02, DINOv3 and other ViTs with rotary positions (``Eva``), and
                              its BEiTs (``Beit``)
-from_transformers_beit.py    BEiT of Hugging Face transformers (``BeitModel``) and data2vec's ViT, which has
-                             the same layers (``Data2VecVisionModel``): built as timm's ``Beit``, which
-                             computes the same
 from_transformers_dinov3.py  DINOv3 of Hugging Face transformers (``DINOv3ViTModel``), built as timm's
                              ``Eva``, which computes the same
 network.py                   timm's ``Eva`` (EVA, EVA-02, DINOv3, ViTs with rotary positions) and ``Beit``
                              (relative positions)
-relative_positions.py        How transformers' BEiT resizes what it keeps for one size of images
 rotary.py                    Rotary position embeddings (Su et al., "RoFormer", 2021) of image patches, at
                              any grid
 source.py                    What a dialect says about a checkpoint of a network that is timm's own ``Eva``

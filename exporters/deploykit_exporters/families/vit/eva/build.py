@@ -31,8 +31,8 @@ def eva_dialects() -> Mapping[str, Dialect[EvaSource]]:
     from deploykit_exporters.families.vit.eva import from_dinov3 as vit_dinov3
     from deploykit_exporters.families.vit.eva import from_eva02 as vit_eva02
     from deploykit_exporters.families.vit.eva import from_timm as vit_eva
-    from deploykit_exporters.families.vit.eva import from_transformers_beit as vit_transformers_beit
     from deploykit_exporters.families.vit.eva import from_transformers_dinov3 as vit_transformers_dinov3
+    from deploykit_exporters.families.vit.eva.beit import from_transformers_beit as vit_transformers_beit
 
     return {
         "eva02": vit_eva02,

@@ -16,7 +16,7 @@ from deploykit_runtimes.errors import CheckpointError
 from deploykit_exporters.families.shared.classifiers import check_config
 from deploykit_exporters.families.shared.imagenet import IMAGENET_MEAN, IMAGENET_STD, timm_preprocess
 from deploykit_exporters.families.shared.unused import take_unused
-from deploykit_exporters.families.vit.eva.beit_shapes import refuse_heads
+from deploykit_exporters.families.vit.eva.beit.shapes import refuse_heads
 from deploykit_exporters.families.vit.eva.from_transformers_dinov3 import build_dinov3, with_biases
 from deploykit_exporters.families.vit.eva.source import EvaSource
 from deploykit_exporters.families.vit.eva.timm_shapes import no_package, shape_arguments

@@ -17,8 +17,8 @@ from deploykit_exporters.families.shared.classifiers import check_config
 from deploykit_exporters.families.shared.imagenet import CLIP_MEAN, CLIP_STD, timm_preprocess
 from deploykit_exporters.families.shared.timm_library.config import read_file
 from deploykit_exporters.families.shared.unused import take_unused
-from deploykit_exporters.families.vit.eva.beit_shapes import norms_of, refuse_heads
-from deploykit_exporters.families.vit.eva.beit_training import account, evaluation, has_training, told_size
+from deploykit_exporters.families.vit.eva.beit.shapes import norms_of, refuse_heads
+from deploykit_exporters.families.vit.eva.beit.training import account, evaluation, has_training, told_size
 from deploykit_exporters.families.vit.eva.source import EvaSource
 from deploykit_exporters.families.vit.eva.timm_shapes import no_package, shape_arguments
 from deploykit_exporters.families.vit.source import name_in_file, rename

@@ -28,7 +28,7 @@ from deploykit_exporters.families.shared.timm_library.template import (
 )
 from deploykit_exporters.families.shared.timm_library.witness import timm_witness
 from deploykit_exporters.families.shared.unused import take_unused
-from deploykit_exporters.families.vit.eva.from_beit import is_official, read_official
+from deploykit_exporters.families.vit.eva.beit.from_beit import is_official, read_official
 from deploykit_exporters.families.vit.eva.source import EvaSource
 from deploykit_exporters.families.vit.source import as_size
 from deploykit_exporters.families.vit.timm_named import asked_arguments, channels_of, claimed_name

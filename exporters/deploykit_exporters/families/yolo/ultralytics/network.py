@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 from torch import nn
 
 from deploykit_exporters.checkpoint import Checkpoint

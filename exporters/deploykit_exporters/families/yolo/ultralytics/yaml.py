@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from deploykit_runtimes.contract.spec import Task
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.printable import one_line
+from deploykit_runtimes.text.printable import one_line
 from torch import nn
 from torch.overrides import TorchFunctionMode
 

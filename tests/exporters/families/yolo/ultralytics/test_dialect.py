@@ -14,7 +14,7 @@ from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.yolo.ultralytics import dialect as yolo_ultralytics
-from deploykit_exporters.onnx_export import export_graph
+from deploykit_exporters.graph.onnx_export import export_graph
 from deploykit_exporters.proof.tensors import compare
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import DependencyError

@@ -13,7 +13,7 @@ from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.load import load_checkpoint
 from deploykit_runtimes.answers.results import Detections, OrientedDetections, Poses, Segmentation
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.testing import FakeRunner
 
 END_TO_END = ("yolov10n", "yolo26n", "yolo26n-seg", "yolo26n-pose", "yolo26n-obb")

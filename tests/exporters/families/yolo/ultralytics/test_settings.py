@@ -19,7 +19,7 @@ from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.proof.witness import ask_witness
 from deploykit_runtimes.answers.results import Classification, Detections, OrientedDetections, Poses
 from deploykit_runtimes.errors import CheckpointError
-from deploykit_runtimes.predictor import Predictor
+from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.testing import FakeRunner
 
 BACKBONE = [

@@ -18,7 +18,7 @@ from deploykit_exporters.containers.read import read_checkpoint
 from deploykit_exporters.families.base import BuiltModel, Hints
 from deploykit_exporters.families.yolo.yolov5 import dialect as yolov5
 from deploykit_exporters.families.yolo.yolov5.blocks import Focus
-from deploykit_exporters.onnx_export import export_graph, simplify
+from deploykit_exporters.graph.onnx_export import export_graph, simplify
 from deploykit_exporters.proof.tensors import compare
 from deploykit_runtimes.errors import CheckpointError, OptionError
 

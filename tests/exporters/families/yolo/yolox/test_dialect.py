@@ -18,7 +18,7 @@ from deploykit_exporters.families.shared.coco import COCO_NAMES
 from deploykit_exporters.families.yolo.yolox import dialect as yolox
 from deploykit_exporters.families.yolo.yolox.blocks import Focus
 from deploykit_exporters.families.yolo.yolox.shapes import Architecture, read_architecture
-from deploykit_exporters.onnx_export import export_graph, simplify
+from deploykit_exporters.graph.onnx_export import export_graph, simplify
 from deploykit_exporters.proof.tensors import compare
 from deploykit_runtimes.errors import CheckpointError, OptionError
 from torch import nn

@@ -1,0 +1,161 @@
+"""Ctrl-C and the other signals that end a command: in order, within seconds, and without a word too many."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from deploykit_runtimes.machine.scratch import discard_scratch
+
+from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+from deploykit.process.wishes import Wishes
+
+__all__ = ["Interrupted", "ending_signals"]
+
+_PATIENCE = 2.0
+"""Seconds for a command to end in order. Compiled code sees no signal before it returns, which takes minutes
+where it compiles or simplifies a large graph."""
+
+_KICK: signal.Signals | None = getattr(signal, "SIGURG", None)
+"""What nobody means by, and what is ignored where nobody handles it."""
+
+_KICKS = 20
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, as a class of its own: CPython ends a process by SIGINT where a plain KeyboardInterrupt once
+    passed through the ``exec`` of a string, as it does in imports, although it was caught."""
+
+
+class _Ending:
+    """What a signal asked for: an exception in the main thread, at once or as soon as that is safe."""
+
+    def __init__(self) -> None:
+        self.interrupted = threading.Event()
+        self.waiting: BaseException | None = None
+        self._wishes = Wishes()
+
+    def terminate(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM, and SIGHUP of a terminal that was closed."""
+        if self._wishes.is_new(signum):
+            self._raise(SystemExit(128 + signum), frame)
+
+    def interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """Ctrl-C. A second one ends the process."""
+        if not self._wishes.is_new(signum):
+            return
+        if self.interrupted.is_set():
+            _end_now()
+        self.interrupted.set()
+        self._raise(Interrupted(), frame)
+
+    def look_again(self, _signum: int, frame: FrameType | None) -> None:
+        """The kick of the watcher, which breaks off a system call."""
+        if self.waiting is not None:
+            self._raise(self.waiting, frame)
+
+    def _raise(self, error: BaseException, frame: FrameType | None) -> None:
+        """Compiled libraries that run Python code as they are imported, torch among them, abort the process
+        where that code raises."""
+        if _is_importing(frame):
+            self.waiting = error
+            return
+        self.waiting = None
+        raise error
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def ending_signals() -> Iterator[threading.Event]:
+    """Let a run that is asked to end remove its temporary files; the event is set by Ctrl-C.
+
+    In another thread than the main one, whoever embeds the command line owns the signals.
+    """
+    ending = _Ending()
+    if threading.current_thread() is not threading.main_thread():
+        yield ending.interrupted
+        return
+    handlers: dict[signal.Signals, Any] = {signal.SIGTERM: ending.terminate, signal.SIGINT: ending.interrupt}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = ending.terminate
+    with _watched(ending):
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield ending.interrupted
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _watched(ending: _Ending) -> Iterator[None]:
+    """End the process where compiled code keeps a Ctrl-C from being answered.
+
+    CPython notes every signal in a pipe at once, whatever the main thread is at.
+    """
+    try:
+        reading, writing = os.pipe()
+    except OSError:  # no file can be opened: whoever needs one says so
+        yield
+        return
+    os.set_blocking(writing, False)
+    done = threading.Event()
+
+    def watch() -> None:
+        while noted := os.read(reading, 64):
+            if {signal.SIGINT, signal.SIGTERM, _HANGUP} & set(noted):
+                _wake_main(done)
+            if done.is_set():
+                continue
+            if signal.SIGINT in noted:
+                _end_now()
+            if isinstance(ending.waiting, SystemExit):
+                discard_scratch()
+                os._exit(int(str(ending.waiting)))
+
+    kicked = signal.signal(_KICK, ending.look_again) if _KICK is not None else None
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, name="ctrl-c", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        signal.set_wakeup_fd(before)
+        if _KICK is not None:
+            signal.signal(_KICK, kicked or signal.SIG_DFL)
+        os.close(writing)
+        watcher.join()
+        os.close(reading)
+
+
+def _wake_main(done: threading.Event) -> None:
+    """Break off the system call that the main thread may wait in, until it is done or patience ends.
+
+    A signal that comes when such a call is about to begin does not break it off: CPython would answer it when
+    the call returns, which may be never.
+    """
+    for _ in range(_KICKS):
+        if done.wait(_PATIENCE / _KICKS):
+            return
+        if _KICK is not None:
+            signal.pthread_kill(threading.main_thread().ident or 0, _KICK)
+
+
+def _end_now() -> None:
+    discard_scratch()
+    os.write(2, INTERRUPTED.encode())
+    os._exit(EXIT_INTERRUPTED)
