@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +29,14 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., 
 def other_classifier(tmp_path_factory: pytest.TempPathFactory, perturb: Callable[..., object]) -> Path:
     """The same architecture with other weights."""
     return _export(tmp_path_factory.mktemp("other"), perturb, seed=1)
+
+
+@pytest.fixture
+def folder(classifier: Path, tmp_path: Path) -> Path:
+    """A folder with the classifier twice: ``a.onnx`` and ``b.onnx``."""
+    for name in ("a", "b"):
+        shutil.copy(classifier, tmp_path / f"{name}.onnx")
+    return tmp_path
 
 
 def _export(folder: Path, perturb: Callable[..., object], *, seed: int) -> Path:

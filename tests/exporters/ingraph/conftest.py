@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.answers.thresholds import Thresholds
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec, OutputSpec
 from deploykit_runtimes.pixels.geometry import Geometry, plan_geometry
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Outputs = dict[str, np.ndarray]
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "runtimes" / "cpp"
 VERSION = ROOT / "runtimes" / "python" / "deploykit_runtimes" / "__init__.py"

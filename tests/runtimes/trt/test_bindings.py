@@ -15,9 +15,9 @@ import pytest
 from deploykit_runtimes.errors import DependencyError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.trt import bindings as subject
 from deploykit_runtimes.trt.bindings import describe, load_bindings
-from fake_tensorrt import VERSIONS
+from fake_recorded import VERSIONS, Recorded, recorded
 
-SOURCES = sorted(Path(deploykit_runtimes.trt.__path__[0]).glob("*.py"))
+SOURCES = sorted(Path(deploykit_runtimes.trt.__path__[0]).rglob("*.py"))
 ONLY_RTX = {"ComputeCapability", "CudaGraphStrategy", "EngineInvalidityDiagnostics"}
 
 
@@ -39,8 +39,6 @@ def uses(source: Path) -> set[str]:
 
 
 def test_every_name_the_adapter_uses_is_in_the_bindings() -> None:
-    from fake_tensorrt import recorded
-
     used = set().union(*map(uses, SOURCES)) - {"bindings"}
     assert {"Builder", "OnnxParser", "Runtime", "ProfilingVerbosity.DETAILED"} <= used
     for version in VERSIONS:
@@ -54,14 +52,8 @@ def test_every_name_the_adapter_uses_is_in_the_bindings() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_fake_has_what_the_bindings_have(version: str) -> None:
-    import fake_tensorrt
-
-    api = fake_tensorrt.recorded(version)["classes"]
-    classes = [
-        cls
-        for cls in vars(fake_tensorrt).values()
-        if inspect.isclass(cls) and issubclass(cls, fake_tensorrt.Recorded) and cls.__name__ in api
-    ]
+    api = recorded(version)["classes"]
+    classes = [cls for cls in _fakes() if issubclass(cls, Recorded) and cls.__name__ in api]
     assert len(classes) > 12
     for cls in classes:
         for name, member in vars(cls).items():
@@ -83,27 +75,28 @@ def _accepts(overload: list[str], method: Any) -> bool:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_overrides_have_the_names_that_tensorrt_calls(version: str) -> None:
-    import fake_tensorrt
-
     text = "".join(source.read_text() for source in SOURCES)
-    for name in fake_tensorrt.recorded(version)["overrides"]:
+    for name in recorded(version)["overrides"]:
         assert f"def {name}(" in text
 
 
 def test_the_record_is_what_is_installed() -> None:
     installed = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has no wheel here")
-    import fake_tensorrt
     import make_api
 
-    found, known = json.loads(json.dumps(make_api.record(installed))), fake_tensorrt.recorded(VERSIONS[-1])
+    found, known = json.loads(json.dumps(make_api.record(installed))), recorded(VERSIONS[-1])
     assert found["overrides"] == known["overrides"]
     for name, members in known["classes"].items():
-        used = {key for cls in _fakes(fake_tensorrt, name) for key in vars(cls)} & members.keys()
+        used = {key for cls in _fakes() if cls.__name__ == name for key in vars(cls)} & members.keys()
         assert {key: found["classes"][name].get(key) for key in used} == {key: members[key] for key in used}
 
 
-def _fakes(module: Any, name: str) -> list[type]:
-    return [cls for cls in (getattr(module, name, None),) if inspect.isclass(cls)]
+def _fakes() -> list[type]:
+    import fake_builder
+    import fake_engine
+
+    found = {**vars(fake_builder), **vars(fake_engine)}
+    return [cls for cls in found.values() if inspect.isclass(cls)]
 
 
 def test_cuda_calls_have_the_signatures_of_cuda_python() -> None:
