@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ settings.register_profile("any-speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any-speed")
 
 TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # of wrong_engines, which the tests of several floors import
 
 
 # Files of few tests that take minutes: last, they would keep one worker busy while the others have ended.

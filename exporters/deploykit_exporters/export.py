@@ -27,7 +27,7 @@ from deploykit_exporters.options import AXES, ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
-from deploykit_exporters.proof.golden_cases import Around, golden_keys
+from deploykit_exporters.proof.golden_cases.keys import Around, golden_keys
 from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.tensors import proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner

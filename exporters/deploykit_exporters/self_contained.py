@@ -34,7 +34,7 @@ from deploykit_exporters.ingraph.preprocess import MAX_SIDE, InGraphPreprocess, 
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.proof.candidate import open_candidate
-from deploykit_exporters.proof.golden_cases import Around, golden_keys
+from deploykit_exporters.proof.golden_cases.keys import Around, golden_keys
 from deploykit_exporters.proof.pictures import picture
 from deploykit_exporters.proof.processing import prove_decoding, prove_pixels
 from deploykit_exporters.proof.raised import Raised, telling, with_answers

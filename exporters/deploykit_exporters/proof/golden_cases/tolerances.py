@@ -1,7 +1,7 @@
 """How far an engine may be off a golden case, at each precision: measured, not assumed.
 
 What float32 evaluations differ by among themselves is measured on every case, what lower precisions cost by
-emulation (``proof/rounding.py``) on the smallest picture and the smallest noise.
+emulation (``rounding.py``) on the smallest picture and the smallest noise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.selftest.cases import Case, Kept, KeptValues
 from deploykit_runtimes.selftest.compare import gaps
 
-from deploykit_exporters.proof.rounding import Reduced
+from deploykit_exporters.proof.golden_cases.rounding import Reduced
 
 __all__ = ["relative", "with_tolerances"]
 

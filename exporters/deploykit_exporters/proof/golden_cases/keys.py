@@ -1,12 +1,12 @@
 """The golden cases that a file carries: inputs, and what the checkpoint answers.
 
 Cases are pictures first, and noise where the network is not chaotic on it. How far an engine may be off is
-measured (``golden_tolerances.py``). docs/spec.md says how the cases are stored.
+measured (``tolerances.py``). docs/spec.md says how the cases are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.selftest.cases import (
     Case,
     Kept,
+    KeptRows,
     Slice,
     Stage,
     cases_to_keys,
@@ -27,9 +28,11 @@ from deploykit_runtimes.selftest.measure import ROW_LAYOUTS, SAMPLES, keep_rows,
 from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup
-from deploykit_exporters.proof.golden_tolerances import relative, with_tolerances
+from deploykit_exporters.proof.answers import FEWEST
+from deploykit_exporters.proof.golden_cases.crafted import crafted_picture
+from deploykit_exporters.proof.golden_cases.rounding import Reduced, rounded_to
+from deploykit_exporters.proof.golden_cases.tolerances import relative, with_tolerances
 from deploykit_exporters.proof.pictures import photo
-from deploykit_exporters.proof.rounding import Reduced, rounded_to
 
 __all__ = ["LARGEST", "golden_keys"]
 
@@ -80,9 +83,18 @@ def golden_keys(
         finished: The contract of the file.
         around: What is in the file besides the network.
         file: The file in the engine that proved it.
+
+    Returns:
+        Nothing where no picture shows a detector anything to compare.
     """
     checkpoint = _Checkpoint(built, core, finished, around)
-    found = tuple(_kept_cases(checkpoint, file))
+    found = [*_kept_cases(checkpoint, file, _plans(finished))]
+    if finished.output.layout == "detections" and _answers(found) < FEWEST:
+        crafted = crafted_picture(built.module, core, photo(), finished.output.conf)
+        if crafted is not None:
+            found += _kept_cases(checkpoint, file, _crafted_plans(finished, crafted))
+        if not _answers(found):
+            return {}
     cases = with_tolerances(
         [each.case for each in found],
         [each.float32 for each in found],
@@ -96,9 +108,14 @@ def golden_keys(
     return keys
 
 
-def _kept_cases(checkpoint: _Checkpoint, file: Runner) -> Iterator[_Kept]:
+def _answers(found: Sequence[_Kept]) -> int:
+    """The detections that the cases keep."""
+    return sum(len(kept.rows) for each in found for kept in each.case.kept if isinstance(kept, KeptRows))
+
+
+def _kept_cases(checkpoint: _Checkpoint, file: Runner, plans: Iterable[Case]) -> Iterator[_Kept]:
     seen: list[tuple[str, int]] = []
-    for plan in _plans(checkpoint.finished):
+    for plan in plans:
         for case in (plan, *_softer(plan)):
             try:
                 feeds = feeds_of(case, checkpoint.finished)
@@ -160,6 +177,15 @@ def _plans(spec: ModelSpec) -> Iterator[Case]:
                 size,
                 seed=seed,
             )
+
+
+def _crafted_plans(spec: ModelSpec, picture: np.ndarray) -> Iterator[Case]:
+    """A picture at the size of the tensor, alone and as a batch."""
+    image = spec.tensor
+    stage: Stage = "image" if spec.preprocess.included else "tensor"
+    allowed = spec.input.dynamic.get("batch")
+    for batch in dict.fromkeys(_nearest(count, allowed, spec.input.batch) for count in (1, 3)):
+        yield Case(picture=picture, batch=batch, height=image.height, width=image.width, stage=stage)
 
 
 def _case(stage: Stage, batch: int, size: tuple[int, ...], seed: int | None = None) -> Case:

@@ -1,0 +1,88 @@
+"""A picture in which a detector finds objects, where photos show none of its own.
+
+A file that holds its post-processing returns what is above its threshold and nothing else: on a photo without
+the objects that a model was trained for, any engine would be right. Here the scores of boxes all over the
+picture are raised by gradient ascent on its pixels (I. Goodfellow et al., Explaining and Harnessing Adversarial
+Examples, ICLR 2015, iterated with momentum). The result shows people nothing, and the network its objects.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from deploykit_runtimes.contract.spec import ModelSpec
+from torch import nn
+
+__all__ = ["crafted_picture"]
+
+_SIDE = 112
+"""Longer side of the picture, which is stored in the file."""
+_STEPS, _STEP = 30, 6.0
+"""Most steps, and by how much each moves a pixel, of 255."""
+_MOMENTUM = 0.8
+_BOXES = 24
+"""Boxes whose scores are raised."""
+_ENOUGH = 12
+
+
+def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf: float) -> np.ndarray | None:
+    """A small picture of which a detector says that it shows objects.
+
+    Args:
+        module: The network; ``forward(images[N, C, H, W])``, float32, eval mode.
+        core: Its contract.
+        start: A photo, uint8 [h, w, 3].
+        conf: The score that they are to be above.
+
+    Returns:
+        uint8 [h, w, C]; None where the network has no gradient, or scores do not rise.
+    """
+    size = core.input.height, core.input.width
+    ratio = _SIDE / max(size)
+    small = tuple(max(8, round(side * ratio)) for side in size)
+    pixels = torch.from_numpy(start.astype(np.float32)).permute(2, 0, 1)[None]
+    pixels = nn.functional.interpolate(pixels, small, mode="bilinear", antialias=True)
+    pixels = pixels[:, torch.arange(core.input.channels) % 3].contiguous()
+    velocity = torch.zeros_like(pixels)
+    wanted = min(0.95, conf + 0.3 * (1 - conf))
+    chosen: torch.Tensor | None = None
+    for _ in range(_STEPS):
+        pixels.requires_grad_(True)
+        with torch.enable_grad():
+            scores = _scores(module, core, nn.functional.interpolate(pixels, size, mode="bilinear"))
+            if not scores.requires_grad:
+                return None
+            if chosen is None:
+                chosen = _spread(scores.shape[0])
+            raised = scores[chosen]
+            (gradient,) = torch.autograd.grad(torch.log(raised + 1e-6).sum(), pixels)
+        if int((raised > wanted).sum()) >= _ENOUGH:
+            break
+        velocity = _MOMENTUM * velocity + gradient / gradient.abs().mean().clamp_min(1e-12)
+        pixels = (pixels.detach() + _STEP * velocity.sign()).clamp(0, 255)
+    found = pixels.detach()[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    return np.ascontiguousarray(found)
+
+
+def _scores(module: nn.Module, core: ModelSpec, pixels: torch.Tensor) -> torch.Tensor:
+    """The best class score of each box of the first image, [A]."""
+    how = core.preprocess
+    mean = torch.tensor(np.resize(how.mean, core.input.channels), dtype=torch.float32).reshape(-1, 1, 1)
+    std = torch.tensor(np.resize(how.std, core.input.channels), dtype=torch.float32).reshape(-1, 1, 1)
+    ordered = pixels.flip(1) if how.color == "bgr" else pixels
+    images = (ordered * how.scale - mean) / std
+    found = module(images.expand(core.input.batch, -1, -1, -1))
+    head = (found if isinstance(found, torch.Tensor) else found[0])[0]
+    if core.output.layout == "end2end":
+        return head[:, 4]
+    classes = core.num_classes
+    if core.output.layout == "yolov5":
+        return head[:, 4] * head[:, 5 : 5 + classes].amax(1)
+    return head[4 : 4 + classes].amax(0)
+
+
+def _spread(count: int) -> torch.Tensor:
+    """Boxes from all over the picture; those of the coarse grids, which come last, as often as the others."""
+    fine = torch.linspace(0, count - 1, _BOXES // 2)
+    coarse = torch.linspace(count * 3 // 4, count - 1, _BOXES // 2)
+    return torch.unique(torch.cat([fine, coarse]).long())
