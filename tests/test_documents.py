@@ -110,7 +110,7 @@ def test_the_page_of_python_names_what_there_is() -> None:
         Poses,
         Segmentation,
     )
-    from deploykit_runtimes.prediction.options import PredictOptions
+    from deploykit_runtimes.prediction.options import PredictKeywords
 
     import deploykit
 
@@ -125,7 +125,7 @@ def test_the_page_of_python_names_what_there_is() -> None:
     assert called <= set(deploykit.__all__)
     options = re.search(r"^Options: (.*)\.", text, re.MULTILINE)
     assert options is not None
-    assert set(re.findall(r"`(\w+)[`=]", options[1])) >= set(PredictOptions.__annotations__)
+    assert set(re.findall(r"`(\w+)[`=]", options[1])) >= set(PredictKeywords.__annotations__)
 
 
 def test_the_devices_of_the_page_mean_those_runtimes() -> None:

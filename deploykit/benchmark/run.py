@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,12 @@ import numpy as np
 from deploykit_runtimes.builds.model_folder import model_file, read_model
 from deploykit_runtimes.contract.shapes import check_batch, check_size
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
-from deploykit_runtimes.engine_options import EngineOptions, Goal, Precision
-from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.onnx.model_file import model_path
 from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.runner import Runner
 
 from deploykit.benchmark.environment import read_environment
+from deploykit.benchmark.options import BenchOptions
 from deploykit.benchmark.report import BenchReport, BenchRow
 from deploykit.benchmark.timing import sample, summarise, warm_up
 
@@ -27,79 +25,12 @@ if TYPE_CHECKING:
     from deploykit.benchmark.target import Subject
 
 __all__ = [
-    "BenchOptions",
     "bench",
     "bench_runners",
     "example_images",
     "feeds_for",
     "model_facts",
-    "with_reference",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """What is measured, and for how long.
-
-    Attributes:
-        runtimes: Engines, as ``open_runner`` names them.
-        batches: Batch sizes; empty: the model's own.
-        imgsz: (height, width) of the input; None: the model's own.
-        threads: Threads inside one operator; None: every usable core.
-        warmup: Calls before timing starts; None: until the time of a call no longer falls.
-        runs: Timed calls per row; None: as many as fit into ``seconds``.
-        seconds: Time spent on each row.
-        strict: Refuse a partial placement.
-        reference: The checkpoint, for the runtime ``torch``; None: looked for beside the model.
-        goal, precision, cache, cuda_graph, gpu, outputs, exact: See ``EngineOptions``.
-    """
-
-    runtimes: tuple[str, ...] = ("ort-cpu",)
-    batches: tuple[int, ...] = ()
-    imgsz: tuple[int, int] | None = None
-    threads: int | None = None
-    warmup: int | None = None
-    runs: int | None = None
-    seconds: float = 3.0
-    strict: bool = False
-    reference: str | None = None
-    goal: Goal = "latency"
-    precision: Precision = "model"
-    cache: Path | None = None
-    cuda_graph: bool = False
-    gpu: int = 0
-    outputs: str | None = None
-    exact: bool = False
-
-    @property
-    def engine(self) -> EngineOptions:
-        """Those of these options that say how a model is opened."""
-        return EngineOptions(
-            threads=self.threads,
-            strict=self.strict,
-            goal=self.goal,
-            precision=self.precision,
-            cache=self.cache,
-            cuda_graph=self.cuda_graph,
-            gpu=self.gpu,
-            outputs=self.outputs,
-            exact=self.exact,
-        )
-
-    def __post_init__(self) -> None:
-        if not self.runtimes:
-            raise OptionError("A benchmark needs at least one runtime, found none.")
-        if any(batch < 1 for batch in self.batches):
-            raise OptionError(f"Batch sizes are positive, found {', '.join(map(str, self.batches))}.")
-        if self.seconds <= 0 or (self.runs is not None and self.runs < 1):
-            raise OptionError("A benchmark needs a positive number of runs or seconds.")
-
-
-def with_reference(runtimes: tuple[str, ...], reference: object) -> tuple[str, ...]:
-    """The runtimes, and torch where a checkpoint is named that none of them would run."""
-    if reference is None or any(name.startswith("torch") for name in runtimes):
-        return runtimes
-    return (*runtimes, "torch")
 
 
 def bench(
@@ -125,7 +56,8 @@ def bench(
     options = options or BenchOptions()
     say = report or (lambda _: None)
     path = model_path(model)
-    names = dict.fromkeys(subject_name(name) for name in options.runtimes)
+    runtimes = _with_reference(options.runtimes, options.reference)
+    names = dict.fromkeys(subject_name(name) for name in runtimes)
     subjects = [
         Subject(name=name, model=path, reference=options.reference, options=options.engine) for name in names
     ]
@@ -146,6 +78,13 @@ def bench(
         rows=rows,
         environment=read_environment(),
     )
+
+
+def _with_reference(runtimes: tuple[str, ...], reference: object) -> tuple[str, ...]:
+    """The runtimes, and torch where a checkpoint is named that none of them would run."""
+    if reference is None or any(name.startswith("torch") for name in runtimes):
+        return runtimes
+    return (*runtimes, "torch")
 
 
 def _check_request(spec: ModelSpec, options: BenchOptions) -> None:

@@ -9,22 +9,31 @@ from deploykit_runtimes.ort.plugins import PLUGINS
 from deploykit_runtimes.runtimes import available_runtimes
 
 from deploykit.checkup.engines import ONE_WHEEL, engine_findings
+from deploykit.checkup.families import family_findings
 from deploykit.checkup.finding import Finding
 from deploykit.checkup.machine import SERVE_PACKAGES, Machine
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 _PLUGIN_SINCE = (1, 23)
+_KINDS = ("engines", "abilities", "conflicts")
 _EXPORT_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxsim", "safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Diagnosis:
-    """Engines that run models, abilities that need packages, and conflicts between packages."""
+    """Engines that run models, abilities that need packages, and conflicts between packages.
 
+    Attributes:
+        machine: What was looked at.
+        asked: The runtime that has to work, by its full name; empty: any.
+    """
+
+    machine: Machine
     engines: tuple[Finding, ...]
     abilities: tuple[Finding, ...]
     conflicts: tuple[Finding, ...]
+    asked: str = ""
 
     def __repr__(self) -> str:
         """What runs, and the fix of each that does not, line by line."""
@@ -35,8 +44,9 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """At least one engine runs, and nothing is in conflict."""
-        return bool(self.ready) and not self.conflicts
+        """An engine runs, the one that was asked for where one was, and nothing is in conflict."""
+        runs = self.asked in self.ready if self.asked else bool(self.ready)
+        return runs and not self.conflicts
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -51,14 +61,23 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"ok": self.ok, "ready": self.ready, **asdict(self)}
+        asked = {"runtime": asdict(self.engine(self.asked))} if self.asked else {}
+        found = {name: [asdict(each) for each in getattr(self, name)] for name in _KINDS}
+        return {"machine": self.machine.to_dict(), **asked, "ok": self.ok, "ready": self.ready, **found}
 
 
-def diagnose(machine: Machine) -> Diagnosis:
+def diagnose(machine: Machine, *, asked: str = "") -> Diagnosis:
     """Judge a machine. A pure function: made-up machines are judged like real ones."""
     return Diagnosis(
+        machine=machine,
+        asked=asked,
         engines=engine_findings(machine),
-        abilities=(_export(machine), _yolo(machine), _serve(machine)),
+        abilities=(
+            _export(machine),
+            _yolo(machine),
+            *family_findings(machine.broken_families),
+            _serve(machine),
+        ),
         conflicts=tuple(found for check in _CONFLICTS if (found := check(machine)) is not None),
     )
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from deploykit_runtimes.machine.nvidia import CUDA_LINE, library_fix
 from deploykit_runtimes.ort.plugins import PLUGINS
-from deploykit_runtimes.runtimes import available_runtimes, engine_file_runtimes, runtime_named
+from deploykit_runtimes.runtimes import (
+    available_runtimes,
+    broken_runtimes,
+    engine_file_runtimes,
+    package_of,
+    runtime_named,
+    working_runtimes,
+)
 
 from deploykit.checkup.finding import Finding
 from deploykit.checkup.machine import Machine
@@ -189,11 +196,19 @@ def _plugins(machine: Machine) -> Iterator[Finding]:
 
 def _added(machine: Machine) -> Iterator[Finding]:
     """Runtimes of other packages."""
-    for name in available_runtimes():
-        row = runtime_named(name)
-        if row.engine == "other":
-            fix = f"pip install {row.packages[0]}" if row.packages else "reinstall the package that brings it"
-            yield _probed(machine, name, fix=fix)
+    for row in working_runtimes(quiet=True):
+        package = package_of(row.name)
+        if package or row.engine == "other":
+            fix = f"pip install {row.packages[0]}" if row.packages else _again(package)
+            yield _probed(machine, row.name, fix=fix)
+    for name, reason in broken_runtimes().items():
+        yield Finding(name=name, ok=False, detail=f"broken: {reason}", fix=_again(package_of(name)))
+
+
+def _again(package: str) -> str:
+    if not package:
+        return "reinstall the package that brings it"
+    return f"pip install --upgrade --force-reinstall {package}"
 
 
 def _probed(machine: Machine, name: str, *, fix: str) -> Finding:

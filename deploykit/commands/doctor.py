@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.commands.shared.completing import runtimes
+from deploykit.checkup.options import DoctorOptions
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.line import Command
 from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
@@ -29,33 +29,26 @@ __all__ = ["command"]
         "deploykit doctor --runtime ort-cuda",
     ),
 )
-@click.option(
-    "--runtime", metavar="NAME", shell_complete=runtimes, help="Exit with 0 only if this runtime works here."
-)
+@click_options(DoctorOptions)
 @common
-def command(runtime: str | None, json_output: bool) -> int:
+def command(runtime: str | None, device: str | None, json_output: bool) -> int:
     """Try each engine on a tiny model, and name the one line that would fix each that cannot run.
 
     The exit code is 0 when an engine runs (with --runtime: that one) and no packages are in conflict, else 1.
     """
-    from deploykit_runtimes.runtimes import canonical_runtime
+    from deploykit.operations import doctor
 
-    from deploykit.checkup.diagnosis import diagnose
-    from deploykit.checkup.machine import collect
-
-    wanted = canonical_runtime(runtime) if runtime else None
     with Progress() as report:
-        machine = collect(report)
-    diagnosis = diagnose(machine)
+        found = doctor(runtime=runtime, device=device, report=report)
     if json_output:
-        asked = {} if wanted is None else {"runtime": asdict(diagnosis.engine(wanted))}
-        echo_json({"machine": machine.to_dict(), **asked, **diagnosis.to_dict()})
+        echo_json(found.to_dict())
     else:
-        echo(*_lines(machine, diagnosis, wanted))
-    return 0 if diagnosis.ok and (wanted is None or wanted in diagnosis.ready) else 1
+        echo(*_lines(found))
+    return 0 if found.ok else 1
 
 
-def _lines(machine: Machine, diagnosis: Diagnosis, wanted: str | None) -> list[str]:
+def _lines(diagnosis: Diagnosis) -> list[str]:
+    machine, wanted = diagnosis.machine, diagnosis.asked
     lines = [strong("machine"), *pairs(_facts(machine)), ""]
     for title, findings in (
         ("engines", diagnosis.engines),
@@ -70,7 +63,7 @@ def _lines(machine: Machine, diagnosis: Diagnosis, wanted: str | None) -> list[s
     if diagnosis.conflicts:
         verdict += " Fix the conflict first."
     lines.append(good(verdict) if diagnosis.ok else bad(verdict))
-    if wanted is not None and wanted not in diagnosis.ready:
+    if wanted and wanted not in diagnosis.ready:
         asked = diagnosis.engine(wanted)
         lines += [bad(f"{wanted} does not run here: {asked.detail}"), f"{dim('fix:')} {asked.fix}"]
     return lines

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from deploykit_exporters.options import CheckpointOptions
+from deploykit_runtimes.engine_options import EngineOptions
 
 from deploykit.commands.record import show as show_golden
 from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.describe import axis_ranges, class_sample, model_title, parity_lines
 from deploykit.commands.shared.line import Command
-from deploykit.commands.shared.options import checkpoint_options, common, outputs_option
+from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
 from deploykit.terminal import echo, echo_json, name, pairs, size, strong
 
@@ -37,31 +40,24 @@ Row = tuple[str, str | list[str]]
     ),
 )
 @click.argument("file", metavar="FILE", shell_complete=files)
-@checkpoint_options
-@outputs_option
+@click_options(CheckpointOptions)
+@click_options(EngineOptions, "outputs")
 @common
-def command(*, file: str, outputs: str | None, json_output: bool, **settings: Any) -> None:
+def command(*, file: str, json_output: bool, **settings: Any) -> None:
     """Show what FILE holds: a model (.onnx) or engine, a folder by build, a checkpoint, a Hugging Face
     folder, a model name, or golden answers (.npz).
 
     Recognition is the same as in export, so this is also its rehearsal.
     """
-    from deploykit.model_report import inspect_model, is_model_file
+    from deploykit.api import inspect
+    from deploykit.model_report import ModelReport
 
     if _is_golden(file):
         show_golden(Path(file), json_output=json_output)
         return
-    found: ModelReport | CheckpointReport
-    if is_model_file(file):
-        with Progress() as report:
-            report("Opening the model")
-            found = inspect_model(file, outputs=outputs)
-        rows = _model_rows(found)
-    elif outputs is not None:
-        raise click.UsageError(f"--outputs is for model files, and {file} is a checkpoint: leave it out.")
-    else:
-        found = _checkpoint(file, settings)
-        rows = _checkpoint_rows(found)
+    with Progress() as report:
+        found = inspect(file, report=report, **settings)
+    rows = _model_rows(found) if isinstance(found, ModelReport) else _checkpoint_rows(found)
     if json_output:
         echo_json(found.to_dict())
         return
@@ -75,20 +71,6 @@ def _is_golden(file: str) -> bool:
     from deploykit_exporters.containers.sniff import is_golden
 
     return is_golden(Path(file))
-
-
-def _checkpoint(file: str, settings: Mapping[str, Any]) -> CheckpointReport:
-    from deploykit_exporters.options import ExportOptions, hints_of
-    from deploykit_exporters.precheck import precheck
-
-    options = ExportOptions(**settings)
-    precheck(file, options, writes=False)
-    with Progress() as report:
-        report("Loading torch")
-        from deploykit_exporters.inspect import inspect_checkpoint
-
-        report("Reading the checkpoint")
-        return inspect_checkpoint(file, hints=hints_of(options), trust=options.trust)
 
 
 def _checkpoint_rows(found: CheckpointReport) -> list[Row]:

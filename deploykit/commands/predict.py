@@ -6,27 +6,20 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import InputError, OptionError
+from deploykit_runtimes.prediction.options import PredictOptions
 
 from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.describe import answer_text
 from deploykit.commands.shared.line import Command
-from deploykit.commands.shared.options import (
-    common,
-    engine_options,
-    exact_option,
-    existing_path,
-    image_size,
-    outputs_option,
-    runtime_option,
-    strict_option,
-    threads_option,
-)
+from deploykit.commands.shared.options import common, engine_options, existing_path, runtime_option
 from deploykit.prediction.answering import Answer, Picture, Tally, answers, pictures_of, save_drawn
 from deploykit.progress import Progress
 from deploykit.terminal import (
@@ -42,7 +35,6 @@ from deploykit.terminal import (
 )
 
 if TYPE_CHECKING:
-    from deploykit_runtimes.engine_options import Goal, Precision
     from deploykit_runtimes.prediction.predictor import Predictor
     from deploykit_runtimes.runner import Placement
 
@@ -73,32 +65,14 @@ _SHARE = 4
 )
 @click.option("--only-new", is_flag=True, help="With --watch: leave out what is in the folder already.")
 @runtime_option
-@click.option(
-    "--top-k",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Classes to name. Default: 5, or what the graph gives.",
-)
-@click.option("--conf", type=click.FloatRange(0, 1), metavar="P", help="Lowest score of a detection.")
-@click.option(
-    "--iou", type=click.FloatRange(0, 1), metavar="P", help="Overlap above which a box is suppressed."
-)
-@click.option(
-    "--max-det", type=click.IntRange(1), metavar="N", help="Maximum number of detections per image."
-)
-@click.option("--imgsz", callback=image_size, metavar="H[,W]", help="Input size of a dynamic model.")
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="Images per call of the engine.")
-@outputs_option
-@threads_option
+@click_options(PredictOptions)
 @click.option(
     "--save",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Draw the answers into copies of the images.",
 )
-@engine_options
-@strict_option
-@exact_option
+@engine_options()
 @common
 def command(
     *,
@@ -106,19 +80,11 @@ def command(
     sources: tuple[str, ...],
     watch: Path | None,
     only_new: bool,
-    runtime: str,
-    outputs: str | None,
-    threads: int | None,
+    runtime: str | None,
+    device: str | None,
     save: Path | None,
-    strict: bool,
-    exact: bool,
-    goal: Goal,
-    precision: Precision,
-    cache: Path | None,
-    cuda_graph: bool,
-    gpu: int,
     json_output: bool,
-    **options: Any,
+    **settings: Any,
 ) -> int:
     """Run MODEL on images: files, folders, quoted globs (** for sub-folders) and http(s) URLs.
 
@@ -131,29 +97,20 @@ def command(
     """
     from deploykit_runtimes import load
     from deploykit_runtimes.contract.shapes import check_size
-    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.options.option import put_over
 
     _check_sources(sources, watch, save, only_new=only_new)
     pictures = pictures_of(sources)
-    engine = EngineOptions(
-        threads=threads,
-        strict=strict,
-        goal=goal,
-        precision=precision,
-        cache=cache,
-        cuda_graph=cuda_graph,
-        gpu=gpu,
-        outputs=outputs,
-        exact=exact,
-    )
+    chosen = put_over(None, PredictOptions, settings)
+    engine = {field.name: settings[field.name] for field in fields(EngineOptions) if field.name in settings}
     with Progress() as report:
         report("Opening the model")
-        with load(model, runtime=runtime, options=engine) as predictor:
+        with load(model, runtime=runtime, device=device, **engine) as predictor:
             for text in predictor.spec.assumed if predictor.spec.inferred else ():
                 report(f"Assumed: {text}")
-            if options["imgsz"] is not None:
-                check_size(predictor.spec, options["imgsz"], "--imgsz")
-            run = _Run(predictor, options, report, save=save, as_json=json_output)
+            if chosen.imgsz is not None:
+                check_size(predictor.spec, chosen.imgsz, "--imgsz")
+            run = _Run(predictor, chosen.keywords(), report, save=save, as_json=json_output)
             if watch is not None:
                 run.watch(watch, only_new=only_new)
             else:

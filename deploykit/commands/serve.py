@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from deploykit_runtimes.machine.memory_limit import share_memory
 
-from deploykit.commands.shared.completing import files, readings
+from deploykit.commands.shared.completing import files
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.line import Command
-from deploykit.commands.shared.options import (
-    common,
-    exact_option,
-    existing_file,
-    gpu_option,
-    runtime_option,
-    strict_option,
-    threads_option,
-)
+from deploykit.commands.shared.options import common, existing_file, runtime_option
 from deploykit.process.wishes import Wishes
+from deploykit.serve.options import ServeOptions, read_keys
 from deploykit.terminal import echo, echo_json, pairs, strong
 
 if TYPE_CHECKING:
@@ -44,103 +38,11 @@ __all__ = ["command"]
     ),
 )
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...", shell_complete=files)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="For HTTP; 0: a free one."
-)
-@click.option(
-    "--grpc-port",
-    type=click.IntRange(0, 65535),
-    default=8001,
-    show_default=True,
-    help="For gRPC; 0: a free one.",
-)
+@click_options(ServeOptions, "host", "port", "grpc_port")
 @click.option("--no-grpc", is_flag=True, help="Serve HTTP alone.")
 @runtime_option
-@click.option(
-    "--outputs",
-    multiple=True,
-    metavar="[NAME=]READING",
-    shell_complete=readings,
-    help="What the outputs of another exporter's model mean, as in predict; repeatable, per model.",
-)
-@threads_option
-@strict_option
-@exact_option
-@gpu_option
-@click.option(
-    "--max-batch",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Most rows that run together. Default: 8, and 1 on a CPU, where batches gain nothing.",
-)
-@click.option(
-    "--max-delay",
-    "max_delay_ms",
-    type=click.FloatRange(0),
-    default=0.0,
-    metavar="MS",
-    help="Longest wait for a batch to fill. Default: 0.",
-)
-@click.option(
-    "--queue",
-    type=click.IntRange(1),
-    default=256,
-    show_default=True,
-    metavar="N",
-    help="Most requests that wait per model.",
-)
-@click.option(
-    "--instances",
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="Runs side by side per model. Default: one per core on a CPU, else 1.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Longest time of a request.",
-)
+@click_options(ServeOptions, without=("host", "port", "grpc_port", "runtime"))
 @click.option("--api-key-file", type=existing_file, metavar="FILE", help="Bearer keys, one on each line.")
-@click.option("--cors", multiple=True, metavar="ORIGIN", help="Web origin that may call, or *; repeatable.")
-@click.option(
-    "--max-body",
-    "max_body_mb",
-    type=click.FloatRange(0, min_open=True),
-    default=64.0,
-    show_default=True,
-    metavar="MB",
-    help="Largest request.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=50_000_000,
-    show_default=True,
-    metavar="N",
-    help="Most pixels of a picture.",
-)
-@click.option(
-    "--poll",
-    "poll_s",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    metavar="S",
-    help="How often files are looked at for changes; 0: never.",
-)
-@click.option("--log-json", is_flag=True, help="Log in lines of JSON.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="From which level on; debug has a line for each request.",
-)
 @common
 def command(
     *,
@@ -149,7 +51,7 @@ def command(
     grpc_port: int,
     api_key_file: Path | None,
     json_output: bool,
-    **options: Any,
+    **settings: Any,
 ) -> int:
     """Serve models over the Open Inference Protocol (KServe V2) and at an endpoint for pictures.
 
@@ -162,14 +64,9 @@ def command(
     with _ended_by_sigterm():
         from deploykit.serve import serve
         from deploykit.serve.logs import start_log
-        from deploykit.serve.options import ServeOptions, read_keys
 
-        chosen = ServeOptions(
-            grpc_port=None if no_grpc else grpc_port,
-            api_keys=read_keys(api_key_file) if api_key_file else (),
-            **options,
-        )
-        log = start_log(as_json=chosen.log_json, level=chosen.log_level)
+        keys = read_keys(api_key_file) if api_key_file else ()
+        log = start_log(as_json=settings["log_json"], level=settings["log_level"])
 
         def on_ready(server: Server) -> None:
             try:
@@ -181,7 +78,13 @@ def command(
                 log.warning("where it listens cannot be printed: %s", error.strerror or error)
                 _silence_stdout()
 
-        serve(models, options=chosen, on_ready=on_ready)
+        serve(
+            models,
+            grpc_port=None if no_grpc else grpc_port,
+            api_keys=keys,
+            on_ready=on_ready,
+            **{name: value for name, value in settings.items() if value is not None},
+        )
     return 0
 
 

@@ -4,8 +4,8 @@
 
     package("triton", ["yolo11n.onnx"], "repository", device="gpu", tensorrt=True)
 
-Each kind is one module with a frozen options dataclass and a function that fills an empty folder. The
-folder appears whole or not at all.
+Each kind is a frozen dataclass of options (``options.py``), and a module with a function that fills an empty
+folder. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KINDS = {
     "ray": "RayOptions",
     "triton": "TritonOptions",
 }
-"""Each kind, and the name of its options in ``deploykit.package.KIND``."""
+"""Each kind, and the name of its options in ``deploykit.package.options``."""
 
 
 def package(
@@ -53,8 +53,8 @@ def package(
     """
     from dataclasses import fields
 
-    from deploykit_runtimes.arguments import refuse_unknown, suggestion
     from deploykit_runtimes.contract.readings import refuse_unclear
+    from deploykit_runtimes.options.arguments import refuse_unknown, suggestion
 
     from deploykit.package.folder import new_folder
     from deploykit.package.models import read_models
@@ -65,7 +65,7 @@ def package(
             hint=suggestion(str(kind), tuple(KINDS)),
         )
     module = import_module(f"deploykit.package.{kind}")
-    options_type = getattr(module, KINDS[kind])
+    options_type = getattr(import_module("deploykit.package.options"), KINDS[kind])
     known = [field.name for field in fields(options_type)]
     refuse_unknown(settings, known, where=f"package({kind!r})")
     options = options_type(**settings)

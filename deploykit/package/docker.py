@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.onnx.model_files import copy_model
 
 from deploykit.package.folder import write_text
-from deploykit.package.installation import Installation, bring, check_wheel
+from deploykit.package.installation import Installation, bring
 from deploykit.package.models import PackagedModel
+from deploykit.package.options import DockerOptions, runtime_for
 from deploykit.package.yaml import to_yaml
 
-__all__ = ["USER_ID", "DockerOptions", "write"]
+__all__ = ["USER_ID", "write"]
 
 USER_ID = 10001
 """A number, so that Kubernetes can check that it is not root."""
@@ -24,40 +23,8 @@ _READY = (
     "import os, urllib.request as r; "
     "r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/v2/health/ready', timeout=2)"
 )
-_EXTRAS = {"cpu": ("serve,cpu", ""), "cuda": ("serve,gpu", ' "onnxruntime-gpu[cuda,cudnn]"')}
-_RUNTIMES = {"cpu": "ort-cpu", "cuda": "ort-cuda"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DockerOptions:
-    """What the image holds.
-
-    Attributes:
-        device: ``cpu``, ``cuda``, or a file for ``each``.
-        python: Version of the base image.
-        port, grpc_port: Where the server listens inside; Compose publishes them on the loopback.
-        wheel: A wheel of deploykit to install; None: the deploykit that runs here.
-    """
-
-    device: Literal["cpu", "cuda", "each"] = "each"
-    python: str = "3.12"
-    port: int = 8000
-    grpc_port: int = 8001
-    wheel: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.device not in ("cpu", "cuda", "each"):
-            raise OptionError(f"--device is cpu, cuda or each, found {self.device!r}.")
-        if self.python not in ("3.11", "3.12", "3.13", "3.14"):
-            raise OptionError(f"--python is 3.11, 3.12, 3.13 or 3.14, found {self.python!r}.")
-        ports = (self.port, self.grpc_port)
-        if not all(1024 <= port <= 65535 for port in ports) or self.port == self.grpc_port:
-            raise OptionError(f"Wanted two ports from 1024 to 65535, found {self.port} and {self.grpc_port}.")
-        check_wheel(self.wheel)
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu", "cuda") if self.device == "each" else (self.device,)
+_CUDA = ' "onnxruntime-gpu[cuda,cudnn]"'
+"""The libraries that onnxruntime-gpu loads, as packages."""
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions) -> dict[str, Any]:
@@ -87,15 +54,16 @@ def _dockerfile(device: str, options: DockerOptions) -> str:
 
 
 def _text(device: str, files: Sequence[str], options: DockerOptions, installation: Installation) -> str:
-    extras, libraries = _EXTRAS[device]
+    runtime = runtime_for(device)
+    libraries = _CUDA if runtime.nvidia else ""
     command = ", ".join(f'"/{file}"' for file in files)
     healthcheck = f'CMD ["python", "-c", "{_READY}"]'
     return f"""\
-# deploykit serve on {"the CPU" if device == "cpu" else "NVIDIA GPUs; start it with --gpus all"}.
+# deploykit serve on {"NVIDIA GPUs; start it with --gpus all" if runtime.nvidia else "the CPU"}.
 FROM python:{options.python}-slim
 
 COPY {installation.folder} /{installation.folder}
-RUN pip install --no-cache-dir "{installation.at("", extras)}"{libraries} \\
+RUN pip install --no-cache-dir "{installation.at("", f"serve,{runtime.extra}")}"{libraries} \\
  && useradd --uid {USER_ID} --create-home --shell /usr/sbin/nologin deploykit
 
 COPY models /models
@@ -110,7 +78,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=300s --retries=3 \\
 
 # The exec form: deploykit is process 1 and gets the signals, so that it drains before it ends.
 ENTRYPOINT ["deploykit", "serve", "--host", "0.0.0.0", "--port", "{options.port}", \
-"--grpc-port", "{options.grpc_port}", "--runtime", "{_RUNTIMES[device]}"]
+"--grpc-port", "{options.grpc_port}", "--runtime", "{runtime.name}"]
 CMD [{command}]
 """
 
@@ -136,9 +104,9 @@ def _service(device: str, options: DockerOptions) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
     }
-    if device == "cuda":
+    if runtime_for(device).nvidia:
         gpus = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
         service["deploy"] = {"resources": {"reservations": {"devices": [gpus]}}}
         if len(options.devices) > 1:  # both would want the same ports
-            service["profiles"] = ["cuda"]
+            service["profiles"] = [device]
     return service

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.onnx.model_files import copy_model
 
 from deploykit.package.folder import write_text
-from deploykit.package.installation import Installation, bring, check_wheel
+from deploykit.package.installation import Installation, bring
 from deploykit.package.models import PackagedModel, check_max_batch
+from deploykit.package.options import RayOptions, runtime_for
 from deploykit.package.yaml import to_yaml
 
-__all__ = ["RayOptions", "serve_config", "write"]
+__all__ = ["serve_config", "write"]
 
 _OLDEST_RAY = "2.40"
 _PROTOCOL_PACKAGES = ("orjson>=3.10", "python-multipart>=0.0.18")
@@ -32,52 +31,6 @@ from deploykit.package.ray_app import build_app as app
 
 __all__ = ["app"]
 '''
-
-
-@dataclass(frozen=True, kw_only=True)
-class RayOptions:
-    """How the cluster runs the models.
-
-    Attributes:
-        max_batch: Most images of one run; None: the declared batch, at most what ``deploykit build`` takes.
-        max_delay_ms: How long the first request waits for others to share its batch.
-        queue: Requests that may wait in each proxy; further ones are answered 503 at once.
-        device: ``cpu``, or ``cuda`` for one NVIDIA GPU per replica.
-        cpus: CPUs of a replica; the engine uses as many threads.
-        min_replicas, max_replicas: Bounds of the autoscaler.
-        resubmit: Send requests again that a replica took with it when it died; one hop more for all.
-        host, port: Where the proxies listen.
-        wheel: A wheel of deploykit to install; None: the deploykit that runs here.
-    """
-
-    max_batch: int | None = None
-    max_delay_ms: float = 2.0
-    queue: int = 256
-    device: Literal["cpu", "cuda"] = "cpu"
-    cpus: float = 1.0
-    min_replicas: int = 1
-    max_replicas: int = 4
-    resubmit: bool = True
-    host: str = "127.0.0.1"
-    port: int = 8000
-    wheel: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.device not in ("cpu", "cuda"):
-            raise OptionError(f"--device is cpu or cuda, found {self.device!r}.")
-        if not 1 <= self.min_replicas <= self.max_replicas:
-            raise OptionError(
-                "Wanted 1 <= min_replicas <= max_replicas, found "
-                f"{self.min_replicas} and {self.max_replicas}."
-            )
-        if self.queue < 1 or not 0 <= self.max_delay_ms <= 60_000 or not 0 < self.cpus <= 1024:
-            raise OptionError(
-                "Wanted a queue of at least 1, a delay of 0 to 60000 ms and 0 < cpus <= 1024; found "
-                f"{self.queue}, {self.max_delay_ms} and {self.cpus}."
-            )
-        if not self.host or not 1 <= self.port <= 65535:
-            raise OptionError(f"Wanted a host and a port from 1 to 65535, found {self.host!r}, {self.port}.")
-        check_wheel(self.wheel)
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
@@ -127,7 +80,8 @@ def serve_config(models: Sequence[PackagedModel], options: RayOptions) -> dict[s
 def _application(model: PackagedModel, options: RayOptions) -> dict[str, Any]:
     batch = max(1, check_max_batch(model, options.max_batch))
     resources: dict[str, Any] = {"num_cpus": options.cpus}
-    if options.device == "cuda":
+    runtime = runtime_for(options.device)
+    if runtime.nvidia:
         resources["num_gpus"] = 1
     return {
         "name": model.name,
@@ -137,7 +91,7 @@ def _application(model: PackagedModel, options: RayOptions) -> dict[str, Any]:
             "name": model.name,
             "path": model.place,
             "route_prefix": _route(model),
-            "runtime": "ort-cuda" if options.device == "cuda" else "ort-cpu",
+            "runtime": runtime.name,
             "threads": math.ceil(options.cpus),
             "resubmit": options.resubmit,
         },
@@ -185,5 +139,5 @@ def _route(model: PackagedModel) -> str:
 
 
 def _requirements(options: RayOptions, installation: Installation) -> str:
-    engine = "gpu" if options.device == "cuda" else "cpu"
+    engine = runtime_for(options.device).extra
     return "\n".join([installation.beside(engine), f"ray[serve]>={_OLDEST_RAY}", *_PROTOCOL_PACKAGES, ""])

@@ -8,22 +8,22 @@ makes of it is in https://github.com/triton-inference-server/onnxruntime_backend
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from deploykit_runtimes.contract.tensors import TensorInfo
-from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.onnx.model_files import copy_model
 from deploykit_runtimes.text.printable import printable
 from deploykit_runtimes.trt.profiles import ShapeRange, as_text
 
 from deploykit.package.folder import write_text
 from deploykit.package.models import PackagedModel, check_max_batch
+from deploykit.package.options import TritonOptions
 from deploykit.package.pbtxt import Constant, Field, Message, to_pbtxt
 from deploykit.protocol.datatypes import DATATYPES
 
-__all__ = ["TritonOptions", "model_config", "write"]
+__all__ = ["model_config", "write"]
 
 _DATATYPES = {
     **{name: f"TYPE_{datatype}" for name, datatype in DATATYPES.items()},
@@ -34,46 +34,6 @@ _LABELS = "labels.txt"
 _WORKSPACE = 1 << 30
 _SMALLEST_PREFERRED = 4
 _ENGINE_CACHE = "/tmp/deploykit-engines"  # noqa: S108 - inside the server's container
-
-
-@dataclass(frozen=True, kw_only=True)
-class TritonOptions:
-    """How Triton runs the models.
-
-    Attributes:
-        max_batch: Most images of one run; None: the declared batch, at most what ``deploykit build`` takes.
-        max_delay_ms: How long the first request waits for others to share its batch.
-        queue: Requests that may wait; further ones are refused at once. 0: any number.
-        device: ``auto`` takes a GPU where there is one.
-        instances: Copies of each model, per GPU.
-        tensorrt: Run through TensorRT, with the declared range as its optimisation profile.
-        precision: What TensorRT may compute FP32 layers in.
-        warmup: Run each model once with zeros before it is ready.
-    """
-
-    max_batch: int | None = None
-    max_delay_ms: float = 2.0
-    queue: int = 256
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    instances: int = 1
-    tensorrt: bool = False
-    precision: Literal["fp32", "fp16"] = "fp32"
-    warmup: bool = True
-
-    def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "gpu"):
-            raise OptionError(f"--device is auto, cpu or gpu, found {self.device!r}.")
-        if self.precision not in ("fp32", "fp16"):
-            raise OptionError(f"--precision is fp32 or fp16, found {self.precision!r}.")
-        if self.tensorrt and self.device == "cpu":
-            raise OptionError("TensorRT runs on GPUs, found --device cpu.", hint="Leave out one of the two.")
-        if self.precision == "fp16" and not self.tensorrt:
-            raise OptionError("--precision fp16 is TensorRT's.", hint="Add --tensorrt.")
-        if self.instances < 1 or self.queue < 0 or not 0 <= self.max_delay_ms <= 60_000:
-            raise OptionError(
-                "Wanted at least one instance, a queue of 0 or more, and a delay of 0 to 60000 ms; found "
-                f"{self.instances}, {self.queue} and {self.max_delay_ms}."
-            )
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions) -> dict[str, Any]:

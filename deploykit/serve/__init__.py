@@ -29,6 +29,7 @@ _PACKAGES = ("uvicorn", "httptools", "orjson", "prometheus_client", "python_mult
 def serve(
     models: str | Path | Iterable[str | Path],
     *,
+    device: str | int | None = None,
     options: ServeOptions | None = None,
     on_ready: Callable[[Server], None] | None = None,
     **settings: Any,
@@ -37,9 +38,10 @@ def serve(
 
     Args:
         models: Files or built folders; ``NAME=PATH`` for another name than the file's.
-        options: All options in one; None: the defaults.
+        device: What runs them as torch and Ultralytics call it, as for ``deploykit.load``.
+        options: All options in one; what is given beside them wins.
         on_ready: Called once, when every model is loaded and warm.
-        settings: Any field of ``ServeOptions``, which explains them, instead of ``options``.
+        settings: Any field of ``ServeOptions``, which explains them.
 
     Raises:
         OptionError: an option is out of range, or an address cannot be bound.
@@ -51,11 +53,15 @@ def serve(
     from deploykit.serve.server import run
 
     named = named_models(models)
-    run(named, _options(options, settings, named), on_ready=on_ready)
+    run(named, _options(options, device, settings, named), on_ready=on_ready)
 
 
 def running(
-    models: str | Path | Iterable[str | Path], *, options: ServeOptions | None = None, **settings: Any
+    models: str | Path | Iterable[str | Path],
+    *,
+    device: str | int | None = None,
+    options: ServeOptions | None = None,
+    **settings: Any,
 ) -> AbstractContextManager[Server]:
     """A server in a thread of its own, for tests and notebooks; see ``serve``.
 
@@ -67,24 +73,24 @@ def running(
     from deploykit.serve.server import in_thread
 
     named = named_models(models)
-    return in_thread(named, _options(options, settings, named))
+    return in_thread(named, _options(options, device, settings, named))
 
 
 def _options(
-    options: ServeOptions | None, settings: dict[str, Any], models: Mapping[str, Path]
+    options: ServeOptions | None, device: object, settings: Mapping[str, Any], models: Mapping[str, Path]
 ) -> ServeOptions:
-    from dataclasses import fields, replace
+    from dataclasses import fields
 
-    from deploykit_runtimes.arguments import as_words, refuse_unknown, suggestion
+    from deploykit_runtimes.devices import chosen_runtime
     from deploykit_runtimes.errors import OptionError
+    from deploykit_runtimes.options.arguments import refuse_unknown, suggestion
+    from deploykit_runtimes.options.option import put_over
 
     from deploykit.serve.options import ServeOptions
 
-    known = [field.name for field in fields(ServeOptions)]
-    refuse_unknown(settings, known, where="serve")
-    if "outputs" in settings:
-        settings["outputs"] = as_words(settings["outputs"], "outputs")
-    chosen = replace(options or ServeOptions(), **settings)
+    refuse_unknown(settings, ["device", *(field.name for field in fields(ServeOptions))], where="serve")
+    runtime, given = chosen_runtime(settings.get("runtime"), device, settings, default="")
+    chosen = put_over(options, ServeOptions, {**given, "runtime": runtime} if runtime else given)
     for text in chosen.outputs:
         name, is_named, _ = text.rpartition("=")
         if is_named and name not in models:

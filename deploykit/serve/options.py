@@ -5,100 +5,103 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from deploykit_runtimes.arguments import known_fields
-from deploykit_runtimes.contract.readings import parse_outputs
+from deploykit_runtimes.devices import RuntimeOptions
+from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.options.option import Options, declared, option, same_as
 from deploykit_runtimes.runtimes import canonical_runtime
 
 from deploykit.protocol.limits import MAX_BODY_MB, MAX_IMAGES, MAX_PIXELS
 
-__all__ = ["LOG_LEVELS", "ServeOptions", "read_keys"]
+__all__ = ["ServeOptions", "read_keys"]
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _SHORTEST_KEY = 8
 
 
-@known_fields
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """How models are served.
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ServeOptions(Options):
+    """How models are served."""
 
-    Attributes:
-        host, port: Where HTTP is served; port 0 takes a free one.
-        grpc_port: Where gRPC is served; None: not at all.
-        runtime: The engine, one of ``available_runtimes()``.
-        threads: Threads inside one operator on the CPU, for a request that runs alone; None: every core.
-        strict: Refuse models of which a part would run elsewhere.
-        exact: Run the files' own graphs, node for node; see ``EngineOptions``.
-        gpu: Number of the GPU, for runtimes that use one.
-        outputs: What the outputs of other exporters' models mean: ``NAME=READING``, or ``READING`` for all;
-            see ``EngineOptions``.
-        max_batch: Most rows that run together; None: by the engine (see ``ServedModel``).
-        max_delay_ms: How long a request may wait for others to run with, while an instance is idle.
-        queue: Most requests that wait per model; more are refused with 503.
-        instances: Requests or batches that run at the same time per model; None: one per core on a CPU,
-            else 1.
-        timeout_s: Longest that a request may take.
-        api_keys: Bearer keys of which a client needs one; empty: none is needed.
-        cors: Origins of web pages that may call, or ``*``.
-        max_body_mb: Largest request, in MB of 10^6 bytes.
-        max_pixels: Most pixels of one picture, known before it is decoded.
-        max_images: Most pictures of one request.
-        poll_s: How often model files are looked at for changes; 0: never.
-        log_json: Log in lines of JSON.
-        log_level: From which level on, one of ``LOG_LEVELS``; ``debug`` has a line for each request.
-
-    Raises:
-        OptionError: a value is out of range.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    grpc_port: int | None = 8001
-    runtime: str = "ort-cpu"
-    threads: int | None = None
-    strict: bool = False
-    exact: bool = False
-    gpu: int = 0
-    outputs: tuple[str, ...] = ()
-    max_batch: int | None = None
-    max_delay_ms: float = 0.0
-    queue: int = 256
-    instances: int | None = None
-    timeout_s: float = 60.0
-    api_keys: tuple[str, ...] = ()
-    cors: tuple[str, ...] = ()
-    max_body_mb: float = MAX_BODY_MB
-    max_pixels: int = MAX_PIXELS
-    max_images: int = MAX_IMAGES
-    poll_s: float = 1.0
-    log_json: bool = False
-    log_level: str = "info"
+    host: str = option("127.0.0.1", "Address to listen on.")
+    port: int = option(8000, "For HTTP; 0: a free one.", least=0, most=65535)
+    grpc_port: int | None = option(
+        8001, "For gRPC; 0: a free one.", "None: no gRPC at all.", least=0, most=65535
+    )
+    runtime: str = same_as(RuntimeOptions, "runtime", default="ort-cpu")
+    outputs: tuple[str, ...] = option(
+        (),
+        "What the outputs of another exporter's model mean, as in predict; repeatable, per model.",
+        form="words",
+        several=True,
+        metavar="[NAME=]READING",
+        completes="readings",
+    )
+    threads: int | None = same_as(EngineOptions, "threads")
+    strict: bool = same_as(EngineOptions, "strict")
+    exact: bool = same_as(EngineOptions, "exact")
+    gpu: int = same_as(EngineOptions, "gpu")
+    max_batch: int | None = option(
+        None,
+        "Most rows that run together. Default: 8, and 1 on a CPU, where batches gain nothing.",
+        least=1,
+        metavar="N",
+    )
+    max_delay_ms: float = option(
+        0.0,
+        "Longest wait for a batch to fill.",
+        "In milliseconds, while an instance is idle.",
+        flags="--max-delay",
+        least=0,
+        metavar="MS",
+    )
+    queue: int = option(
+        256, "Most requests that wait per model.", "More are refused with 503.", least=1, metavar="N"
+    )
+    instances: int | None = option(
+        None,
+        "Runs side by side per model. Default: one per core on a CPU, else 1.",
+        least=1,
+        most=256,
+        metavar="N",
+    )
+    timeout_s: float = option(60.0, "Longest time of a request.", flags="--timeout", above=0, metavar="S")
+    api_keys: tuple[str, ...] = option(
+        (), "Bearer keys of which a client needs one; empty: none is needed.", form="texts", flags=()
+    )
+    cors: tuple[str, ...] = option(
+        (),
+        "Web origin that may call, or *; repeatable.",
+        form="words",
+        several=True,
+        metavar="ORIGIN",
+    )
+    max_body_mb: float = option(
+        MAX_BODY_MB, "Largest request.", "In MB of 10^6 bytes.", flags="--max-body", above=0, metavar="MB"
+    )
+    max_pixels: int = option(
+        MAX_PIXELS, "Most pixels of a picture.", "Known before it is decoded.", least=1, metavar="N"
+    )
+    max_images: int = option(MAX_IMAGES, "Most pictures of one request.", least=1, flags=())
+    poll_s: float = option(
+        1.0, "How often files are looked at for changes; 0: never.", flags="--poll", least=0, metavar="S"
+    )
+    log_json: bool = option(False, "Log in lines of JSON.")
+    log_level: LogLevel = option("info", "From which level on; debug has a line for each request.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         canonical_runtime(self.runtime)
         for text in self.outputs:
+            from deploykit_runtimes.contract.readings import parse_outputs
+
             parse_outputs(text.rpartition("=")[2])
-        if not isinstance(self.host, str) or not self.host.strip():
-            raise OptionError(f"host wants an address, such as 127.0.0.1 or 0.0.0.0, found {self.host!r}.")
-        if self.log_level not in LOG_LEVELS:
-            raise OptionError(f"log_level is one of {', '.join(LOG_LEVELS)}, found {self.log_level!r}.")
-        for name in ("port", "grpc_port"):
-            port = getattr(self, name)
-            if port is not None and not 0 <= port < 1 << 16:
-                raise OptionError(f"{name} wants a number from 0 to 65535, found {port}.")
-        for name in ("threads", "max_batch", "instances", "queue", "max_pixels", "max_images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"{name} wants at least 1, found {value}.")
-        for name, lowest in (("max_delay_ms", 0), ("poll_s", 0)):
-            if not lowest <= getattr(self, name) < float("inf"):
-                raise OptionError(f"{name} wants a number from {lowest}, found {getattr(self, name)}.")
-        for name in ("timeout_s", "max_body_mb"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"{name} wants a number above 0, found {getattr(self, name)}.")
+        if not self.host.strip():
+            raise OptionError(f"--host wants an address, such as 127.0.0.1 or 0.0.0.0, found {self.host!r}.")
 
     @property
     def max_body(self) -> int:

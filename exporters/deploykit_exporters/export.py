@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
+from deploykit_runtimes.contract.spec import AXES, AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.machine.scratch import scratch_folder
@@ -23,7 +23,7 @@ from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, s
 from deploykit_exporters.graph.report import GraphFacts, graph_facts
 from deploykit_exporters.graph.storage import check_room, save_model
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
-from deploykit_exporters.options import AXES, ExportOptions, hints_of
+from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference

@@ -1,39 +1,24 @@
-"""Options of an export, and the files that some of them name."""
+"""Options of an export, and of everything else that reads a checkpoint."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast, get_args
+from typing import Any, TypedDict
 
-from deploykit_runtimes.arguments import (
-    as_count,
-    as_flag,
-    as_number,
-    as_path,
-    as_size,
-    as_words,
-    known_fields,
-    suggestion,
-)
+from deploykit_runtimes.contract.spec import AXES
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.text.described import changed_fields
+from deploykit_runtimes.options.arguments import suggestion
+from deploykit_runtimes.options.option import Options, declared, option, same_as
+from deploykit_runtimes.prediction.options import PredictOptions
 
-from deploykit_exporters.containers.labels import names_from, parse_settings, read_labels, read_text
+from deploykit_exporters.containers.labels import read_labels
 from deploykit_exporters.families.base import ExporterName, Hints
 from deploykit_exporters.families.registry import family_names
+from deploykit_exporters.option_values import as_axes, as_config, as_labels, read_config
 
-__all__ = ["AXES", "ExportKeywords", "ExportOptions", "hints_of", "read_config"]
-
-AXES = ("batch", "height", "width")
-_OPSETS = range(18, 24)
-_ULTRALYTICS = re.compile(r"yolo[\w-]*\.ya?ml")
-_FLAGS = (
-    *("features", "preprocess", "postprocess", "class_agnostic", "runtime_thresholds", "masks"),
-    *("simplify", "trust", "witness", "golden_cases"),
-)
+__all__ = ["CheckpointOptions", "ExportKeywords", "ExportOptions", "VerifyOptions", "hints_of"]
 
 
 class ExportKeywords(TypedDict, total=False):
@@ -70,142 +55,159 @@ class ExportKeywords(TypedDict, total=False):
     exporter: ExporterName | None
 
 
-@known_fields
+@declared
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ExportOptions:
+class CheckpointOptions(Options):
+    """How a checkpoint is read. Everything has a default taken from the checkpoint."""
+
+    family: str | None = option(
+        None, "vit, efficientnet, crossformer or yolo.", metavar="F", completes="families"
+    )
+    variant: str | None = option(None, "Architecture, instead of the recognised one.", metavar="V")
+    origin: str | None = option(None, "Training library: timm, torchvision, transformers, ...", metavar="O")
+    config: Path | Mapping[str, Any] | None = option(
+        None,
+        "Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
+        "YAML, JSON, or a Python file of plain assignments; a JSON object as text, or a mapping. For the "
+        "weights of an Ultralytics network alone its yaml, or the name of one that comes with ultralytics.",
+        form="own",
+        metavar="FILE|JSON",
+        completes="files",
+    )
+    weights: str | None = option(
+        None,
+        "Which weights, if the file holds several sets or networks: ema, state_dict.teacher.",
+        "A set by its key, a network in one state dict by the start of its names.",
+        metavar="KEY",
+    )
+    head: str | None = option(
+        None,
+        "Which head, if the model has several.",
+        "By the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or ``one-to-many``.",
+        metavar="NAME",
+    )
+    head_activation: str | None = option(
+        None,
+        "Activation between the layers of a head: gelu, relu, ...",
+        "``silu``, ``tanh`` and ``none`` too.",
+        metavar="NAME",
+    )
+    ignore: tuple[str, ...] = option(
+        (),
+        "A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
+        "``name`` or ``where:name``.",
+        form="words",
+        several=True,
+        metavar="NAME",
+    )
+    imgsz: tuple[int, int] | None = option(
+        None,
+        "Input size, instead of the model's own.",
+        "A side, or (height, width), in pixels.",
+        form="size",
+        metavar="H[,W]",
+    )
+    labels: Path | tuple[str, ...] | None = option(
+        None,
+        "Class names, one per line, or JSON or YAML.",
+        'Or the names themselves, also by their index as Ultralytics has them: ``{0: "cat", 1: "dog"}``. '
+        "``containers/labels.py`` lists every form of a file.",
+        form="own",
+        path="file",
+        metavar="FILE",
+    )
+    features: bool = option(False, "Feature maps instead of the head.")
+    trust: bool = option(False, "Allow the checkpoint to execute code while it is read.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "config", as_config(self.config))
+        object.__setattr__(self, "labels", as_labels(self.labels))
+        if self.family is not None and self.family not in family_names():
+            known = family_names()
+            raise OptionError(
+                f"--family {self.family} is not one of {', '.join(known)}.",
+                hint=suggestion(self.family, known),
+            )
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ExportOptions(CheckpointOptions):
     """How a checkpoint is exported. Everything has a default taken from the checkpoint.
 
     Values are brought into the form of their field: a text becomes a path, ``imgsz=224`` a square,
     ``dynamic="batch"`` or ``dynamic=True`` the axes.
-
-    Attributes:
-        output: The .onnx file to write; None: beside the checkpoint.
-        dynamic: Axes among ``batch``, ``height``, ``width`` that stay free; ``("all",)`` frees every
-            axis that the architecture allows.
-        imgsz: (height, width) in pixels.
-        batch: Batch size when the axis is fixed.
-        opset: ONNX operator set; None: the newest that every engine takes.
-        family, variant, origin: Override what is recognised.
-        config: A training configuration: a file (YAML, JSON, or a Python file of plain assignments, which is
-            parsed and never executed), a JSON object as text, or a mapping; for the weights of an Ultralytics
-            network alone the yaml of the network, or the name of one that comes with ultralytics.
-        labels: Class names: a file with one per line, a JSON list or object, or a YAML file with
-            ``names`` (``labels.py`` lists every form); or the names themselves, also by their index as
-            Ultralytics has them: ``{0: "cat", 1: "dog"}``.
-        weights: Which of several sets of weights in the file, by its key (``ema``), or which of several
-            networks in one state dict, by the start of their names (``teacher``, ``state_dict.teacher``).
-        head: Which of several heads, by the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or
-            ``one-to-many``.
-        head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``,
-            ``silu``, ``tanh``, ``none``, ...
-        ignore: Settings, tensors and code of the checkpoint that do not matter: ``name`` or ``where:name``.
-        witness: Compare with the model that the origin's own library builds, where it is installed.
-        golden_cases: Put golden cases into the file, by which every engine can test itself (``self_test``).
-        golden: Answers that ``deploykit.record`` took where the model was trained, to prove against.
-        features: Export the feature maps instead of the head.
-        preprocess: Put the pre-processing inside the graph, which then takes raw uint8 images
-            [N, H, W, 3] of any height and width.
-        postprocess: Put the post-processing inside the graph, which then returns finished answers.
-        top_k: Number of classes of a classification, for ``postprocess``.
-        conf, iou, max_det, class_agnostic: Thresholds of a detection that are built into the graph by
-            ``postprocess``, and defaults of the host without it; None: the checkpoint's own.
-        runtime_thresholds: Make conf and iou inputs of the graph instead.
-        masks: Return the masks of a segmentation at the size of the input, for ``postprocess``.
-        simplify: Fold and fuse with onnxsim.
-        trust: Allow unpickling that can execute code of the file.
-        exporter: ``torchscript`` or ``dynamo``; None: what was measured better for the family.
     """
 
-    output: Path | None = None
-    dynamic: tuple[str, ...] = ()
-    imgsz: tuple[int, int] | None = None
-    batch: int = 1
-    opset: int | None = None
-    family: str | None = None
-    variant: str | None = None
-    origin: str | None = None
-    config: Path | Mapping[str, Any] | None = None
-    labels: Path | tuple[str, ...] | None = None
-    weights: str | None = None
-    head: str | None = None
-    head_activation: str | None = None
-    ignore: tuple[str, ...] = ()
-    witness: bool = True
-    golden_cases: bool = True
-    golden: Path | None = None
-    features: bool = False
-    preprocess: bool = False
-    postprocess: bool = False
-    top_k: int | None = None
-    conf: float | None = None
-    iou: float | None = None
-    max_det: int | None = None
-    class_agnostic: bool = False
-    runtime_thresholds: bool = False
-    masks: bool = False
-    simplify: bool = True
-    trust: bool = False
-    exporter: ExporterName | None = None
-
-    def __repr__(self) -> str:
-        return changed_fields(self)
+    output: Path | None = option(
+        None, "File to write. Default: next to the checkpoint.", flags=("-o", "--output"), metavar="OUT.onnx"
+    )
+    dynamic: tuple[str, ...] = option(
+        (),
+        f"Axes to make dynamic, joined by commas: {','.join(AXES)}. Without a value: all that the model "
+        "allows.",
+        "In Python ``True`` means all.",
+        form="own",
+        several=True,
+        metavar="[AXES]",
+        completes="axes",
+    )
+    batch: int = option(1, "Batch size if it is fixed.", least=1, most=4096, metavar="N")
+    opset: int | None = option(
+        None,
+        "ONNX operator set.",
+        "None: the newest that ONNX Runtime, OpenVINO and TensorRT all take.",
+        least=18,
+        most=23,
+        metavar="N",
+    )
+    preprocess: bool = option(False, "Take raw uint8 images [N,H,W,3] of any size.")
+    postprocess: bool = option(False, "Return final answers: classes, or boxes after NMS.")
+    top_k: int | None = same_as(PredictOptions, "top_k", help="Classes returned by --postprocess.")
+    conf: float | None = same_as(
+        PredictOptions,
+        "conf",
+        help="Lowest score of a detection to keep.",
+        python="Built in by ``postprocess``, the default of the host without it; None: the checkpoint's own.",
+    )
+    iou: float | None = same_as(PredictOptions, "iou", python="As ``conf``.")
+    max_det: int | None = same_as(PredictOptions, "max_det", python="As ``conf``.")
+    class_agnostic: bool = option(False, "Let better boxes of any class suppress a box.")
+    runtime_thresholds: bool = option(False, "Make conf and iou inputs of the graph.")
+    masks: bool = option(False, "Return segmentation masks at the size of the image.")
+    simplify: bool = option(
+        True, "Leave the graph as the exporter wrote it.", "True: fold and fuse with onnxsim."
+    )
+    golden: Path | None = option(
+        None,
+        "Compare with the answers recorded in training: deploykit.record(model, FILE).",
+        path="file",
+        metavar="FILE",
+    )
+    witness: bool = option(
+        True,
+        "Do not compare with the training library's own model.",
+        "True: compare where it is installed.",
+    )
+    golden_cases: bool = option(
+        True,
+        "Put no golden cases into the file.",
+        "True: by them every engine can test itself (``self_test``).",
+    )
+    exporter: ExporterName | None = option(None, "Default: the one that measured better for the family.")
 
     def __post_init__(self) -> None:
-        for name, value in self._in_their_form().items():
-            object.__setattr__(self, name, value)
+        super().__post_init__()
+        object.__setattr__(self, "dynamic", as_axes(self.dynamic))
         self._check_processing()
-        self._check_names()
         if self.batch != 1 and {"batch", "all"} & set(self.dynamic):
             raise OptionError(
                 f"--dynamic makes the batch dynamic, --batch {self.batch} fixes it: they exclude each other.",
                 hint="Leave --batch out, or name the other axes: --dynamic height,width.",
             )
-        if self.opset is not None and self.opset not in _OPSETS:
-            raise OptionError(
-                f"--opset wants {_OPSETS.start} to {_OPSETS.stop - 1}, found {self.opset}.",
-                hint="Leave it out for the opset that ONNX Runtime, OpenVINO and TensorRT all take.",
-            )
-
-    def _in_their_form(self) -> dict[str, object]:
-        return {
-            "output": as_path(self.output, "-o"),
-            "dynamic": _as_axes(self.dynamic),
-            "imgsz": as_size(self.imgsz, "--imgsz"),
-            "batch": as_count(self.batch, "--batch"),
-            "config": _as_config(self.config),
-            "labels": _as_labels(self.labels),
-            "ignore": as_words(self.ignore, "--ignore"),
-            "golden": as_path(self.golden, "--golden"),
-            **self._each(_FLAGS, as_flag),
-            **self._each(("top_k", "max_det"), as_count),
-            **self._each(("conf", "iou"), as_number),
-        }
-
-    def _each(self, names: Iterable[str], form: Callable[[object, str], object]) -> dict[str, object]:
-        """The given fields in their form; None stays what it is."""
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: form(value, f"--{name.replace('_', '-')}")
-            for name, value in values.items()
-            if value is not None
-        }
-
-    def _check_names(self) -> None:
-        for name, known in (("family", family_names()), ("exporter", get_args(ExporterName))):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise OptionError(
-                    f"--{name} {value} is not one of {', '.join(known)}.", hint=suggestion(str(value), known)
-                )
 
     def _check_processing(self) -> None:
-        for name in ("conf", "iou"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise OptionError(f"--{name} wants a number in 0..1, found {value:g}.")
-        for name, value in (("top-k", self.top_k), ("max-det", self.max_det)):
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} wants at least 1, found {value}.")
         inside = {
             "--top-k": self.top_k,
             "--runtime-thresholds": self.runtime_thresholds,
@@ -224,11 +226,25 @@ class ExportOptions:
             )
 
 
-def hints_of(options: ExportOptions) -> Hints:
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VerifyOptions(Options):
+    """How far a model file may be from its checkpoint."""
+
+    tolerance: float | None = option(
+        None,
+        "Allowed share of an output's scale.",
+        "Of a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file.",
+        above=0,
+        most=1,
+    )
+
+
+def hints_of(options: CheckpointOptions) -> Hints:
     """The hints for recognition that the options hold, with their files read.
 
     Raises:
-        OptionError: a file is missing or not of the form described in ``ExportOptions``.
+        OptionError: a file is missing or not of the form described in ``CheckpointOptions``.
     """
     return Hints(
         family=options.family,
@@ -243,58 +259,3 @@ def hints_of(options: ExportOptions) -> Hints:
         head_activation=options.head_activation,
         ignore=options.ignore,
     )
-
-
-def _as_axes(value: object) -> tuple[str, ...]:
-    if isinstance(value, bool):
-        return ("all",) if value else ()
-    axes = as_words(value, "--dynamic")
-    known = (*AXES, "all")
-    unknown = [axis for axis in axes if axis not in known]
-    if unknown:
-        raise OptionError(
-            f"--dynamic takes {', '.join(AXES)} or all, found {', '.join(map(repr, unknown))}.",
-            hint=suggestion(unknown[0], known),
-        )
-    return axes
-
-
-def _as_config(value: object) -> Path | Mapping[str, Any] | None:
-    """A file, or settings given as a mapping or as the text of a JSON object."""
-    if isinstance(value, Mapping):
-        return value
-    if not isinstance(value, str) or not value.lstrip().startswith("{"):
-        return as_path(value, "--config")
-    from deploykit_exporters.containers.texts import parse_json
-
-    try:
-        settings = parse_json(value)
-    except ValueError as error:
-        raise OptionError(
-            f"--config cannot be parsed as JSON: {error}.",
-            hint="""A file, or an object in quotes: --config '{"num_heads": 6}'""",
-        ) from error
-    return cast("Mapping[str, Any]", settings)
-
-
-def _as_labels(value: object) -> Path | tuple[str, ...] | None:
-    if value is None or isinstance(value, str | Path):
-        return as_path(value, "--labels")
-    names = names_from(value) if isinstance(value, Mapping) else as_words(value, "--labels")
-    if not names:
-        raise OptionError("--labels wants a file or at least one class name, found none.")
-    return names
-
-
-def read_config(path: Path) -> Mapping[str, Any]:
-    """Parse a training configuration; Python text comes back under the key ``text``, and the name of a yaml
-    that comes with ultralytics (``yolo11n.yaml``) under ``yaml``, where there is no such file."""
-    if _ULTRALYTICS.fullmatch(str(path)) and not path.exists():
-        return {"yaml": str(path)}
-    text = read_text(path, "--config")
-    if path.suffix == ".py":
-        return {"text": text}
-    value = parse_settings(text, path, "--config")
-    if not isinstance(value, dict):
-        raise OptionError(f"--config {path} wants a mapping of settings, found {type(value).__name__}.")
-    return value

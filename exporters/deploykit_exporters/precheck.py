@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploykit_runtimes.contract.spec import AXES
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.targets import check_target, is_stream
 from deploykit_runtimes.text.described import described
 
 from deploykit_exporters.containers.read import check_file
 from deploykit_exporters.golden.file import read_golden
-from deploykit_exporters.options import AXES, ExportOptions, hints_of
+from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.sources.download import LIBRARIES, is_model_name
 from deploykit_exporters.sources.in_memory import Source, is_in_memory, source_name
 

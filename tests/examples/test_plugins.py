@@ -102,14 +102,29 @@ def test_the_other_commands_know_the_runtime(
     assert words in done.stdout
 
 
-def test_a_runtime_that_cannot_be_loaded_is_told(
+def test_a_family_that_cannot_be_loaded_spoils_nothing_but_itself(
     environment: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
     info = tmp_path / "broken-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Name: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[deploykit.runtimes]\nbroken = no_such_module:RUNTIME\n")
+    points = "[deploykit.families]\nbroken = no_such_module:FAMILY\nposing = json:loads\n"
+    (info / "entry_points.txt").write_text(points)
     path = os.pathsep.join((str(tmp_path), environment["PYTHONPATH"]))
-    done = run({**environment, "PYTHONPATH": path}, folder, "doctor", "--runtime", "broken")
+    beside = {**environment, "PYTHONPATH": path}
+    done = run(beside, folder, "export", "resnet18.pth", "--imgsz", "64", "-o", "beside.onnx")
+    assert done.returncode == 0, done.stderr
+    for name in ("broken (no_such_module:FAMILY)", "posing (json:loads)"):
+        assert " ".join(done.stderr.split()).count(f"The family {name}") == 1
+    done = run(beside, folder, "export", "resnet18.pth", "--family", "broken")
     assert done.returncode == 6, done.stderr
-    assert "The runtime broken (no_such_module:RUNTIME) cannot be loaded" in done.stderr
+    assert "error: The family broken (no_such_module:FAMILY) cannot be loaded" in done.stderr
+    done = run(beside, folder, "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {each["name"]: each for each in json.loads(done.stdout)["abilities"]}
+    assert "No module named 'no_such_module'" in found["family broken"]["detail"]
+    assert (
+        "has no match" in found["family posing"]["detail"]
+        or "has no name" in found["family posing"]["detail"]
+    )
+    assert "family resnet" not in found

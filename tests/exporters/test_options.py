@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deploykit_exporters.options import ExportOptions, hints_of, read_config
+from deploykit_exporters.option_values import read_config
+from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_runtimes.errors import OptionError
 
 

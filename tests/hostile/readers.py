@@ -115,7 +115,7 @@ def _labels(path: Path) -> object:
 
 def _config(path: Path) -> object:
     from deploykit_exporters.families.shared.mm.config import parse_config
-    from deploykit_exporters.options import read_config
+    from deploykit_exporters.option_values import read_config
 
     found = read_config(path)
     return parse_config(found["text"]) if "text" in found else found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["axis_names", "bench_runtimes", "buildable", "families", "files", "readings", "runtimes"]
+__all__ = ["axes", "bench_runtimes", "buildable", "families", "files", "readings", "runtimes"]
 
 _Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -53,9 +53,9 @@ def families(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return _starting(family_names(), incomplete)
 
 
-def axis_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def axes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Axes of ``--dynamic``, also behind a comma; the value may be left out, and a file follow."""
-    from deploykit.commands.shared.line import AXES
+    from deploykit_runtimes.contract.spec import AXES
 
     return _listed((*AXES, "all"), incomplete) or files(ctx, param, incomplete)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from deploykit_runtimes.arguments import suggestion
+from deploykit_runtimes.options.arguments import suggestion
 
 from deploykit.examples import WithExamples
 
-__all__ = ["AXES", "Command", "DynamicCommand", "Group"]
+__all__ = ["Command", "DynamicCommand", "Group"]
 
 _HALF = (
     "The file keeps the precision of its proof; the engine may use a lower one: --precision auto of "
@@ -26,8 +26,6 @@ _ELSEWHERE = {
     **dict.fromkeys(("--half", "--fp16", "--bf16"), _HALF),
     **dict.fromkeys(("--int8", "--quantize", "--quantise"), _INT8),
 }
-
-AXES = ("batch", "height", "width")
 
 
 class Command(WithExamples, click.Command):
@@ -125,10 +123,12 @@ def _join_dynamic(args: list[str]) -> list[str]:
 
 
 def _reads_as_axes(word: str) -> bool:
-    """A word that names an axis, or almost; ``axes`` refuses what is misspelt.
+    """A word that names an axis, or almost; ``ExportOptions`` refuses what is misspelt.
 
     An existing file is a checkpoint, whatever its name.
     """
+    from deploykit_runtimes.contract.spec import AXES
+
     parts = [part.strip() for part in word.split(",")]
     if any(part in (*AXES, "all") for part in parts):
         return True

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from typing import cast
 
+from deploykit_runtimes.added import Added
 from deploykit_runtimes.errors import OptionError, UnrecognisedCheckpointError
+from deploykit_runtimes.text.described import described
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Family, Hints, Match
 from deploykit_exporters.families.unsupported import READS, foreign_name
 
-__all__ = ["families", "family_names", "recognise"]
+__all__ = ["GROUP", "broken_families", "families", "family_names", "recognise"]
 
+GROUP = "deploykit.families"
 _BUILT_IN = ("vit", "efficientnet", "crossformer", "yolo")
+
+
+def _read_added(name: str, found: object) -> Family:
+    """A family of another package, checked: what it lacks would show far from where it comes from."""
+    missing = [each for each in ("name", "match", "build") if not hasattr(found, each)]
+    if missing:
+        raise TypeError(f"a family has name, match and build; {described(found)} has no {missing[0]}")
+    family = cast("Family", found)
+    if family.name != name:
+        raise ValueError(f"it calls itself {family.name}")
+    return family
+
+
+_ADDED = Added(GROUP, noun="family", read=_read_added)
+"""The families of other packages."""
 
 
 def family_names() -> tuple[str, ...]:
     """The names of every known family, none of which is imported for it."""
-    return (*_BUILT_IN, *(entry.name for entry in entry_points(group="deploykit.families")))
+    return (*_BUILT_IN, *(name for name in _ADDED.names if name not in _BUILT_IN))
 
 
 @cache
+def _built_in() -> dict[str, Family]:
+    return {name: import_module(f"deploykit_exporters.families.{name}.family").FAMILY for name in _BUILT_IN}
+
+
 def families() -> dict[str, Family]:
     """Every known family by name: the built-in ones and those of the entry-point group
-    ``deploykit.families``."""
-    found: dict[str, Family] = {}
-    for name in _BUILT_IN:
-        found[name] = import_module(f"deploykit_exporters.families.{name}.family").FAMILY
-    for entry in entry_points(group="deploykit.families"):
-        found[entry.name] = entry.load()
-    return found
+    ``deploykit.families``, without those that cannot be loaded (a warning tells)."""
+    return {**_ADDED.working(), **_built_in()}
+
+
+def broken_families() -> dict[str, str]:
+    """The families of other packages that cannot be loaded, and why."""
+    return {name: reason for name, reason in _ADDED.broken().items() if name not in _BUILT_IN}
 
 
 def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
@@ -39,9 +63,12 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
 
     Raises:
         OptionError: ``hints.family`` names no family.
+        DependencyError: it names one of another package, which cannot be loaded.
         UnrecognisedCheckpointError: no family claims the weights, or they are known to be of another
             architecture than the one whose names they share.
     """
+    if hints.family in _ADDED.names and hints.family not in _BUILT_IN:
+        _ADDED.load(hints.family)
     known = families()
     if hints.family is not None and hints.family not in known:
         raise OptionError(f"--family {hints.family} is not one of {', '.join(sorted(known))}.")
@@ -99,3 +126,7 @@ def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
     alone = [key for key in keys if key.endswith(".bias") and f"{key[:-4]}weight" not in checkpoint.tensors]
     lost = f" Missing beside a bias: {alone[0][:-4]}weight." if len(alone) == 1 else ""
     return f"{checkpoint.path.name}: wanted {wanted}, found {len(keys)} tensors ({sample}).{lost}"
+
+
+if __name__ == "__main__":  # for `deploykit doctor`, in a process of its own: families import torch
+    sys.stdout.write("\n" + json.dumps(broken_families()) + "\n")

@@ -13,9 +13,7 @@ Importing this package loads no engine; each name below is looked up when first 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from deploykit_runtimes.arguments import known_keywords
+from typing import TYPE_CHECKING, Any, Unpack
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,7 +59,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.build_options import BuildOptions, BuildResult
     from deploykit_runtimes.builds.build import build_engine
     from deploykit_runtimes.contract.spec import ModelSpec
-    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
     from deploykit_runtimes.errors import (
         DependencyError,
         DeploykitError,
@@ -102,48 +100,36 @@ _LAZY = {
 }
 
 
-@known_keywords("load()")
 def load(
     path: str | Path,
     *,
     runtime: str | None = None,
     device: str | int | None = None,
-    threads: int | None = None,
-    strict: bool = False,
-    outputs: str | None = None,
     options: EngineOptions | None = None,
+    **settings: Unpack[EngineKeywords],
 ) -> Predictor:
     """Open a model file for prediction.
 
     Args:
         path: An .onnx file, by deploykit or by another exporter.
-        runtime: Engine and device; see ``deploykit_runtimes.runtimes.available_runtimes``. None: what
-            ``device`` means, or ``ort-cpu``.
+        runtime: Engine and device; see ``available_runtimes``. None: what ``device`` means, or ``ort-cpu``.
         device: The same as torch, Ultralytics and ONNX Runtime call it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``,
             ``0``, ``"npu"``, ...
-        threads: Threads inside one operator on the CPU; None uses every usable core.
-        strict: Refuse a model of which a part would run elsewhere than asked for.
-        outputs: What the outputs of another exporter's file mean, such as ``yolov5``, where the file does not
-            tell; one of ``readings.READINGS``.
-        options: These and all others; None: only these.
+        options: All options in one; what is given beside them wins.
+        settings: Any field of ``EngineOptions``, which explains them: ``threads``, ``strict``, ``exact``,
+            ``outputs`` (what the outputs of another exporter's file mean, such as ``yolov5``), ...
 
     Raises:
         ModelError, RuntimeUnavailableError, DependencyError, OptionError: see ``open_runner``.
     """
-    from dataclasses import replace
-
-    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.engine_options import EngineKeywords
     from deploykit_runtimes.open import open_runner
+    from deploykit_runtimes.options.arguments import refuse_unknown
     from deploykit_runtimes.prediction.predictor import Predictor
 
-    options = options or EngineOptions(threads=threads, strict=strict)
-    if device is not None:
-        from deploykit_runtimes.devices import runtime_of
-
-        runtime, gpu = runtime_of(device, runtime)
-        options = options if gpu is None else replace(options, gpu=gpu)
-    options = options if outputs is None else replace(options, outputs=outputs)
-    return Predictor(open_runner(path, runtime=runtime or "ort-cpu", options=options))
+    known = ("runtime", "device", "options", *EngineKeywords.__annotations__)
+    refuse_unknown(settings, known, where="load()")
+    return Predictor(open_runner(path, runtime=runtime, device=device, options=options, **settings))
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deploykit_runtimes.engine_options import Precision
+from deploykit_runtimes.engine_options import EngineOptions, Precision
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.text.described import changed_fields
+from deploykit_runtimes.options.option import Options, declared, option, same_as
 
 __all__ = ["ENGINE_SUFFIXES", "BuildOptions", "BuildReport", "BuildResult", "Builder", "Compatibility"]
 
@@ -31,47 +31,61 @@ class BuildReport:
     note: Callable[[str], None] = lambda _: None
 
 
+@declared
 @dataclass(frozen=True, kw_only=True, repr=False)
-class BuildOptions:
-    """What is built. A runtime that cannot follow an option refuses it.
+class BuildOptions(Options):
+    """What is built. A runtime that cannot follow an option refuses it."""
 
-    Attributes:
-        output: File or folder to write; None: beside the model.
-        shapes: Optimisation profiles as ``NAME:MIN,OPT,MAX`` with shapes such as ``1x3x224x224``; a
-            name that comes again starts a further profile. Empty: from the ranges the model declares.
-        precision: ``model``: the precision of the file, without TF32. ``auto``: TF32 allowed.
-        gpu: Number of the GPU to build on, where the build needs one.
-        compute_capabilities: Targets of a build without their GPU, such as ``8.6``; empty: 8.0 and later.
-        compatibility: Which other GPUs the engine must run on (hardware compatibility).
-        version_compatible: The engine must also run on later versions of the same major version.
-        strip_weights: Leave the weights out; they are put back from the model when the engine is opened.
-        optimization_level: Effort of the search for the fastest kernels, 0 to 5; None: the engine's own.
-        timing_cache: File with timings of kernels, read and updated: later builds are faster.
-        force: Build even if a matching engine already exists.
-    """
-
-    output: Path | None = None
-    shapes: tuple[str, ...] = ()
-    precision: Precision = "model"
-    gpu: int = 0
-    compute_capabilities: tuple[str, ...] = ()
-    compatibility: Compatibility = "none"
-    version_compatible: bool = False
-    strip_weights: bool = False
-    optimization_level: int | None = None
-    timing_cache: Path | None = None
-    force: bool = False
-
-    def __repr__(self) -> str:
-        return changed_fields(self)
+    output: Path | None = option(
+        None,
+        "File to write, or a folder for engine and model. Default: next to the model.",
+        flags=("-o", "--output"),
+        metavar="ENGINE|DIR",
+    )
+    shapes: tuple[str, ...] = option(
+        (),
+        "Optimisation profile, for instance images:1x3x224x224,8x3x224x224,32x3x640x640. Once per input; "
+        "repeat an input for another profile. Default: the ranges the model declares.",
+        form="texts",
+        several=True,
+        metavar="NAME:MIN,OPT,MAX",
+    )
+    precision: Precision = option("model", "auto allows TF32 for FP32 layers.")
+    compute_capabilities: tuple[str, ...] = option(
+        (),
+        "GPUs to build for; they need not be present (trt-rtx). Default: 8.0 and later.",
+        form="words",
+        flags="--compute-capability",
+        metavar="X.Y[,X.Y]",
+    )
+    compatibility: Compatibility = option("none", "Which other GPUs the engine must run on (trt).")
+    version_compatible: bool = option(False, "Let later TensorRT versions load the engine.")
+    strip_weights: bool = option(False, "Leave the weights out; they are restored from the model.")
+    optimization_level: int | None = option(
+        None,
+        "Effort of the search for the fastest kernels, 0 to 5.",
+        "None: the engine's own.",
+        least=0,
+        most=5,
+        metavar="N",
+    )
+    timing_cache: Path | None = option(
+        None,
+        "File of kernel timings, read and updated: later builds are faster.",
+        path="target",
+        metavar="FILE",
+    )
+    gpu: int = same_as(EngineOptions, "gpu")
+    force: bool = option(False, "Build even if a matching engine already exists.")
 
     def __post_init__(self) -> None:
-        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
-            raise OptionError(f"The optimisation level is 0 to 5, found {self.optimization_level}.")
-        if self.compatibility not in ("none", "ampere+", "same-capability"):
-            raise OptionError(
-                f"The compatibility is none, ampere+ or same-capability, found {self.compatibility!r}."
-            )
+        super().__post_init__()
+        for text in self.compute_capabilities:
+            major, _, minor = text.partition(".")
+            if not (major.isdecimal() and minor.isdecimal()):
+                raise OptionError(
+                    f"--compute-capability wants compute capabilities such as 8.6,8.9, found {text!r}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

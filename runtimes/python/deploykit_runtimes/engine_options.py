@@ -4,65 +4,81 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
-from deploykit_runtimes.arguments import known_fields
-from deploykit_runtimes.contract.readings import parse_outputs
-from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.text.described import changed_fields
+from deploykit_runtimes.options.option import Options, declared, option
 
-__all__ = ["EngineOptions", "Goal", "Precision"]
+__all__ = ["EngineKeywords", "EngineOptions", "Goal", "Precision"]
 
 Goal = Literal["latency", "throughput"]
 Precision = Literal["model", "auto"]
 
 
-@known_fields
+class EngineKeywords(TypedDict, total=False):
+    """The fields of ``EngineOptions`` as keywords, in every form that is understood."""
+
+    threads: int | None
+    strict: bool
+    goal: Goal
+    precision: Precision
+    cache: str | Path | None
+    cuda_graph: bool
+    gpu: int
+    outputs: str | None
+    exact: bool
+    detached: bool
+
+
+@declared
 @dataclass(frozen=True, kw_only=True, repr=False)
-class EngineOptions:
-    """What the caller wants of an engine. An engine that cannot follow an option says so.
+class EngineOptions(Options):
+    """What the caller wants of an engine. An engine that cannot follow an option says so."""
 
-    Attributes:
-        threads: Threads inside one operator on the CPU; None uses every usable core.
-        strict: Refuse a model of which a part runs on another device, or at a lower precision, than
-            was asked for.
-        goal: ``latency``: one call uses all threads. ``throughput``: several calls run side by side,
-            each with fewer threads.
-        precision: ``model``: compute in the precision of the file (no TF32, no bf16). ``auto``: the
-            engine may choose a lower one where the hardware is faster with it.
-        cache: Folder for what engines compile; None compiles anew each time.
-        cuda_graph: Record the GPU's work once per shape and replay it, for CUDA with fixed shapes.
-        gpu: Number of the GPU where there are several.
-        outputs: What the outputs of another exporter's file mean, as ``yolov5`` or ``yolo-pose:17x3``; one of
-            ``readings.READINGS``. None: what the file tells.
-        exact: Run the file's own graph, node for node, which is what the proof is of. Otherwise ``ort-cpu``
-            may get a form of it that it computes faster (``ort.rewrites``); ``Placement.rewrites`` tells.
-        detached: Read weights that lie beside the file into memory, where engines for the CPU would map them:
-            a mapped file that is cut short ends the process (SIGBUS). For who runs on while files change.
-    """
-
-    threads: int | None = None
-    strict: bool = False
-    goal: Goal = "latency"
-    precision: Precision = "model"
-    cache: Path | None = None
-    cuda_graph: bool = False
-    gpu: int = 0
-    outputs: str | None = None
-    exact: bool = False
-    detached: bool = False
-
-    def __repr__(self) -> str:
-        return changed_fields(self)
+    outputs: str | None = option(
+        None,
+        "What the outputs of another exporter's file mean, if the file does not say: yolo, yolov5, end2end, "
+        "yolov7-end2end, logits, probabilities, features, ...; docs/other-exporters.md lists all.",
+        metavar="NAME",
+        completes="readings",
+    )
+    threads: int | None = option(
+        None,
+        "Threads inside one operator on the CPU. Default: every usable core.",
+        least=1,
+        most=1024,
+        metavar="N",
+    )
+    goal: Goal = option("latency", "All threads on one call, or several concurrent calls.")
+    precision: Precision = option(
+        "model",
+        "auto allows a lower precision than the file's (bf16, TF32) where that is faster.",
+    )
+    cache: Path | None = option(
+        None,
+        "Folder that keeps what engines compile.",
+        "None compiles anew each time.",
+        path="folder",
+        metavar="DIR",
+    )
+    cuda_graph: bool = option(False, "Record and replay the GPU's work, per shape.")
+    gpu: int = option(0, "Number of the GPU, if there are several.", least=0, metavar="N")
+    strict: bool = option(False, "Refuse a model if any part of it runs elsewhere than requested.")
+    exact: bool = option(
+        False,
+        "Run the file's own graph, node for node. Default: ort-cpu may get a faster form of it.",
+        "``Placement.rewrites`` tells.",
+    )
+    detached: bool = option(
+        False,
+        "Read weights that lie beside the file into memory, where engines for the CPU would map them: a "
+        "mapped file that is cut short ends the process (SIGBUS).",
+        "For who runs on while files change.",
+        flags=(),
+    )
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise OptionError(f"Wanted at least one thread, found {self.threads}.")
-        if self.goal not in ("latency", "throughput"):
-            raise OptionError(f"The goal is latency or throughput, found {self.goal!r}.")
-        if self.precision not in ("model", "auto"):
-            raise OptionError(f"The precision is model or auto, found {self.precision!r}.")
-        if self.gpu < 0:
-            raise OptionError(f"GPUs are counted from 0, found {self.gpu}.")
+        super().__post_init__()
         if self.outputs is not None:
+            from deploykit_runtimes.contract.readings import parse_outputs
+
             parse_outputs(self.outputs)

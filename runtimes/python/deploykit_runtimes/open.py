@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES
 from deploykit_runtimes.builds.caches import with_cache_beside
 from deploykit_runtimes.builds.model_folder import file_for_runtime
 from deploykit_runtimes.contract.limits import ModelLimitError
-from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.devices import chosen_runtime
+from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file
 from deploykit_runtimes.onnx.model_files import check_files_beside
 from deploykit_runtimes.onnx.precompiled import refuse_compiled
+from deploykit_runtimes.options.arguments import refuse_unknown
+from deploykit_runtimes.options.option import put_over
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.runtimes import runtime_named
 
@@ -23,27 +27,33 @@ __all__ = ["open_runner"]
 def open_runner(
     path: str | Path,
     *,
-    runtime: str = "ort-cpu",
-    threads: int | None = None,
-    strict: bool = False,
+    runtime: str | None = None,
+    device: str | int | None = None,
     options: EngineOptions | None = None,
+    **settings: Unpack[EngineKeywords],
 ) -> Runner:
     """Load a model file into an engine.
 
     Args:
         path: The .onnx file, an engine file, or a folder that ``deploykit build`` wrote.
-        runtime: One of ``available_runtimes()``. What is asked for runs, or an error says why not.
-        threads: Threads inside one operator on the CPU; None uses every usable core.
-        strict: Refuse a model of which a part would run elsewhere.
-        options: These two and all others; None: only these two.
+        runtime: One of ``available_runtimes()``. What is asked for runs, or an error says why not. None: what
+            ``device`` means, or ``ort-cpu``.
+        device: The same as torch, Ultralytics and ONNX Runtime call it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``,
+            ``0``, ``"npu"``, ...
+        options: All options in one; what is given beside them wins.
+        settings: Any field of ``EngineOptions``, which explains them: ``threads``, ``strict``, ...
 
     Raises:
-        OptionError: no such runtime, or one that does not run what was compiled for another.
+        OptionError: no such runtime, device or option, or a runtime that does not run what was compiled for
+            another.
         ModelError, RuntimeUnavailableError, DependencyError: see the adapter.
     """
-    row = runtime_named(runtime)
+    known = ("runtime", "device", "options", *EngineKeywords.__annotations__)
+    refuse_unknown(settings, known, where="open_runner()")
+    name, own = chosen_runtime(runtime, device, settings)
+    row = runtime_named(name)
+    options = put_over(options, EngineOptions, own)
     path = file_for_runtime(path, row.name)
-    options = options or EngineOptions(threads=threads, strict=strict)
     if path.suffix not in ENGINE_SUFFIXES:
         check_model_file(path)
         _check_compiled(path, row.name)

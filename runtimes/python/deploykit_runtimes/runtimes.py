@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from deploykit_runtimes.arguments import suggestion
+from deploykit_runtimes.added import Added
 from deploykit_runtimes.errors import DependencyError, OptionError
+from deploykit_runtimes.options.arguments import suggestion
+from deploykit_runtimes.text.described import described
 
 if TYPE_CHECKING:
     from deploykit_runtimes.build_options import Builder
@@ -27,13 +27,16 @@ __all__ = [
     "Engine",
     "Runtime",
     "available_runtimes",
+    "broken_runtimes",
     "buildable_runtimes",
     "canonical_runtime",
     "engine_file_runtimes",
     "meant_runtime",
+    "package_of",
     "runtime_named",
     "runtimes_of_provider",
     "short_names",
+    "working_runtimes",
 ]
 
 GROUP = "deploykit.runtimes"
@@ -62,7 +65,8 @@ class Runtime:
         arguments: Further keyword arguments of the opener.
         builder: ``module:function`` of the type ``Builder``; empty: it compiles nothing ahead of time.
         short: Shorter names that are taken for it.
-        elsewhere: What other libraries call the engine or device; not taken, but suggested.
+        devices: The words of torch, Ultralytics and ONNX Runtime that mean it, for ``device=``.
+        elsewhere: What other libraries call the engine or device besides; not taken, but suggested.
         packages: The packages of which one must be installed.
         extra: The extra of deploykit that installs it; empty where there is none.
         provider: The execution provider of ONNX Runtime whose compiled nodes (EPContext) it runs.
@@ -77,6 +81,7 @@ class Runtime:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     builder: str = ""
     short: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     extra: str = ""
@@ -85,17 +90,39 @@ class Runtime:
     engine_files: bool = False
 
     def load_opener(self) -> Callable[..., Runner]:
-        """The function that opens a model."""
-        opener: Callable[..., Runner] = _resolve(self.opener)
+        """The function that opens a model.
+
+        Raises:
+            DependencyError: another package's runtime names a function that is not there.
+        """
+        opener: Callable[..., Runner] = self._resolve(self.opener)
         return opener
 
     def load_builder(self) -> Builder:
-        """The function that builds ahead of time; only for runtimes with a ``builder``."""
-        builder: Builder = _resolve(self.builder)
+        """The function that builds ahead of time; only for runtimes with a ``builder``.
+
+        Raises:
+            DependencyError: another package's runtime names a function that is not there.
+        """
+        builder: Builder = self._resolve(self.builder)
         return builder
 
+    def _resolve(self, target: str) -> Any:
+        module, _, name = target.partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            if self.name in _TABLE:
+                raise
+            raise DependencyError(
+                f"The runtime {self.name} ({target}) cannot be loaded: {error}.",
+                hint=f"Update or reinstall {_ADDED.package(self.name) or 'the package that brings it'}.",
+            ) from error
 
-def _openvino(device: Device, *, short: tuple[str, ...] = (), elsewhere: tuple[str, ...]) -> Runtime:
+
+def _openvino(
+    device: Device, *, short: tuple[str, ...] = (), devices: tuple[str, ...], elsewhere: tuple[str, ...]
+) -> Runtime:
     return Runtime(
         name=f"ov-{device}",
         engine="openvino",
@@ -104,6 +131,7 @@ def _openvino(device: Device, *, short: tuple[str, ...] = (), elsewhere: tuple[s
         arguments={"device": device},
         builder=_BUILD_CACHE,
         short=short,
+        devices=devices,
         elsewhere=elsewhere,
         packages=("openvino",),
         extra="openvino",
@@ -124,7 +152,6 @@ def _ort_openvino(device: Device, *, short: tuple[str, ...] = ()) -> Runtime:
     )
 
 
-_NVIDIA_CUDA = ("gpu", "cuda", "nvidia", "onnxruntime-gpu", "cudaexecutionprovider")
 _NVIDIA_TENSORRT = ("tensorrt", "nvidia-tensorrt", "tensorrtexecutionprovider")
 _ROWS = (
     Runtime(
@@ -134,7 +161,8 @@ _ROWS = (
         opener=_OPEN_ORT,
         arguments={"device": "cpu"},
         short=("ort",),
-        elsewhere=("onnxruntime", "onnx", "cpu", "cpuexecutionprovider"),
+        devices=("cpu", "cpuexecutionprovider", "onnxruntime"),
+        elsewhere=("onnx",),
         packages=("onnxruntime", "onnxruntime-gpu"),
         extra="cpu",
     ),
@@ -144,7 +172,8 @@ _ROWS = (
         device="gpu",
         opener=_OPEN_ORT,
         arguments={"device": "cuda"},
-        elsewhere=_NVIDIA_CUDA,
+        devices=("cuda", "gpu", "cudaexecutionprovider"),
+        elsewhere=("nvidia", "onnxruntime-gpu"),
         packages=("onnxruntime-gpu",),
         extra="gpu",
         nvidia=True,
@@ -156,6 +185,7 @@ _ROWS = (
         opener=_OPEN_ORT,
         arguments={"device": "tensorrt"},
         builder="deploykit_runtimes.builds.ep_context:build_tensorrt",
+        devices=("tensorrtexecutionprovider",),
         elsewhere=_NVIDIA_TENSORRT,
         packages=("onnxruntime-gpu",),
         extra="gpu",
@@ -203,22 +233,65 @@ _ROWS = (
         engine_files=True,
     ),
     _openvino(
-        "cpu", short=("ov", "openvino"), elsewhere=("intel", "openvino-cpu", "openvinoexecutionprovider")
+        "cpu",
+        short=("ov", "openvino"),
+        devices=("intel:cpu", "intel"),
+        elsewhere=("openvino-cpu", "openvinoexecutionprovider"),
     ),
-    _openvino("gpu", elsewhere=("igpu", "xpu", "intel-gpu", "openvino-gpu")),
-    _openvino("npu", elsewhere=("npu", "intel-npu", "openvino-npu")),
+    _openvino("gpu", devices=("intel:gpu", "xpu", "igpu"), elsewhere=("intel-gpu", "openvino-gpu")),
+    _openvino("npu", devices=("intel:npu", "npu"), elsewhere=("intel-npu", "openvino-npu")),
 )
 _TABLE = {row.name: row for row in _ROWS}
 
 
+def _read_added(name: str, found: object) -> Runtime:
+    """A row of another package, checked: what it lacks would show far from where it comes from."""
+    if not isinstance(found, Runtime):
+        raise TypeError(f"wanted a Runtime, found {described(found)}")
+    if found.name != name:
+        raise ValueError(f"its row is called {found.name}")
+    for what, value, known in (("engine", found.engine, Engine), ("device", found.device, Device)):
+        if value not in get_args(known):
+            raise ValueError(f"its {what} is {value!r}, not one of {', '.join(get_args(known))}")
+    for what, target in (("opener", found.opener), ("builder", found.builder)):
+        module, _, function = target.partition(":") if isinstance(target, str) else ("", "", "")
+        if not (module and function) and (target or what == "opener"):
+            raise ValueError(f"its {what} is {target!r}, not module:function")
+    return found
+
+
+_ADDED = Added(GROUP, noun="runtime", read=_read_added)
+"""The runtimes of other packages."""
+
+
 def available_runtimes() -> tuple[str, ...]:
     """The names that ``open_runner`` takes; ``deploykit doctor`` says whether one runs here."""
-    return (*_TABLE, *(name for name in _added() if name not in _TABLE))
+    return (*_TABLE, *(name for name in _ADDED.names if name not in _TABLE))
+
+
+def working_runtimes(*, quiet: bool = False) -> tuple[Runtime, ...]:
+    """The rows of all runtimes, without those of other packages that cannot be loaded.
+
+    Args:
+        quiet: No warning tells of these: the caller does.
+    """
+    added = _ADDED.working(quiet=quiet)
+    return (*_TABLE.values(), *(row for name, row in added.items() if name not in _TABLE))
+
+
+def broken_runtimes() -> dict[str, str]:
+    """The runtimes of other packages that cannot be loaded, and why."""
+    return {name: reason for name, reason in _ADDED.broken().items() if name not in _TABLE}
+
+
+def package_of(name: str) -> str:
+    """The distribution that brings a runtime of another package; empty for others."""
+    return _ADDED.package(name) if name in _ADDED.names and name not in _TABLE else ""
 
 
 def buildable_runtimes() -> tuple[str, ...]:
     """The names that ``build_engine`` takes."""
-    return tuple(name for name in available_runtimes() if runtime_named(name).builder)
+    return tuple(row.name for row in working_runtimes() if row.builder)
 
 
 def short_names() -> dict[str, str]:
@@ -251,7 +324,7 @@ def runtime_named(name: str) -> Runtime:
     full = canonical_runtime(name)
     if full in _TABLE:
         return _TABLE[full]
-    return _load(_added()[full])
+    return _ADDED.load(full)
 
 
 def engine_file_runtimes() -> tuple[str, ...]:
@@ -270,7 +343,9 @@ def meant_runtime(name: str, known: Sequence[str]) -> str:
     Of a device with a number (``cuda:0``) the number is for ``--gpu``.
     """
     word = name.lower().replace("_", "-").partition(":")[0]
-    rows = sorted((row for row in _TABLE.values() if word in row.elsewhere), key=_is_provider)
+    rows = sorted(
+        (row for row in _TABLE.values() if word in (*row.devices, *row.elsewhere)), key=_is_provider
+    )
     named = [row.name for row in rows] or [short_names().get(word, word)]
     meant = [one for one in named if one in known]
     return f"Did you mean {' or '.join(meant)}?" if meant else suggestion(word, known)
@@ -279,34 +354,3 @@ def meant_runtime(name: str, known: Sequence[str]) -> str:
 def _is_provider(row: Runtime) -> bool:
     """An engine itself comes before the provider of ONNX Runtime that wraps it."""
     return row.engine == "onnxruntime"
-
-
-@cache
-def _added() -> dict[str, EntryPoint]:
-    """The runtimes of other packages, not loaded yet."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def _load(point: EntryPoint) -> Runtime:
-    found = _attempt(point)
-    if not isinstance(found, Runtime):
-        raise DependencyError(
-            f"The runtime {point.name} of another package is not a Runtime, found {type(found).__name__} "
-            f"at {point.value}."
-        )
-    return found
-
-
-def _attempt(point: EntryPoint) -> object:
-    try:
-        return point.load()
-    except Exception as error:
-        raise DependencyError(
-            f"The runtime {point.name} ({point.value}) cannot be loaded: {error}.",
-            hint="Reinstall the package that brings it.",
-        ) from error
-
-
-def _resolve(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from deploykit_runtimes.errors import InputError, OptionError, RuntimeUnavailableError
 
+from deploykit.benchmark.options import BenchOptions
 from deploykit.benchmark.processes import Worker, take_turns
-from deploykit.benchmark.run import BenchOptions, bench
+from deploykit.benchmark.run import bench
 from deploykit.benchmark.target import Subject
 from deploykit.benchmark.worker import serve
 from deploykit.checkup.tiny import tiny_model

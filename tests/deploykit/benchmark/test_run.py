@@ -9,7 +9,8 @@ import pytest
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import OptionError
 
-from deploykit.benchmark.run import BenchOptions, bench, example_images
+from deploykit.benchmark.options import BenchOptions
+from deploykit.benchmark.run import bench, example_images
 from deploykit.checkup.tiny import tiny_model
 
 

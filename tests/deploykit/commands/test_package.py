@@ -60,7 +60,7 @@ def test_each_kind(kind: str, model: Path, tmp_path: Path, capsys: Output) -> No
         (["triton", "none.onnx", "-o", "OUT"], 5, "none.onnx does not exist"),
         (["triton", "a b=MODEL", "-o", "OUT"], 2, "found 'a b'"),
         (["triton", "MODEL", "-o", "OUT", "--tensorrt", "--device", "cpu"], 2, "TensorRT runs on GPUs"),
-        (["ray", "MODEL", "-o", "OUT", "--min-replicas", "5"], 2, "min_replicas"),
+        (["ray", "MODEL", "-o", "OUT", "--min-replicas", "5"], 2, "--min-replicas 5 is above"),
         (["kserve", "MODEL", "-o", "OUT", "--image", "x"], 2, "--storage-uri"),
         (["docker", "MODEL", "-o", "OUT", "--wheel", "x.whl"], 2, "wheel of deploykit"),
         (["tritn", "MODEL"], 2, "No such command"),

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploykit.package import package
-from deploykit.package.kserve import KServeOptions, inference_service, serving_runtime
+from deploykit.package.kserve import inference_service, serving_runtime
+from deploykit.package.options import KServeOptions
 
 Classifier = Callable[..., Path]
 SETTINGS = {"storage_uri": "s3://bucket/models", "image": "registry/deploykit:1"}

@@ -16,7 +16,8 @@ from deploykit_runtimes.errors import OptionError, RuntimeUnavailableError
 from deploykit_runtimes.open import open_runner
 from torch import nn
 
-from deploykit.benchmark.run import BenchOptions, bench, feeds_for
+from deploykit.benchmark.options import BenchOptions
+from deploykit.benchmark.run import bench, feeds_for
 from deploykit.benchmark.target import find_checkpoint
 
 

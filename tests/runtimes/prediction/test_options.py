@@ -9,7 +9,7 @@ import pytest
 from deploykit_runtimes.answers.results import Detections
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.prediction.options import ELSEWHERE, PredictOptions
+from deploykit_runtimes.prediction.options import ELSEWHERE, PredictKeywords
 from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.testing import FakeRunner
 
@@ -39,12 +39,12 @@ def test_options_that_are_elsewhere(model: Predictor, name: str) -> None:
 
 
 def test_the_answers_name_what_exists() -> None:
-    assert not set(ELSEWHERE) & set(PredictOptions.__annotations__)
+    assert not set(ELSEWHERE) & set(PredictKeywords.__annotations__)
     text = " ".join(ELSEWHERE.values())
     for method in re.findall(r"result\.(\w+)\(", text):
         assert callable(getattr(Detections, method))
     for option in re.findall(r"\b(\w+)=", text):
-        assert option in {*PredictOptions.__annotations__, "device", "runtime", "precision"}
+        assert option in {*PredictKeywords.__annotations__, "device", "runtime", "precision"}
 
 
 def test_other_words_are_answered_with_the_nearest(model: Predictor) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from deploykit_runtimes.arguments import as_count, as_number
 from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.options.arguments import as_count, as_number
 
 __all__ = ["Thresholds", "ThresholdsOf", "refuse_needless"]
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES, BuildOptions, BuildReport, BuildResult
+from deploykit_runtimes.devices import chosen_runtime
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file, model_path
 from deploykit_runtimes.onnx.model_files import check_files_beside
 from deploykit_runtimes.onnx.precompiled import compilers
-from deploykit_runtimes.runtimes import buildable_runtimes, meant_runtime, runtime_named, short_names
+from deploykit_runtimes.options.option import put_over
+from deploykit_runtimes.runtimes import (
+    broken_runtimes,
+    buildable_runtimes,
+    meant_runtime,
+    runtime_named,
+    short_names,
+)
 from deploykit_runtimes.targets import check_alone, check_target
 
 __all__ = ["build_engine"]
@@ -19,7 +27,8 @@ __all__ = ["build_engine"]
 def build_engine(
     model: str | Path,
     *,
-    runtime: str,
+    runtime: str | None = None,
+    device: str | int | None = None,
     options: BuildOptions | None = None,
     report: BuildReport | None = None,
 ) -> BuildResult:
@@ -27,7 +36,9 @@ def build_engine(
 
     Args:
         model: The .onnx file.
-        runtime: One of ``buildable_runtimes()``.
+        runtime: One of ``buildable_runtimes()``; or None, and ``device`` says it.
+        device: What to build for as torch, Ultralytics and ONNX Runtime call it: ``"npu"``, ``"intel:gpu"``;
+            beside a runtime, the GPU to build on: ``"cuda:1"``.
         options: See ``BuildOptions``.
         report: Told how far the build is.
 
@@ -37,7 +48,14 @@ def build_engine(
         DependencyError: the engine is not installed.
         RuntimeUnavailableError: the build needs a GPU or driver that is not here.
     """
-    given, runtime = runtime, short_names().get(runtime, runtime)
+    given, own = chosen_runtime(runtime, device, {}, default="")
+    if not given:
+        raise OptionError(
+            "A build wants the runtime to build for.", hint=f"One of {', '.join(buildable_runtimes())}."
+        )
+    runtime = short_names().get(given, given)
+    if runtime in broken_runtimes():
+        runtime_named(runtime)
     if runtime not in buildable_runtimes():
         raise OptionError(
             f"Engines are built for {', '.join(buildable_runtimes())}, found {given!r}.",
@@ -47,7 +65,7 @@ def build_engine(
     if not model.is_file():
         raise ModelError(f"{model} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     _check_source(model)
-    options = options or BuildOptions()
+    options = put_over(options, BuildOptions, own)
     _check_targets(model, options)
     return runtime_named(runtime).load_builder()(model, runtime, options, report or BuildReport())
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deploykit_runtimes.contract.limits import INTEGER, NAMES, VALUE, ModelLimitError
 from deploykit_runtimes.contract.spec import (
+    AXES,
     FORMAT_VERSION,
     AxisRange,
     InputSpec,
@@ -39,7 +40,6 @@ _REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
 _GOLDEN = f"{PREFIX}golden."
 """Keys that ``selftest.cases`` reads, when they are needed."""
-_AXES = ("batch", "height", "width")
 # As C++ reads them: no underscores, no digits of other scripts, and not enough of them to make reading slow.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 _FLOAT = re.compile(
@@ -120,8 +120,8 @@ def _read_dynamic(prefix: str, metadata: Mapping[str, str]) -> dict[str, AxisRan
             if len(bounds) != 3:
                 raise ModelError(f"Metadata {key} wants 'min max step', found {text!r}.")
             axis = key.removeprefix(prefix)
-            if axis not in _AXES:
-                raise ModelError(f"Metadata {key}: dynamic axes are {', '.join(_AXES)}, found {axis!r}.")
+            if axis not in AXES:
+                raise ModelError(f"Metadata {key}: dynamic axes are {', '.join(AXES)}, found {axis!r}.")
             ranges[axis] = AxisRange(min=bounds[0], max=bounds[1], step=bounds[2])
     return ranges
 

@@ -22,7 +22,7 @@ from deploykit_runtimes.machine.trusted_folder import trusted_folder
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.options import profile_shapes
 
-__all__ = ["PLUGINS", "Plugin", "devices_of", "register", "select_device"]
+__all__ = ["PLUGINS", "Plugin", "register", "select_device"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +136,6 @@ def register(ort: Any, plugin: Plugin) -> None:
                 hint=f"It needs {plugin.needs}.",
             ) from error
         _registered.add(plugin.runtime)
-
-
-def devices_of(ort: Any, plugin: Plugin) -> tuple[str, ...]:
-    """Kinds of the devices that a registered plug-in lists on this machine."""
-    return tuple(_kind(device, plugin) for device in _listed(ort, plugin))
 
 
 def select_device(ort: Any, plugin: Plugin, kind: str, *, gpu: int = 0) -> Any:

@@ -8,9 +8,9 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 from PIL import Image
 
-from deploykit_runtimes.arguments import as_size
 from deploykit_runtimes.contract.spec import Interpolation, ModelSpec, Preprocess
 from deploykit_runtimes.errors import InputError, ModelError
+from deploykit_runtimes.options.arguments import as_size
 from deploykit_runtimes.pixels.geometry import Geometry, check_resized, plan_geometry
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.pixels.resample import resize_opencv

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -16,7 +16,20 @@ from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.pixels.npy import is_npy, read_npy
 from deploykit_runtimes.pixels.urls import is_url, shown_url
 
-__all__ = ["ImageSource", "NamedBytes", "ReadySource", "read_source", "rgb_of_bgr", "several"]
+__all__ = [
+    "ImageSource",
+    "NamedBytes",
+    "OneImage",
+    "ReadySource",
+    "Sources",
+    "read_source",
+    "rgb_of_bgr",
+    "several",
+]
+
+# Invariant list types would refuse a list[str] here; Iterable would take a str too.
+Sources: TypeAlias = list[Any] | tuple[Any, ...] | Iterator[Any]
+OneImage: TypeAlias = bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
 
 ReadySource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """The path of a file, its bytes, a Pillow image, or an array."""

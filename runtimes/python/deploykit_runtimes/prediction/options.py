@@ -1,18 +1,14 @@
-"""What ``Predictor.predict`` takes: its sources and options, and what others have there."""
+"""What ``Predictor.predict`` takes besides pictures, and what others have there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeAlias, TypedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypedDict
 
-import numpy as np
-from PIL import Image
+from deploykit_runtimes.options.option import Options, declared, option
 
-__all__ = ["ELSEWHERE", "OneImage", "PredictOptions", "Sources"]
-
-# Invariant list types would refuse a list[str] here; Iterable would take a str too.
-Sources: TypeAlias = list[Any] | tuple[Any, ...] | Iterator[Any]
-OneImage: TypeAlias = bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
+__all__ = ["ELSEWHERE", "PredictKeywords", "PredictOptions"]
 
 ELSEWHERE = {
     "device": 'The model is opened on a device: deploykit.load(model, device="cuda").',
@@ -28,8 +24,8 @@ ELSEWHERE = {
 """Where it is that other libraries have as an option of their ``predict``."""
 
 
-class PredictOptions(TypedDict, total=False):
-    """The options of ``Predictor.predict``, which explains them."""
+class PredictKeywords(TypedDict, total=False):
+    """The fields of ``PredictOptions`` as keywords, in every form that is understood."""
 
     top_k: int | None
     conf: float | None
@@ -39,3 +35,59 @@ class PredictOptions(TypedDict, total=False):
     batch: int | None
     bgr: bool
     progress: Callable[[int, int], None] | None
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PredictOptions(Options):
+    """What ``Predictor.predict`` answers, and how many images it runs at once."""
+
+    top_k: int | None = option(
+        None, "Classes to name. Default: 5, or what the graph gives.", least=1, metavar="N"
+    )
+    conf: float | None = option(
+        None,
+        "Lowest score of a detection.",
+        "It is exclusive; None: the model's own default.",
+        least=0,
+        most=1,
+        metavar="P",
+    )
+    iou: float | None = option(
+        None,
+        "Overlap above which a box is suppressed.",
+        "None: the model's own default.",
+        least=0,
+        most=1,
+        metavar="P",
+    )
+    max_det: int | None = option(
+        None,
+        "Maximum number of detections per image.",
+        "None: the model's own default.",
+        least=1,
+        metavar="N",
+    )
+    imgsz: tuple[int, int] | None = option(
+        None,
+        "Input size of a dynamic model.",
+        "A side, or (height, width), in pixels; needs pre-processing outside of the graph.",
+        form="size",
+        metavar="H[,W]",
+    )
+    batch: int | None = option(
+        None,
+        "Images per call of the engine.",
+        "Those are run together whose tensors have the same size. None: 8 where the batch is dynamic.",
+        least=1,
+        metavar="N",
+    )
+    bgr: bool = option(
+        False,
+        "Arrays, and those of .npy files, have OpenCV's order of colours, as ``cv2.imread`` and "
+        "``VideoCapture.read`` give them. Other sources know their order.",
+        flags=(),
+    )
+    progress: Callable[[int, int], None] | None = option(
+        None, "Called as ``progress(done, total)`` as images of several are answered.", form="own", flags=()
+    )

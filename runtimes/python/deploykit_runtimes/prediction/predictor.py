@@ -13,24 +13,32 @@ from PIL import Image
 from deploykit_runtimes.answers.decode import classifications, decode
 from deploykit_runtimes.answers.results import Result
 from deploykit_runtimes.answers.thresholds import Thresholds, ThresholdsOf
-from deploykit_runtimes.arguments import as_count, as_flag, as_size, refuse_unknown
 from deploykit_runtimes.contract.readings import refuse_unclear
 from deploykit_runtimes.contract.shapes import check_same_crop, check_size
 from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, AxisRange, ModelSpec
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.options.arguments import as_count, as_flag, as_size, refuse_unknown
 from deploykit_runtimes.pixels.geometry import Geometry
 from deploykit_runtimes.pixels.images import open_image, read_image
 from deploykit_runtimes.pixels.picture import Picture
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.pixels.preprocess import Preprocessor, as_type
-from deploykit_runtimes.pixels.sources import ImageSource, ReadySource, read_source, rgb_of_bgr, several
+from deploykit_runtimes.pixels.sources import (
+    ImageSource,
+    OneImage,
+    ReadySource,
+    Sources,
+    read_source,
+    rgb_of_bgr,
+    several,
+)
 from deploykit_runtimes.pixels.tensor_memory import TensorMemory
-from deploykit_runtimes.prediction.options import ELSEWHERE, OneImage, PredictOptions, Sources
+from deploykit_runtimes.prediction.options import ELSEWHERE, PredictKeywords
 from deploykit_runtimes.prediction.timings import Clock, Timings
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, Placement, Runner
 from deploykit_runtimes.text.printable import printable
 
-__all__ = ["PredictOptions", "Predictor", "Prepared", "Timings"]
+__all__ = ["PredictKeywords", "Predictor", "Prepared", "Timings"]
 
 _DEFAULT_BATCH = 8
 _SHAPES = 256
@@ -109,18 +117,18 @@ class Predictor:
         )
 
     @overload
-    def predict(self, source: OneImage, **options: Unpack[PredictOptions]) -> Result: ...
+    def predict(self, source: OneImage, **options: Unpack[PredictKeywords]) -> Result: ...
 
     @overload
     def predict(
-        self, source: str | os.PathLike[str], **options: Unpack[PredictOptions]
+        self, source: str | os.PathLike[str], **options: Unpack[PredictKeywords]
     ) -> Result | list[Result]: ...
 
     @overload
-    def predict(self, source: Sources, **options: Unpack[PredictOptions]) -> list[Result]: ...
+    def predict(self, source: Sources, **options: Unpack[PredictKeywords]) -> list[Result]: ...
 
     def predict(
-        self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
+        self, source: ImageSource | Sources, **options: Unpack[PredictKeywords]
     ) -> Result | list[Result]:
         """Answer for one image, or for each of several. ``model(source)`` is the same.
 
@@ -156,7 +164,7 @@ class Predictor:
     __call__ = predict
 
     def predict_timed(
-        self, source: ImageSource | Sources, **options: Unpack[PredictOptions]
+        self, source: ImageSource | Sources, **options: Unpack[PredictKeywords]
     ) -> tuple[Any, Timings]:
         """The same as ``predict``, and where the time went."""
         clock = Clock()
@@ -175,7 +183,7 @@ class Predictor:
         **thresholds: Any,
     ) -> Any:
         if thresholds:
-            names = tuple(PredictOptions.__annotations__)
+            names = tuple(PredictKeywords.__annotations__)
             refuse_unknown(thresholds, names, where="predict()", elsewhere=ELSEWHERE)
         if bgr:
             self._check_bgr(bgr)

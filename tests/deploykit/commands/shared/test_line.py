@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
+from deploykit_exporters.options import ExportOptions
+from deploykit_runtimes.errors import OptionError
 
 from deploykit import cli
 from deploykit.checkup.tiny import tiny_model
+from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.line import Command, DynamicCommand
-from deploykit.commands.shared.options import axes, common, runtime_option
+from deploykit.commands.shared.options import common, runtime_option
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -29,12 +33,12 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 @click.command(cls=DynamicCommand)
 @click.argument("checkpoint")
-@click.option("-o", "output")
-@click.option("--dynamic", multiple=True, callback=axes)
+@click_options(ExportOptions, "output", "dynamic")
 @common
-def probe(checkpoint: str, output: str | None, dynamic: tuple[str, ...], json_output: bool) -> None:
+def probe(checkpoint: str, json_output: bool, **settings: Any) -> None:
     """Echo what was understood."""
-    click.echo(f"{checkpoint}|{output}|{','.join(dynamic)}|{json_output}")
+    options = ExportOptions(**settings)
+    click.echo(f"{checkpoint}|{options.output}|{','.join(options.dynamic)}|{json_output}")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,8 @@ def test_dynamic_takes_an_optional_value(args: list[str], expected: str) -> None
 @pytest.mark.parametrize("value", ["batch,depth", "batch,", "=", "BATCH,width"])
 def test_misspelt_axes_are_refused(value: str) -> None:
     result = CliRunner().invoke(probe, [f"--dynamic={value}", "ckpt.pth"])
-    assert result.exit_code == 2
-    assert "wanted some of batch, height, width" in result.output
+    assert isinstance(result.exception, OptionError)
+    assert "--dynamic takes batch, height, width or all" in str(result.exception)
 
 
 @click.command(cls=Command)

@@ -1,53 +1,59 @@
-"""Values of options."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import click
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from click.testing import CliRunner
+from deploykit_runtimes.devices import runtime_of
 
-from deploykit.commands.shared.line import AXES
-from deploykit.commands.shared.options import (
-    axes,
-    image_size,
-    positive_numbers,
+from deploykit import cli
+from deploykit.commands.shared.line import Command
+from deploykit.commands.shared.options import runtime_option
+
+
+@click.command(cls=Command)
+@runtime_option
+def probe(**values: object) -> None:
+    """Echo what was understood."""
+    click.echo(values)
+
+
+@pytest.mark.parametrize(
+    ("args", "runtime", "device"),
+    [
+        ([], None, None),
+        (["--runtime", "ov"], "ov", None),
+        (["--cuda"], "ort-cuda", None),
+        (["--runtime", "trt", "--trt"], "trt", None),
+        (["--device", "cuda:1"], None, "cuda:1"),
+        (["--trt", "--device", "1"], "trt", "1"),
+    ],
 )
-
-CONTEXT = click.Context(click.Command("x"))
-OPTION = click.Option(["--x"])
-
-
-@given(st.lists(st.sampled_from(AXES), min_size=1))
-def test_axes_come_once_and_in_order(chosen: list[str]) -> None:
-    wanted = tuple(axis for axis in AXES if axis in chosen)
-    assert axes(CONTEXT, OPTION, (",".join(chosen),)) == wanted
-    assert axes(CONTEXT, OPTION, tuple(chosen)) == wanted
-    assert axes(CONTEXT, OPTION, (*chosen, "all")) == ("all",)
+def test_a_runtime_and_a_device(args: list[str], runtime: str | None, device: str | None) -> None:
+    result = CliRunner().invoke(probe, args)
+    assert result.output.strip() == str({"runtime": runtime, "device": device})
 
 
-@given(st.integers(1, 16384), st.integers(1, 16384))
-def test_image_sizes(height: int, width: int) -> None:
-    assert image_size(CONTEXT, OPTION, f"{height},{width}") == (height, width)
-    assert image_size(CONTEXT, OPTION, f"{height}x{width}") == (height, width)
-    assert image_size(CONTEXT, OPTION, str(height)) == (height, height)
+def commands_with(option: str) -> Iterator[str]:
+    for name in cli.COMMANDS:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        if command is not None and any(option in parameter.opts for parameter in command.params):
+            yield name
 
 
-@given(st.text())
-def test_any_other_text_is_a_usage_error(text: str) -> None:
-    for parse, value in ((image_size, text), (positive_numbers, text), (axes, (text,))):
-        try:
-            found: Any = parse(CONTEXT, OPTION, value)
-        except click.BadParameter:
-            continue
-        assert all(isinstance(item, int | str) for item in found)
+def test_every_command_that_has_a_runtime_has_the_device_too() -> None:
+    having = set(commands_with("--runtime"))
+    assert {"predict", "verify", "build", "serve", "bench", "doctor"} <= having
+    assert set(commands_with("--device")) == having
 
 
-def test_positive_numbers() -> None:
-    assert positive_numbers(CONTEXT, OPTION, "1,8,32") == (1, 8, 32)
-    assert positive_numbers(CONTEXT, OPTION, None) == ()
-    for text in ("0", "-1", "1,,2", "1.5", "٣", ""):
-        with pytest.raises(click.BadParameter):
-            positive_numbers(CONTEXT, OPTION, text)
+def test_the_help_of_the_device_names_what_is_understood() -> None:
+    from deploykit_runtimes.devices import RuntimeOptions
+    from deploykit_runtimes.options.option import options_of
+
+    [text] = [each.help for each in options_of(RuntimeOptions) if each.name == "device"]
+    for word in text.partition("call it: ")[2].removesuffix(", ...").replace(" (a GPU)", "").split(", "):
+        assert runtime_of(word)[0]

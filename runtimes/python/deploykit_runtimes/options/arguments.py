@@ -14,19 +14,21 @@ from deploykit_runtimes.text.described import described
 __all__ = [
     "MAX_SIDE",
     "as_count",
+    "as_counts",
     "as_flag",
+    "as_names",
     "as_number",
     "as_path",
     "as_size",
+    "as_text",
+    "as_texts",
     "as_words",
-    "known_fields",
     "known_keywords",
     "refuse_unknown",
     "suggestion",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_T = TypeVar("_T")
 
 _OTHER_WORDS = {
     **dict.fromkeys(("confidence", "score", "threshold", "score_threshold", "conf_thres"), "conf"),
@@ -54,7 +56,7 @@ def as_size(value: object, name: str = "imgsz") -> tuple[int, int] | None:
         return None
     sides: list[object]
     if isinstance(value, str):
-        sides = _whole_numbers(value)
+        sides = _whole_numbers(value.lower().replace("x", ","))
     else:
         sides = list(value) if isinstance(value, Iterable) else [value]
     numbers = [side for side in map(_whole, sides) if side is not None and 1 <= side <= MAX_SIDE]
@@ -67,7 +69,7 @@ def as_size(value: object, name: str = "imgsz") -> tuple[int, int] | None:
 
 
 def as_path(value: object, name: str) -> Path | None:
-    """A path from a path or text, ``~`` expanded.
+    """A path from a path or text, ``~`` expanded where it names a user.
 
     Raises:
         OptionError: it is neither, or empty.
@@ -75,7 +77,10 @@ def as_path(value: object, name: str) -> Path | None:
     if value is None:
         return None
     if isinstance(value, Path) or (isinstance(value, str) and value):
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:  # no such user: a file may be called so
+            return Path(value)
     raise OptionError(f"{name} wants a path, found {described(value)}.")
 
 
@@ -98,15 +103,58 @@ def as_words(value: object, name: str) -> tuple[str, ...]:
     return texts
 
 
-def as_count(value: object, name: str, *, least: int = 1) -> int:
-    """A whole number of at least ``least``.
+def as_names(value: object, name: str) -> tuple[str, ...]:
+    """Words as ``as_words`` takes them, also where several of a sequence are joined by commas."""
+    return tuple(one.strip() for text in as_words(value, name) for one in text.split(",") if one.strip())
+
+
+def as_texts(value: object, name: str) -> tuple[str, ...]:
+    """Texts from one or any sequence of them, whose commas are part of them; nothing from None.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    return (value,) if isinstance(value, str) else as_words(value, name)
+
+
+def as_text(value: object, name: str) -> str:
+    """A text, also that of a path.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if isinstance(value, str | Path):
+        return str(value)
+    raise OptionError(f"{name} wants a text, found {described(value)}.")
+
+
+def as_counts(value: object, name: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1, from one, any sequence of them, or ``"1,8"``; nothing from None.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        numbers = _whole_numbers(value)
+        if not all(numbers):
+            raise OptionError(f"{name} wants positive numbers joined by commas, found {described(value)}.")
+        return tuple(as_count(each, name) for each in numbers)
+    several = value if isinstance(value, Iterable) and not isinstance(value, Mapping) else [value]
+    return tuple(as_count(each, name) for each in several)
+
+
+def as_count(value: object, name: str, *, least: int | None = 1) -> int:
+    """A whole number of at least ``least``; of any size where that is None.
 
     Raises:
         OptionError: it is something else.
     """
     number = _whole(value)
-    if number is None or number < least:
-        raise OptionError(f"{name} wants a whole number of at least {least}, found {described(value)}.")
+    if number is None or (least is not None and number < least):
+        wanted = "a whole number" + ("" if least is None else f" of at least {least}")
+        raise OptionError(f"{name} wants {wanted}, found {described(value)}.")
     return number
 
 
@@ -184,12 +232,6 @@ def known_keywords(where: str) -> Callable[[_F], _F]:
     return decorate
 
 
-def known_fields(options: type[_T]) -> type[_T]:
-    """A dataclass of options that answers unknown fields with the nearest known one."""
-    setattr(options, "__init__", known_keywords(options.__name__)(options.__init__))  # noqa: B010 - for mypy
-    return options
-
-
 def _whole(value: object) -> int | None:
     """A whole number, numpy's included; True counts nothing."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -198,5 +240,5 @@ def _whole(value: object) -> int | None:
 
 
 def _whole_numbers(text: str) -> list[object]:
-    parts = text.lower().replace("x", ",").split(",")
+    parts = text.split(",")
     return [int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else None for part in parts]
