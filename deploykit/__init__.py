@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from deploykit import serve
     from deploykit.api import bench, export, inspect, record, verify
+    from deploykit.benchmark.options import BenchOptions
     from deploykit.benchmark.report import BenchReport
     from deploykit.checkup.diagnosis import Diagnosis
     from deploykit.demonstration import DemoResult
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from deploykit.operations import build, demo, doctor
 
 _LAZY = {
+    "BenchOptions": "deploykit.benchmark.options",
     "BenchReport": "deploykit.benchmark.report",
     "BuildOptions": "deploykit_runtimes.build_options",
     "BuildResult": "deploykit_runtimes.build_options",
@@ -77,6 +79,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "BenchOptions",
     "BenchReport",
     "BuildOptions",
     "BuildResult",

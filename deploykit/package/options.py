@@ -138,7 +138,7 @@ class KServeOptions(Options):
     device: Literal["cpu", "cuda"] = same_as(RayOptions, "device")
     cpu: str = option("2", "CPUs of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
     memory: str = option("4Gi", "Memory of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
-    min_replicas: int = same_as(RayOptions, "min_replicas", python="0 lets an unused model go.", least=0)
+    min_replicas: int = same_as(RayOptions, "min_replicas", more="0 lets an unused model go.", least=0)
     max_replicas: int = same_as(RayOptions, "max_replicas")
     concurrency: int = option(16, "Requests under way that a replica is scaled for.", least=1, metavar="N")
     namespace: str = option("", "Where the resources live. Default: the current one.", metavar="NAME")

@@ -27,10 +27,10 @@ _SHORTEST_KEY = 8
 class ServeOptions(Options):
     """How models are served."""
 
-    host: str = option("127.0.0.1", "Address to listen on.")
-    port: int = option(8000, "For HTTP; 0: a free one.", least=0, most=65535)
+    host: str = option("127.0.0.1", "Address to listen on.", metavar="HOST")
+    port: int = option(8000, "For HTTP; 0: a free one.", least=0, most=65535, metavar="PORT")
     grpc_port: int | None = option(
-        8001, "For gRPC; 0: a free one.", "None: no gRPC at all.", least=0, most=65535
+        8001, "For gRPC; 0: a free one.", "None: no gRPC at all.", least=0, most=65535, metavar="PORT"
     )
     runtime: str = same_as(RuntimeOptions, "runtime", default="ort-cpu")
     outputs: tuple[str, ...] = option(

@@ -169,10 +169,10 @@ class ExportOptions(CheckpointOptions):
         PredictOptions,
         "conf",
         help="Lowest score of a detection to keep.",
-        python="Built in by ``postprocess``, the default of the host without it; None: the checkpoint's own.",
+        more="Built in by ``postprocess``, the default of the host without it; None: the checkpoint's own.",
     )
-    iou: float | None = same_as(PredictOptions, "iou", python="As ``conf``.")
-    max_det: int | None = same_as(PredictOptions, "max_det", python="As ``conf``.")
+    iou: float | None = same_as(PredictOptions, "iou", more="As ``conf``.")
+    max_det: int | None = same_as(PredictOptions, "max_det", more="As ``conf``.")
     class_agnostic: bool = option(False, "Let better boxes of any class suppress a box.")
     runtime_thresholds: bool = option(False, "Make conf and iou inputs of the graph.")
     masks: bool = option(False, "Return segmentation masks at the size of the image.")
@@ -194,6 +194,7 @@ class ExportOptions(CheckpointOptions):
         True,
         "Put no golden cases into the file.",
         "True: by them every engine can test itself (``self_test``).",
+        flags="--no-golden",
     )
     exporter: ExporterName | None = option(None, "Default: the one that measured better for the family.")
 
@@ -237,6 +238,7 @@ class VerifyOptions(Options):
         "Of a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file.",
         above=0,
         most=1,
+        metavar="SHARE",
     )
 
 

@@ -11,7 +11,7 @@ from deploykit_runtimes.options.option import Option, Options, options_of
 
 from deploykit.commands.shared import completing
 
-__all__ = ["click_options"]
+__all__ = ["DeclaredOption", "click_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -21,6 +21,18 @@ _PATHS: dict[str, dict[str, bool]] = {
     "folder": {"file_okay": False},
     "target": {"dir_okay": False},
 }
+
+
+class DeclaredOption(click.Option):
+    """An option of the command line that knows its field.
+
+    Attributes:
+        declared: What the field declares.
+    """
+
+    def __init__(self, *args: Any, declared: Option, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.declared = declared
 
 
 def click_options(
@@ -46,7 +58,7 @@ def click_options(
 
 
 def _click_option(option: Option) -> Callable[[_F], _F]:
-    more: dict[str, Any] = {"help": option.help}
+    more: dict[str, Any] = {"cls": DeclaredOption, "declared": option, "help": option.help}
     if option.form == "flag":
         # A field that is on by default is turned off: --no-simplify.
         return click.option(*option.flags, option.name, is_flag=True, callback=_off_or_on(option), **more)

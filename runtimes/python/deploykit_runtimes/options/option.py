@@ -6,8 +6,8 @@
         runs: int | None = option(None, "Timed calls per row.", least=1, metavar="N")
 
 The field is the keyword of Python. Its type and bounds check the value, and its help is the line of the
-docstring. ``deploykit.commands.shared.declared`` makes the option of the command line of it, and docs/options.py
-the line of docs/options.md.
+docstring. ``deploykit.commands.shared.declared`` makes the option of the command line of it, and
+docs/options.py the line of docs/options.md.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Option:
         name: Of the field, and of the keyword.
         default: Its default.
         help: What it does, for the command line, the docstring and the docs.
-        python: What only callers in Python have to know: the other forms that are taken, what None means.
+        more: What the docstring and the docs say besides: other forms that are taken, what None means.
         form: What it holds.
         optional: Whether it may be None.
         flags: How the command line spells it; by default after the name: ``--max-det``. Empty: the command
@@ -87,7 +87,7 @@ class Option:
     name: str
     default: Any
     help: str
-    python: str
+    more: str
     form: Form
     optional: bool
     flags: tuple[str, ...]
@@ -158,7 +158,7 @@ class Option:
 def option(
     default: Any,
     help: str,
-    python: str = "",
+    more: str = "",
     *,
     form: Form | None = None,
     flags: tuple[str, ...] | str | None = None,
@@ -175,7 +175,7 @@ def option(
     """A field of a dataclass of options; see ``Option``, whose attributes these are."""
     told = {
         "help": help,
-        "python": python,
+        "more": more,
         "form": form,
         "flags": (flags,) if isinstance(flags, str) else flags,
         "metavar": metavar,
@@ -233,7 +233,7 @@ def declared(record: type[_T]) -> type[_T]:
     for field in dataclasses.fields(record):  # type: ignore[arg-type]
         told = field.metadata[_KEY]
         off = "False: " if field.default is True else ""
-        text = f"{field.name}: {off}{told['help']} {told['python']}".rstrip()
+        text = f"{field.name}: {off}{told['help']} {told['more']}".rstrip()
         lines += wrap(text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
     record.__doc__ = "\n".join([(record.__doc__ or "").rstrip(), "", "Attributes:", *lines, ""])
     return record
@@ -279,5 +279,5 @@ def _option(field: dataclasses.Field[Any], kind: Any) -> Option:
 
 
 def _flags(field: dataclasses.Field[Any]) -> tuple[str, ...]:
-    spelt = field.name.replace("_", "-")
-    return (f"--no-{spelt}",) if field.default is True else (f"--{spelt}",)
+    spelt = f"no_{field.name}" if field.default is True else field.name
+    return (f"--{spelt.replace('_', '-')}",)

@@ -69,9 +69,8 @@ def test_a_field_is_an_option_of_its_command(command: str, record: type[Options]
     assert tuple(option.opts) == declared.flags
     if option.required or declared.several:
         return
-    left_out = click.Context(click.Command("x"))
-    option.handle_parse_result(left_out, {}, [])
-    made = record(**{**needed(record), field: left_out.params[field]})
+    alone = click.Command("alone", params=[option], callback=lambda **given: given)
+    made = record(**{**needed(record), **alone.main([], standalone_mode=False)})
     assert getattr(made, field) == declared.default, "left out, an option is what it is in Python by default"
 
 
