@@ -95,7 +95,7 @@ def swapped_classes(model: onnx.ModelProto) -> None:
 
 
 def tf32(model: onnx.ModelProto) -> None:
-    """Weights of every product rounded as TF32 does it; the other factor stays exact, so the fault is less."""
+    """The weights of every product rounded as TF32 does it; the other factor stays exact."""
     for _, tensor in products(model):
 
         def edit(values: np.ndarray) -> np.ndarray:
@@ -171,4 +171,4 @@ if __name__ == "__main__":
     source, folder = map(Path, sys.argv[1:])
     folder.mkdir(exist_ok=True)
     for name in FAULTS:
-        print(planted(source, name, folder / f"{name.replace(' ', '_')}.onnx"))
+        planted(source, name, folder / f"{name.replace(' ', '_')}.onnx")

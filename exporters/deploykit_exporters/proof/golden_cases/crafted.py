@@ -2,8 +2,9 @@
 
 A file that holds its post-processing returns what is above its threshold and nothing else: on a photo without
 the objects that a model was trained for, any engine would be right. Here the scores of boxes all over the
-picture are raised by gradient ascent on its pixels (I. Goodfellow et al., Explaining and Harnessing Adversarial
-Examples, ICLR 2015, iterated with momentum). The result shows people nothing, and the network its objects.
+picture are raised by gradient ascent on its pixels (I. Goodfellow et al., Explaining and Harnessing
+Adversarial Examples, ICLR 2015, iterated with momentum). The result shows people nothing, and the network
+its objects.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf:
     Returns:
         uint8 [h, w, C]; None where the network has no gradient, or scores do not rise.
     """
+    _leave_inference_mode(module)
     size = core.input.height, core.input.width
     ratio = _SIDE / max(size)
     small = tuple(max(8, round(side * ratio)) for side in size)
@@ -62,6 +64,14 @@ def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf:
         pixels = (pixels.detach() + _STEP * velocity.sign()).clamp(0, 255)
     found = pixels.detach()[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
     return np.ascontiguousarray(found)
+
+
+def _leave_inference_mode(module: nn.Module) -> None:
+    """Tensors that a module made and kept in inference mode, such as anchors, know no gradient."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and value.is_inference():
+                setattr(part, name, value.clone())
 
 
 def _scores(module: nn.Module, core: ModelSpec, pixels: torch.Tensor) -> torch.Tensor:
