@@ -82,7 +82,7 @@ def _scores(module: nn.Module, core: ModelSpec, pixels: torch.Tensor) -> torch.T
     ordered = pixels.flip(1) if how.color == "bgr" else pixels
     images = (ordered * how.scale - mean) / std
     found = module(images.expand(core.input.batch, -1, -1, -1))
-    head = (found if isinstance(found, torch.Tensor) else found[0])[0]
+    head: torch.Tensor = (found if isinstance(found, torch.Tensor) else found[0])[0]
     if core.output.layout == "end2end":
         return head[:, 4]
     classes = core.num_classes
