@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from deploykit_runtimes.contract.spec import AXES, AxisRange, ModelSpec, ParityRecord
+from deploykit_runtimes.contract.axes import AXES
+from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.text.printable import printable
 
-from deploykit_exporters.families.base import BuiltModel, ExporterName
+from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
 from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, simplify
 from deploykit_exporters.graph.report import GraphFacts, graph_facts
 from deploykit_exporters.graph.storage import check_room, save_model
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
+from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from deploykit_runtimes.contract.spec import AXES
+from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.options.arguments import as_path, as_words, suggestion
 
-from deploykit_exporters.containers.labels import names_from, parse_settings, read_text
+__all__ = ["ExporterName", "as_axes", "as_config", "as_labels", "read_config"]
 
-__all__ = ["as_axes", "as_config", "as_labels", "read_config"]
-
+ExporterName = Literal["torchscript", "dynamo"]
 _ULTRALYTICS = re.compile(r"yolo[\w-]*\.ya?ml")
 
 
@@ -68,6 +67,8 @@ def as_labels(value: object) -> Path | tuple[str, ...] | None:
     """
     if value is None or isinstance(value, str | Path):
         return as_path(value, "--labels")
+    from deploykit_exporters.containers.labels import names_from
+
     names = names_from(value) if isinstance(value, Mapping) else as_words(value, "--labels")
     if not names:
         raise OptionError("--labels wants a file or at least one class name, found none.")
@@ -79,6 +80,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
     that comes with ultralytics (``yolo11n.yaml``) under ``yaml``, where there is no such file."""
     if _ULTRALYTICS.fullmatch(str(path)) and not path.exists():
         return {"yaml": str(path)}
+    from deploykit_exporters.containers.labels import parse_settings, read_text
+
     text = read_text(path, "--config")
     if path.suffix == ".py":
         return {"text": text}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from deploykit_runtimes.contract.spec import AXES
+from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.options.arguments import suggestion
 from deploykit_runtimes.options.option import Options, declared, option, same_as
 from deploykit_runtimes.prediction.options import PredictOptions
 
-from deploykit_exporters.containers.labels import read_labels
-from deploykit_exporters.families.base import ExporterName, Hints
-from deploykit_exporters.families.registry import family_names
-from deploykit_exporters.option_values import as_axes, as_config, as_labels, read_config
+from deploykit_exporters.option_values import ExporterName, as_axes, as_config, as_labels, read_config
+
+if TYPE_CHECKING:
+    from deploykit_exporters.families.base import Hints
 
 __all__ = ["CheckpointOptions", "ExportKeywords", "ExportOptions", "VerifyOptions", "hints_of"]
 
@@ -123,11 +123,18 @@ class CheckpointOptions(Options):
         super().__post_init__()
         object.__setattr__(self, "config", as_config(self.config))
         object.__setattr__(self, "labels", as_labels(self.labels))
-        if self.family is not None and self.family not in family_names():
+        if self.family is not None:
+            self._check_family(self.family)
+
+    @staticmethod
+    def _check_family(family: str) -> None:
+        from deploykit_exporters.families.registry import family_names
+
+        if family not in family_names():
             known = family_names()
             raise OptionError(
-                f"--family {self.family} is not one of {', '.join(known)}.",
-                hint=suggestion(self.family, known),
+                f"--family {family} is not one of {', '.join(known)}.",
+                hint=suggestion(family, known),
             )
 
 
@@ -248,6 +255,9 @@ def hints_of(options: CheckpointOptions) -> Hints:
     Raises:
         OptionError: a file is missing or not of the form described in ``CheckpointOptions``.
     """
+    from deploykit_exporters.containers.labels import read_labels
+    from deploykit_exporters.families.base import Hints
+
     return Hints(
         family=options.family,
         variant=options.variant,

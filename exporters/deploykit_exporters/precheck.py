@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploykit_runtimes.contract.spec import AXES
+from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.targets import check_target, is_stream
 from deploykit_runtimes.text.described import described

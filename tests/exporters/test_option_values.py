@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from deploykit_exporters.option_values import as_axes
-from deploykit_runtimes.contract.spec import AXES
+from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.errors import OptionError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -55,7 +55,7 @@ def families(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def axes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Axes of ``--dynamic``, also behind a comma; the value may be left out, and a file follow."""
-    from deploykit_runtimes.contract.spec import AXES
+    from deploykit_runtimes.contract.axes import AXES
 
     return _listed((*AXES, "all"), incomplete) or files(ctx, param, incomplete)
 

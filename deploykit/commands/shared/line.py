@@ -127,7 +127,7 @@ def _reads_as_axes(word: str) -> bool:
 
     An existing file is a checkpoint, whatever its name.
     """
-    from deploykit_runtimes.contract.spec import AXES
+    from deploykit_runtimes.contract.axes import AXES
 
     parts = [part.strip() for part in word.split(",")]
     if any(part in (*AXES, "all") for part in parts):

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from deploykit_exporters.checkpoint import Checkpoint
+    from deploykit_exporters.option_values import ExporterName
+from deploykit_exporters.checkpoint import Checkpoint
 
 __all__ = [
     "BuiltModel",
     "Dialect",
-    "ExporterName",
     "Family",
     "Hints",
     "Match",
@@ -32,8 +32,6 @@ __all__ = [
 Size = tuple[int, int]
 """Height and width in pixels."""
 Source_co = TypeVar("Source_co", covariant=True)
-
-ExporterName = Literal["torchscript", "dynamo"]
 
 
 @dataclass(frozen=True, kw_only=True)

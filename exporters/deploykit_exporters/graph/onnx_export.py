@@ -14,8 +14,8 @@ from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec
 from deploykit_runtimes.machine.scratch import scratch_folder
 
-from deploykit_exporters.families.base import ExporterName
 from deploykit_exporters.graph.ultralytics_metadata import ultralytics_metadata
+from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.passes.apply import clean_up
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """What a model file declares about itself, and what is inferred where it declares nothing.
 
+axes.py                 The axes of an input that may be dynamic
 exporter_metadata.py    What other exporters write about a model into its file: Ultralytics, and the
                         repository of YOLOv5
 inferred_processing.py  What follows from the meaning of a foreign file's outputs: pre-processing,

@@ -13,9 +13,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.contract.limits import INTEGER, NAMES, VALUE, ModelLimitError
 from deploykit_runtimes.contract.spec import (
-    AXES,
     FORMAT_VERSION,
     AxisRange,
     InputSpec,

@@ -15,7 +15,6 @@ from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.text.printable import printable
 
 __all__ = [
-    "AXES",
     "FORMAT_VERSION",
     "THRESHOLD_INPUTS",
     "AxisRange",
@@ -32,9 +31,6 @@ __all__ = [
 FORMAT_VERSION = 1
 THRESHOLD_INPUTS = ("conf", "iou")
 """The further inputs of a graph with ``OutputSpec.runtime_thresholds``."""
-
-AXES = ("batch", "height", "width")
-"""The axes of an input that may be dynamic, in the order in which they are named."""
 
 _AXES = {"N": "batch", "C": "channels", "H": "height", "W": "width"}
 
