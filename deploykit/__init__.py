@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.contract.spec import ModelSpec
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.prediction.predictor import Predictor
+    from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit import serve
     from deploykit.api import bench, export, inspect, record, verify
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from deploykit.checkup.diagnosis import Diagnosis
     from deploykit.demonstration import DemoResult
     from deploykit.model_report import ModelReport
-    from deploykit.operations import build, demo, doctor
+    from deploykit.operations import build, demo, doctor, selftest
 
 _LAZY = {
     "BenchOptions": "deploykit.benchmark.options",
@@ -67,6 +68,7 @@ _LAZY = {
     "Poses": "deploykit_runtimes.answers.results",
     "Predictor": "deploykit_runtimes.prediction.predictor",
     "Segmentation": "deploykit_runtimes.answers.results",
+    "SelfTest": "deploykit_runtimes.selftest.run",
     "VerifyResult": "deploykit_exporters.verify",
     "build": "deploykit.operations",
     "demo": "deploykit.operations",
@@ -75,6 +77,7 @@ _LAZY = {
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
     "record": "deploykit.api",
+    "selftest": "deploykit.operations",
     "verify": "deploykit.api",
 }
 
@@ -100,6 +103,7 @@ __all__ = [
     "Poses",
     "Predictor",
     "Segmentation",
+    "SelfTest",
     "VerifyResult",
     "__version__",
     "bench",
@@ -110,6 +114,7 @@ __all__ = [
     "inspect",
     "load",
     "record",
+    "selftest",
     "serve",
     "verify",
 ]

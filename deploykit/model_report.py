@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.onnx.precompiled import compilers, runtimes_of_compiled
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Placement
+from deploykit_runtimes.selftest.cases import cases_from_keys
 
 if TYPE_CHECKING:
     from deploykit_exporters.graph.report import GraphReport
@@ -58,7 +59,8 @@ class ModelReport:
         """Plain values for JSON."""
         return {
             "kind": "model",
-            **asdict(self),
+            **asdict(replace(self, spec=replace(self.spec, golden={}))),
+            "golden_cases": len(cases_from_keys(self.spec.golden)),
             "path": str(self.path),
             "built": [str(path) for path in self.built],
             "placement": self.placement and self.placement.to_dict(),

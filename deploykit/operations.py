@@ -1,4 +1,4 @@
-"""The operations of the facade that look at a machine: ``build``, ``doctor`` and ``demo``."""
+"""The operations of the facade that look at a machine: ``build``, ``selftest``, ``doctor`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from deploykit_runtimes.options.arguments import known_keywords, refuse_unknown
 
 if TYPE_CHECKING:
     from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit.checkup.diagnosis import Diagnosis
+    from deploykit.checkup.finding import Finding
     from deploykit.demonstration import DemoResult
 
-__all__ = ["build", "demo", "doctor"]
+__all__ = ["build", "demo", "doctor", "selftest"]
 
 
 def build(
@@ -43,8 +46,9 @@ def build(
     Raises:
         OptionError: there is no such runtime or option, or its value cannot be used.
         ModelError, DependencyError, RuntimeUnavailableError: see ``build_engine`` of the runtimes.
+        ParityError: what was built fails a golden case of the model.
     """
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
     from deploykit_runtimes.build_options import BuildOptions, BuildReport
     from deploykit_runtimes.builds.build import build_engine
@@ -62,11 +66,80 @@ def build(
     given = settings if output is None else {**settings, "output": output}
     told = report if isinstance(report, BuildReport) else BuildReport(step=report or (lambda _: None))
     chosen = put_over(options, BuildOptions, given)
-    return build_engine(model, runtime=runtime, device=device, options=chosen, report=told)
+    built = build_engine(model, runtime=runtime, device=device, options=chosen, report=told)
+    return replace(built, tested=_tested(built, chosen.gpu, told)) if chosen.selftest else built
+
+
+def _tested(built: BuildResult, gpu: int, report: BuildReport) -> str:
+    """What the golden cases say of what was built, or why they were not run.
+
+    Raises:
+        ParityError: one fails.
+    """
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.errors import ParityError, RuntimeUnavailableError
+    from deploykit_runtimes.open import open_runner
+    from deploykit_runtimes.selftest.run import require_self_test
+
+    report.step("Running the golden cases on what was built")
+    try:
+        with open_runner(built.path, runtime=built.runtime, options=EngineOptions(gpu=gpu)) as runner:
+            if not runner.spec.golden:
+                return "not run: the model carries no golden cases"
+            return str(require_self_test(runner))
+    except RuntimeUnavailableError as error:
+        return f"not run here: {error.problem} On the target: deploykit selftest {built.path.name}"
+    except ParityError as error:
+        raise ParityError(error.problem, hint=f"Do not deploy {built.path}. {error.hint}") from error
+
+
+def selftest(
+    model: str | Path,
+    *,
+    runtime: str | None = None,
+    device: str | int | None = None,
+    engine: EngineOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> SelfTest:
+    """Run the golden cases that a model file carries, on an engine of this machine.
+
+        tested = deploykit.selftest("best.onnx", runtime="ov-cpu")
+        tested.ok, tested.problem  # True, ""
+
+    Args:
+        model: The .onnx file, an engine, or a folder that ``build`` wrote.
+        runtime, device: What runs it, as for ``load``.
+        engine: How it is opened; what is given beside it wins.
+        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
+            that is called as cases are run.
+        settings: Any field of ``EngineOptions``: ``threads``, ``precision``, ``exact``, ...
+
+    Raises:
+        ModelError: the file carries no golden cases, or none with tolerances for the engine's precision.
+        OptionError, DependencyError, RuntimeUnavailableError: it cannot be opened there.
+    """
+    from dataclasses import fields
+
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.open import open_runner
+    from deploykit_runtimes.options.option import put_over
+    from deploykit_runtimes.selftest.run import self_test
+
+    known = ("runtime", "device", "engine", "report", *(each.name for each in fields(EngineOptions)))
+    refuse_unknown(settings, known, where="selftest()")
+    name, given = chosen_runtime(runtime, device, settings)
+    say = report or (lambda _: None)
+    say(f"Opening the model on {name}")
+    with open_runner(model, runtime=name, options=put_over(engine, EngineOptions, given, "engine")) as runner:
+        say(f"Running the golden cases on {name}")
+        return self_test(runner, progress=getattr(report, "count", None) or (lambda _done, _total: None))
 
 
 @known_keywords("doctor()")
 def doctor(
+    model: str | Path | None = None,
     *,
     runtime: str | None = None,
     device: str | int | None = None,
@@ -79,21 +152,47 @@ def doctor(
         print(found)
 
     Args:
+        model: A model file, whose golden cases are then run on each engine that runs here.
         runtime, device: The runtime that has to work for ``found.ok``, as for ``load``; None: any.
         report: Called with a sentence as each engine is tried.
 
     Raises:
         OptionError: there is no such runtime or device.
+        ModelError: the model cannot be read, or carries no golden cases.
     """
+    from dataclasses import replace
+
+    from deploykit_runtimes.builds.model_folder import read_model
     from deploykit_runtimes.devices import chosen_runtime
     from deploykit_runtimes.runtimes import canonical_runtime
+    from deploykit_runtimes.selftest.run import golden_cases
 
     from deploykit.checkup.diagnosis import diagnose
     from deploykit.checkup.machine import collect
 
     asked, _ = chosen_runtime(runtime, device, {}, default="")
     asked = canonical_runtime(asked) if asked else ""
-    return diagnose(collect(report or (lambda _: None)), asked=asked)
+    if model is not None:
+        golden_cases(read_model(model).spec())
+    found = diagnose(collect(report or (lambda _: None)), asked=asked)
+    if model is None:
+        return found
+    names = [asked] if asked in found.ready else [] if asked else found.ready
+    return replace(found, tested=tuple(_self_tested(model, name, report) for name in names))
+
+
+def _self_tested(model: str | Path, runtime: str, report: Callable[[str], None] | None) -> Finding:
+    """The golden cases of a model on a runtime that runs here."""
+    from deploykit_runtimes.errors import DeploykitError
+    from deploykit_runtimes.selftest.run import ADVICE
+
+    from deploykit.checkup.finding import Finding
+
+    try:
+        found = selftest(model, runtime=runtime, report=report)
+    except DeploykitError as error:
+        return Finding(name=runtime, ok=False, detail=error.problem, fix=error.hint)
+    return Finding(name=runtime, ok=found.ok, detail=str(found), fix="" if found.ok else ADVICE)
 
 
 @known_keywords("demo()")

@@ -16,7 +16,7 @@ from deploykit.checkup.machine import SERVE_PACKAGES, Machine
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 _PLUGIN_SINCE = (1, 23)
-_KINDS = ("engines", "abilities", "conflicts")
+_KINDS = ("engines", "abilities", "conflicts", "tested")
 _EXPORT_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxsim", "safetensors")
 
 
@@ -27,6 +27,7 @@ class Diagnosis:
     Attributes:
         machine: What was looked at.
         asked: The runtime that has to work, by its full name; empty: any.
+        tested: The golden cases of a model on each engine that runs, where a model was given.
     """
 
     machine: Machine
@@ -34,19 +35,21 @@ class Diagnosis:
     abilities: tuple[Finding, ...]
     conflicts: tuple[Finding, ...]
     asked: str = ""
+    tested: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         """What runs, and the fix of each that does not, line by line."""
-        found = (*self.engines, *self.abilities, *self.conflicts)
+        found = (*self.engines, *self.abilities, *self.conflicts, *self.tested)
         lines = [f"{'ok' if each.ok else 'no'}  {each.name}: {each.detail}" for each in found]
         fixes = [f"\n    fix: {each.fix}" if each.fix else "" for each in found]
         return "\n".join(line + fix for line, fix in zip(lines, fixes, strict=True))
 
     @property
     def ok(self) -> bool:
-        """An engine runs, the one that was asked for where one was, and nothing is in conflict."""
+        """An engine runs, the one that was asked for where one was, nothing is in conflict, and no engine
+        fails a golden case of the model that was given."""
         runs = self.asked in self.ready if self.asked else bool(self.ready)
-        return runs and not self.conflicts
+        return runs and not self.conflicts and all(each.ok for each in self.tested)
 
     @property
     def ready(self) -> tuple[str, ...]:

@@ -77,7 +77,11 @@ class _Notes:
 def result_lines(result: BuildResult) -> list[str]:
     """What was built, for whom, and what to try next."""
     done = "kept, it fits:" if result.reused else "wrote"
-    rows = [*result.facts.items(), ("time", "" if result.reused else seconds(result.seconds))]
+    rows = [
+        *result.facts.items(),
+        ("time", "" if result.reused else seconds(result.seconds)),
+        ("self-test", result.tested.removeprefix("self-test ")),
+    ]
     command = f"deploykit bench {result.path} --runtime {result.runtime}"
     return [
         *pairs(rows),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from deploykit_runtimes.errors import ParityError
 
 from deploykit.checkup.options import DoctorOptions
 from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.line import Command
-from deploykit.commands.shared.options import common
+from deploykit.commands.shared.options import common, existing_path
 from deploykit.progress import Progress
 from deploykit.terminal import bad, dim, echo, echo_json, good, pairs, paragraph, size, strong
 
@@ -26,24 +28,28 @@ __all__ = ["command"]
     cls=Command,
     examples=(
         "deploykit doctor",
-        "deploykit doctor --runtime ort-cuda",
+        "deploykit doctor best.onnx --runtime ort-cuda",
     ),
 )
+@click.argument("model", type=existing_path, required=False)
 @click_options(DoctorOptions)
 @common
-def command(runtime: str | None, device: str | None, json_output: bool) -> int:
+def command(model: Path | None, runtime: str | None, device: str | None, json_output: bool) -> int:
     """Try each engine on a tiny model, and name the one line that would fix each that cannot run.
 
-    The exit code is 0 when an engine runs (with --runtime: that one) and no packages are in conflict, else 1.
+    With MODEL, its golden cases are run on each engine that works here; the exit code is 3 when one fails.
+    Otherwise it is 0 when an engine runs (with --runtime: that one) and no packages are in conflict, else 1.
     """
     from deploykit.operations import doctor
 
     with Progress() as report:
-        found = doctor(runtime=runtime, device=device, report=report)
+        found = doctor(model, runtime=runtime, device=device, report=report)
     if json_output:
         echo_json(found.to_dict())
     else:
         echo(*_lines(found))
+    if not all(each.ok for each in found.tested):
+        return ParityError.exit_code
     return 0 if found.ok else 1
 
 
@@ -54,6 +60,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         ("engines", diagnosis.engines),
         ("abilities", diagnosis.abilities),
         ("conflicts", diagnosis.conflicts),
+        ("golden cases of the model", diagnosis.tested),
     ):
         if findings:
             lines += [strong(title), *_findings(findings), ""]

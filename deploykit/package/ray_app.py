@@ -32,6 +32,7 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.prediction.predictor import Predictor
+from deploykit_runtimes.selftest.run import require_self_test
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, check_feeds
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve
@@ -296,11 +297,18 @@ class ModelServer:
         return self._model.spec.input.dynamic["batch"].max if self._model.max_batch else 1
 
     def _warm_up(self) -> None:
-        """Run zeros in the model's own size, so that the first request does not pay for it."""
+        """Run zeros in the model's own size, so that the first request does not pay for it, and the golden
+        cases, so that no wrong engine answers one.
+
+        Raises:
+            ParityError: a golden case fails.
+        """
         runner = self._predictor.runner
         profile = default_profile(runner.spec, self._model.inputs)
         feeds = {info.name: np.zeros(profile[info.name].opt, info.dtype) for info in self._model.inputs}
         runner.infer(feeds)
+        if runner.spec.golden:
+            require_self_test(runner)
 
 
 async def _received(request: starlette.requests.Request) -> tuple[dict[str, str], bytes | memoryview]:

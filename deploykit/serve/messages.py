@@ -145,6 +145,7 @@ def card(model: ServedModel) -> dict[str, Any]:
             "engine": parity.engine,
         },
         "placement": model.placement().to_dict(),
+        "selftest": None if model.tested is None else model.tested.to_dict(),
         "instances": model.instances,
         "max_batch": model.max_batch,
         "shared_batch": model.preferred_batch if model.max_batch else 1,

@@ -131,6 +131,11 @@ class _Models(Collector):
             "Nodes of the graph per execution provider.",
             labels=["model", "version", "engine", "engine_version", "device", "precision", "provider"],
         )
+        tested = GaugeMetricFamily(
+            "deploykit_model_selftest_seconds",
+            "What the golden cases took on the engine; a model that fails one is not loaded.",
+            labels=["model", "version", "judged_by", "cases"],
+        )
         ready = GaugeMetricFamily("deploykit_model_ready", "Whether a model answers.", labels=["model"])
         failures = CounterMetricFamily(
             "deploykit_model_load_failures",
@@ -156,8 +161,11 @@ class _Models(Collector):
             for provider, nodes in (where.providers or {"": 1}).items():
                 labels = [*own, where.engine, where.version, where.device, where.precision, provider]
                 placement.add_metric(labels, nodes)
+            if model.tested is not None:
+                told = [*own, model.tested.precision, str(len(model.tested.cases))]
+                tested.add_metric(told, model.tested.seconds)
         for state in self._repository.index():
             ready.add_metric([state.name], float(state.state == "READY"))
             failures.add_metric([state.name], state.failures)
             stale.add_metric([state.name], float(bool(state.failure)))
-        yield from (requests, rows, batches, waiting, in_flight, placement, ready, failures, stale)
+        yield from (requests, rows, batches, waiting, in_flight, placement, tested, ready, failures, stale)

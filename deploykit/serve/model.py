@@ -24,6 +24,7 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.prediction.predictor import Predictor, Prepared
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.runtimes import canonical_runtime
+from deploykit_runtimes.selftest.run import SelfTest, require_self_test
 
 from deploykit.protocol.errors import RequestTimeoutError, TooLargeError
 from deploykit.protocol.picture_cost import check_picture, pixel_budget
@@ -67,6 +68,7 @@ class ServedModel:
         preferred_batch: Most rows that several requests share; 1: each request runs alone, as on a CPU.
         on_cpu: Its runtime is one of the CPU.
         statistics: Its numbers so far.
+        tested: The golden cases on this engine; None: the file carries none, or they were not wanted.
         observe: Told of the time of every answered request, in the event loop.
     """
 
@@ -81,11 +83,13 @@ class ServedModel:
         policy: BatchPolicy,
         options: ServeOptions,
         instances: int,
+        tested: SelfTest | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.path = path
         self.statistics = Statistics()
+        self.tested = tested
         self.instances = instances
         self.on_cpu = canonical_runtime(options.runtime) in _CPU
         self._runners = [runner, *([solo] if solo else [])]
@@ -325,6 +329,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         policy = _warm(runner, policy)
         if solo is not None:
             _warm(solo, policy)
+        tested = _tested(runner) if options.selftest else None
         model = ServedModel(
             name=name,
             version=version,
@@ -334,6 +339,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
             policy=policy,
             options=options,
             instances=instances,
+            tested=tested,
         )
         stack.pop_all()
     assert model.placed  # said while a failure still is one of opening
@@ -358,6 +364,15 @@ def _policy(runner: Runner, options: ServeOptions, usual: int) -> BatchPolicy:
         max_delay_ms=options.max_delay_ms,
         queue=options.queue,
     )
+
+
+def _tested(runner: Runner) -> SelfTest | None:
+    """The golden cases of the file on the engine that is to answer.
+
+    Raises:
+        ParityError: one of them fails.
+    """
+    return require_self_test(runner) if runner.spec.golden else None
 
 
 def _warm(runner: Runner, policy: BatchPolicy) -> BatchPolicy:

@@ -45,6 +45,11 @@ class ServeOptions(Options):
     strict: bool = same_as(EngineOptions, "strict")
     exact: bool = same_as(EngineOptions, "exact")
     gpu: int = same_as(EngineOptions, "gpu")
+    selftest: bool = option(
+        True,
+        "Do not run the golden cases that a model carries before it is ready.",
+        "True: run them, and refuse a model that fails one.",
+    )
     max_batch: int | None = option(
         None,
         "Most rows that run together. Default: 8, and 1 on a CPU, where batches gain nothing.",

@@ -265,6 +265,8 @@ class Repository:
             slot.versions += 1
             slot.state, slot.reason, slot.failure = "READY", "", ""
         self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placed}")
+        if model.tested is not None:
+            self._tell(f"{slot.name}: {model.tested}")
         for text in model.spec.assumed if model.spec.inferred else ():
             self._tell(f"assumed of {slot.name}: {text}")
         if old is not None:

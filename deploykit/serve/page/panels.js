@@ -120,9 +120,16 @@ function facts(card) {
     "in the graph": inGraph(card),
     parity: parity(card.parity),
     "runs on": `${placement.engine} ${placement.version} ${placement.device}, ${placement.precision}`,
+    "self-test": selftest(card.selftest),
     nodes: Object.entries(placement.providers).map(([name, count]) => `${name}: ${count}`).join(", "),
     serving: `${card.instances} ${card.instances === 1 ? "instance" : "instances"}, ${batches(card.max_batch)}`,
   };
+}
+
+function selftest(tested) {
+  if (!tested) return "";
+  const ran = tested.cases.filter(({ outputs }) => outputs.length).length;
+  return `passed, ${ran} golden cases at ${tested.precision}, ${tested.seconds.toFixed(2)} s`;
 }
 
 function inGraph({ preprocess_in_graph: before, postprocess_in_graph: after }) {

@@ -77,6 +77,11 @@ class BuildOptions(Options):
     )
     gpu: int = same_as(EngineOptions, "gpu")
     force: bool = option(False, "Build even if a matching engine already exists.")
+    selftest: bool = option(
+        True,
+        "Do not run the golden cases of the model on what was built.",
+        "True: run them where this machine can, and fail where one is wrong.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,6 +107,7 @@ class BuildResult:
         reused: An engine that fits was there, and nothing was built.
         reason: Why an engine that was there did not fit.
         facts: What the engine is, for people: profile, target, precision, version.
+        tested: What the golden cases of the model said of it, or why they were not run; empty: not asked.
     """
 
     runtime: str
@@ -113,6 +119,7 @@ class BuildResult:
     reused: bool = False
     reason: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    tested: str = ""
 
     def __repr__(self) -> str:
         how = "kept" if self.reused else f"built in {self.seconds:.1f} s"
@@ -129,6 +136,7 @@ class BuildResult:
             "reused": self.reused,
             "reason": self.reason,
             "facts": dict(self.facts),
+            "selftest": self.tested,
         }
 
 

@@ -95,4 +95,5 @@ def _spread(count: int) -> torch.Tensor:
     """Boxes from all over the picture; those of the coarse grids, which come last, as often as the others."""
     fine = torch.linspace(0, count - 1, _BOXES // 2)
     coarse = torch.linspace(count * 3 // 4, count - 1, _BOXES // 2)
-    return torch.unique(torch.cat([fine, coarse]).long())
+    chosen: torch.Tensor = torch.unique(torch.cat([fine, coarse]).long())
+    return chosen

@@ -35,7 +35,7 @@ __all__ = [
     "with_cache_beside",
 ]
 
-_FOLLOWED = ("output", "precision", "gpu", "force")
+_FOLLOWED = ("output", "precision", "gpu", "force", "selftest")
 _PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "tensorrt")
 
 
