@@ -32,8 +32,8 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.prediction.predictor import Predictor
-from deploykit_runtimes.selftest.run import require_self_test
 from deploykit_runtimes.runner import CheckedFeeds, FiniteFeeds, check_feeds
+from deploykit_runtimes.selftest.run import require_self_test
 from deploykit_runtimes.trt.profiles import default_profile
 from ray import serve
 

@@ -8,17 +8,25 @@ from pathlib import Path
 
 from deploykit_runtimes.build_options import ENGINE_SUFFIXES, BuildOptions, BuildReport
 from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.errors import DeploykitError, ModelError, OptionError, RuntimeUnavailableError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.machine.nvidia import Gpu, has_nvidia_driver, read_gpu
 from deploykit_runtimes.machine.trusted_folder import check_trusted_file, trusted_folder
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.onnx.model_files import hash_model
+from deploykit_runtimes.selftest.run import require_self_test
 from deploykit_runtimes.trt.bindings import Bindings, TrtRuntime, load_bindings
 from deploykit_runtimes.trt.builder.ahead import default_engine_path, plan_job
 from deploykit_runtimes.trt.cuda import open_cuda
 from deploykit_runtimes.trt.engine import Engine, load_engine
-from deploykit_runtimes.trt.engine_file import TURING, EngineKey, Sidecar, difference, read_sidecar
+from deploykit_runtimes.trt.engine_file import (
+    TURING,
+    EngineKey,
+    Sidecar,
+    difference,
+    read_sidecar,
+    sidecar_path,
+)
 from deploykit_runtimes.trt.execution.runner import TrtRunner
 from deploykit_runtimes.trt.jit import runtime_config
 from deploykit_runtimes.trt.profiles import as_profile_texts
@@ -74,6 +82,7 @@ def open_trt(
         DependencyError: TensorRT or cuda-python is not installed.
         RuntimeUnavailableError: there is no driver or GPU, the engine does not fit and its model is
             not there, or ``options.strict`` is violated.
+        ParityError: an engine that was built anew fails a golden case of the model.
     """
     options = options or EngineOptions()
     if options.cache is not None:
@@ -88,10 +97,11 @@ def open_trt(
         report=report or BuildReport(step=lambda text: _log.warning("%s", text)),
     )
     cuda = open_cuda(options.gpu)
-    engine, file, key = _fitting_engine(source, here)
+    known = _known_engine(source, here)
+    engine, file, key = known or _build(source, here)
     kernels = None if options.cache is None else options.cache / f"{key.onnx_sha256[:24]}.{runtime}.kernels"
     config, jit = runtime_config(engine, cuda_graph=options.cuda_graph, cache=kernels)
-    return TrtRunner(
+    runner = TrtRunner(
         engine,
         cuda,
         gpu=gpu,
@@ -101,6 +111,27 @@ def open_trt(
         config=config,
         jit=jit,
     )
+    if known is None:
+        _test_new(runner, source)
+    return runner
+
+
+def _test_new(runner: TrtRunner, source: _Source) -> None:
+    """Run the golden cases of the model on an engine that nobody has run before.
+
+    Raises:
+        ParityError: one fails; the engine is not kept.
+    """
+    if not runner.spec.golden:
+        return
+    try:
+        require_self_test(runner)
+    except DeploykitError:
+        runner.close()
+        if source.engine is not None:
+            for path in (source.engine, sidecar_path(source.engine)):
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _find(path: Path, runtime: TrtRuntime, cache: Path | None) -> _Source:
@@ -150,8 +181,8 @@ def _require_gpu(runtime: TrtRuntime, number: int) -> Gpu:
     return read_gpu(number)
 
 
-def _fitting_engine(source: _Source, here: _Here) -> tuple[Engine, OnnxFile, EngineKey]:
-    """The engine that is there, where it fits; else a new one."""
+def _known_engine(source: _Source, here: _Here) -> tuple[Engine, OnnxFile, EngineKey] | None:
+    """The engine that is there, where it fits; None: one is to be built."""
     if source.engine is not None and source.sidecar is not None:
         sidecar = source.sidecar
         reason = _why_not(source.engine, source.model, sidecar, here)
@@ -168,7 +199,7 @@ def _fitting_engine(source: _Source, here: _Here) -> tuple[Engine, OnnxFile, Eng
         return _foreign_engine(source.engine, here.bindings)
     else:
         here.report.step(f"Building an engine with {here.bindings.flavour} {here.bindings.version}")
-    return _build(source, here)
+    return None
 
 
 def _why_not(engine: Path, model: Path | None, sidecar: Sidecar, here: _Here) -> str:
