@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -14,17 +14,14 @@ from typing import Any
 
 import numpy as np
 from deploykit_runtimes.answers.results import Result
-from deploykit_runtimes.builds.model_folder import model_file
-from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
+from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.contract.tensors import TensorInfo
-from deploykit_runtimes.engine_options import EngineOptions
-from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.errors import DeploykitError
 from deploykit_runtimes.machine.cores import usable_cores
-from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.prediction.predictor import Predictor, Prepared
 from deploykit_runtimes.runner import FiniteFeeds, Placement, Runner, check_feeds
 from deploykit_runtimes.runtimes import canonical_runtime
-from deploykit_runtimes.selftest.run import SelfTest, require_self_test
+from deploykit_runtimes.selftest.run import SelfTest
 
 from deploykit.protocol.errors import RequestTimeoutError, TooLargeError
 from deploykit.protocol.picture_cost import check_picture, pixel_budget
@@ -32,12 +29,10 @@ from deploykit.serve.batching import Batcher, BatchPolicy, InferAnswer
 from deploykit.serve.options import ServeOptions
 from deploykit.serve.statistics import Statistics, Timing
 
-__all__ = ["PredictAnswer", "ServedModel", "open_model"]
+__all__ = ["CPU", "PredictAnswer", "ServedModel"]
 
-_CPU = frozenset({"ort-cpu"})
+CPU = frozenset({"ort-cpu"})
 """Runtimes on which calls of one thread each, side by side, beat one call of all threads."""
-
-_ACCELERATOR_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +54,7 @@ class PredictAnswer:
 
 
 class ServedModel:
-    """A model that answers requests. Made by ``open_model``.
+    """A model that answers requests. Made by ``opening.open_model``.
 
     Attributes:
         name, version, path: Which one.
@@ -91,7 +86,7 @@ class ServedModel:
         self.statistics = Statistics()
         self.tested = tested
         self.instances = instances
-        self.on_cpu = canonical_runtime(options.runtime) in _CPU
+        self.on_cpu = canonical_runtime(options.runtime) in CPU
         self._runners = [runner, *([solo] if solo else [])]
         self._options = options
         self._predictor = Predictor(runner)
@@ -294,112 +289,6 @@ class _Use:
     def __exit__(self, *exc: object) -> None:
         self._model._users -= 1
         self._model._last_use = perf_counter()
-
-
-def open_model(name: str, version: str, path: Path, options: ServeOptions) -> ServedModel:
-    """Open a model and run it once on every engine it has. Blocks, for minutes where an engine is built.
-
-    On the CPU two sessions are opened: one that runs calls side by side with one thread each, which answers
-    the most requests, and one that puts all cores to a single call, which answers a lonely request soonest.
-    Each holds its own copy of the weights. With ``threads`` given there is only the first.
-
-    Raises:
-        ModelError, RuntimeUnavailableError, DependencyError: it cannot run.
-    """
-    runtime = canonical_runtime(options.runtime)
-    on_cpu = runtime in _CPU
-    cores = usable_cores()
-    instances = options.instances or (cores if on_cpu else 1)
-    engine = EngineOptions(
-        threads=options.threads,
-        strict=options.strict,
-        gpu=options.gpu,
-        goal="throughput" if on_cpu and instances > 1 else "latency",
-        outputs=options.outputs_of(name),
-        exact=options.exact,
-        detached=True,
-    )
-    with ExitStack() as stack:
-        runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))
-        policy = _policy(runner, options, _ACCELERATOR_BATCH if not on_cpu else 1)
-        solo = None
-        if on_cpu and instances > 1 and options.threads is None:
-            whole = replace(engine, threads=None, goal="latency")
-            solo = stack.enter_context(open_runner(path, runtime=runtime, options=whole))
-        policy = _warm(runner, policy)
-        if solo is not None:
-            _warm(solo, policy)
-        tested = _tested(runner) if options.selftest else None
-        model = ServedModel(
-            name=name,
-            version=version,
-            path=model_file(path),
-            runner=runner,
-            solo=solo,
-            policy=policy,
-            options=options,
-            instances=instances,
-            tested=tested,
-        )
-        stack.pop_all()
-    assert model.placed  # said while a failure still is one of opening
-    return model
-
-
-def _policy(runner: Runner, options: ServeOptions, usual: int) -> BatchPolicy:
-    """Whether and how requests can share a run."""
-    spec = runner.spec
-    batch = spec.input.dynamic.get("batch")
-    axes = {info.shape[0] for info in runner.outputs if info.shape}
-    free = batch is not None and batch.step == 1 and all(isinstance(axis, str) for axis in axes)
-    if not free or spec.output.layout == "end2end_flat" or not all(info.shape for info in runner.outputs):
-        return BatchPolicy(queue=options.queue)
-    others = {info.name for info in runner.inputs} - {spec.input.name, *THRESHOLD_INPUTS}
-    if others:
-        return BatchPolicy(queue=options.queue)
-    assert batch is not None
-    return BatchPolicy(
-        batched=frozenset({spec.input.name}),
-        max_batch=min(options.max_batch or usual, batch.max),
-        max_delay_ms=options.max_delay_ms,
-        queue=options.queue,
-    )
-
-
-def _tested(runner: Runner) -> SelfTest | None:
-    """The golden cases of the file on the engine that is to answer.
-
-    Raises:
-        ParityError: one of them fails.
-    """
-    return require_self_test(runner) if runner.spec.golden else None
-
-
-def _warm(runner: Runner, policy: BatchPolicy) -> BatchPolicy:
-    """Run once; and with two rows, to see that rows which run together can be taken apart again."""
-    runner.infer(_feeds(runner, None))
-    if not policy.batched or policy.max_batch < 2:
-        return policy
-    outputs = runner.infer(_feeds(runner, 2))
-    splits = all(output.ndim and len(output) == 2 for output in outputs.values())
-    return policy if splits else BatchPolicy(queue=policy.queue)
-
-
-def _feeds(runner: Runner, rows: int | None) -> dict[str, np.ndarray]:
-    """Zeros of the model's own size, and its own thresholds."""
-    spec = runner.spec
-    image = spec.input
-    own = {"batch": rows or image.batch, "height": image.height, "width": image.width}
-    feeds: dict[str, np.ndarray] = {}
-    for info in runner.inputs:
-        if info.name == image.name:
-            axes = (own.get(axis, image.channels) for axis in image.axes)
-            feeds[info.name] = np.zeros(tuple(axes), info.numpy_dtype)
-        elif info.name in THRESHOLD_INPUTS:
-            feeds[info.name] = np.array(getattr(spec.output, info.name), info.numpy_dtype)
-        else:
-            raise ModelError(f"The model's input {info} is not an image, which this server cannot serve.")
-    return feeds
 
 
 def _first(errors: BaseExceptionGroup[DeploykitError]) -> DeploykitError:
