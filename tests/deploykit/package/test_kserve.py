@@ -112,7 +112,7 @@ def test_names_that_changed_are_told(classifier: Classifier, tmp_path: Path) -> 
         ({"image": ""}, "--image"),
         ({"cpu": "many"}, "--cpu"),
         ({"memory": "4 GB"}, "--memory"),
-        ({"min_replicas": 5}, "min_replicas"),
+        ({"min_replicas": 5}, "--min-replicas 5 is above"),
         ({"namespace": "Vision"}, "--namespace"),
         ({"device": "tpu"}, "--device"),
     ],

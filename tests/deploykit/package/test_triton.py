@@ -198,8 +198,8 @@ def test_weights_beside_the_model_come_along(classifier: Callable[..., Path], tm
         ({"device": "cpu", "tensorrt": True}, "TensorRT runs on GPUs"),
         ({"precision": "fp16"}, "TensorRT's"),
         ({"max_batch": 9}, r"takes batches of 1\.\.5"),
-        ({"device": "tpu"}, "auto, cpu or gpu"),
-        ({"instances": 0}, "at least one instance"),
+        ({"device": "tpu"}, "one of auto, cpu, gpu"),
+        ({"instances": 0}, "--instances wants a whole number of at least 1"),
         ({"max_dellay_ms": 1}, "no option 'max_dellay_ms'"),
     ],
 )
