@@ -264,9 +264,8 @@ class Repository:
             old, slot.model = slot.model, model
             slot.versions += 1
             slot.state, slot.reason, slot.failure = "READY", "", ""
-        self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placed}")
-        if model.tested is not None:
-            self._tell(f"{slot.name}: {model.tested}")
+        tested = f"; {model.tested}" if model.tested else ""
+        self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placed}{tested}")
         for text in model.spec.assumed if model.spec.inferred else ():
             self._tell(f"assumed of {slot.name}: {text}")
         if old is not None:
