@@ -20,6 +20,9 @@ _NEAR = 2.0
 _REDUCED = 0.9
 """Share of the answers that must agree below float32, where suppression may fall either way."""
 
+_ANOTHER = 20
+"""A coordinate that is off by a larger part than this of the largest one belongs to another object."""
+
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -168,7 +171,7 @@ def _nearest(row: np.ndarray, rows: np.ndarray, kept: KeptRows) -> np.ndarray | 
     boxes, extras = (each.max(1, initial=0.0) for each in _columns(kept, off[:, 1:]))
     size = max(float(np.abs(row[2 : 2 + kept.box]).max(initial=1.0)), 1.0)
     nearest = int(np.argmin(score + boxes / size))
-    if boxes[nearest] > size / 4:  # another object
+    if boxes[nearest] > size / _ANOTHER:  # another object
         return None
     return np.array([score[nearest], boxes[nearest], extras[nearest]])
 
