@@ -112,6 +112,9 @@ def _pickles() -> dict[str, Writer]:
     call = {
         path: named(path) + put(1) + POP for path in ("builtins.set", "builtins.list", "n.F", "torch.device")
     }
+    attributes = b"".join(text(f"k{index}") + NONE for index in range(60_000))
+    state = EMPTY_DICT + put(0) + MARK + attributes + SETITEMS + POP + call["n.F"]
+    objects = EMPTY_LIST + MARK + (get(1) + EMPTY_TUPLE + b"\x81" + get(0) + b"b") * 60_000 + APPENDS
     alike = [number(PRIME * index) for index in range(1, 60_000)]
     pairs = b"".join(number(-(2**40) * index) + number(index) + b"\x86" for index in range(60_000))
     deep = EMPTY_TUPLE + b"\x85" * 1_000_000
@@ -142,6 +145,10 @@ def _pickles() -> dict[str, Writer]:
         "a list copied": copied(call["builtins.list"]),
         "a set made again": copied(call["builtins.set"]),
         "a call with a million arguments": archive(nothing + call["n.F"] + again(b"R")
+        ),
+        "a state given to many objects": archive(state + objects),
+        "a state given again and again": archive(
+            state + get(1) + EMPTY_TUPLE + b"\x81" + put(2) + (get(2) + get(0) + b"b" + POP) * 60_000
         ),
         "long texts joined": archive(long + call["torch.device"] + again(b"\x85R")
         ),

@@ -40,6 +40,7 @@ _ENTRY = 100
 _STAND_IN = 250
 _CLASS = 2000
 _TENSOR = 1000
+_METHODS = {dict: frozenset(dir(dict)), list: frozenset(dir(list)), object: frozenset[str]()}
 _CONSTRUCTORS = ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copyreg._reconstructor")
 
 
@@ -170,7 +171,7 @@ class Machine:
         """Give the object on top of the stack its state."""
         target = self.target()
         if isinstance(target, InertObject):
-            _set_attributes(target, state)
+            self.set_attributes(target, state)
         elif isinstance(target, ArrayType):
             if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
                 target.order = state[1]
@@ -183,21 +184,15 @@ class Machine:
         elif not isinstance(target, dict | torch.Tensor):  # attributes of these two say nothing
             raise UnpicklingError(f"the pickle sets the state of a {class_path(target)}")
 
-
-def _is_inert_class(obj: object) -> bool:
-    return isinstance(obj, type) and issubclass(obj, InertObject)
-
-
-def _path(obj: object) -> str:
-    return obj.inert_path if isinstance(obj, Rebuilder) else class_path(obj)
-
-
-def _set_attributes(target: InertObject, state: Any) -> None:
-    """An attribute named as a method of a dictionary or list would take the method's place."""
-    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-    if all(part is None or isinstance(part, dict) for part in parts):
-        methods = dir(type(target).__mro__[-2]) if isinstance(target, dict | list) else ()
+    def set_attributes(self, target: InertObject, state: Any) -> None:
+        """An attribute named as a method of a dictionary or list would take the method's place."""
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        if not all(part is None or isinstance(part, dict) for part in parts):
+            target.inert_state = state
+            return
+        methods = _METHODS[dict if isinstance(target, dict) else list if isinstance(target, list) else object]
         for part in parts:
+            self.budget.spend(sys.getsizeof(part))  # the same state may be given to any number of objects
             vars(target).update(
                 {
                     name: value
@@ -205,5 +200,11 @@ def _set_attributes(target: InertObject, state: Any) -> None:
                     if isinstance(name, str) and name not in methods
                 }
             )
-    else:
-        target.inert_state = state
+
+
+def _is_inert_class(obj: object) -> bool:
+    return isinstance(obj, type) and issubclass(obj, InertObject)
+
+
+def _path(obj: object) -> str:
+    return obj.inert_path if isinstance(obj, Rebuilder) else class_path(obj)
