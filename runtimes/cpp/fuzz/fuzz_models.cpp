@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "deploykit/error.hpp"
+#include "deploykit/memory.hpp"
 #include "deploykit/model.hpp"
 
 namespace {
@@ -168,6 +169,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Bytes bytes(data, size);
   const File file(model(bytes));
   static const std::uint8_t pixels[9 * 13 * 3] = {};
+  deploykit::limit_memory();  // as deploykit-run has it
   try {
     const deploykit::Model opened(file.path(), deploykit::Options{}.with_threads(1));
     for (const deploykit::ImageView& image : {deploykit::ImageView(pixels, 9, 13), deploykit::ImageView(pixels, 1, 39)}) {

@@ -92,9 +92,9 @@ def test_concurrent_calls_with_thread_sanitizer(built, probes: Path, cmake: str,
         "-DDEPLOYKIT_TOOL=OFF",
         "-DDEPLOYKIT_EXAMPLES=OFF",
         compiler=compiler,
-        targets=("concurrency_test",),
+        targets=("concurrency_test", "memory_limit_test"),
     )
-    run_ctest(cmake, run, folder, "-R", "concurrency_test")
+    run_ctest(cmake, run, folder, "-R", "concurrency_test|memory_limit_test")
 
 
 @pytest.mark.parametrize("name", ["metadata", "outputs", "inputs", "models"])
