@@ -1,10 +1,11 @@
 """Run ``deploykit inspect`` on every attack and tell what it took: python tests/hostile/measure.py [--json]
 
 Models whose harm shows when they run are run by ``deploykit predict``. With ``--before FILE``, the table also
-has what another version took, as its ``--json`` printed it: run this file with that version in PYTHONPATH.
+has what another version took, as its ``--json`` printed it. Write the files with ``--write FOLDER`` first,
+and read them with that version in PYTHONPATH and ``--files FOLDER``, which needs nothing of this version.
 
 One process reads an honest file and then forks for each attack, so that the memory shown is what that file
-took, above all imports. A child may use 6 GB, and 200 s of processor time, or what ``--gigabytes`` and
+took, above all imports. A child may use 12 GB, and 60 s of processor time, or what ``--gigabytes`` and
 ``--seconds`` say.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -26,12 +28,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtimes"))
 
-from attacks import ATTACKS
-from bombs import BOMBS
-from hostile_models import HOSTILE
+INDEX = "files.json"
 
 
-def forked(work: Callable[[], int], *, gigabytes: int = 6, seconds: int = 200) -> dict[str, Any]:
+def forked(work: Callable[[], int], *, gigabytes: int = 12, seconds: int = 60) -> dict[str, Any]:
     """What a child took for the work: exit code, MB at its peak, seconds of processor time, words."""
     nbytes = gigabytes << 30
     with tempfile.TemporaryFile() as said:
@@ -57,6 +57,7 @@ def forked(work: Callable[[], int], *, gigabytes: int = 6, seconds: int = 200) -
         "code": os.waitstatus_to_exitcode(status),
         "mb": (peak - base) >> 10,
         "seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "allowed": {"gigabytes": gigabytes, "seconds": seconds},
         "words": words[words.find("error:") :].removeprefix("error:").strip(),
     }
 
@@ -80,57 +81,80 @@ def limited(arguments: list[str]) -> int:
     return main(arguments)
 
 
-def measure(names: Sequence[str], **limits: int) -> list[dict[str, Any]]:
+def measure(names: Sequence[str], folder: Path, **limits: int) -> list[dict[str, Any]]:
+    """What each of these attacks took, or all of them, whose files lie in the folder."""
     import numpy as np
     import torch
-    from deploykit_exporters.families.registry import families
     from PIL import Image
 
     from deploykit.cli import main
 
     torch.set_num_threads(1)
-    families()
+    files = json.loads((folder / INDEX).read_text())
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        honest = Path(folder, "honest.pth")
+    with tempfile.TemporaryDirectory() as other:
+        honest = Path(other, "honest.pth")
         torch.save({"fc.weight": torch.ones(2, 2)}, honest)
         main(["inspect", str(honest)])
-        picture = Path(folder, "picture.png")
+        picture = Path(other, "picture.png")
         Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(picture)
-        for index, name in enumerate(names):
-            path = written(name, Path(folder), index)
+        for name in names or files:
+            path = folder / files[name]["file"]
             bytes_of = sum(one.stat().st_size for one in [path, *path.rglob("*")] if one.is_file())
-            command = ["predict", str(path), str(picture)] if name in BOMBS else ["inspect", str(path)]
+            command = ["predict", str(path), str(picture)] if files[name]["runs"] else ["inspect", str(path)]
             row = forked(partial(limited, command), **limits)
             rows.append({"attack": name, "bytes": bytes_of, **row})
     return rows
 
 
-def written(name: str, folder: Path, index: int) -> Path:
-    if name in ATTACKS:
-        return ATTACKS[name](folder / (f"{index}.h5" if name.startswith("hdf5") else f"{index}.pth"))
-    path = folder / f"{index}.onnx"
-    path.write_bytes({**HOSTILE, **BOMBS}[name]())
-    return path
+def write(names: Sequence[str], folder: Path) -> None:
+    """Write the files of these attacks, or of all, and what each is."""
+    from attacks import ATTACKS
+    from bombs import BOMBS
+    from hostile_models import HOSTILE
+
+    models = {**HOSTILE, **BOMBS}
+    files = {}
+    for index, name in enumerate(names or [*ATTACKS, *models]):
+        if name in models:
+            path = folder / f"{index}.onnx"
+            path.write_bytes(models[name]())
+        else:
+            path = ATTACKS[name](folder / (f"{index}.h5" if name.startswith("hdf5") else f"{index}.pth"))
+        files[name] = {"file": path.name, "runs": name in BOMBS}
+    (folder / INDEX).write_text(json.dumps(files))
 
 
 def table(rows: Sequence[dict[str, Any]], before: Mapping[str, dict[str, Any]]) -> list[str]:
     """Lines of Markdown."""
-    from deploykit_runtimes.text.printable import printable
-
-    heads = ["attack", "kB", *(["before"] if before else []), "now", "words"]
+    heads = ["attack", "kB", *(["before", "words before"] if before else []), "now", "words"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
-        words = row["words"].splitlines()[0] if row["words"] else ""
-        words = printable(words.partition(": ")[2] or words, 160)
-        taken = [took(before[row["attack"]])] if row["attack"] in before else [""] * bool(before)
-        cells = [row["attack"], str(row["bytes"] >> 10), *taken, took(row), words.replace("|", "\\|")]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [row["attack"], str(row["bytes"] >> 10)]
+        if before:
+            other = before.get(row["attack"])
+            cells += [took(other), words_of(other)] if other else ["", ""]
+        lines.append(f"| {' | '.join([*cells, took(row), words_of(row)])} |")
     return lines
 
 
+def words_of(row: Mapping[str, Any]) -> str:
+    """The first sentence of what was said, without the path before it."""
+    from deploykit_runtimes.text.printable import printable
+
+    first = row["words"].splitlines()[0] if row["words"] else ""
+    return printable(first.partition(": ")[2] or first, 160).replace("|", "\\|")
+
+
 def took(row: Mapping[str, Any]) -> str:
-    """``2, 11 MB, 0.3 s``: exit code, memory, processor time."""
+    """``2, 11 MB, 0.3 s``: exit code, memory, processor time; what was killed has no code."""
+    allowed = row["allowed"]
+    if row["code"] in {-signal.SIGKILL, -signal.SIGXCPU}:
+        slow = row["seconds"] > allowed["seconds"] - 1
+        why = f"> {allowed['seconds']} s" if slow else f"killed, {row['seconds']:.1f} s"
+        return f"{why}, {row['mb']} MB"
+    if row["mb"] > 1000 * allowed["gigabytes"]:
+        return f"{row['code']}, stopped at {allowed['gigabytes']} GB, {row['seconds']:.1f} s"
     return f"{row['code']}, {row['mb']} MB, {row['seconds']:.1f} s"
 
 
@@ -138,12 +162,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--before", type=Path)
-    parser.add_argument("--gigabytes", type=int, default=6)
-    parser.add_argument("--seconds", type=int, default=200)
-    parser.add_argument("names", nargs="*", default=[*ATTACKS, *HOSTILE, *BOMBS])
+    parser.add_argument("--write", type=Path, metavar="FOLDER")
+    parser.add_argument("--files", type=Path, metavar="FOLDER")
+    parser.add_argument("--gigabytes", type=int, default=12)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
+    if arguments.write:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        write(arguments.names, arguments.write)
+        return
     started = time.time()
-    rows = measure(arguments.names, gigabytes=arguments.gigabytes, seconds=arguments.seconds)
+    with tempfile.TemporaryDirectory() as own:
+        if not arguments.files:
+            write(arguments.names, Path(own))
+        limits = {"gigabytes": arguments.gigabytes, "seconds": arguments.seconds}
+        rows = measure(arguments.names, arguments.files or Path(own), **limits)
     if arguments.json:
         print(json.dumps(rows))  # noqa: T201
         return
