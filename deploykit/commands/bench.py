@@ -62,6 +62,7 @@ def command(
     if settings["runs"] is not None and context.get_parameter_source("seconds") != ParameterSource.DEFAULT:
         raise click.UsageError("--runs and --seconds exclude each other: give one of them.")
     from deploykit_runtimes.files import write_target
+    from deploykit_runtimes.onnx.model_files import named_beside, read_if_model
     from deploykit_runtimes.targets import check_target, is_standard_output
 
     from deploykit.api import bench
@@ -71,7 +72,8 @@ def command(
         settings["runtimes"] = (*runtimes, *([short] if short else []))
     page_only = False
     if html is not None:
-        check_target(html)
+        file = read_if_model(model)
+        check_target(html, reads=[model, *(named_beside(model, file) if file else ())])
         page_only = is_standard_output(html)
     if page_only and json_output:
         raise click.UsageError("--json and --html both write to stdout: give a file to --html.")

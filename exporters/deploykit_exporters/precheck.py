@@ -91,10 +91,19 @@ def output_path(checkpoint: Source, options: ExportOptions) -> Path:
         raise OptionError(
             f"-o wants a file to write, found the folder {output}.", hint=f"-o {output / 'model.onnx'}"
         )
-    check_target(output)
+    check_target(output, reads=_files_read(checkpoint, options))
     if output.suffix != ".onnx" and not is_stream(output):
         raise OptionError(f"-o wants a name that ends in .onnx, found {output.name}.")
     return output
+
+
+def _files_read(checkpoint: Source, options: ExportOptions) -> list[Path]:
+    """The checkpoint, or what lies in its folder, and the files that options name."""
+    named = [options.config, options.labels, options.golden]
+    if not is_in_memory(checkpoint):
+        source = Path(str(checkpoint)).expanduser()
+        named += source.iterdir() if source.is_dir() else [source]
+    return [each for each in named if isinstance(each, Path)]
 
 
 def default_output(checkpoint: Source) -> Path:

@@ -44,6 +44,20 @@ def test_a_device_is_written_and_stays(null: Path, tmp_path: Path) -> None:
     assert is_stream(link)
 
 
+def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    source = tmp_path / "weights.pth"
+    source.write_bytes(b"weights")
+    for name in ("link", "far"):
+        (tmp_path / name).symlink_to({"link": "weights.pth", "far": "link"}[name])
+        with pytest.raises(OptionError, match=r"which leads to .*weights\.pth, is read for this"):
+            check_target(tmp_path / name, reads=[source])
+    with pytest.raises(OptionError, match=r"^\S*weights\.pth is read for this"):
+        check_target(source, reads=[tmp_path / "other", tmp_path / "far"])
+    (tmp_path / "second").hardlink_to(source)  # of a second name of the file only the name is replaced
+    for allowed in ("second", "new"):
+        check_target(tmp_path / allowed, reads=[source])
+
+
 def test_a_full_device_is_a_full_disk() -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         write_target("/dev/full", b"data")

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,16 +110,25 @@ def read_target(given: str | Path) -> Target:
     return Target(given=given, path=path, stream=not stat.S_ISREG(status.st_mode))
 
 
-def check_target(given: str | Path) -> None:
+def check_target(given: str | Path, *, reads: Iterable[Path] = ()) -> None:
     """Refuse a target that cannot be written, before the work whose outcome it would hold.
+
+    Args:
+        given: The target.
+        reads: Files that the work is done from, which must outlive it.
 
     Raises:
         OptionError: see ``read_target``; or the folder that it lies in is none, cannot be created or is
-            not writable.
+            not writable; or it is one of the files that are read, perhaps by a link.
     """
     target = read_target(given)
-    if not target.stream:
-        check_folder(target.path)
+    if target.stream:
+        return
+    check_folder(target.path)
+    place = os.path.realpath(target.path)
+    if any(os.path.realpath(source) == place for source in reads):
+        name = str(given) if target.path == target.given else f"{given}, which leads to {target.path},"
+        raise OptionError(f"{name} is read for this, and would be replaced.", hint="Name another file.")
 
 
 def check_folder(path: Path) -> None:

@@ -130,6 +130,28 @@ def test_export_to_what_cannot_be(checkpoint: Path, tmp_path: Path, capsys: Outp
     assert {path.name for path in tmp_path.iterdir()} == {"loop.onnx", "folder.onnx"}
 
 
+def test_what_is_read_outlives_the_command(
+    checkpoint: Path, model: Path, tmp_path: Path, capsys: Output
+) -> None:
+    names = tmp_path / "names.onnx"
+    names.write_text("a\nb\nc\n")
+    commands: list[tuple[Path, list[str]]] = [
+        (checkpoint, ["export", str(checkpoint), "-o"]),
+        (names, ["export", str(checkpoint), "--labels", str(names), "-o"]),
+        (model, ["bench", str(model), "--runs", "2", "--html"]),
+        (model, ["build", str(model), "--runtime", "trt-rtx", "-o"]),
+    ]
+    for index, (source, command) in enumerate(commands):
+        before = source.read_bytes()
+        link = tmp_path / f"link{index}.onnx"
+        link.symlink_to(source)
+        assert main([*command, str(link)]) == 2
+        error = capsys.readouterr().err
+        assert "is read for this, and would be replaced" in error
+        assert "Loading torch" not in error, "before the work"
+        assert source.read_bytes() == before
+
+
 def test_a_page_on_standard_output(model: Path, tmp_path: Path) -> None:
     short = ("bench", model, "--runs", "2", "--warmup", "0")
     code, written, told = to_file(tmp_path, *short, "--html", "/dev/stdout")

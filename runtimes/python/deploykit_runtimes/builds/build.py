@@ -9,7 +9,7 @@ from deploykit_runtimes.devices import chosen_runtime
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file, model_path
-from deploykit_runtimes.onnx.model_files import check_files_beside
+from deploykit_runtimes.onnx.model_files import check_files_beside, files_of
 from deploykit_runtimes.onnx.precompiled import compilers
 from deploykit_runtimes.options.option import put_over
 from deploykit_runtimes.runtimes import (
@@ -78,10 +78,12 @@ def _check_targets(model: Path, options: BuildOptions) -> None:
             raise OptionError(
                 f"Engines are built under names in UTF-8, found {path}.", hint="Rename it."
             ) from error
+    reads = files_of(model)
     if options.output is not None and not options.output.is_dir():
+        check_target(options.output, reads=reads)
         check_alone(options.output, needs="An engine is written with a file beside it, which describes it.")
     if options.timing_cache is not None:
-        check_target(options.timing_cache)
+        check_target(options.timing_cache, reads=reads)
 
 
 def _check_source(model: Path) -> None:
