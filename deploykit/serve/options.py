@@ -105,7 +105,7 @@ class ServeOptions(Options):
             from deploykit_runtimes.contract.readings import parse_outputs
 
             parse_outputs(text.rpartition("=")[2])
-        if not self.host.strip():
+        if not _is_host(self.host):
             raise OptionError(f"--host wants an address, such as 127.0.0.1 or 0.0.0.0, found {self.host!r}.")
 
     @property
@@ -127,6 +127,14 @@ class ServeOptions(Options):
         # All keys are compared, so that the time does not tell which one nearly fits.
         matches = [hmac.compare_digest(given, known.encode()) for known in self.api_keys]
         return scheme.lower() == "bearer" and any(matches)
+
+
+def _is_host(value: object) -> bool:
+    """Whether a system could be asked to listen there: what it cannot encode, it does not refuse in words."""
+    try:
+        return isinstance(value, str) and bool(value.strip()) and b"\0" not in value.encode("idna")
+    except UnicodeError:
+        return False
 
 
 def read_keys(path: str | Path) -> tuple[str, ...]:

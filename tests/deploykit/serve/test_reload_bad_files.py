@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,28 @@ def forbidden(path: Path) -> None:
     os.replace(draft, path)
 
 
+def a_socket(path: Path) -> None:
+    remove(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def a_terabyte_of_nothing(path: Path) -> None:
+    """A file without blocks, which takes no room, and an hour to read."""
+    draft = path.with_name("bad")
+    draft.touch()
+    os.truncate(draft, 1 << 40)
+    os.replace(draft, path)
+
+
+def of_rank_two(model: onnx.ModelProto) -> None:
+    del model.graph.input[0].type.tensor_type.shape.dim[2:]
+
+
+def with_endless_metadata(model: onnx.ModelProto) -> None:
+    model.metadata_props.add(key="note", value="x" * (20 << 20))
+
+
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "garbage": (lambda path: replaced(path, os.urandom(1000)), "a.onnx"),
     "empty": (lambda path: replaced(path, b""), "empty"),
@@ -113,6 +136,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a terabyte in its first run": (spoiled(asking_for_a_terabyte), "memory"),
     "damaged metadata": (spoiled(damaged_metadata), "metadata"),
     "weights of another shape": (spoiled(other_weights), "Conv"),
+    "a socket": (a_socket, "socket"),
+    "a terabyte of nothing": (a_terabyte_of_nothing, "a.onnx"),
+    "no image as input": (spoiled(of_rank_two), "a.onnx"),
+    "endless metadata": (spoiled(with_endless_metadata), "metadata"),
     "weights beside that are too short": (with_weights_beside_that_are_too_short, "a.onnx"),
 }
 

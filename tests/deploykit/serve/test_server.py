@@ -261,6 +261,14 @@ def test_a_port_that_is_taken(classifier: Path) -> None:
             pass
 
 
+def test_a_host_that_nobody_has(classifier: Path) -> None:
+    with (
+        pytest.raises(OptionError, match="HTTP cannot listen on no such host:0: "),
+        deploykit.serve.running(classifier, host="no such host", port=0, grpc_port=None),
+    ):
+        pass
+
+
 def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
