@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from deploykit_runtimes.errors import DeploykitError
-from deploykit_runtimes.machine.exhausted import EXHAUSTED, exhausted
+from deploykit_runtimes.machine.exhausted import EXHAUSTED, exhausted, out_of_files
 from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.text.printable import printable
 
@@ -148,6 +148,9 @@ def _explain(error: Exception, *, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         echo(*_click_lines(error), err=True)
         return error.exit_code
+    if (problem := out_of_files(error)) is not None:
+        _tell(problem, debug=debug)
+        return EXHAUSTED
     if isinstance(error, DeploykitError):
         _tell(error.problem, error.hint, debug=debug)
         return error.exit_code

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.machine.exhausted import told_size
+from deploykit_runtimes.machine.exhausted import exhausted, told_size
 from deploykit_runtimes.machine.scratch import LOCK, discarded_when_empty, in_scratch, scratch_folder
 from deploykit_runtimes.targets import Target, check_folder, read_target
 
@@ -218,7 +218,7 @@ def _told(target: Path, folder: Path) -> Iterator[None]:
                 "" if said.endswith(" free") else _free(folder)
             )  # said already for a file inside the target
             raise OSError(error.errno, said + free, str(target)) from error
-        if names and ours:
+        if names and ours and not exhausted(error):
             raise OptionError(f"{target} cannot be written: {error.strerror}.") from error
         raise
 
@@ -274,6 +274,8 @@ def _folder(folder: Path) -> Iterator[None]:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
+                if exhausted(error) or error.errno in _FULL:  # no other folder would do
+                    raise
                 raise OptionError(f"The folder {folder} cannot be created: {error.strerror}.") from error
             yield
     except BaseException:

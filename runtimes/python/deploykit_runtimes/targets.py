@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_runtimes.errors import DeploykitError, OptionError
+from deploykit_runtimes.machine.exhausted import exhausted
 
 __all__ = [
     "Target",
@@ -78,6 +79,8 @@ class Target:
                 stream.flush()
             return os.dup(self.descriptor)
         except OSError as error:
+            if exhausted(error):
+                raise
             raise OptionError(f"{self.given} cannot be written: {error.strerror}.") from error
 
 

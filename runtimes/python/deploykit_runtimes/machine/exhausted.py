@@ -14,7 +14,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import resource
 
-__all__ = ["EXHAUSTED", "address_limit", "exhausted", "told_size"]
+__all__ = ["EXHAUSTED", "address_limit", "exhausted", "out_of_files", "told_size"]
 
 EXHAUSTED = 1
 """The exit code of a command that ran out of something."""
@@ -38,6 +38,7 @@ _THREADS = re.compile(
 )
 _FILES = re.compile(r"Too many open files")
 _STARVED = 0.9
+_STEPS = 20  # of errors that came of each other
 _DISK = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -59,6 +60,22 @@ def exhausted(error: BaseException) -> str | None:
         if problem is not None:
             return problem
     return _of_starved(error)
+
+
+def out_of_files(error: BaseException) -> str | None:
+    """That files ran out, as a sentence, where an error came of it at any step; None: they did not.
+
+    Whoever reads a file takes an error of opening it for the file's own.
+    """
+    step: BaseException | None = error
+    for _ in range(_STEPS):
+        if step is None:
+            break
+        of_system = isinstance(step, OSError) and step.errno in (errno.EMFILE, errno.ENFILE)
+        if of_system or (isinstance(step, RuntimeError) and _FILES.search(str(step))):
+            return exhausted(step)
+        step = step.__cause__ or step.__context__
+    return None
 
 
 def address_limit() -> int | None:
