@@ -133,7 +133,7 @@ def table(rows: Sequence[dict[str, Any]], before: Mapping[str, dict[str, Any]]) 
         cells = [row["attack"], str(row["bytes"] >> 10)]
         if before:
             other = before.get(row["attack"])
-            cells += [took(other), words_of(other)] if other else ["", ""]
+            cells += [took(other), began(other)] if other else ["", ""]
         lines.append(f"| {' | '.join([*cells, took(row), words_of(row)])} |")
     return lines
 
@@ -144,6 +144,14 @@ def words_of(row: Mapping[str, Any]) -> str:
 
     first = row["words"].splitlines()[0] if row["words"] else ""
     return printable(first.partition(": ")[2] or first, 160).replace("|", "\\|")
+
+
+def began(row: Mapping[str, Any]) -> str:
+    """How the words began, with what was said of the fault."""
+    from deploykit_runtimes.printable import printable
+
+    first = row["words"].splitlines()[0] if row["words"] else ""
+    return printable(": ".join(first.split(": ")[:2]), 80).replace("|", "\\|")
 
 
 def took(row: Mapping[str, Any]) -> str:
