@@ -158,7 +158,7 @@ def took(row: Mapping[str, Any]) -> str:
     """``2, 11 MB, 0.3 s``: exit code, memory, processor time; what was killed has no code."""
     allowed = row["allowed"]
     if row["code"] in {-signal.SIGKILL, -signal.SIGXCPU}:
-        slow = row["seconds"] > allowed["seconds"] - 1
+        slow = row["seconds"] > 0.9 * allowed["seconds"]
         why = f"> {allowed['seconds']} s" if slow else f"killed, {row['seconds']:.1f} s"
         return f"{why}, {row['mb']} MB"
     if row["mb"] > 1000 * allowed["gigabytes"]:
