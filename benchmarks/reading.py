@@ -18,10 +18,11 @@ from pathlib import Path
 
 OURS = """
 import sys, time, json
+from importlib import import_module
 try:
-    from deploykit_exporters.containers import read as home
-except ImportError:  # a checkout from before the module had a home of its own
-    from deploykit_exporters import containers as home
+    home = import_module("deploykit_exporters.containers.read")
+except ImportError:  # a checkout from before the reader had a module of its own
+    home = import_module("deploykit_exporters.containers")
 home.read_checkpoint(sys.argv[2])  # all that is imported for it
 spent = 0.0
 whole = home._sha256
@@ -102,7 +103,7 @@ def main() -> None:
         small = Path(folder, "small.pth")
         write_small(small)
         for name, path in write(Path(folder), arguments.gigabytes).items():
-            print(f"{name}, {path.stat().st_size >> 20} MB")
+            print(f"{name}, {path.stat().st_size >> 20} MB", flush=True)
             taken: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
             for _ in range(arguments.rounds):
                 for side, (code, checkout) in sides.items():
@@ -114,7 +115,7 @@ def main() -> None:
                     continue
                 read = statistics.median(one["read"] for one in rounds)
                 hashed = statistics.median(one["hash"] for one in rounds)
-                print(f"  {side:18s} {read:7.3f} s, and {hashed:.3f} s for the hash")
+                print(f"  {side:18s} {read:7.3f} s, and {hashed:.3f} s for the hash", flush=True)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def words_of(row: Mapping[str, Any]) -> str:
 
 def began(row: Mapping[str, Any]) -> str:
     """How the words began, with what was said of the fault."""
-    from deploykit_runtimes.printable import printable
+    from deploykit_runtimes.text.printable import printable
 
     first = row["words"].splitlines()[0] if row["words"] else ""
     return printable(": ".join(first.split(": ")[:2]), 80).replace("|", "\\|")
