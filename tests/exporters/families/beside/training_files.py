@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def vit(**changes: Any) -> torch.nn.Module:
     return timm.create_model("vit_small_patch16_224", **{**options, **changes})
 
 
+@cache
 def networks() -> dict[str, torch.nn.Module]:
+    """Made once; a test that changes one changes a copy."""
     torch.manual_seed(0)
     return {
         "vit": vit(),
