@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "runtimes" / "cpp"
 VERSION = ROOT / "runtimes" / "python" / "deploykit_runtimes" / "__init__.py"
 FOLDER = ROOT / "build" / "cpp"
-RELEASE = ("-DCMAKE_BUILD_TYPE=Release", "-DDEPLOYKIT_WERROR=ON")
+RELEASE = ("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS=-std=c++17", "-DDEPLOYKIT_WERROR=ON")
 
 Run = Callable[..., str]
 Build = Callable[..., Path]
@@ -100,7 +101,7 @@ def built(cmake: str, ort_library: Path, run: Run) -> Build:
     """Build the sources with some options, or find the folder in which that was done before."""
 
     def make(name: str, *options: str, targets: Sequence[str] = ("all",), compiler: str = "c++") -> Path:
-        options = (*options, "-DDEPLOYKIT_PRECOMPILE=ON")
+        options = (*options, "-DDEPLOYKIT_PRECOMPILE=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
         versions = [run([program, "--version"]) for program in (compiler, cmake)]
         folder = FOLDER / f"{name}-{_digest([*options, *targets, str(ort_library), *versions])}"
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,25 @@ def build(built: Build) -> Path:
     return built("release", *RELEASE)
 
 
+@pytest.fixture
+def again(build: Path, tmp_path: Path) -> tuple[dict[str, str], Path]:
+    """The environment in which CMake builds the library again without compiling its files again, and the log
+    of what was not (see compiled_before.py)."""
+    log = tmp_path / "compiled_before.txt"
+    launcher = [
+        sys.executable,
+        "-SE",
+        str(Path(__file__).parent / "compiled_before.py"),
+        str(build),
+        str(log),
+    ]
+    return {
+        "CMAKE_CXX_COMPILER_LAUNCHER": ";".join(launcher),
+        "CMAKE_BUILD_TYPE": "Release",
+        "CXXFLAGS": "-std=c++17",
+    }, log
+
+
 @pytest.fixture(scope="session")
 def tool(build: Path) -> Path:
     """deploykit-run."""
@@ -150,6 +170,58 @@ def tool(build: Path) -> Path:
     if not path.exists():
         pytest.skip("deploykit-run was not built: stb_image.h is missing (apt-get install libstb-dev)")
     return path
+
+
+def _compiler_for(folder: Path, flags: str, *names: str | None) -> str:
+    source = folder / "probe.cpp"
+    main = (
+        'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }'
+        if "fuzzer" in flags
+        else "int main() { return 0; }"
+    )
+    source.write_text(main)
+    for name in names:
+        if not name or shutil.which(name) is None:
+            continue
+        program = folder / f"probe-{Path(name).name}"
+        command = [name, f"-fsanitize={flags}", str(source), "-o", str(program)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            continue
+        if not subprocess.run([str(program), "-runs=1"], capture_output=True, check=False).returncode:
+            return name
+    pytest.skip(f"no compiler here makes programs with -fsanitize={flags} that run")
+
+
+@pytest.fixture(scope="session")
+def sanitizing(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """The first of some compilers whose programs run with a -fsanitize; without one the test is skipped."""
+    return partial(_compiler_for, tmp_path_factory.mktemp("probes"))
+
+
+@pytest.fixture(scope="session")
+def fuzzed(sanitizing: Callable[..., str]) -> bool:
+    """Whether clang and its libFuzzer are here."""
+    try:
+        sanitizing("fuzzer,address,undefined", "clang++")
+    except pytest.skip.Exception:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def checked(built: Build, sanitizing: Callable[..., str], fuzzed: bool) -> Path:
+    """A build with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    compiler = sanitizing("address,undefined", "clang++" if fuzzed else None, "c++", "g++")
+    return built(
+        "address",
+        "-DCMAKE_BUILD_TYPE=None",
+        "-DCMAKE_CXX_FLAGS=-O1 -std=c++17",
+        "-DDEPLOYKIT_WERROR=ON",
+        "-DDEPLOYKIT_SANITIZE=address,undefined",
+        f"-DDEPLOYKIT_FUZZ={'ON' if fuzzed else 'OFF'}",
+        "-DDEPLOYKIT_EXAMPLES=OFF",
+        compiler=compiler,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,6 @@ ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "runtimes" / "cpp"
 CONSUMERS = Path(__file__).parent / "consumers"
 PRINTED = ['quoted "thing"', "done"]
-# What the caller's own project would not set, to build faster here.
-QUICK = ("-DDEPLOYKIT_PRECOMPILE=ON",)
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +64,22 @@ def test_pkg_config(prefix: Path, run, golden: Path, tmp_path: Path) -> None:
     )
 
 
-def test_find_package_of_the_python_package(consume, run, ort_library: Path) -> None:
+def test_find_package_of_the_python_package(consume, run, ort_library: Path, again) -> None:
     place = run([sys.executable, "-m", "deploykit", "cpp", "--cmake-dir"]).strip()
-    options = [f"-Ddeploykit_DIR={place}", f"-DONNXRUNTIME_LIBRARY={ort_library}", *QUICK]
-    assert consume("sources", *options) == PRINTED
+    options = [f"-Ddeploykit_DIR={place}", f"-DONNXRUNTIME_LIBRARY={ort_library}"]
+    environment, log = again
+    assert consume("sources", *options, **environment) == PRINTED
+    assert len(log.read_text().splitlines()) == len(list((SOURCES / "src").rglob("*.cpp")))
 
 
 def test_add_subdirectory(consume, ort_library: Path) -> None:
     """As a static library."""
-    options = [f"-DDEPLOYKIT_SOURCES={SOURCES}", f"-DONNXRUNTIME_LIBRARY={ort_library}", *QUICK]
+    options = [f"-DDEPLOYKIT_SOURCES={SOURCES}", f"-DONNXRUNTIME_LIBRARY={ort_library}"]
+    options += ["-DDEPLOYKIT_PRECOMPILE=ON"]  # which a caller would not set, to build faster here
     assert consume("subdirectory", *options) == PRINTED
 
 
-def test_fetch_content(consume, ort_library: Path, tmp_path: Path) -> None:
+def test_fetch_content(consume, ort_library: Path, tmp_path: Path, again) -> None:
     """A release archive is fetched and built; ONNX Runtime is the wheel of the Python in the path."""
     archive = tmp_path / "deploykit.tar.gz"
     version = ROOT / "runtimes" / "python" / "deploykit_runtimes" / "__init__.py"
@@ -86,7 +87,9 @@ def test_fetch_content(consume, ort_library: Path, tmp_path: Path) -> None:
         for path in (SOURCES, version):
             file.add(path, f"deploykit-0/{path.relative_to(ROOT)}")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    assert consume("fetched", f"-DDEPLOYKIT_URL={archive.as_uri()}", *QUICK, PATH=path) == PRINTED
+    environment, log = again
+    assert consume("fetched", f"-DDEPLOYKIT_URL={archive.as_uri()}", PATH=path, **environment) == PRINTED
+    assert len(log.read_text().splitlines()) == len(list((SOURCES / "src").rglob("*.cpp")))
     cache = (tmp_path / "build" / "CMakeCache.txt").read_text()
     assert f"ONNXRUNTIME_LIBRARY:FILEPATH={ort_library}" in cache
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,57 +16,6 @@ from PIL import Image
 RUNS, SECONDS = 200, 3
 # Leaks are looked for when a program ends; what ONNX Runtime keeps for ever is not ours.
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-
-
-def compiler_for(flags: str, folder: Path, *names: str | None) -> str:
-    """The first compiler whose programs build and run with these flags; the test is skipped without one."""
-    source = folder / "probe.cpp"
-    main = (
-        'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }'
-        if "fuzzer" in flags
-        else "int main() { return 0; }"
-    )
-    source.write_text(main)
-    for name in names:
-        if not name or shutil.which(name) is None:
-            continue
-        program = folder / f"probe-{Path(name).name}"
-        command = [name, f"-fsanitize={flags}", str(source), "-o", str(program)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            continue
-        if not subprocess.run([str(program), "-runs=1"], capture_output=True, check=False).returncode:
-            return name
-    pytest.skip(f"no compiler here makes programs with -fsanitize={flags} that run")
-
-
-@pytest.fixture(scope="module")
-def probes(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("probes")
-
-
-@pytest.fixture(scope="module")
-def fuzzed(probes: Path) -> bool:
-    """Whether clang and its libFuzzer are here."""
-    try:
-        compiler_for("fuzzer,address,undefined", probes, "clang++")
-    except pytest.skip.Exception:
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def checked(built, probes: Path, fuzzed: bool) -> Path:
-    """A build with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    compiler = compiler_for("address,undefined", probes, "clang++" if fuzzed else None, "c++", "g++")
-    return built(
-        "address",
-        "-DCMAKE_BUILD_TYPE=None",
-        "-DCMAKE_CXX_FLAGS=-O1",
-        "-DDEPLOYKIT_SANITIZE=address,undefined",
-        f"-DDEPLOYKIT_FUZZ={'ON' if fuzzed else 'OFF'}",
-        "-DDEPLOYKIT_EXAMPLES=OFF",
-        compiler=compiler,
-    )
 
 
 def run_ctest(cmake: str, run, folder: Path, *arguments: str) -> None:
@@ -82,8 +30,8 @@ def test_ctest_with_address_and_undefined_behaviour(checked: Path, cmake: str, r
     run_ctest(cmake, run, checked)
 
 
-def test_concurrent_calls_with_thread_sanitizer(built, probes: Path, cmake: str, run) -> None:
-    compiler = compiler_for("thread", probes, "clang++", "c++", "g++")
+def test_concurrent_calls_with_thread_sanitizer(built, sanitizing, cmake: str, run) -> None:
+    compiler = sanitizing("thread", "clang++", "c++", "g++")
     folder = built(
         "thread",
         "-DCMAKE_BUILD_TYPE=None",
