@@ -9,15 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from warm import Forked, Warm
+
 
 class Bed:
-    """Folders of its own for the commands of a test: ``out`` for what they write, ``tmp`` for the rest."""
+    """Folders of its own for the commands of a test: ``out`` for what they write, ``tmp`` for the rest.
+
+    ``warm`` is the process from which commands are forked, where the test wants one: ``warm_up``.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root, self.out, self.tmp = root, root / "out", root / "tmp"
@@ -29,6 +35,26 @@ class Bed:
             "DEPLOYKIT_CACHE": str(root / "cache"),
             "HF_HUB_OFFLINE": "1",
         }
+        self.warm: Warm | None = None
+
+    def warm_up(self) -> float:
+        """From now on ``run``, ``seconds`` and ``signalled`` fork commands from a process that has imported
+        torch; returns how many seconds that took."""
+        self.warm = Warm(self.root, self.environment)
+        return self.warm.seconds
+
+    def cool_down(self) -> None:
+        """From now on every command is a new process again."""
+        if self.warm is not None:
+            self.warm.close()
+        self.warm = None
+
+    def _command(
+        self, arguments: Sequence[object], before: Sequence[str] = ()
+    ) -> subprocess.Popen[str] | Forked:
+        if self.warm is not None and not before:
+            return self.warm.start(*arguments)
+        return self.start(*arguments, before=before)
 
     def start(self, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start the command in a session of its own, behind a command such as prlimit."""
@@ -45,9 +71,9 @@ class Bed:
 
     def run(self, *arguments: object, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        process = self.start(*arguments, before=before)
-        out, error = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+        process = self._command(arguments, before)
+        out, error = map(_text, process.communicate(timeout=300))
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     def seconds(self, *arguments: object) -> float:
         """How long the command takes, which must succeed."""
@@ -63,16 +89,16 @@ class Bed:
 
         A Ctrl-C waits until the interpreter answers one: before that, the system ends the process.
         """
-        process = self.start(*arguments)
+        process = self._command(arguments)
         try:
-            out, error = process.communicate(timeout=after)
+            out, error = map(_text, process.communicate(timeout=after))
         except subprocess.TimeoutExpired:
             while number == signal.SIGINT and process.poll() is None and not handles(process.pid, number):
                 time.sleep(0.001)
             if process.poll() is None:
                 os.killpg(process.pid, number)
-            out, error = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+            out, error = map(_text, process.communicate(timeout=300))
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     def left(self) -> list[str]:
         """Everything in both folders."""
@@ -81,11 +107,12 @@ class Bed:
         )
 
     def processes(self) -> list[str]:
-        """Processes that were started here and still run."""
+        """Processes that were started here and still run, without the one that commands are forked from."""
         mark, found = f"TMPDIR={self.tmp}".encode(), []
         for folder in Path("/proc").iterdir():
             try:
-                if folder.name.isdecimal() and mark in (folder / "environ").read_bytes():
+                ours = self.warm is not None and folder.name == str(self.warm.pid)
+                if folder.name.isdecimal() and not ours and mark in (folder / "environ").read_bytes():
                     found.append((folder / "cmdline").read_text().replace("\0", " "))
             except OSError:
                 continue  # it ended meanwhile, or is another user's
@@ -96,6 +123,10 @@ class Bed:
         for top in (self.out, self.tmp):
             shutil.rmtree(top)
             top.mkdir()
+
+
+def _text(said: str | bytes) -> str:
+    return said if isinstance(said, str) else said.decode()
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
@@ -109,8 +140,10 @@ def handles(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
-    return Bed(tmp_path)
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    made = Bed(tmp_path)
+    yield made
+    made.cool_down()
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def ours(folder: Path) -> set[str]:
 def test_export(bed, weights: list[Path], models: list[Path], moments: Moments) -> None:
     target = bed.out / "model.onnx"
     command = ("export", weights[1], "-o", target, "--preprocess")
+    bed.warm_up()  # while torch loads nothing is written
     life = bed.seconds(*command)
     finished = onnx.load(target)
     old = models[0].read_bytes()

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from corpus_of_strangers import EVIL, HONEST, NAME, check_text, write_model
+from warm import Warm
 
 
 def _exporters_conftest() -> Any:
@@ -35,13 +37,20 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="session")
-def run_on() -> Run:
+def warm() -> Iterator[Warm]:
+    """The process from which commands are forked: it imports torch once."""
+    made = Warm()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def run_on(warm: Warm) -> Run:
     """A command in a process of its own, with colours or without, whose output is checked."""
 
     def run(*arguments: str | Path, color: bool = True) -> subprocess.CompletedProcess[bytes]:
         choice = {"FORCE_COLOR": "1"} if color else {"NO_COLOR": "1"}
-        command = [sys.executable, "-m", "deploykit", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **choice})
+        done = warm.run(*arguments, **choice)
         for stream in (done.stdout, done.stderr):
             text = check_text(stream)
             assert color or "\x1b" not in text
