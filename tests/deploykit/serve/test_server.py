@@ -181,10 +181,12 @@ def test_a_signal_that_comes_twice_at_once_loses_no_request(classifier: Path, nu
         {"inputs": [{"name": "images", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0.5] * 3072}]}
     ).encode()
     with serving(f"tiny={classifier}") as process:
-        with socket.create_connection(("127.0.0.1", process.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", process.port), timeout=300) as connection:
             start = "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\n"
-            connection.sendall(f"{start}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
-            time.sleep(0.2)  # for the server to read it
+            start += f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+            connection.sendall(start.encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")  # the server waits for its body
+            connection.sendall(body[:-1])
             for pause in (0.05, 0.05, 0.1):  # signals that are pending together become one
                 process.tell(number)
                 time.sleep(pause)

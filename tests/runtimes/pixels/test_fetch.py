@@ -181,7 +181,7 @@ def test_the_time_is_that_of_the_whole(server: Server, path: str) -> None:
 
 def test_no_limit_leaves_a_thread_behind(server: Server) -> None:
     fetch(f"{server.url}/picture", limits=FetchLimits(seconds=1000))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while any(type(thread) is threading.Timer for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -53,7 +53,7 @@ def test_inference(sync, tensor, wanted, binary, packed) -> None:
 
 
 def test_inference_without_named_outputs(sync, tensor, wanted) -> None:
-    result = sync.infer("tiny", inputs(tensor), model_version="1", timeout=10_000_000)
+    result = sync.infer("tiny", inputs(tensor), model_version="1", timeout=600_000_000)
     np.testing.assert_allclose(result.as_numpy("logits"), wanted, atol=1e-5)
 
 
