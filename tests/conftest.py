@@ -30,13 +30,29 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # of wrong_engines, which the tests of several floors import
 
 
-# Files of few tests that take minutes: last, they would keep one worker busy while the others have ended.
-_LONG = ("runtimes/cpp/", "exporters/test_engine_builds.py")
+# What takes a minute and more of one worker, the longest first: last, it would keep one worker
+# busy while the others have ended.
+_LONG = (
+    "runtimes/cpp/",
+    "exporters/test_self_contained.py",
+    "exporters/test_engine_builds.py",
+    "exporters/families/shared/timm_library/test_config_arguments.py",
+    "deploykit/faults/",
+    "test_quality.py",
+    "exporters/test_forged.py",
+    "exporters/test_engines_agree.py",
+    "exporters/proof/",
+    "exporters/families/vit/test_towers_settings.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = [str(TESTS / name) for name in _LONG]
-    items.sort(key=lambda item: not str(item.path).startswith(tuple(places)))
+
+    def turn(item: pytest.Item) -> int:
+        return next((n for n, place in enumerate(places) if str(item.path).startswith(place)), len(places))
+
+    items.sort(key=turn)
 
 
 def skipped_lines(reports: Iterable[pytest.TestReport]) -> list[str]:
