@@ -104,7 +104,7 @@ def resized_otherwise(right: Path, checkpoint: Path, wrong: Path, monkeypatch) -
     def loaded(*args, **kwargs):
         found = load(*args, **kwargs)
         how = found.built.spec.preprocess
-        other = replace(how, interpolation="nearest" if how.interpolation != "nearest" else "bilinear")
+        other = replace(how, interpolation="bicubic" if how.interpolation != "bicubic" else "bilinear")
         spec = replace(found.built.spec, preprocess=other)
         return replace(found, built=replace(found.built, spec=spec))
 
