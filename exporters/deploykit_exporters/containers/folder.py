@@ -6,6 +6,7 @@ Shards are listed by an ``*.index.json`` whose ``weight_map`` gives the file of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -23,6 +24,10 @@ _WEIGHTS = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )
 _INDEXES = tuple(f"{name}.index.json" for name in _WEIGHTS)
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
+_OTHERS = re.compile(
+    r"adapter_model\.(safetensors|bin)|custom_checkpoint_\d+\.pkl|ema_\w+\.(safetensors|bin|pth|pt)"
+)
 _SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".hdf5", ".pkl"}
 
 
@@ -31,11 +36,13 @@ class Folder:
     """A folder's weights files and parsed texts.
 
     ``meta`` has ``config``, ``preprocessor``, ``processor`` (where transformers 5 keeps the image processor
-    of a model of images and text) and ``open_clip``, each if present.
+    of a model of images and text) and ``open_clip``, each if present. ``notes``: files beside the weights
+    that may hold others.
     """
 
     weights: tuple[Path, ...]
     meta: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def open_folder(path: Path) -> Folder:
@@ -48,8 +55,9 @@ def open_folder(path: Path) -> Folder:
     _refuse_others(path, names)
     for name in (*_WEIGHTS, *_INDEXES):
         if name in names:
+            _refuse_several(path, name, names)
             weights = _shards(path, name) if name in _INDEXES else (path / name,)
-            return Folder(weights=weights, meta=_texts(path))
+            return Folder(weights=weights, meta=_texts(path), notes=_left_out(names))
     found = [name for name in names if PurePath(name).suffix in _SUFFIXES]
     if len(found) == 1:
         return Folder(weights=(path / found[0],), meta=_texts(path))
@@ -63,14 +71,46 @@ def open_folder(path: Path) -> Folder:
     )
 
 
+def _left_out(names: Iterable[str]) -> tuple[str, ...]:
+    """A sentence on files that change or average the weights where their library loads the folder."""
+    found = [name for name in names if _OTHERS.fullmatch(name)]
+    if not found:
+        return ()
+    return (
+        f"Not read: {_listed(found)}, which may hold an adapter or an average of the weights "
+        f"(PEFT's adapter_model, accelerate's custom_checkpoint).",
+    )
+
+
+def _refuse_several(path: Path, name: str, names: list[str]) -> None:
+    """Refuse what accelerate's save_state() writes of several models.
+
+    Raises:
+        CheckpointError: the folder holds ``model_1.safetensors`` beside ``model.safetensors``.
+    """
+    stem, dot, ending = name.partition(".")
+    others = [one for one in names if re.fullmatch(rf"{stem}_\d+\{dot}{ending}", one)]
+    if others:
+        raise CheckpointError(
+            f"{path.name}/ holds several models: {_listed([name, *others])}.",
+            hint=f"Give the file of the one that is meant: {path.name}/{name}",
+        )
+
+
 def sibling_folder(path: Path) -> Folder | None:
     """The folder of a weights file or index that lies beside its config.json, or None."""
     if path.name in _WEIGHTS and {"config", "open_clip"} & (meta := _texts(path.parent)).keys():
-        return Folder(weights=(path,), meta=meta)
+        names = sorted(entry.name for entry in path.parent.iterdir())
+        return Folder(weights=(path,), meta=meta, notes=_left_out(names))
     if path.name in _INDEXES:
         return Folder(weights=_shards(path.parent, path.name), meta=_texts(path.parent))
     if path.name in ("config.json", "open_clip_config.json"):
         return open_folder(path.parent)
+    if (shard := _SHARD.fullmatch(path.name)) and int(shard[3]) > 1 and path.is_file():
+        raise CheckpointError(
+            f"{path.name} is one of {int(shard[3])} shards, which hold the weights of one model.",
+            hint=f"Give the index that lists them, {shard[1]}.{shard[4]}.index.json, or their folder.",
+        )
     return None
 
 

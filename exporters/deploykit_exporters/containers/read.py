@@ -101,7 +101,7 @@ def _read_folder(path: Path, folder: Folder, how: _How) -> Checkpoint:
         first,
         tensors=tensors,
         meta={**first.meta, **folder.meta},
-        notes=(note, *first.notes),
+        notes=(note, *folder.notes, *first.notes),
         sets=first.sets if len(parts) == 1 else {first.weights_key: tensors},
     )
     return _checkpoint(path, folder.weights, "huggingface" if "config" in folder.meta else container, weights)

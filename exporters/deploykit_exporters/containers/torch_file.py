@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 import struct
 import sys
 import zipfile
@@ -102,11 +103,21 @@ def read_trusted(path: Path) -> Any:
 def damaged(path: Path, error: BaseException) -> CheckpointError:
     if isinstance(error, ExcessError):
         return excess(path.name, error, "Save the model's state_dict() alone.")
+    if isinstance(error, QuantizedError):
+        return CheckpointError(
+            f"{path.name}: wanted a model in floating point, found a quantised one ({error}).",
+            hint="Give the checkpoint of the model as it was before torch's quantisation (convert, "
+            "quantize_dynamic).",
+        )
     reason = str(error) or type(error).__name__
     return CheckpointError(
         f"{path.name} is not a complete checkpoint of torch.save: {reason}.",
         hint="The file is truncated or damaged; copy or download it again.",
     )
+
+
+class QuantizedError(UnpicklingError):
+    """The file has tensors of torch's quantised types."""
 
 
 class _Archive:
@@ -250,6 +261,8 @@ def _key(key: Any) -> str:
 def _nbytes(kind: Any, storage_type: Any, numel: Any) -> int:
     if kind != "storage" or not isinstance(storage_type, StorageType):
         name = getattr(storage_type, "inert_path", type(storage_type).__name__)
+        if re.fullmatch(r"torch\.QU?Int\w+Storage", name):
+            raise QuantizedError(name)
         raise UnpicklingError(f"it has tensors of an unsupported kind ({name})")
     if type(numel) is not int or not 0 <= numel < 2**56:
         raise UnpicklingError("a storage has no size")

@@ -141,3 +141,43 @@ def test_weights_that_no_system_opens(kind: str, tmp_path: Path) -> None:
         (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_checkpoint(tmp_path)
+
+
+def test_a_shard_alone_names_the_index(vit: Any, tmp_path: Path) -> None:
+    vit.save_pretrained(tmp_path, max_shard_size="8KB")
+    shard = min(tmp_path.glob("model-0*.safetensors"))
+    with pytest.raises(CheckpointError, match=r"is one of \d+ shards") as error:
+        read_checkpoint(shard)
+    index = str(error.value.hint).partition("lists them, ")[2].partition(", or")[0]
+    assert read_checkpoint(tmp_path / index).meta["config"]["model_type"] == "vit"
+    whole = tmp_path / "model-00001-of-00001.safetensors"
+    save_file({"a": torch.ones(2)}, whole)
+    assert list(read_checkpoint(whole).tensors) == ["a"]
+
+
+@pytest.mark.parametrize("ending", ["model.safetensors", "pytorch_model.bin"])
+def test_several_models_of_accelerate_are_not_chosen_among(ending: str, tmp_path: Path) -> None:
+    stem, _, suffix = ending.partition(".")
+    for number, name in enumerate((ending, f"{stem}_1.{suffix}")):
+        save_file({"a": torch.full((2,), float(number))}, tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"several models: {stem}.{suffix}, {stem}_1") as error:
+        read_checkpoint(tmp_path)
+    assert f"{tmp_path.name}/{ending}" in str(error.value.hint)
+    assert read_checkpoint(tmp_path / f"{stem}_1.{suffix}").tensors["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("other", ["custom_checkpoint_0.pkl", "ema_model.safetensors"])
+def test_files_that_may_hold_an_average_are_named(vit: Any, tmp_path: Path, other: str, named: bool) -> None:
+    vit.save_pretrained(tmp_path)
+    (tmp_path / other).write_bytes(b"an average")
+    notes = read_checkpoint(tmp_path / "model.safetensors" if named else tmp_path).notes
+    assert any(note.startswith(f"Not read: {other}") for note in notes)
+
+
+def test_an_adapter_beside_a_named_base_is_reported(vit: Any, tmp_path: Path) -> None:
+    vit.save_pretrained(tmp_path)
+    save_file({"a": torch.ones(2)}, tmp_path / "adapter_model.safetensors")
+    assert any(
+        "adapter_model.safetensors" in note for note in read_checkpoint(tmp_path / "model.safetensors").notes
+    )

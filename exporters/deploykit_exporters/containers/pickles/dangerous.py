@@ -14,6 +14,8 @@ __all__ = ["not_executed", "refuse_dangerous"]
 
 _LISTED = 5
 _HINTED = 20
+# Packages that pickle functions by their code.
+_STORED_CODE = ("cloudpickle.", "dill.")
 
 
 def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str) -> tuple[str, ...]:
@@ -35,11 +37,19 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
     left = [path for path in found if not _is_ignored(path, ignore)]
     if left:
         listed = ", ".join(map(_described, left[:_LISTED])) + (" and others" if len(left) > _LISTED else "")
+        options = " ".join(f"--ignore {quote(path)}" for path in left[:_HINTED])
+        if all(path.startswith(_STORED_CODE) for path in left):
+            raise UnsafeCheckpointError(
+                f"{name} stores code beside the weights, as fastai's learn.export() does: loading it would "
+                f"run {listed}. Nothing was run.",
+                hint="Save the weights where the model was trained: torch.save(learn.model.state_dict(), "
+                f'"model.pth"). To read those of this file, without running anything: {options}',
+            )
         raise UnsafeCheckpointError(
             f"{name} holds objects whose loading would run {listed}. Nothing was run; no honest checkpoint "
             "needs that.",
             hint="Do not load the file by other means. To read its weights all the same, without running "
-            f"anything: {' '.join(f'--ignore {quote(path)}' for path in left[:_HINTED])}",
+            f"anything: {options}",
         )
     return (f"Not run, as --ignore says: {', '.join(found)}.",) if found else ()
 

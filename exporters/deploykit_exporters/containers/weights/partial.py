@@ -15,7 +15,10 @@ from deploykit_exporters.containers.weights.parametrized import PARAMETRIZED
 __all__ = ["nothing_found", "refuse_partial"]
 
 _QUANTISERS = re.compile(r"(^|\.)(weight_fake_quant|activation_post_process)\.|\.fake_quant_enabled$")
-_ADAPTER = re.compile(r"\.(lora_|hada_|adapter_)|lora_(A|B|up|down)\b")
+_ADAPTER = re.compile(
+    r"\.(lora_|hada_|lokr_|adapter_)|lora_(A|B|up|down)\b"
+    r"|\.(base_layer|original_module|modules_to_save)\.|\.(ia3|vera|oft|boft|hra|fourierft)_"
+)
 
 
 def refuse_partial(tensors: Tensors, entries: Mapping[str, Any], name: str) -> None:

@@ -133,6 +133,8 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
     if not hints.features and (not native or search.candidates or search.unreadable):
         chosen = _choose(checkpoint, search, called, hints)
     if chosen is None:
+        if not native:
+            _refuse_wider(checkpoint, search, hints)
         _check_unused(hints, called)
         at_root = f"{match.prefix}{root}"
         scores = None if hints.features else scores_behind(at(checkpoint.module, at_root), at_root)
@@ -194,6 +196,28 @@ def without_classifiers(
     _check_unused(hints, own[0].rstrip(".") if own and own[0].endswith(".") else "")
     kept = {name: tensor for name, tensor in inside.items() if name.partition(".")[0] not in strange}
     return Joined(tensors=kept, settings=settings)
+
+
+def _refuse_wider(checkpoint: Checkpoint, search: Search, hints: Hints) -> None:
+    """Refuse to leave out what can only be the classifier of a network that has none of its own.
+
+    Raises:
+        CheckpointError: layers that end in a linear one take another vector than the network gives.
+    """
+    found = [] if hints.features else [one for one in search.wider if not is_ignored(one.path, hints)]
+    if found:
+        head = found[0]
+        twice = (
+            "fastai's head takes two poolings side by side, which deploykit does not build"
+            if head.inputs == 2 * (search.width or 0)
+            else "the file does not say what the training code does between them"
+        )
+        raise CheckpointError(
+            f"{checkpoint.path.name}: {head.path} ends in a linear layer, as a classifier does, and takes "
+            f"{head.inputs} numbers; the network gives {search.width} features: {twice}.",
+            hint=f"{_FEATURES} If {head.path} takes no part in the answers, say so: --ignore "
+            f"{quote(head.path)}",
+        )
 
 
 def _is_native(inside: Tensors, own: str) -> bool:

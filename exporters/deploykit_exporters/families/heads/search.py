@@ -48,6 +48,7 @@ class Search:
     Attributes:
         width: Length of the vector that the network gives to its classifier; None: of any length.
         between: Norms of that length, which may stand before the classifier.
+        wider: Layers that end in a linear one, and take a vector of another length.
         groups: The weights of each module that could be one.
     """
 
@@ -56,6 +57,7 @@ class Search:
     unreadable: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
     between: list[str] = field(default_factory=list)
+    wider: list[Layers] = field(default_factory=list)
     groups: dict[str, Tensors] = field(default_factory=dict)
 
     def add(self, path: str, tensors: Tensors) -> None:
@@ -80,6 +82,8 @@ class Search:
             self.unreadable.append(path)
         else:
             self.others[path] = len(tensors)
+            if layers is not None and self.width:
+                self.wider.append(layers)
 
     def chain(self) -> tuple[str, str] | None:
         """Two modules: one takes the features and gives what the other takes; None: there are none."""

@@ -104,6 +104,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         square=True,
         num_heads=heads,
         eps=eps,
+        untold=() if checkpoint.module is not None else ("eps",),
         settings=file.account(),
         witness=witness,
     )

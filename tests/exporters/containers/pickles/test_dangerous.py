@@ -296,3 +296,16 @@ def test_names_in_hints_are_words_of_a_shell(tmp_path: Path) -> None:
     message = says(write(tmp_path / "file.pth", Named("os.system;rm x")))
     assert message.endswith("--ignore 'os.system;rm x'")
     assert read_checkpoint(tmp_path / "file.pth", ignore=("os.system;rm x",)).tensors
+
+
+def test_code_that_fastai_stores_is_refused_without_a_word_of_attack(tmp_path: Path) -> None:
+    stored = Named("cloudpickle.cloudpickle._make_function")
+    file = write(tmp_path / "export.pkl", stored)
+    with pytest.raises(UnsafeCheckpointError, match=r"learn\.export") as error:
+        read_checkpoint(file)
+    assert "honest" not in str(error.value)
+    assert "torch.save(learn.model.state_dict()" in str(error.value.hint)
+    found = read_checkpoint(file, ignore=("cloudpickle.*",))
+    assert list(found.tensors) == ["layer.weight"]
+    with pytest.raises(UnsafeCheckpointError, match="no honest checkpoint"):
+        read_checkpoint(write(file, [stored, Named("os.system", "x")]))

@@ -143,6 +143,7 @@ def _own(
         activation=activation,
         pooler=_embedding(renamed),
         pool_heads=int(told.vision.get("attn_pooler_heads", 8)),
+        untold=() if told else ("eps", "global_pool") if pool == "token" else ("eps",),
         assumed=(*assumed, *_assumed_pooling(told, renamed, pool)),
     )
 
@@ -292,6 +293,7 @@ def _trunk(told: Told, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, 
         eps=(1e-5 if pre_norm else 1e-6) if model is None else float(model.blocks[0].norm1.eps),
         activation="gelu" if model is None else _activation(model),
         pooler=_embedding(renamed),
+        untold=("activation", "eps", "global_pool") if model is None else (),
     )
 
 

@@ -111,6 +111,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         classes=label_names(config.get("id2label")),
         head_layers=layers,
         scores=output_activation(told),
+        untold=() if told else ("activation", "eps"),
         settings=(*unused, *config.account(strict=True), *processor.settings),
         witness=partial(transformers_witness, told, checkpoint, hints),
     )

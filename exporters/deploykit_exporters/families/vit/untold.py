@@ -1,0 +1,39 @@
+"""What nothing says about a ViT, so that the origin's usual form was taken: a sentence for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from deploykit_exporters.families.vit.network import ViTArchitecture
+
+__all__ = ["Untold", "untold_sentence"]
+
+Untold = Literal["activation", "eps", "global_pool"]
+_POOLS = {"token": "the class token pooled", "avg": "the patches averaged", "map": ""}
+
+
+def untold_sentence(
+    untold: tuple[Untold, ...], arch: ViTArchitecture, config: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What was assumed of an architecture.
+
+    Args:
+        untold: What the file does not say.
+        arch: As it is built.
+        config: The user's settings; what they give is not assumed.
+    """
+    words = {
+        "activation": f"activation {arch.activation}",
+        "eps": f"norms with eps {arch.eps:g}",
+        "global_pool": _POOLS.get(arch.pool, arch.pool),
+    }
+    assumed = {name: words[name] for name in untold if config.get(name) is None and words[name]}
+    if not assumed:
+        return ()
+    example = {"activation": '"gelu_tanh"', "eps": "1e-5", "global_pool": '"avg"'}[next(iter(assumed))]
+    return (
+        f"Not in the file, and assumed: {', '.join(assumed.values())}; override as in --config "
+        f"'{{\"{next(iter(assumed))}\": {example}}}'.",
+    )
