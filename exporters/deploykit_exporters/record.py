@@ -4,8 +4,7 @@
 
     record(model, "golden.npz", transform=eval_transform, labels=class_names)
 
-Then: ``deploykit export CKPT --golden golden.npz``. It needs numpy and torch, and Pillow for a transform or
-pictures. What it writes holds arrays and JSON, nothing pickled.
+Then: ``deploykit export CKPT --golden golden.npz``. Needs numpy, torch, Pillow for pictures; pickles nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ FORMAT = 1
 
 _FIRST_VALUES, _OTHER_VALUES = (20_000, 1 << 13), (1 << 13, 1 << 11)
 """Of an output with more values per image than the first number, the second number is kept, evenly spread.
-The first output is whole with 300 detections, 17 keypoints each, which cannot be compared in part."""
+The first output is whole with 300 detections of 17 keypoints, which cannot be compared in part."""
 
 _MOST_OUTPUTS, _MOST_PICTURES, _LONGEST_SIDE = 8, 16, 480
 """Pictures are stored beside the answers: larger ones are made smaller first."""
@@ -42,6 +41,7 @@ _MOST_OUTPUTS, _MOST_PICTURES, _LONGEST_SIDE = 8, 16, 480
 _RECIPES = {"picture": (1, 0, 1), "soft": (1, 0.4, 0.6), "contrast": (2, -2, 2), "noise": (1, 0, 1)}
 """What every model is run on: how many images, their lowest and highest value."""
 
+_ENDS = (lambda x: x, torch.sigmoid, lambda x: x.softmax(-1), lambda x: x.log_softmax(-1))
 _WRAPPERS = ("OptimizedModule", "DataParallel", "DistributedDataParallel", "AveragedModel", "ModelEmaV3")
 _LIBRARIES = ("timm", "torchvision", "transformers", "ultralytics", "open_clip", "mmpretrain", "lightning")
 
@@ -66,7 +66,7 @@ def record(
     be those of the checkpoint: of a training with EMA, give the averaged model.
 
     Args:
-        model: What was trained; also inside DDP or torch.compile, and Ultralytics' ``YOLO``.
+        model: Also inside DDP or torch.compile, and Ultralytics' ``YOLO``.
         file: The .npz file to write, usually below 1 MB.
         size: (height, width) of the model's input in pixels, or its side; None: what ``transform`` makes.
         transform: The transform of the evaluation, from a Pillow image (RGB) to the tensor that the model
@@ -285,7 +285,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torch.Tensor]:
-    """The outputs by name; the input of the layer that made the first of them is ``:NAME OF THE LAYER``."""
+    """The outputs by name; of the linear layer behind the first also ``:NAME`` (its input) and ``logits``."""
     batch = torch.from_numpy(images).to(next(network.parameters(), torch.zeros(1)).device)
     with watch_last_layer(network) as find:
         if forward is not None:
@@ -297,8 +297,9 @@ def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torc
     outputs = dict(list(_named(found, ""))[:_MOST_OUTPUTS])
     if not outputs:
         raise RecordError(f"The model gives {type(found).__name__}, not tensors: forward= says which.")
-    last = find(next(iter(outputs.values())))
-    return outputs if last is None else {**outputs, f":{last[0]}": last[1]}
+    if (last := find(first := next(iter(outputs.values())))) is not None:
+        outputs |= ({} if torch.equal(last[2], first) else {"logits": last[2]}) | {f":{last[0]}": last[1]}
+    return outputs
 
 
 def _tell(network: nn.Module, forward: Any, case: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -339,7 +340,7 @@ def _named(found: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 @contextmanager
 def watch_last_layer(network: nn.Module) -> Iterator[Callable[[torch.Tensor], Any]]:
-    """While it is open, ``find(output)`` gives (name, input) of the linear layer that made it, or None."""
+    """While open, ``find(output)`` gives (name, input, output) of the linear layer behind it, or None."""
     calls: list[tuple[str, torch.Tensor, torch.Tensor]] = []
 
     def watch(name: str) -> Any:
@@ -349,8 +350,8 @@ def watch_last_layer(network: nn.Module) -> Iterator[Callable[[torch.Tensor], An
     hooks = [layer.register_forward_hook(watch(name)) for name, layer in layers]
 
     def find(output: torch.Tensor) -> Any:
-        made = [call for call in calls if call[2].shape == output.shape and torch.equal(call[2], output)]
-        return made[-1][:2] if made else None
+        made = [call for call in calls if any(torch.equal(end(call[2]), output) for end in _ENDS)]
+        return made[-1] if made else None
 
     try:
         yield find

@@ -35,7 +35,7 @@ from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import AnswerDifference, answer_photos, prove_answers
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.golden_cases.keys import Around, golden_keys
-from deploykit_exporters.proof.pictures import picture
+from deploykit_exporters.proof.pictures import of_allowed_size, picture_for
 from deploykit_exporters.proof.processing import prove_decoding, prove_pixels
 from deploykit_exporters.proof.raised import Raised, telling, with_answers
 from deploykit_exporters.proof.torch_runner import TorchRunner
@@ -54,17 +54,14 @@ def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str,
     Raises:
         OptionError: images come out at sizes that the network does not take.
     """
+    if how.keeps_size:
+        return dict(dynamic)
     free = {"height", "width"} <= dynamic.keys()
     if how.resize == "letterbox":
         varies = free and how.stride > 0
     else:
         varies = how.crop is None and how.resize != "stretch"
         if varies and not free:
-            if how.resize == "none":
-                raise OptionError(
-                    "The model's pre-processing takes images as they are, and the network takes one size.",
-                    hint="Export without --preprocess: images of exactly that size are taken as they are.",
-                )
             raise OptionError(
                 "The model's pre-processing keeps the shape of the image, but the network takes one size.",
                 hint="Export with --dynamic, or without --preprocess.",
@@ -104,11 +101,11 @@ def finished_spec(core: ModelSpec, options: ExportOptions) -> ModelSpec:
         spec = replace(spec, output=postprocess_output(core, _post_options(options)))
     if options.preprocess:
         preprocess_module(core, size_is_dynamic=False)  # refuses what cannot be put inside, before the work
-        sides = AxisRange(min=1, max=MAX_SIDE)
-        batch = {axis: allowed for axis, allowed in core.input.dynamic.items() if axis == "batch"}
-        images = replace(
-            core.input, layout="NHWC", dtype="uint8", dynamic={**batch, "height": sides, "width": sides}
-        )
+        images = replace(core.input, layout="NHWC", dtype="uint8")
+        if not core.preprocess.keeps_size:
+            sides = AxisRange(min=1, max=MAX_SIDE)
+            batch = {axis: allowed for axis, allowed in core.input.dynamic.items() if axis == "batch"}
+            images = replace(images, dynamic={**batch, "height": sides, "width": sides})
         spec = replace(
             spec, input=images, network=core.input, preprocess=replace(core.preprocess, included=True)
         )
@@ -157,7 +154,7 @@ class Finish:
         model = compose(network, self.core, self.finished, before=before, after=after)
         save_model(model, draft, final=output, spec=self.finished)
         with Predictor(open_candidate(draft)) as candidate, Predictor(self._host()) as reference:
-            found = prove_answers(reference, candidate, answer_photos(self._format), self.finished.output)
+            found = prove_answers(reference, candidate, self._photos, self.finished.output)
             golden = {}
             if self.options.golden_cases:
                 golden = golden_keys(self.built, self.core, self.finished, around, candidate.runner)
@@ -173,14 +170,16 @@ class Finish:
             lambda: model,
             host_spec(self.core, self.finished),
             self.finished,
-            images=answer_photos(self._format),
+            images=self._photos,
             found=found,
             opener=open_candidate,
         )
 
     @property
-    def _format(self) -> PixelFormat:
-        return PixelFormat.of(self.core)
+    def _photos(self) -> dict[str, np.ndarray]:
+        """Images of the proof, of sizes that the model takes."""
+        photos = answer_photos(PixelFormat.of(self.core))
+        return {name: of_allowed_size(image, self.core) for name, image in photos.items()}
 
     def _parts(
         self, network: onnx.ModelProto
@@ -211,14 +210,14 @@ class Finish:
         images = self.finished.input
         return Part(
             module=module,
-            examples={images.name: torch.from_numpy(_batch(picture(self._format), images))},
+            examples={images.name: torch.from_numpy(_batch(picture_for(self.core), images))},
             outputs=["tensor"],
             dynamic={images.name: _free_axes(images)},
         )
 
     def _tensors(self) -> np.ndarray:
         """A photo as the network takes it."""
-        tensor, _ = preprocess(picture(self._format), self.core)
+        tensor, _ = preprocess(picture_for(self.core), self.core)
         return _batch(tensor, self.core.input)
 
     def _heads(self) -> Mapping[str, np.ndarray]:
@@ -230,7 +229,7 @@ class Finish:
         self, network: onnx.ModelProto, module: InGraphPreprocess | None, heads: Mapping[str, np.ndarray]
     ) -> Part:
         images = self.finished.input
-        given = self._tensors() if module is None else _batch(picture(self._format), images)
+        given = self._tensors() if module is None else _batch(picture_for(self.core), images)
         examples = {images.name: torch.from_numpy(given)}
         examples.update({NETWORK + name: torch.from_numpy(head) for name, head in heads.items()})
         dynamic = {images.name: _free_axes(images)}
@@ -258,7 +257,7 @@ class Finish:
             path = folder / "preprocess.onnx"
             save_model(before, path, final=path, spec=replace(self.finished, task="features", output=output))
             with Predictor(open_candidate(path)) as candidate:
-                return prove_pixels(candidate, self.core, answer_photos(self._format))
+                return prove_pixels(candidate, self.core, self._photos)
 
     def _prove_after(self, after: onnx.ModelProto, heads: Mapping[str, np.ndarray]) -> None:
         with scratch_folder() as folder:
@@ -266,7 +265,7 @@ class Finish:
             save_model(after, path, final=path, spec=self.finished)
             with open_candidate(path) as candidate:
                 core = host_spec(self.core, self.finished)
-                prove_decoding(candidate, core, self.finished, picture(self._format), heads)
+                prove_decoding(candidate, core, self.finished, picture_for(self.core), heads)
 
 
 def _free_axes(images: InputSpec) -> dict[int, str]:

@@ -9,11 +9,12 @@ import torch
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import OptionError
 
-from deploykit_exporters.golden.difference import DifferenceError
+from deploykit_exporters.golden.compare import pair_outputs
+from deploykit_exporters.golden.difference import DifferenceError, Why
 from deploykit_exporters.golden.file import Golden, GoldenCase, GoldenOutput
 from deploykit_exporters.proof.float64 import Outputs
 
-__all__ = ["check_labels", "check_shapes", "explain_head", "through_activation"]
+__all__ = ["check_activation", "check_labels", "check_shapes", "explain_head", "through_activation"]
 
 _NEAR = 1e-3
 """An explanation fits if it leaves less than this share of the scale."""
@@ -107,6 +108,36 @@ def through_activation(pairs: Mapping[str, GoldenOutput], found: Outputs, spec: 
     activated = activate(scores)
     nearer = np.abs(theirs - activated).max() < np.abs(theirs - scores).max()
     return {**found, name: activated} if nearer else found
+
+
+def check_activation(case: GoldenCase, ours: Outputs, spec: ModelSpec, *, pickled: bool) -> None:
+    """What the recorded model makes of its logits must be what the host makes of ours.
+
+    Args:
+        case: With the logits beside the answers, where the model itself made scores of them.
+        ours: Our outputs.
+        pickled: The checkpoint holds the module itself: what ends it was read, and a logarithm of a softmax
+            is a softmax to the host.
+
+    Raises:
+        DifferenceError: it is something else.
+    """
+    first, name = case.outputs[0], spec.output.names[0]
+    if spec.task != "classify" or pair_outputs(case, ours).get(name) is first:
+        return
+    if first.shape != ours[name].shape or not _whole(first):
+        return
+    theirs, scores = first.values.reshape(first.shape), np.asarray(ours[name], np.float32)
+    wanted = [spec.output.activation, *(["log_softmax"] if pickled else [])]
+    if spec.output.activation != "softmax":
+        wanted = wanted[:1]
+    if any(_near(theirs, _ACTIVATIONS[one](scores)) for one in wanted if one in _ACTIVATIONS):
+        return
+    raise DifferenceError(
+        "head",
+        f"{first.name} is not what {spec.output.activation} makes of the logits, which agree.",
+        why=Why(said=explain_head(first, scores, spec)),
+    )
 
 
 def explain_head(golden: GoldenOutput, ours: np.ndarray, spec: ModelSpec) -> str:

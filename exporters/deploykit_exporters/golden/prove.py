@@ -25,6 +25,7 @@ from deploykit_exporters.golden.compare import distance, infer, pair_outputs, re
 from deploykit_exporters.golden.difference import DifferenceError, Why, one_error
 from deploykit_exporters.golden.file import Golden, GoldenCase
 from deploykit_exporters.golden.head import (
+    check_activation,
     check_labels,
     check_shapes,
     explain_head,
@@ -47,8 +48,9 @@ _NO_SETTING = {
     "network": "it here",
     "head": "it here",
 }
-_UNEXPLAINED = 16.0
-"""Differences of this many times float32's own distance from float64 have another cause."""
+_UNEXPLAINED = 4.0
+"""Differences of this many times float32's own distance from float64 may have another cause, which leaves
+this much less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +206,7 @@ class GoldenProof:
                 raise self._differs(case, images, ours)
             if verdict.off is not None:
                 offs[n] = verdict.off
+                check_activation(case, ours, self.spec, pickled=self.loaded.checkpoint.module is not None)
         if not any(off <= FP32_TOLERANCE for off in offs.values()):
             raise ParityError(
                 f"Nothing can be proven with {self.name}: on none of its images does float32 come within "
@@ -236,8 +239,9 @@ class GoldenProof:
         spread = max(self._spread(self._offs(case, ours), images).values())
         if off <= _UNEXPLAINED * spread:
             return
-        limit = max(MULTIPLE * spread, off / _UNEXPLAINED)
-        why = explain_network(self.golden, self.loaded, self.spec, images, self._off_of(case), limit=limit)
+        why = explain_network(
+            self.golden, self.loaded, self.spec, images, self._off_of(case), limit=off / _UNEXPLAINED
+        )
         if why.said:
             raise DifferenceError(
                 "network",

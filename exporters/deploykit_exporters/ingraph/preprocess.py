@@ -126,6 +126,8 @@ class InGraphPreprocess(nn.Module):
 
     def _resample(self, pixels: Tensor, part: Part) -> Tensor:
         how = self.how
+        if how.keeps_size:
+            return pixels.permute(0, 3, 1, 2)
         if how.resize == "none":
             start = part.corner if part.start is None else part.corner + part.start
             return crop(pixels, start, start + part.length, 1).permute(0, 3, 1, 2).to(torch.float32)

@@ -9,8 +9,9 @@ import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
+from deploykit_runtimes.shapes import nearest
 
-__all__ = ["photo", "picture", "picture_for"]
+__all__ = ["of_allowed_size", "photo", "picture", "picture_for"]
 
 
 @cache
@@ -23,15 +24,29 @@ def photo() -> np.ndarray:
 
 
 def picture_for(spec: ModelSpec) -> np.ndarray:
-    """The photo as a model takes it; of its own size where it is given images of that size only."""
+    """The photo as a model takes it; of the model's own size where images are not resized."""
+    whole = picture(PixelFormat.of(spec))
+    return _resized(whole, (spec.input.height, spec.input.width)) if spec.preprocess.keeps_size else whole
+
+
+def of_allowed_size(image: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """An image, uint8 [H, W, C], resized to the nearest size that the network takes where the pre-processing
+    leaves images as they are."""
+    if not spec.preprocess.keeps_size:
+        return image
+    own = zip(("height", "width"), image.shape, (spec.input.height, spec.input.width), strict=False)
+    height, width = (
+        nearest(side, allowed) if (allowed := spec.input.dynamic.get(axis)) else fixed
+        for axis, side, fixed in own
+    )
+    return _resized(image, (height, width))
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
-    whole = picture(PixelFormat.of(spec))
-    if spec.preprocess.resize != "none" or spec.preprocess.crop:
-        return whole
-    bands = (whole,) if whole.ndim == 2 else tuple(np.moveaxis(whole, 2, 0))
-    size = (spec.input.width, spec.input.height)
-    return np.stack([np.asarray(Image.fromarray(band).resize(size)) for band in bands], axis=2)
+    bands = (image,) if image.ndim == 2 else tuple(np.moveaxis(image, 2, 0))
+    return np.stack([np.asarray(Image.fromarray(band).resize(size[::-1])) for band in bands], axis=2)
 
 
 @cache

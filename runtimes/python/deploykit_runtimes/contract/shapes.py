@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploykit_runtimes.contract.spec import AxisRange, ModelSpec
 from deploykit_runtimes.errors import OptionError
 
-__all__ = ["check_batch", "check_same_crop", "check_size"]
+__all__ = ["check_batch", "check_same_crop", "check_size", "nearest"]
 
 
 def check_batch(spec: ModelSpec, batch: int, option: str = "batch") -> None:
@@ -61,11 +61,12 @@ def _check(spec: ModelSpec, axis: str, wanted: int, native: int, option: str) ->
     if allowed is not None and wanted not in allowed:
         raise OptionError(
             f"{option} asks for a {axis} of {wanted}, the model takes {allowed}.",
-            hint=f"The nearest is {_nearest(wanted, allowed)}.",
+            hint=f"The nearest is {nearest(wanted, allowed)}.",
         )
 
 
-def _nearest(wanted: int, allowed: AxisRange) -> int:
+def nearest(wanted: int, allowed: AxisRange) -> int:
+    """The allowed size that is nearest to a wanted one."""
     lowest = -(-allowed.min // allowed.step) * allowed.step
     highest = allowed.max // allowed.step * allowed.step
     return min(max(round(wanted / allowed.step) * allowed.step, lowest), highest)

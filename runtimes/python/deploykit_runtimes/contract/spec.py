@@ -162,6 +162,11 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the tensor has the height and width of the image."""
+        return self.resize == "none" and self.crop is None and self.pre_crop <= 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
