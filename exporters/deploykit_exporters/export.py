@@ -265,6 +265,9 @@ def _dynamic_axes(built: BuiltModel, options: ExportOptions) -> dict[str, AxisRa
         raise OptionError(
             f"{built.spec.variant} cannot have a dynamic {' and '.join(impossible)}; "
             f"its dynamic axes are {', '.join(built.axes) or 'none'}.",
+            hint="Leave the axis out; --imgsz HEIGHT,WIDTH chooses another fixed size."
+            if {"height", "width"} & set(impossible)
+            else "Leave the axis out.",
         )
     return {axis: built.axes[axis] for axis in AXES if axis in wanted}
 

@@ -298,7 +298,7 @@ def _run(network: nn.Module, forward: Any, images: np.ndarray) -> dict[str, torc
     if not outputs:
         raise RecordError(f"The model gives {type(found).__name__}, not tensors: forward= says which.")
     if (last := find(first := next(iter(outputs.values())))) is not None:
-        outputs |= ({} if torch.equal(last[2], first) else {"logits": last[2]}) | {f":{last[0]}": last[1]}
+        outputs.update({} if torch.equal(last[2], first) else {"logits": last[2]}, **{f":{last[0]}": last[1]})
     return outputs
 
 

@@ -28,6 +28,7 @@ from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.proof.answers import SCORE_LIMIT, answer_photos, prove_answers
 from deploykit_exporters.proof.float64 import Float64Reference
+from deploykit_exporters.proof.pictures import of_allowed_size
 from deploykit_exporters.proof.raised import telling, with_answers
 from deploykit_exporters.proof.tensors import FP32_TOLERANCE, image_case, proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
@@ -209,8 +210,9 @@ def _compare_whole(
     """A file with processing inside is compared from image to answer: it gives nothing else."""
     spec = candidate.spec
     wanted = PixelFormat.of(spec)
-    images = {str(path): read_image(path, wanted) for path in paths} | answer_photos(wanted)
     core = host_spec(built.spec, spec)
+    own = {name: of_allowed_size(image, core) for name, image in answer_photos(wanted).items()}
+    images = {str(path): read_image(path, wanted) for path in paths} | own
     reference = TorchRunner(built, core)
     found = prove_answers(
         Predictor(reference), Predictor(candidate), images, spec.output, limit=tolerance, count=count

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from deploykit_exporters.export import export
 from deploykit_exporters.ingraph.sizes import MAX_SIDE
 from deploykit_exporters.options import ExportOptions
@@ -18,6 +19,9 @@ from deploykit_runtimes import load
 from deploykit_runtimes.answers.results import Classification, Detections
 from deploykit_runtimes.errors import InputError, OptionError, ParityError
 from deploykit_runtimes.ort.late_cast import cast_late
+from PIL import Image
+from torch import nn
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 WHOLE = ExportOptions(preprocess=True, postprocess=True)
 PHOTOS = ("cat", "china", "flower_portrait", "cat_wide", "cat_small")
@@ -239,3 +243,58 @@ def test_a_file_rewritten_for_the_engine_answers_to_the_bit(name: str, tmp_path:
         found, expected = (each.infer({"images": image}) for each in (model.runner, plain))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in found)
+
+
+def unresized(folder: Path, perturb) -> tuple[Path, nn.Module]:
+    """A ViT of transformers whose processor leaves images at their size."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    model = perturb(ViTForImageClassification(ViTConfig(**sizes, image_size=64, patch_size=16, num_labels=3)))
+    model.save_pretrained(folder)
+    ViTImageProcessor(do_resize=False).save_pretrained(folder)
+    return folder, model
+
+
+@pytest.mark.parametrize(
+    ("how", "taken", "refused"),
+    [
+        ({}, [(64, 64)], (96, 64)),
+        ({"imgsz": (96, 128)}, [(96, 128)], (64, 64)),
+        ({"dynamic": ("height",)}, [(64, 64), (160, 64)], (64, 96)),
+        ({"dynamic": ("all",), "postprocess": True}, [(64, 64), (192, 160), (256, 32)], (70, 64)),
+    ],
+    ids=str,
+)
+def test_images_of_their_own_size_go_into_the_graph(
+    how: dict,
+    taken: list[tuple[int, int]],
+    refused: tuple[int, int],
+    perturb,
+    photos,
+    tmp_path: Path,
+) -> None:
+    folder, model = unresized(tmp_path / "vit", perturb)
+    options = ExportOptions(output=tmp_path / "m.onnx", preprocess=True, **how)
+    spec = export(folder, options).spec
+    assert (spec.input.layout, spec.input.dtype) == ("NHWC", "uint8")
+    steps = {axis: allowed.step for axis, allowed in spec.input.dynamic.items() if axis != "batch"}
+    assert set(steps.values()) <= {16}
+    processor = ViTImageProcessor.from_pretrained(folder)
+    with load(tmp_path / "m.onnx") as predictor:
+        for size in taken:
+            image = Image.fromarray(photos["cat"]).resize(size[::-1])
+            pixels = processor(image, return_tensors="pt")["pixel_values"]
+            with torch.inference_mode():
+                wanted = model(pixels, interpolate_pos_encoding=True).logits.softmax(-1)[0]
+            found = predictor.predict(image)
+            assert found.score == pytest.approx(float(wanted.max()), abs=1e-4)
+            assert found.top[0].class_id == int(wanted.argmax())
+        if len(taken) > 1:
+            images = [
+                np.asarray(Image.fromarray(photos["cat"]).resize(size[::-1])) for size in (*taken, *taken)
+            ]
+            assert [one.top[0].class_id for one in predictor.predict(images)] == [
+                predictor.predict(one).top[0].class_id for one in images
+            ]
+        with pytest.raises(InputError, match="does not bring images to this size"):
+            predictor.predict(Image.fromarray(photos["cat"]).resize(refused[::-1]))
+    assert verify(folder, tmp_path / "m.onnx").parity.max_abs < 1e-3

@@ -12,6 +12,7 @@
 #include <deploykit/error.hpp>
 
 #include "npy.hpp"
+#include "tiff.hpp"
 
 namespace tool {
 namespace {
@@ -100,7 +101,10 @@ int channels_of(const std::string& path, const Bytes& file) {
   int height = 0;
   int channels = 0;
   if (stbi_info_from_memory(file.data(), static_cast<int>(file.size()), &width, &height, &channels) == 0) {
-    throw deploykit::InputError("Image " + path + " is not an image of a known format.", "stb_image tried to read it.");
+    const char* hint = is_tiff(file) ? "It is a TIFF file, which deploykit-run reads for models of 2, 4 or more "
+                                       "channels only: convert it to PNG."
+                                     : "stb_image tried to read it.";
+    throw deploykit::InputError("Image " + path + " is not an image of a known format.", hint);
   }
   return channels;
 }
@@ -191,6 +195,7 @@ Image read_image(const std::string& path, const deploykit::Spec& spec) {
   if (is_npy(path) || !(grey || how.color == deploykit::Color::as_is)) return read_image(path);
   const bool opencv = how.resampler == deploykit::Resampler::opencv;
   const Bytes file = read_file(path);
+  if (!grey && is_tiff(file)) return read_tiff(path, file, spec.input.channels, opencv);
   if (!opencv) refuse_16_bits(path, file);
   if (!grey) return decode_as_is(path, file, spec.input.channels, opencv);
   return opencv ? decode_grey(path, file) : decode(path, file, 3, exif_orientation(file));
