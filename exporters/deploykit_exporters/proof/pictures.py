@@ -6,10 +6,10 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
+from deploykit_runtimes.contract.shapes import nearest
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.pixels.images import read_image
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
-from deploykit_runtimes.shapes import nearest
 
 __all__ = ["of_allowed_size", "photo", "picture", "picture_for"]
 

@@ -155,11 +155,11 @@ def _plans(spec: ModelSpec) -> Iterator[Case]:
     one = _nearest(1, spec.input.dynamic.get("batch"), spec.input.batch)
     several = one if large else _nearest(3, spec.input.dynamic.get("batch"), spec.input.batch)
     native = (image.height, image.width)
-    yield _case("image", one, (96, 128))
-    yield _case("image", one if large else several, (native[0] * 3 // 2, native[1] * 5 // 4))
+    yield _case("image", one, _taken(spec, (96, 128)))
+    yield _case("image", one if large else several, _taken(spec, (native[0] * 3 // 2, native[1] * 5 // 4)))
     if spec.preprocess.included:
         yield _case("image", several, native)
-        yield _case("image", one, (native[0] * 3 // 4, native[1] // 2), seed=1)
+        yield _case("image", one, _taken(spec, (native[0] * 3 // 4, native[1] // 2)), seed=1)
         return
     yield _case("tensor", several, native)
     yield _case("tensor", one, native, seed=1)
@@ -196,6 +196,17 @@ def _case(stage: Stage, batch: int, size: tuple[int, ...], seed: int | None = No
         height=size[0],
         width=size[1],
         stage=stage,
+    )
+
+
+def _taken(spec: ModelSpec, size: tuple[int, int]) -> tuple[int, int]:
+    """A size of images, or the nearest that the network takes where images are not resized."""
+    image = spec.tensor if spec.preprocess.included else spec.input
+    if not spec.preprocess.keeps_size:
+        return size
+    return (
+        _nearest(size[0], image.dynamic.get("height"), image.height),
+        _nearest(size[1], image.dynamic.get("width"), image.width),
     )
 
 
