@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -43,16 +45,34 @@ def checkpoint_of(golden: Path, ultralytics_file, tmp_path: Path):
     return find
 
 
-def exported(checkpoint: Path, folder: Path, options: ExportOptions) -> tuple[Path, Path]:
-    """The plain file and the self-contained one."""
+Export = Callable[[Path, ExportOptions], Path]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Exports a checkpoint, once for equal options: who changes the file changes a copy."""
+    made: dict[tuple[Path, ExportOptions], Path] = {}
+
+    def once(checkpoint: Path, options: ExportOptions) -> Path:
+        if (checkpoint, options) not in made:
+            target = tmp_path_factory.mktemp("exported") / "model.onnx"
+            made[checkpoint, options] = export(checkpoint, replace(options, output=target)).path
+        return made[checkpoint, options]
+
+    return once
+
+
+def plain_of(options: ExportOptions) -> ExportOptions:
+    """The same with nothing inside."""
     inside = {"preprocess", "postprocess", "masks", "runtime_thresholds", "top_k"}
-    plain = ExportOptions(
+    return ExportOptions(
         **{field.name: getattr(options, field.name) for field in fields(options) if field.name not in inside}
     )
-    paths = folder / "plain.onnx", folder / "whole.onnx"
-    for path, chosen in zip(paths, (plain, options), strict=True):
-        export(checkpoint, replace(chosen, output=path))
-    return paths
+
+
+def both(exported: Export, checkpoint: Path, options: ExportOptions) -> tuple[Path, Path]:
+    """The plain file and the self-contained one."""
+    return exported(checkpoint, plain_of(options)), exported(checkpoint, options)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +91,10 @@ def exported(checkpoint: Path, folder: Path, options: ExportOptions) -> tuple[Pa
 )
 @pytest.mark.parametrize("dynamic", [(), ("all",)], ids=["fixed", "dynamic"])
 def test_answers_are_those_of_the_host(
-    name: str, outputs: list[str], dynamic: tuple[str, ...], checkpoint_of, photos, tmp_path: Path
+    name: str, outputs: list[str], dynamic: tuple[str, ...], checkpoint_of, exported: Export, photos
 ) -> None:
     conf = 0.001 if name == "yolox" else None  # its random head scores low
-    plain, whole = exported(checkpoint_of(name), tmp_path, replace(WHOLE, dynamic=dynamic, conf=conf))
+    plain, whole = both(exported, checkpoint_of(name), replace(WHOLE, dynamic=dynamic, conf=conf))
     graph = onnx.load(whole).graph
     assert [value.name for value in graph.input] == ["images"]
     assert [value.name for value in graph.output] == outputs
@@ -93,9 +113,9 @@ def test_answers_are_those_of_the_host(
     assert seen > 0
 
 
-def test_masks_at_the_size_of_the_image(checkpoint_of, photos, tmp_path: Path) -> None:
+def test_masks_at_the_size_of_the_image(checkpoint_of, exported: Export, photos) -> None:
     options = replace(WHOLE, masks=True, max_det=20)
-    plain, whole = exported(checkpoint_of("yolo11n-seg"), tmp_path, options)
+    plain, whole = both(exported, checkpoint_of("yolo11n-seg"), options)
     with load(plain) as host, load(whole) as inside:
         raw = inside.runner.infer({"images": photos["cat"][None]})
         assert raw["masks"].shape == (1, 20, *photos["cat"].shape[:2])
@@ -106,9 +126,9 @@ def test_masks_at_the_size_of_the_image(checkpoint_of, photos, tmp_path: Path) -
             compare_answers(expected, found, inside.spec.output)
 
 
-def test_thresholds_at_run_time(checkpoint_of, photos, tmp_path: Path) -> None:
+def test_thresholds_at_run_time(checkpoint_of, exported: Export, photos) -> None:
     options = replace(WHOLE, runtime_thresholds=True)
-    plain, whole = exported(checkpoint_of("yolov8n"), tmp_path, options)
+    plain, whole = both(exported, checkpoint_of("yolov8n"), options)
     counts = set()
     with load(plain) as host, load(whole) as inside:
         assert [info.name for info in inside.runner.inputs] == ["images", "conf", "iou"]
@@ -121,9 +141,9 @@ def test_thresholds_at_run_time(checkpoint_of, photos, tmp_path: Path) -> None:
     assert len(counts) > 1
 
 
-def test_built_in_thresholds_are_those_that_were_asked_for(checkpoint_of, photos, tmp_path: Path) -> None:
+def test_built_in_thresholds_are_those_that_were_asked_for(checkpoint_of, exported: Export, photos) -> None:
     options = replace(WHOLE, conf=0.4, iou=0.3, max_det=7, class_agnostic=True)
-    plain, whole = exported(checkpoint_of("yolov8n"), tmp_path, options)
+    plain, whole = both(exported, checkpoint_of("yolov8n"), options)
     with load(plain) as host, load(whole) as inside:
         output = inside.spec.output
         assert (output.conf, output.iou, output.max_det, output.class_agnostic) == (0.4, 0.3, 7, True)
@@ -136,17 +156,17 @@ def test_built_in_thresholds_are_those_that_were_asked_for(checkpoint_of, photos
                 inside.predict(photos["china"], **wrong)
 
 
-def test_either_half_alone(checkpoint_of, photos, tmp_path: Path) -> None:
+def test_either_half_alone(checkpoint_of, exported: Export, photos) -> None:
     for options in (replace(WHOLE, postprocess=False), replace(WHOLE, preprocess=False)):
-        plain, half = exported(checkpoint_of("yolov8n"), tmp_path, options)
+        plain, half = both(exported, checkpoint_of("yolov8n"), options)
         with load(plain) as host, load(half) as inside:
             expected, found = host.predict(photos["cat"]), inside.predict(photos["cat"])
             assert len(found) > 0
             compare_answers(expected, found, inside.spec.output)
 
 
-def test_images_of_several_sizes_are_sorted_into_batches(checkpoint_of, photos, tmp_path: Path) -> None:
-    _, whole = exported(checkpoint_of("yolov8n"), tmp_path, replace(WHOLE, dynamic=("all",)))
+def test_images_of_several_sizes_are_sorted_into_batches(checkpoint_of, exported: Export, photos) -> None:
+    whole = exported(checkpoint_of("yolov8n"), replace(WHOLE, dynamic=("all",)))
     images = [photos[name] for name in ("cat", "china", "cat", "cat_small", "china")]
     with load(whole) as inside:
         together = inside.predict(images)
@@ -156,16 +176,16 @@ def test_images_of_several_sizes_are_sorted_into_batches(checkpoint_of, photos, 
             np.testing.assert_array_equal(answer.class_ids, alone.class_ids)
 
 
-def test_a_fixed_batch_is_filled_up(checkpoint_of, photos, tmp_path: Path) -> None:
-    _, whole = exported(checkpoint_of("crossformer"), tmp_path, replace(WHOLE, batch=3))
+def test_a_fixed_batch_is_filled_up(checkpoint_of, exported: Export, photos) -> None:
+    whole = exported(checkpoint_of("crossformer"), replace(WHOLE, batch=3))
     with load(whole) as inside:
         assert inside.runner.inputs[0].shape == (3, "height", "width", 3)
         answers = inside.predict([photos["cat"]] * 4)
         assert [answer.top for answer in answers] == [answers[0].top] * 4
 
 
-def test_top_k(checkpoint_of, photos, tmp_path: Path) -> None:
-    _, whole = exported(checkpoint_of("crossformer"), tmp_path, replace(WHOLE, top_k=3))
+def test_top_k(checkpoint_of, exported: Export, photos) -> None:
+    whole = exported(checkpoint_of("crossformer"), replace(WHOLE, top_k=3))
     with load(whole) as inside:
         answer = inside.predict(photos["cat"])
         assert isinstance(answer, Classification)
@@ -186,16 +206,16 @@ def test_top_k(checkpoint_of, photos, tmp_path: Path) -> None:
     ],
 )
 def test_bad_images_are_refused_before_the_engine_sees_them(
-    images: np.ndarray, words: str, checkpoint_of, tmp_path: Path
+    images: np.ndarray, words: str, checkpoint_of, exported: Export
 ) -> None:
-    _, whole = exported(checkpoint_of("crossformer"), tmp_path, WHOLE)
+    whole = exported(checkpoint_of("crossformer"), WHOLE)
     with load(whole) as inside, pytest.raises(InputError, match=words):
         inside.runner.infer({"images": images})
 
 
-def test_verify_compares_from_image_to_answer(checkpoint_of, tmp_path: Path) -> None:
+def test_verify_compares_from_image_to_answer(checkpoint_of, exported: Export, tmp_path: Path) -> None:
     checkpoint = checkpoint_of("crossformer")
-    _, whole = exported(checkpoint, tmp_path, WHOLE)
+    whole = Path(shutil.copy(exported(checkpoint, WHOLE), tmp_path / "whole.onnx"))
     record = verify(checkpoint, whole).parity
     assert record.answers == 4
     assert record.max_abs < 1e-4
