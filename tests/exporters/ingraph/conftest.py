@@ -141,6 +141,7 @@ def part(
 def engines(path: Path, output: OutputSpec) -> dict[str, Callable[[Outputs], Outputs]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # more of them wait busily for graphs this small
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
