@@ -10,21 +10,27 @@ from hostile_bytes import FLOAT, branch, floats, function, int64s, model, node, 
 # Nodes.
 
 
+def _numbered(count: int, made: bytes) -> list[bytes]:
+    """Copies of something encoded, with 0000000 in its names counted up, and 0000001 one ahead of that."""
+    template = made.replace(b"%", b"%%").replace(b"0000000", b"%(this)07d").replace(b"0000001", b"%(next)07d")
+    return [template % {b"this": i, b"next": i + 1} for i in range(count)]
+
+
 def _nodes1m() -> bytes:
-    chain = (node("Identity", [f"n{i}"], [f"n{i + 1}"]) for i in range(1_000_000))
+    chain = _numbered(1_000_000, node("Identity", ["n0000000"], ["n0000001"]))
     return model(
-        nodes=[node("Identity", ["images"], ["n0"]), *chain, node("Identity", ["n1000000"], ["bomb"])]
+        nodes=[node("Identity", ["images"], ["n0000000"]), *chain, node("Identity", ["n1000000"], ["bomb"])]
     )
 
 
 def _nodes1m_unused() -> bytes:
-    return model(body=[node("Identity", ["images"], [f"n{i}"]) for i in range(1_000_000)])
+    return model(body=_numbered(1_000_000, node("Identity", ["images"], ["n0000000"])))
 
 
 def _nodes1m_in_a_branch() -> bytes:
-    chain = [node("ReduceMax", ["images"], ["n0"], keepdims=0)]
-    chain += [node("Identity", [f"n{i}"], [f"n{i + 1}"]) for i in range(1_000_000)]
-    branches = {"then_branch": branch(chain, "n1000000"), "else_branch": branch(chain[:1], "n0")}
+    chain = [node("ReduceMax", ["images"], ["n0000000"], keepdims=0)]
+    chain += _numbered(1_000_000, node("Identity", ["n0000000"], ["n0000001"]))
+    branches = {"then_branch": branch(chain, "n1000000"), "else_branch": branch(chain[:1], "n0000000")}
     return model(
         nodes=[
             node("ReduceMax", ["images"], ["most_of_all"], keepdims=0),
@@ -66,11 +72,11 @@ def _functions_circle() -> bytes:
 
 
 def _initializers_many() -> bytes:
-    return model(initializers=[floats(f"w{i}", [1.0]) for i in range(1_000_000)])
+    return model(initializers=_numbered(1_000_000, floats("w0000000", [1.0])))
 
 
 def _inputs_many() -> bytes:
-    info = [tensor_info(f"images{i}", FLOAT, (1, 3, 32, 32)) for i in range(300_000)]
+    info = _numbered(300_000, tensor_info("images0000000", FLOAT, (1, 3, 32, 32)))
     return model(inputs=[tensor_info("images", FLOAT, (1, 3, 32, 32)), *info])
 
 
