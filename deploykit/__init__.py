@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit import serve
-    from deploykit.api import bench, export, inspect, record, verify
+    from deploykit.api import bench, evaluate, export, inspect, record, verify
     from deploykit.benchmark.options import BenchOptions
     from deploykit.benchmark.report import BenchReport
     from deploykit.checkup.diagnosis import Diagnosis
     from deploykit.demonstration import DemoResult
+    from deploykit.evaluation.options import EvalOptions
+    from deploykit.evaluation.report import EvalReport
     from deploykit.model_report import ModelReport
     from deploykit.operations import build, demo, doctor, selftest
 
@@ -58,6 +60,8 @@ _LAZY = {
     "Detection": "deploykit_runtimes.answers.results",
     "Detections": "deploykit_runtimes.answers.results",
     "Diagnosis": "deploykit.checkup.diagnosis",
+    "EvalOptions": "deploykit.evaluation.options",
+    "EvalReport": "deploykit.evaluation.report",
     "EngineOptions": "deploykit_runtimes.engine_options",
     "ExportOptions": "deploykit_exporters.options",
     "ExportResult": "deploykit_exporters.export",
@@ -73,6 +77,7 @@ _LAZY = {
     "build": "deploykit.operations",
     "demo": "deploykit.operations",
     "doctor": "deploykit.operations",
+    "evaluate": "deploykit.api",
     "export": "deploykit.api",
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
@@ -94,6 +99,8 @@ __all__ = [
     "Detections",
     "Diagnosis",
     "EngineOptions",
+    "EvalOptions",
+    "EvalReport",
     "ExportOptions",
     "ExportResult",
     "Features",
@@ -110,6 +117,7 @@ __all__ = [
     "build",
     "demo",
     "doctor",
+    "evaluate",
     "export",
     "inspect",
     "load",

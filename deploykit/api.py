@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from deploykit.benchmark.options import BenchKeywords, BenchOptions
     from deploykit.benchmark.report import BenchReport
+    from deploykit.evaluation.options import EvalKeywords, EvalOptions
+    from deploykit.evaluation.report import EvalReport
     from deploykit.model_report import ModelReport
     from deploykit.placed import Example
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
         outputs: str | None
 
 
-__all__ = ["bench", "export", "inspect", "record", "verify"]
+__all__ = ["bench", "evaluate", "export", "inspect", "record", "verify"]
 
 
 def export(
@@ -287,23 +289,78 @@ def bench(
         OptionError: there is no such runtime, or a value cannot be used.
         DeploykitError: the model cannot be opened, or a runtime cannot run here.
     """
-    from deploykit_runtimes.devices import chosen_runtime
-    from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.options.option import put_over
 
     from deploykit.benchmark.options import BenchOptions
     from deploykit.benchmark.run import bench as run
 
-    _known("bench()", settings, ("device", "engine", "options", "report"), BenchOptions)
+    given = _of_runtimes("bench()", settings, device, engine, BenchOptions)
+    return run(model, put_over(options, BenchOptions, given), report=report)
+
+
+def evaluate(
+    models: str | Path | Iterable[str | Path],
+    data: str | Path,
+    *,
+    device: str | int | None = None,
+    engine: EngineOptions | None = None,
+    options: EvalOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[EvalKeywords],
+) -> EvalReport:
+    """Measure models on labelled pictures, and compare the others with the first.
+
+        deploykit.evaluate("best.onnx", "data.yaml").models[0].map
+        deploykit.evaluate(["best.pt", "best.onnx"], "data.yaml", limit=500).comparisons[0]
+
+    Args:
+        models: Model files, and checkpoints, which run in torch; one or several.
+        data: A folder of class folders, a list of pictures and classes (.csv, .txt), Ultralytics' data.yaml,
+            or COCO's JSON.
+        device: As for ``load``, instead of ``runtimes``.
+        engine: How model files are opened.
+        options: All options in one; what is given beside them wins, and ``engine`` too.
+        report: Called with a sentence as each stage starts; its ``count(done, total)``, where it has one, as
+            pictures are done.
+        settings: Any field of ``EvalOptions``, which explains them: ``runtimes``, ``conf``, ``limit``, ...
+
+    Raises:
+        OptionError: the labels contradict the model's classes, or a value cannot be used.
+        InputError: the data, or every picture of it, cannot be read.
+        DeploykitError: a model cannot be opened or run.
+    """
+    from deploykit_runtimes.options.option import put_over
+
+    from deploykit.evaluation.options import EvalOptions
+    from deploykit.evaluation.run import evaluate as run
+
+    given = _of_runtimes("evaluate()", settings, device, engine, EvalOptions)
+    paths = [models] if isinstance(models, str | Path) else list(models)
+    return run(paths, data, put_over(options, EvalOptions, given), report=report)
+
+
+def _of_runtimes(
+    where: str, settings: Mapping[str, Any], device: str | int | None, engine: object, record: type[Options]
+) -> dict[str, Any]:
+    """What was given for an operation on several runtimes.
+
+    Raises:
+        OptionError: a keyword is unknown, or two contradict each other.
+    """
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.errors import OptionError
+    from deploykit_runtimes.options.option import put_over
+
+    _known(where, settings, ("device", "engine", "options", "report"), record)
     name, given = chosen_runtime(None, device, settings)
     if device is not None:
         if "runtimes" in given:
-            raise OptionError("bench() takes runtimes or device, found both.", hint="Give one of them.")
+            raise OptionError(f"{where} takes runtimes or device, found both.", hint="Give one of them.")
         given["runtimes"] = (name,)
     if engine is not None:
         given = {**put_over(engine, EngineOptions, {}, "engine").keywords(), **given}
-    return run(model, put_over(options, BenchOptions, given), report=report)
+    return given
 
 
 def _known(where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]) -> None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "predict": "Run a model on images and print, draw or save the answers.",
     "verify": "Compare a model file with its checkpoint again, on your own images.",
     "selftest": "Run the golden cases that a model file carries, on this machine.",
+    "eval": "Measure accuracy on labelled pictures, and compare models.",
     "record": "Show how to record a model's answers in its training, or what was recorded.",
     "build": "Build an engine ahead of time.",
     "serve": "Serve models over HTTP and gRPC.",

@@ -7,6 +7,7 @@ completion.py  ``deploykit completion``: the script that lets a shell complete c
 cpp.py         ``deploykit cpp``: where the C++ runtime is, for CMake and compilers
 demo.py        ``deploykit demo``: the whole way of a real trained model, on this machine
 doctor.py      ``deploykit doctor``: what runs here, and the line that would fix what does not
+eval/         ``deploykit eval``: accuracy on labelled pictures, and what differs between models
 export.py      ``deploykit export``: a checkpoint becomes one proven ONNX file
 inspect.py     ``deploykit inspect``: what a checkpoint or a model file holds
 package.py     ``deploykit package``: folders that Triton, Ray Serve, KServe and Docker take as they are

@@ -18,7 +18,14 @@ SOURCES = ("deploykit", "exporters/deploykit_exporters", "runtimes/python/deploy
 READING = ("families", "containers", "labels.py", "load.py", "download.py")
 """What export, inspect and verify run alike, in the exporters."""
 
-_OTHER_TOOLS = ("deploykit/package", "deploykit/checkup", "deploykit/benchmark/html", "deploykit/serve/page")
+_OTHER_TOOLS = (
+    "deploykit/package",
+    "deploykit/checkup",
+    "deploykit/benchmark/html",
+    "deploykit/evaluation/html",
+    "deploykit/evaluation/charts",
+    "deploykit/serve/page",
+)
 """They name options of docker, pip and kubectl, and variables of CSS."""
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w+])")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.pixels.geometry import Geometry
 
-__all__ = ["activate", "classifications", "decode"]
+__all__ = ["Found", "activate", "classifications", "decode", "find", "in_image"]
 
 _NOT_FINITE = "The model's class scores hold NaN or infinity."
 _NOT_FINITE_HINT = "Run `deploykit verify` against the checkpoint; half precision can overflow."
@@ -77,6 +77,73 @@ def decode(
         scores = activate(arrays[0], spec.output)
         return [_classification(scores[row], spec, item, thresholds) for row, item in enumerate(geometries)]
     return [_detections(arrays, spec, row, item, thresholds) for row, item in enumerate(geometries)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The detections of one image before they are carried over to it, which rounds and cuts them off.
+
+    Attributes:
+        candidates: What was kept, best first, in pixels of ``geometry.input_size``.
+        geometry: How the image lies there. A graph with its pre-processing inside answers in pixels of the
+            image.
+        prototypes: Mask prototypes, float32 [M, h, w], of which ``candidates.extra`` are the weights.
+        masks: bool [n, H, W], of a graph that has painted them.
+    """
+
+    candidates: Candidates
+    geometry: Geometry
+    prototypes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+
+
+def find(
+    outputs: Mapping[str, np.ndarray],
+    spec: ModelSpec,
+    row: int,
+    geometry: Geometry,
+    thresholds: Thresholds,
+    *,
+    every_class: bool = False,
+) -> Found:
+    """The detections of one image of a batch, for who measures them; ``decode`` makes results of them.
+
+    Args:
+        outputs, spec, thresholds: As for ``decode``.
+        row: The place of the image in the batch.
+        geometry: How it lies in the tensor.
+        every_class: See ``read_candidates``.
+
+    Raises:
+        ModelError: as for ``decode``.
+    """
+    if spec.is_finished:
+        found = read_finished(outputs, row, spec, thresholds.conf, thresholds.max_det)
+        prototypes = outputs["prototypes"][row] if "prototypes" in outputs else None
+        if not spec.preprocess.included:
+            return Found(candidates=found, geometry=geometry, prototypes=prototypes)
+        if "masks" in outputs:
+            masks = outputs["masks"][row][: len(found.scores)].astype(bool)
+            return Found(candidates=found, geometry=geometry.of_image(), masks=masks)
+        if prototypes is None:
+            return Found(candidates=found, geometry=geometry.of_image())
+        found = replace(found, boxes=geometry.boxes_to_tensor(found.boxes))
+        return Found(candidates=found, geometry=geometry, prototypes=prototypes)
+    arrays = [np.asarray(outputs[name], np.float32) for name in spec.output.names]
+    size = geometry.input_size
+    found = read_candidates(arrays[0], row, spec, size, thresholds.conf, every_class=every_class)
+    found = found.take(_select(found, spec, thresholds))
+    prototypes = arrays[1][row] if spec.task == "segment" and len(arrays) > 1 else None
+    return Found(candidates=found, geometry=geometry, prototypes=prototypes)
+
+
+def in_image(found: Found, spec: ModelSpec) -> Detections:
+    """What was found as the task's result, in pixels of the image."""
+    if found.masks is not None:
+        shared = _shared(found.candidates, spec, found.geometry)
+        return Segmentation(**shared, boxes=found.candidates.boxes, masks=found.masks)
+    prototypes = [] if found.prototypes is None else [found.prototypes[None], found.prototypes[None]]
+    return _in_image(found.candidates, prototypes, spec, 0, found.geometry)
 
 
 def classifications(

@@ -43,7 +43,13 @@ class Candidates:
 
 
 def read_candidates(
-    output: np.ndarray, row: int, spec: ModelSpec, input_size: tuple[int, int], conf: float
+    output: np.ndarray,
+    row: int,
+    spec: ModelSpec,
+    input_size: tuple[int, int],
+    conf: float,
+    *,
+    every_class: bool = False,
 ) -> Candidates:
     """Rows of one image that score above ``conf``.
 
@@ -53,6 +59,8 @@ def read_candidates(
         spec: The model's contract; ``OutputLayout`` says what the axes are.
         input_size: Height and width of the tensor.
         conf: Lowest score, exclusive.
+        every_class: A box becomes a row for each class above ``conf``, as evaluations of detectors count;
+            otherwise for its best class alone. Of no effect where the graph has chosen a class itself.
 
     Raises:
         ModelError: the output's shape contradicts the contract.
@@ -83,12 +91,12 @@ def read_candidates(
         _expect(output, spec, axes=3, columns=columns, axis=1)
         if spec.inferred:
             check_scores(output[row, 4 : output.shape[1] - extra], spec)
-        return _anchor_free(output[row], spec, extra, conf)
+        return _anchor_free(output[row], spec, extra, conf, every_class=every_class)
     if layout == "yolov5":
         _expect(output, spec, axes=3, columns=5 + spec.num_classes + extra if spec.num_classes else None)
         if spec.inferred:
             check_scores(output[row, :, 4 : output.shape[2] - extra], spec)
-        return _with_objectness(output[row], spec, extra, input_size, conf)
+        return _with_objectness(output[row], spec, extra, input_size, conf, every_class=every_class)
     raise ModelError(f"The layout {layout!r} holds no detections.")
 
 
@@ -146,22 +154,31 @@ def _expect(output: np.ndarray, spec: ModelSpec, *, axes: int, columns: int | No
         )
 
 
-def _anchor_free(head: np.ndarray, spec: ModelSpec, extra: int, conf: float) -> Candidates:
+def _anchor_free(
+    head: np.ndarray, spec: ModelSpec, extra: int, conf: float, *, every_class: bool
+) -> Candidates:
     """[4 + C + E, A]: one row per value, so that the search for the best class runs along memory."""
     scores = head[4 : len(head) - extra]
     chosen = np.flatnonzero(scores.max(0) > conf)
     head = head[:, chosen]
     scores = head[4 : len(head) - extra]
-    return Candidates(
+    found = Candidates(
         boxes=_boxes(head[:4].T, spec),
         scores=scores.max(0),
         class_ids=scores.argmax(0),
         extra=head[len(head) - extra :].T,
     )
+    return _of_every_class(found, scores.T, conf) if every_class else found
 
 
 def _with_objectness(
-    head: np.ndarray, spec: ModelSpec, extra: int, input_size: tuple[int, int], conf: float
+    head: np.ndarray,
+    spec: ModelSpec,
+    extra: int,
+    input_size: tuple[int, int],
+    conf: float,
+    *,
+    every_class: bool,
 ) -> Candidates:
     """[A, 5 + C + E]; the score is objectness times class."""
     if not spec.output.decoded:
@@ -172,11 +189,23 @@ def _with_objectness(
     best = scores[np.arange(len(scores)), class_ids]
     keep = best > conf
     head = head[keep]
-    return Candidates(
+    found = Candidates(
         boxes=_boxes(head[:, :4], spec),
         scores=best[keep],
         class_ids=class_ids[keep],
         extra=head[:, head.shape[1] - extra :],
+    )
+    return _of_every_class(found, scores[keep], conf) if every_class else found
+
+
+def _of_every_class(found: Candidates, scores: np.ndarray, conf: float) -> Candidates:
+    """A row for each class above ``conf``; ``scores`` are those of all classes, [n, C]."""
+    rows, class_ids = np.nonzero(scores > conf)
+    return Candidates(
+        boxes=found.boxes[rows],
+        scores=scores[rows, class_ids],
+        class_ids=class_ids.astype(np.int64),
+        extra=found.extra[rows],
     )
 
 

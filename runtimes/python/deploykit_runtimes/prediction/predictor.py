@@ -213,8 +213,14 @@ class Predictor:
         iou: float | None = None,
         max_det: int | None = None,
         bgr: bool = False,
+        plan: Callable[[tuple[int, int]], Geometry] | None = None,
     ) -> Prepared:
         """The first half of ``predict`` on one image, for callers that run the engine themselves.
+
+        Args:
+            source, imgsz, top_k, conf, iou, max_det, bgr: As for ``predict``.
+            plan: Where the pixels go, from the height and width of the image, instead of the model's own way;
+                of no effect where pre-processing is inside the graph.
 
         Raises:
             InputError: the image cannot be read, or does not fit the model.
@@ -226,6 +232,8 @@ class Predictor:
         if bgr:
             self._check_bgr(bgr)
         _, images, geometries, pictures = self._job(source, size, bgr, clock)
+        if plan is not None and not self._spec.preprocess.included:
+            geometries = [plan(geometry.image_size) for geometry in geometries]
         feeds = self._feeds(self._tensor(images, geometries, owned=True), keep)
         clock.lap("preprocess")
         timings = clock.timings()

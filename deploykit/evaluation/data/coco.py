@@ -1,0 +1,167 @@
+"""COCO's JSON: boxes, masks and keypoints in pixels, categories by name."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.errors import InputError, OptionError
+
+from deploykit.evaluation.data.classes import Matching, by_name, in_order
+from deploykit.evaluation.data.truth import Dataset, Objects, Sample
+
+__all__ = ["is_coco", "read_coco"]
+
+_KEYS = ("images", "annotations", "categories")
+_TASKS = ("detect", "segment", "pose")
+
+
+def is_coco(content: object) -> bool:
+    """Whether parsed JSON is a data set in COCO's form."""
+    return isinstance(content, Mapping) and all(isinstance(content.get(key), list) for key in _KEYS)
+
+
+def read_coco(path: Path, spec: ModelSpec, matching: Matching, images: Path | None) -> Dataset:
+    """Read it.
+
+    Args:
+        path: The JSON file.
+        spec: The model.
+        matching: ``order`` takes the categories, sorted by their number, as the classes of the model; else
+            they go by name, in any order.
+        images: The folder of the pictures; None: looked for beside the file.
+
+    Raises:
+        InputError: it is not such a file, an annotation is damaged, or the pictures are not there.
+        OptionError: a category is not a class of the model, or COCO has no evaluation of its task.
+    """
+    content = _parsed(path)
+    if spec.task not in _TASKS:
+        raise OptionError(
+            f"COCO evaluates boxes, masks and keypoints, and the model's task is {spec.task}.",
+            hint="Evaluate it on an Ultralytics data.yaml." if spec.task == "obb" else "",
+        )
+    try:
+        classes = _classes(content["categories"], spec, matching, path)
+        found = _annotations(content, spec, classes, path)
+        folder = images or _folder(path, content["images"])
+        samples = tuple(
+            Sample(
+                path=folder / str(image["file_name"]),
+                truth=_objects(image, found[image["id"]], spec, classes),
+                number=image["id"],
+            )
+            for image in content["images"]
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+    notes = []
+    if crowds := sum(bool(each.get("iscrowd")) for each in content["annotations"]):
+        notes.append(f"{crowds} crowds count as COCO does: what lies in them is neither right nor wrong")
+    return Dataset(
+        source=path,
+        kind="COCO",
+        protocol="coco",
+        samples=samples,
+        categories={number: category for category, number in classes.items()},
+        notes=tuple(notes),
+        content=content,
+    )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+    if not is_coco(content):
+        found = ", ".join(list(content)[:8]) if isinstance(content, dict) else type(content).__name__
+        raise InputError(f"{path} wants COCO's images, annotations and categories, found {found}.")
+    return dict(content)
+
+
+def _classes(
+    categories: Sequence[Mapping[str, Any]], spec: ModelSpec, matching: Matching, path: Path
+) -> dict[int, int]:
+    """COCO's category to the class of the model."""
+    ordered = sorted(categories, key=lambda each: each["id"])
+    names = [str(each["name"]) for each in ordered]
+    if matching != "order" and spec.classes:
+        found = by_name(names, spec, str(path))
+    elif spec.num_classes and len(names) != spec.num_classes:
+        found = in_order(names, spec, str(path))  # which says how the numbers differ
+    else:
+        found = {place: place for place in range(len(names))}
+    return {int(each["id"]): found[place] for place, each in enumerate(ordered)}
+
+
+def _annotations(
+    content: Mapping[str, Any], spec: ModelSpec, classes: Mapping[int, int], path: Path
+) -> Mapping[int, list[Mapping[str, Any]]]:
+    """The annotations of each picture."""
+    known = {image["id"] for image in content["images"]}
+    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in content["annotations"]:
+        told = f"Annotation {each.get('id')} of {path}"
+        if each["image_id"] not in known:
+            raise InputError(f"{told} belongs to picture {each['image_id']}, which is not listed.")
+        if each["category_id"] not in classes:
+            raise OptionError(
+                f"{told} has category {each['category_id']}, and the categories are "
+                f"{', '.join(map(str, sorted(classes)[:8]))}."
+            )
+        wanted = {"segment": "segmentation", "pose": "keypoints"}.get(spec.task)
+        if wanted and not each.get(wanted):
+            raise InputError(f"{told} has no {wanted}, and the model's task is {spec.task}.")
+        if spec.task == "pose" and len(each["keypoints"]) != 3 * spec.output.keypoints[0]:
+            raise OptionError(
+                f"{told} has {len(each['keypoints']) // 3} keypoints, the model has "
+                f"{spec.output.keypoints[0]}."
+            )
+        found[each["image_id"]].append(each)
+    return found
+
+
+def _objects(
+    image: Mapping[str, Any],
+    annotations: Sequence[Mapping[str, Any]],
+    spec: ModelSpec,
+    classes: Mapping[int, int],
+) -> Objects:
+    """The objects of a picture, without crowds, as shares of its sides."""
+    size = np.array([image["width"], image["height"]], np.float32)
+    single = [each for each in annotations if not each.get("iscrowd")]
+    boxes = np.array([each["bbox"] for each in single], np.float32).reshape(-1, 2, 2)
+    boxes[:, 1] += boxes[:, 0]
+    marks = None
+    if spec.task == "pose":
+        marks = np.array([each["keypoints"] for each in single], np.float32)
+        marks = marks.reshape(-1, spec.output.keypoints[0], 3)
+        marks[..., :2] /= size
+    return Objects(
+        class_ids=np.array([classes[each["category_id"]] for each in single], np.int64),
+        boxes=(boxes / size).reshape(-1, 4),
+        keypoints=marks,
+    )
+
+
+def _folder(path: Path, images: Sequence[Mapping[str, Any]]) -> Path:
+    """Where the first picture lies, of the places in which such files have them."""
+    if not images:
+        raise InputError(f"{path} lists no pictures.")
+    first, stem = str(images[0]["file_name"]), path.stem.removeprefix("instances_")
+    stem = stem.removeprefix("person_keypoints_")
+    parents = (path.parent, path.parent.parent)
+    places = [parent / below for parent in parents for below in ("", "images", stem, f"images/{stem}")]
+    for place in places:
+        if (place / first).is_file():
+            return place
+    raise InputError(
+        f"{first}, the first picture of {path}, is not beside it, nor in images/ or {stem}/ there.",
+        hint="Name the folder of the pictures with --images.",
+    )

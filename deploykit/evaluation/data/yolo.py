@@ -1,0 +1,187 @@
+"""Ultralytics' data.yaml: where the pictures are, and what the classes are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.errors import InputError, OptionError
+from deploykit_runtimes.pixels.listing import SUFFIXES
+
+from deploykit.evaluation.data.classes import Matching, same_classes
+from deploykit.evaluation.data.folder import read_class_folders
+from deploykit.evaluation.data.labels import LabelForm, label_path, read_label_file
+from deploykit.evaluation.data.table import read_lines
+from deploykit.evaluation.data.truth import Dataset, Objects, Sample
+
+__all__ = ["read_data_yaml", "read_picture_list"]
+
+_SHOWN = 3
+
+
+def read_data_yaml(
+    path: Path, spec: ModelSpec, matching: Matching, split: str, *, unlabelled: bool
+) -> Dataset:
+    """Read it, and the labels of a split.
+
+    Args:
+        path: The file.
+        spec: The model.
+        matching: See ``Matching``.
+        split: ``val``, ``test`` or ``train``.
+        unlabelled: Take a picture without a label file as one without objects.
+
+    Raises:
+        InputError: the file, or a label, cannot be read; a picture has no labels.
+        OptionError: the classes, or the keypoints, are not the model's; there is no such split.
+        DependencyError: PyYAML is not installed.
+    """
+    said = _settings(path)
+    places = said.get(split) or (said.get("validation") if split == "val" else None)
+    if not places:
+        raise OptionError(
+            f"{path} has no {split}.", hint="It names the folders of train, val and test; see --split."
+        )
+    root = _root(path, said)
+    folders = [_found(root / str(place), path) for place in _listed(places)]
+    if spec.task == "classify":
+        return read_class_folders(folders[0], spec, matching, split)
+    classes = same_classes(_names(said, path, spec), spec, matching, str(path))
+    shape = _keypoints(said, spec, path)
+    pictures = sorted(dict.fromkeys(file for folder in folders for file in _pictures(folder)))
+    form = LabelForm(task=spec.task, classes=classes, keypoints=shape)
+    samples, notes = _labelled(pictures, form, unlabelled=unlabelled)
+    sigmas = tuple(float(value) for value in said.get("kpt_oks_sigmas") or ())
+    if sigmas and (len(sigmas) != shape[0] or min(sigmas) <= 0):
+        raise OptionError(f"kpt_oks_sigmas of {path} wants {shape[0]} positive numbers, found {sigmas}.")
+    return Dataset(
+        source=path,
+        kind=f"Ultralytics' {split}",
+        protocol="ultralytics",
+        samples=samples,
+        sigmas=sigmas,
+        notes=notes,
+    )
+
+
+def read_picture_list(path: Path, spec: ModelSpec, *, unlabelled: bool) -> Dataset:
+    """A text file with a picture a line, whose labels lie beside them as data.yaml has them."""
+    pictures = sorted(_pictures(path))
+    classes = {number: number for number in range(spec.num_classes)}
+    shape = spec.output.keypoints if spec.task == "pose" else (0, 0)
+    form = LabelForm(task=spec.task, classes=classes, keypoints=shape)
+    samples, notes = _labelled(pictures, form, unlabelled=unlabelled)
+    return Dataset(
+        source=path, kind="a list of pictures", protocol="ultralytics", samples=samples, notes=notes
+    )
+
+
+def _labelled(
+    pictures: list[Path], form: LabelForm, *, unlabelled: bool
+) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    labels = {picture: label_path(picture) for picture in pictures}
+    missing = [picture for picture, file in labels.items() if not file.is_file()]
+    if missing and (len(missing) == len(pictures) or not unlabelled):
+        shown = ", ".join(str(labels[picture]) for picture in missing[:_SHOWN])
+        raise InputError(
+            f"{len(missing)} of {len(pictures)} pictures have no label file: {shown}"
+            f"{', ...' if len(missing) > _SHOWN else ''}.",
+            hint="A picture without objects has an empty one; --unlabelled takes those without as empty."
+            if len(missing) < len(pictures)
+            else "Labels lie in a folder labels beside images, a .txt file for each picture.",
+        )
+    read: dict[Path, tuple[Objects, int]] = {
+        picture: read_label_file(labels[picture], form) for picture in pictures if picture not in set(missing)
+    }
+    points = form.keypoints[0]
+    empty = Objects(
+        class_ids=np.zeros(0, np.int64),
+        boxes=np.zeros((0, 4), np.float32),
+        keypoints=np.zeros((0, points, 3), np.float32) if points else None,
+    )
+    samples = tuple(
+        Sample(path=picture, truth=read[picture][0] if picture in read else empty, number=number)
+        for number, picture in enumerate(pictures)
+    )
+    notes = [f"{len(missing)} pictures without a label file count as empty"] if missing else []
+    twice = sum(count for _, count in read.values())
+    notes += [f"{twice} labels stood there twice and count once"] if twice else []
+    return samples, tuple(notes)
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    from deploykit_runtimes.optional import require
+
+    require("yaml", extra="eval", purpose="read data.yaml")
+    from deploykit_exporters.containers.texts import parse_yaml
+
+    try:
+        said = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}.") from error
+    if not isinstance(said, Mapping):
+        raise InputError(f"{path} wants names and folders of pictures, found {type(said).__name__}.")
+    return said
+
+
+def _root(path: Path, said: Mapping[str, Any]) -> Path:
+    """``path`` of the file, relative to it or to the current folder; else the folder of the file."""
+    given = said.get("path")
+    if not given:
+        return path.parent
+    beside = path.parent / str(given)
+    return beside if beside.is_dir() or not Path(str(given)).is_dir() else Path(str(given))
+
+
+def _listed(places: object) -> Iterable[object]:
+    return places if isinstance(places, list) else [places]
+
+
+def _found(place: Path, source: Path) -> Path:
+    if place.exists():
+        return place
+    raise InputError(
+        f"{source} names {place}, which does not exist.",
+        hint="A relative folder is looked for from `path` of the file, or from where the file lies.",
+    )
+
+
+def _names(said: Mapping[str, Any], path: Path, spec: ModelSpec) -> tuple[str, ...]:
+    """The names of the classes; a file with ``nc`` alone has as many as the model, called the same."""
+    from deploykit_exporters.containers.labels import names_from
+
+    names = said.get("names")
+    if names is None:
+        count = said.get("nc")
+        if not isinstance(count, int):
+            raise OptionError(f"{path} has neither names nor nc.")
+        return spec.classes if count == len(spec.classes) else tuple(map(str, range(count)))
+    try:
+        found = names_from(names)
+    except OptionError as error:
+        raise OptionError(f"names of {path}: {error.problem.removeprefix('--labels ')}") from error
+    count = said.get("nc", len(found))
+    if count != len(found):
+        raise OptionError(f"{path} says nc: {count}, and names {len(found)} classes.")
+    return found
+
+
+def _keypoints(said: Mapping[str, Any], spec: ModelSpec, path: Path) -> tuple[int, int]:
+    if spec.task != "pose":
+        return 0, 0
+    own, shape = spec.output.keypoints, said.get("kpt_shape")
+    if not (isinstance(shape, list) and len(shape) == 2 and shape[1] in (2, 3)):
+        raise OptionError(f"{path} wants kpt_shape, as [17, 3], found {shape!r}.")
+    if shape[0] != own[0]:
+        raise OptionError(f"{path} has {shape[0]} keypoints, the model has {own[0]}.")
+    return int(shape[0]), int(shape[1])
+
+
+def _pictures(place: Path) -> Iterable[Path]:
+    if place.is_dir():
+        return (path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = [place.parent / line.strip() for line in read_lines(place)]
+    return [path for path in found if path.suffix.lower() in SUFFIXES]

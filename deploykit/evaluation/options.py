@@ -1,0 +1,130 @@
+"""The options of an evaluation, shared by the command line and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from deploykit_exporters.options import CheckpointOptions
+from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
+from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.options.option import declared, option, same_as
+from deploykit_runtimes.prediction.options import PredictOptions
+
+from deploykit.evaluation.data.classes import Matching
+
+__all__ = ["EvalKeywords", "EvalOptions"]
+
+
+class EvalKeywords(EngineKeywords, total=False):
+    """The fields of ``EvalOptions`` as keywords, in every form that is understood."""
+
+    runtimes: str | Iterable[str]
+    conf: float | None
+    iou: float
+    max_det: int
+    rect: bool
+    imgsz: int | str | tuple[int, int] | None
+    limit: int | None
+    seed: int
+    split: str
+    matching: Matching
+    labels: str | Path | Iterable[str] | Mapping[int, str] | None
+    images: str | Path | None
+    unlabelled: bool
+    fresh: bool
+    batch: int
+    workers: int | None
+    resamples: int
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvalOptions(EngineOptions):
+    """What is measured, and how the engines are opened."""
+
+    runtimes: tuple[str, ...] = option(
+        ("ort-cpu",),
+        "Engines that run each model file: ort-cpu (default), ov-cpu, ort-cuda, trt, ...; a checkpoint runs "
+        "in torch. May be given several times.",
+        form="names",
+        flags="--runtime",
+        several=True,
+        metavar="NAME[,NAME]",
+        completes="runtimes",
+    )
+    conf: float | None = option(
+        None,
+        "Lowest score that counts. Default: 0.001, for rotated boxes 0.01.",
+        least=0,
+        most=1,
+        metavar="P",
+    )
+    iou: float = option(0.7, "Overlap above which a box is suppressed.", least=0, most=1, metavar="P")
+    max_det: int = option(300, "Maximum number of detections per image.", least=1, metavar="N")
+    rect: bool = option(
+        False,
+        "Ultralytics' rectangular batches, for models that take any size.",
+        "Its ``val`` has them by default for PyTorch and dynamic models; off: squares, as rect=False there.",
+    )
+    imgsz: tuple[int, int] | None = same_as(PredictOptions, "imgsz")
+    limit: int | None = option(None, "Measure N pictures, drawn at random by --seed.", least=1, metavar="N")
+    seed: int = option(0, "Of --limit, and of the draws for intervals.", least=0, metavar="N")
+    split: str = option("val", "Part of a data set with several: val, test, train.", metavar="NAME")
+    matching: Matching = option(
+        "exact",
+        "How classes of the labels become the model's: names and order have to agree; by name; by number.",
+        flags="--match",
+        form="choice",
+        choices=("exact", "names", "order"),
+    )
+    labels: Path | tuple[str, ...] | None = same_as(CheckpointOptions, "labels")
+    images: Path | None = option(
+        None,
+        "The folder of COCO's pictures, if it is not beside the JSON file.",
+        path="folder",
+        metavar="DIR",
+    )
+    unlabelled: bool = option(False, "A picture without a label file has no objects.")
+    fresh: bool = option(False, "Begin anew, instead of where an interrupted run ended.")
+    batch: int = option(
+        8, "Images per call of the engine, where the model's batch is dynamic.", least=1, metavar="N"
+    )
+    workers: int | None = option(
+        None,
+        "Threads that decode pictures. Default: 4, or fewer on a machine with fewer cores.",
+        least=1,
+        most=256,
+        metavar="N",
+    )
+    resamples: int = option(
+        1000, "Draws of the bootstrap, for the interval of a difference of mAP.", least=1, metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from deploykit_exporters.option_values import as_labels
+
+        object.__setattr__(self, "labels", as_labels(self.labels))
+        if not self.runtimes:
+            raise OptionError("An evaluation needs at least one runtime, found none.")
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Those of these options that say how a model is opened."""
+        names = {field.name for field in fields(EngineOptions)}
+        return EngineOptions(**{name: value for name, value in self.keywords().items() if name in names})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names that were given, or those of the file; empty: none were.
+
+        Raises:
+            OptionError: the file cannot be read.
+        """
+        if isinstance(self.labels, Path):
+            from deploykit_exporters.containers.labels import read_labels
+
+            return read_labels(self.labels)
+        return self.labels or ()
