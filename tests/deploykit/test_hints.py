@@ -124,6 +124,7 @@ def commands_for(path: str, text: str) -> list[set[str]]:
         return [set(_OPENING)]
     own = {
         "benchmark": "bench",
+        "evaluation": "eval",
         "checkup": "doctor",
         "model_names.py": "serve",
         "recording.py": "record",
