@@ -114,6 +114,6 @@ def _row(
         return class_id, box, None, None
     marks: np.ndarray = row[5:].reshape(keypoints)
     if keypoints[1] == 2:
-        seen: np.ndarray = (marks >= 0).all(1, keepdims=True)
-        marks = np.concatenate([marks, seen.astype(np.float32)], 1)
+        seen = np.asarray((marks >= 0).all(1), np.float32)[:, None]
+        marks = np.concatenate([marks, seen], 1)
     return class_id, box, None, marks
