@@ -121,14 +121,17 @@ def test_a_data_set_of_broken_pictures_alone_is_an_error(vit: Path, tmp_path: Pa
         deploykit.evaluate(vit, tmp_path / "val")
 
 
-@pytest.mark.parametrize("rect", [False, True], ids=["square", "rect"])
+@pytest.mark.parametrize(
+    ("task", "rect"),
+    [("detect", False), ("detect", True), ("segment", False), ("pose", False), ("obb", False)],
+)
 def test_detectors_have_the_numbers_of_ultralytics(
-    fixtures: Path, scenes: Callable[[str], Path], tmp_path: Path, rect: bool
+    fixtures: Path, scenes: Callable[[str], Path], tmp_path: Path, task: str, rect: bool
 ) -> None:
     """On the checkpoint itself, to five decimals; docs/eval.md has the table of all tasks."""
     from ultralytics import YOLO
 
-    checkpoint, data = fixtures / "trained" / "detect.pt", scenes("detect")
+    checkpoint, data = fixtures / "trained" / f"{task}.pt", scenes(task)
     theirs = YOLO(checkpoint).val(
         data=str(data),
         imgsz=160,
@@ -140,9 +143,12 @@ def test_detectors_have_the_numbers_of_ultralytics(
         project=str(tmp_path),
     )
     ours = deploykit.evaluate(checkpoint, data, imgsz=160, rect=rect).models[0].scores
-    wanted = [float(value) for value in theirs.box.mean_results()]
-    found = [ours["boxes"][name] for name in ("precision", "recall", "map50", "map")]
-    assert found == pytest.approx(wanted, abs=1e-5)
+    parts = {"boxes": "box", **{"segment": {"masks": "seg"}, "pose": {"keypoints": "pose"}}.get(task, {})}
+    for part, name in parts.items():
+        wanted = [float(value) for value in getattr(theirs, name).mean_results()]
+        found = [ours[part][each] for each in ("precision", "recall", "map50", "map")]
+        assert found == pytest.approx(wanted, abs=1e-5)
+        assert found[2] > 0.01
     assert ours["objects"] > 20
 
 
