@@ -13,6 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from deploykit_runtimes.contract.metadata import spec_from_metadata
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.selftest.cases import KeptRows
+from deploykit_runtimes.selftest.inputs import feeds_of
+from deploykit_runtimes.selftest.run import golden_cases
 from onnx import TensorProto, helper, numpy_helper
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
@@ -39,8 +44,8 @@ def change(tensor: onnx.TensorProto, edit: Callable[[np.ndarray], np.ndarray]) -
 
 
 def one_weight(model: onnx.ModelProto) -> None:
-    """One weight in the middle of the network has the wrong sign."""
-    found = products(model)
+    """One weight of a dense layer in the middle of the network has the wrong sign."""
+    found = [(node, tensor) for node, tensor in products(model) if tensor.dims[1] > 1]
     _, tensor = found[len(found) // 2]
 
     def edit(values: np.ndarray) -> np.ndarray:
@@ -78,20 +83,36 @@ def channel_order(model: onnx.ModelProto) -> None:
 
 
 def swapped_classes(model: onnx.ModelProto) -> None:
-    """The last two classes change places in the last layer that has them."""
+    """Two classes change places in every last layer that has them, one of which the golden cases show."""
+    found, shown = False, _best_class(model)
     count = int({entry.key: entry.value for entry in model.metadata_props}["deploykit.num_classes"])
     for node, tensor in reversed(products(model)):
         shape = tuple(tensor.dims)
-        axis = next((axis for axis, length in enumerate(shape[:2]) if length == count), None)
-        if node.op_type == "MatMul":
-            axis = len(shape) - 1 if shape[-1] == count else None
+        sides = {"Conv": [0], "Gemm": [0, 1], "MatMul": [len(shape) - 1]}[node.op_type]
+        axis = next((axis for axis in sides if shape[axis] == count), None)
         if axis is None:
             continue
-        order = [*range(count - 2), count - 1, count - 2]
+        order = list(range(count))
+        order[shown], order[shown - 1] = order[shown - 1], order[shown]
         for each, along in [(tensor, axis), *((weights_of(model)[name], -1) for name in node.input[2:])]:
             change(each, partial(np.take, indices=order, axis=along))
-        return
-    raise AssertionError("no layer has as many outputs as there are classes")
+        found = True
+        if node.op_type != "Conv":
+            return
+    assert found, "no layer has as many outputs as there are classes"
+
+
+def _best_class(model: onnx.ModelProto) -> int:
+    """The class that the first golden case shows best; 0 where boxes have classes."""
+    spec = _spec(model)
+    kept = golden_cases(spec)[0].kept[0]
+    if isinstance(kept, KeptRows):
+        return int(kept.rows[0, 1]) if len(kept.rows) else 0
+    return int(kept.best[0]) if spec.task == "classify" else 0
+
+
+def _spec(model: onnx.ModelProto) -> ModelSpec:
+    return spec_from_metadata({entry.key: entry.value for entry in model.metadata_props})
 
 
 def tf32(model: onnx.ModelProto) -> None:
@@ -112,7 +133,7 @@ def saturation(model: onnx.ModelProto) -> None:
     found = products(model)
     node, _ = found[len(found) // 2]
     outputs = node.output[0]
-    limit = _largest(model, outputs) * 0.7
+    limit = _largest(model, outputs) * 0.3
     for name, value in (("saturation/low", -limit), ("saturation/high", limit)):
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     node.output[0] = f"{outputs}/unsaturated"
@@ -126,11 +147,8 @@ def saturation(model: onnx.ModelProto) -> None:
 def _largest(model: onnx.ModelProto, name: str) -> float:
     """The largest value of a tensor on the first golden case."""
     import onnxruntime
-    from deploykit_runtimes.contract.metadata import spec_from_metadata
-    from deploykit_runtimes.selftest.inputs import feeds_of
-    from deploykit_runtimes.selftest.run import golden_cases
 
-    spec = spec_from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    spec = _spec(model)
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]

@@ -34,10 +34,16 @@ from deploykit_exporters.proof.golden_cases.rounding import Reduced, rounded_to
 from deploykit_exporters.proof.golden_cases.tolerances import relative, with_tolerances
 from deploykit_exporters.proof.pictures import photo
 
-__all__ = ["LARGEST", "golden_keys"]
+__all__ = ["LARGEST", "NO_DETECTIONS", "golden_keys"]
 
 LARGEST = 256 * 1024
 """Bytes of all golden cases of a file, keys and values."""
+
+NO_DETECTIONS = (
+    "The file carries no golden cases: no picture raises a score of this network above its threshold, and "
+    "without a detection any engine would be right."
+)
+"""What an export says of a detector that detects nothing."""
 
 _PICTURE = (48, 64)
 _CALM = 2.5e-5
