@@ -29,7 +29,7 @@ from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
-from deploykit_exporters.proof.golden_cases.keys import NO_DETECTIONS, Around, golden_keys
+from deploykit_exporters.proof.golden_cases.keys import NO_CASES, Around, golden_keys
 from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.tensors import proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
@@ -146,7 +146,7 @@ def export(
             with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
                 proven, model = finish.write(model, draft, output, record)
         if options.golden_cases and not proven.golden:
-            notes.append(NO_DETECTIONS)
+            notes.append(NO_CASES)
         size = draft.stat().st_size
     return ExportResult(
         path=output,

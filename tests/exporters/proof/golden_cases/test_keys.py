@@ -13,7 +13,7 @@ from deploykit_exporters.export import export
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.load import load_checkpoint
 from deploykit_exporters.options import ExportOptions
-from deploykit_exporters.proof.golden_cases.keys import LARGEST, NO_DETECTIONS
+from deploykit_exporters.proof.golden_cases.keys import LARGEST, NO_CASES
 from deploykit_exporters.proof.golden_cases.rounding import rounded_to
 from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_runtimes.open import open_runner
@@ -188,7 +188,7 @@ def test_a_lower_precision_passes_where_it_is_claimed_and_fails_as_float32(
 def test_no_detections_no_golden_cases(checkpoint_of, tmp_path: Path) -> None:
     found = export(checkpoint_of("yolox"), replace(WHOLE, output=tmp_path / "none.onnx", witness=False))
     assert not found.spec.golden
-    assert NO_DETECTIONS in found.notes
+    assert NO_CASES in found.notes
 
 
 def test_golden_cases_can_be_left_out(checkpoint_of, tmp_path: Path) -> None:
