@@ -36,6 +36,8 @@ _PICTURES = 16
 _VALUES = 1 << 16
 """Most values that are kept of one output."""
 _SIDE, _BATCH, _SOFTEST, _COLUMNS = 16_384, 1024, 7, 4096
+_PIXELS = 1 << 24
+"""Most pixels of a case, all its images together."""
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 """The precisions for which an export measures tolerances, the most exact first."""
@@ -227,7 +229,7 @@ def _case(keys: Mapping[str, str], prefix: str, pictures: list[np.ndarray]) -> C
     if words[0] == "picture":
         fits = fits and 0 <= number < len(pictures)
         picture = pictures[number] if fits else None
-    if not fits or not 0 <= number < 1 << 63 or batch * height * width > 1 << 26:
+    if not fits or not 0 <= number < 1 << 63 or batch * height * width > _PIXELS:
         raise _malformed(key, "numbers in their ranges", keys)
     (outputs,) = _integers(keys, f"{prefix}outputs", 1, most=_PROBES)
     stage: Stage = "image" if words[5] == "image" else "tensor"
