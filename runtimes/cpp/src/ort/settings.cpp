@@ -37,19 +37,24 @@ bool computes_half_in_full(const Options& options) {
 #endif
 }
 
+constexpr int kMostThreads = 1024;
+
 }  // namespace
 
 void check_options(const Options& options) {
-  if (options.threads < 0) {
-    throw OptionError("Wanted at least one thread, found " + std::to_string(options.threads) + ".");
+  if (options.threads < 0 || options.threads > kMostThreads) {
+    throw OptionError("--threads wants a whole number from 1 to " + std::to_string(kMostThreads) + ", found " +
+                      std::to_string(options.threads) + ".");
   }
   if (options.goal != "latency" && options.goal != "throughput") {
-    throw OptionError("The goal is latency or throughput, found " + quoted(options.goal) + ".");
+    throw OptionError("--goal wants one of latency, throughput, found " + quoted(options.goal) + ".");
   }
   if (options.precision != "model" && options.precision != "auto") {
-    throw OptionError("The precision is model or auto, found " + quoted(options.precision) + ".");
+    throw OptionError("--precision wants one of model, auto, found " + quoted(options.precision) + ".");
   }
-  if (options.gpu < 0) throw OptionError("GPUs are counted from 0, found " + std::to_string(options.gpu) + ".");
+  if (options.gpu < 0) {
+    throw OptionError("--gpu wants a whole number of at least 0, found " + std::to_string(options.gpu) + ".");
+  }
   if (!options.outputs.empty()) parse_outputs(options.outputs);
 }
 
