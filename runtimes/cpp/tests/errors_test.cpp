@@ -37,7 +37,7 @@ TEST(models_that_cannot_be_opened) {
           [] { deploykit::Model(model_path("index.txt")); });
   refuses(ErrorCode::option, "Device 'gpu' is not one of cpu, cuda, tensorrt.",
           [] { deploykit::Model(model_path("yolo.onnx"), deploykit::Options{}.with_device("gpu")); });
-  refuses(ErrorCode::option, "Wanted at least one thread, found -1.",
+  refuses(ErrorCode::option, "--threads wants a whole number from 1 to 1024, found -1.",
           [] { deploykit::Model(model_path("yolo.onnx"), deploykit::Options{}.with_threads(-1)); });
   refuses(ErrorCode::option, "Wanted at least one worker, found 0.",
           [] { deploykit::Model(model_path("yolo.onnx"), deploykit::Options{}.with_workers(0)); });

@@ -102,10 +102,10 @@ TEST(options_are_checked) {
     }
   };
   deploykit::check_options({});
-  refuses(Options{}.with_threads(-1), "Wanted at least one thread, found -1.");
-  refuses(Options{}.with_goal("speed"), "The goal is latency or throughput, found 'speed'.");
-  refuses(Options{}.with_precision("fp16"), "The precision is model or auto, found 'fp16'.");
-  refuses(Options{}.with_gpu(-1), "GPUs are counted from 0, found -1.");
+  refuses(Options{}.with_threads(-1), "--threads wants a whole number from 1 to 1024, found -1.");
+  refuses(Options{}.with_goal("speed"), "--goal wants one of latency, throughput, found 'speed'.");
+  refuses(Options{}.with_precision("fp16"), "--precision wants one of model, auto, found 'fp16'.");
+  refuses(Options{}.with_gpu(-1), "--gpu wants a whole number of at least 0, found -1.");
 }
 
 TEST(hashes) {
