@@ -5,6 +5,7 @@
 
 #include "ort/api/errors.hpp"
 #include "ort/runner.hpp"
+#include "selftest/run.hpp"
 
 #ifndef DEPLOYKIT_VERSION
 #define DEPLOYKIT_VERSION "unknown"
@@ -78,6 +79,13 @@ void Model::submit(const ImageView& image, const PredictOptions& options, Callba
 
 std::vector<Tensor> Model::infer(const std::vector<Feed>& feeds) const {
   return telling_memory("running the model", {}, [&] { return impl_->infer(feeds); });
+}
+
+SelfTest Model::self_test() const {
+  return telling_memory("running the golden cases", {}, [&] {
+    const auto infer = [this](const std::vector<Feed>& feeds) { return impl_->infer(feeds); };
+    return selftest::self_test({spec(), metadata(), placement(), infer});
+  });
 }
 
 const char* version() { return DEPLOYKIT_VERSION; }

@@ -8,7 +8,9 @@ namespace tool {
 
 const char* const kUsage =
     R"(deploykit-run MODEL IMAGE...: the answers as one JSON document, as `deploykit predict --json` prints it
+deploykit-run MODEL --self-test: the golden cases that the model file carries, on the engine
 
+  --self-test       compare the engine with what the checkpoint answered; --json prints every case
   --runtime NAME    ort-cpu (default), ort-cuda, ort-trt
   --top-k N         classes to name
   --conf P          lowest score of a detection
@@ -24,7 +26,7 @@ const char* const kUsage =
   --cuda-graph      record and replay the GPU's work, per shape
   --strict          refuse a model of which a part runs elsewhere than asked for
 
-Exit codes: 0 done, 2 wrong option, 5 model, 6 ONNX Runtime is missing, 7 device, 8 image.
+Exit codes: 0 done, 2 wrong option, 3 the self-test failed, 5 model or no golden cases, 6 ONNX Runtime is missing, 7 device, 8 image.
 )";
 
 namespace {
@@ -83,8 +85,10 @@ Arguments parse(int argc, char** argv) {
       found.engine.strict = true;
     } else if (word == "--cuda-graph") {
       found.engine.cuda_graph = true;
+    } else if (word == "--self-test") {
+      found.self_test = true;
     } else if (word == "--json") {
-      continue;  // the only format; taken so that a line written for Python runs here
+      found.json = true;  // answers have no other format: so that a line written for Python runs here
     } else if (option != options.end()) {
       if (++i == argc) throw deploykit::OptionError(word + " wants a value.");
       option->second(argv[i]);
@@ -95,7 +99,12 @@ Arguments parse(int argc, char** argv) {
     }
   }
   if (found.help) return found;
-  if (names.size() < 2) throw deploykit::OptionError("Wanted a model and an image. --help tells more.");
+  if (found.self_test && names.size() != 1) {
+    throw deploykit::OptionError("--self-test wants a model and nothing else, found " + std::to_string(names.size()) +
+                                 " names.");
+  }
+  if (!found.self_test && names.size() < 2)
+    throw deploykit::OptionError("Wanted a model and an image. --help tells more.");
   found.model = names.front();
   found.images.assign(names.begin() + 1, names.end());
   return found;

@@ -14,6 +14,8 @@ struct Arguments {
   deploykit::Options engine;
   deploykit::PredictOptions predict;
   bool help = false;
+  bool self_test = false;
+  bool json = false;
 };
 
 extern const char* const kUsage;

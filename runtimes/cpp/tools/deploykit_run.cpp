@@ -1,4 +1,4 @@
-// deploykit-run MODEL IMAGE...: answers as JSON, for devices without Python.
+// deploykit-run: answers as JSON, and the test of an engine by its golden cases, for devices without Python.
 
 #include <algorithm>
 #include <chrono>
@@ -13,10 +13,12 @@
 #include "arguments.hpp"
 #include "images.hpp"
 #include "text/json.hpp"
+#include "text/text.hpp"
 
 namespace {
 
 constexpr std::size_t kChunk = 8;
+constexpr int kSelfTestFailed = 3;
 
 // What was answered so far, in the document that Python prints.
 struct Run {
@@ -66,25 +68,6 @@ void answer(const deploykit::Model& model, const std::vector<std::string>& paths
   }
 }
 
-void write_placement(deploykit::JsonWriter& json, const deploykit::Placement& placement) {
-  json.begin_object();
-  json.member("engine", placement.engine);
-  json.member("version", placement.version);
-  json.member("device", placement.device);
-  json.key("providers");
-  json.begin_object();
-  for (const auto& [name, count] : placement.providers) json.member(name, count);
-  json.end_object();
-  json.member("precision", placement.precision);
-  json.key("precisions");
-  json.begin_object();
-  json.end_object();
-  json.key("rewrites");  // none: C++ runs the file's own graph
-  json.begin_array();
-  json.end_array();
-  json.end_object();
-}
-
 void print(const std::string& model, const deploykit::Placement& placement, const Run& run) {
   deploykit::JsonWriter json;
   json.begin_object();
@@ -106,6 +89,43 @@ void print(const std::string& model, const deploykit::Placement& placement, cons
   std::printf("%s\n", json.text().c_str());
 }
 
+// A line for every case and output, and one for all of them.
+void print(const deploykit::SelfTest& found) {
+  for (const deploykit::CaseResult& golden : found.cases) {
+    if (golden.outputs.empty()) {
+      const std::string why = golden.error.empty() ? "skipped: " + golden.skipped : "failed: " + golden.error;
+      std::printf("%s: %s\n", golden.title.c_str(), deploykit::printable(why).c_str());
+    }
+    for (const deploykit::Difference& each : golden.outputs) {
+      std::printf("%s: %s %s off by %s, allowed %s", golden.title.c_str(), deploykit::printable(each.output).c_str(),
+                  each.part.c_str(), deploykit::short_number(each.found).c_str(),
+                  deploykit::short_number(each.allowed).c_str());
+      if (each.answers > 0) {
+        std::printf(", %lld of %lld answers agree", static_cast<long long>(each.agreed),
+                    static_cast<long long>(each.answers));
+      }
+      std::printf(", %s\n", each.ok ? "ok" : "failed");
+    }
+  }
+  std::printf("%s\n", found.summary().c_str());
+}
+
+int self_test(const deploykit::Model& model, bool json) {
+  const deploykit::SelfTest found = model.self_test();
+  if (json) {
+    std::printf("%s\n", to_json(found).c_str());
+  } else {
+    print(found);
+  }
+  if (found.ok()) return 0;
+  const deploykit::Placement& where = found.placement;
+  std::fprintf(stderr,
+               "error: The self-test failed on %s %s %s, %s: %s.\n  Try --precision model or another --runtime.\n",
+               where.engine.c_str(), where.version.c_str(), where.device.c_str(), where.precision.c_str(),
+               found.problem().c_str());
+  return kSelfTestFailed;
+}
+
 int run(int argc, char** argv) {
   if (argc == 1) {
     std::fputs(tool::kUsage, stderr);
@@ -123,6 +143,7 @@ int run(int argc, char** argv) {
       std::fprintf(stderr, "Assumed: %s\n", deploykit::printable(text).c_str());
     }
   }
+  if (arguments.self_test) return self_test(model, arguments.json);
   Run run;
   run.entries.begin_array();
   const auto chunk = static_cast<std::size_t>(std::max<std::int64_t>(1, arguments.predict.batch.value_or(kChunk)));

@@ -26,7 +26,7 @@
  *   - *_free and *_close take NULL. What a getter returns belongs to the object it was asked of.
  *   - Pixels, feeds and texts that are passed in stay the caller's and are not kept, but for
  *     deploykit_predict_async.
- *   - A model may be used by many threads at once; results and tensors by one at a time.
+ *   - A model may be used by many threads at once; results, tensors and reports by one at a time.
  *   - The first member of a struct that is passed in is its size, so that later versions can add members.
  */
 #ifndef DEPLOYKIT_DEPLOYKIT_H
@@ -44,6 +44,7 @@ extern "C" {
 typedef struct deploykit_model deploykit_model;
 typedef struct deploykit_results deploykit_results;
 typedef struct deploykit_tensors deploykit_tensors;
+typedef struct deploykit_report deploykit_report;
 typedef struct deploykit_error deploykit_error;
 
 /* Codes of errors. */
@@ -214,6 +215,20 @@ DEPLOYKIT_API deploykit_error *deploykit_infer(const deploykit_model *model, con
 DEPLOYKIT_API void deploykit_tensors_free(deploykit_tensors *tensors);
 DEPLOYKIT_API size_t deploykit_tensor_count(const deploykit_tensors *tensors);
 DEPLOYKIT_API int deploykit_tensor_get(const deploykit_tensors *tensors, size_t index, deploykit_tensor *found);
+
+/* Runs the golden cases that the file carries, and compares with what its checkpoint answered. A failed test is a
+ * report, not an error; a file without golden cases is an error, DEPLOYKIT_MODEL. The caller frees the report. */
+DEPLOYKIT_API deploykit_error *deploykit_self_test(const deploykit_model *model, deploykit_report **report);
+DEPLOYKIT_API void deploykit_report_free(deploykit_report *report);
+/* 1: a case ran, and every one that did is within its tolerances. */
+DEPLOYKIT_API int deploykit_report_ok(const deploykit_report *report);
+/* Which case failed, and by how much; empty where none did. */
+DEPLOYKIT_API const char *deploykit_report_problem(const deploykit_report *report);
+/* One line. */
+DEPLOYKIT_API const char *deploykit_report_summary(const deploykit_report *report);
+DEPLOYKIT_API size_t deploykit_report_case_count(const deploykit_report *report);
+/* Every case and output, as Python's SelfTest.to_dict(); NULL where there is no report. */
+DEPLOYKIT_API const char *deploykit_report_json(const deploykit_report *report);
 
 #ifdef __cplusplus
 }

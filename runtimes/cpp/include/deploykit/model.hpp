@@ -12,7 +12,9 @@
 #include "deploykit/config.h"
 #include "deploykit/error.hpp"
 #include "deploykit/image.hpp"
+#include "deploykit/placement.hpp"
 #include "deploykit/result.hpp"
+#include "deploykit/self_test.hpp"
 #include "deploykit/spec.hpp"
 #include "deploykit/tensor.hpp"
 
@@ -64,15 +66,6 @@ struct PredictOptions {
   PredictOptions& with_batch(std::int64_t value) { return batch = value, *this; }
 };
 
-// What really ran.
-struct Placement {
-  std::string engine;
-  std::string version;
-  std::string device;
-  std::map<std::string, std::int64_t> providers;  // nodes per execution provider
-  std::string precision;
-};
-
 // Where the time of a call went, in milliseconds, summed over its images.
 struct Timings {
   double preprocess_ms = 0;
@@ -109,6 +102,10 @@ class DEPLOYKIT_API Model {
 
   // Run the graph on tensors. Feeds are not modified and not copied.
   std::vector<Tensor> infer(const std::vector<Feed>& feeds) const;
+
+  // Runs the golden cases that the file carries, and compares with what its checkpoint answered.
+  // Throws ModelError: the file has none, they are damaged, or none are for the precision that the engine runs in.
+  SelfTest self_test() const;
 
  private:
   class Impl;

@@ -34,10 +34,6 @@ T read_struct(const T* given) {
   return copy;
 }
 
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw OptionError(std::string("Wanted ") + name + ", found a null pointer.");
-}
-
 Options options_of(const deploykit_options* given) {
   Options options;
   if (given == nullptr) return options;
@@ -105,6 +101,10 @@ void finish(void* user, Result* result, const Error* error) {
 }
 
 }  // namespace
+
+void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw OptionError(std::string("Wanted ") + name + ", found a null pointer.");
+}
 
 deploykit_error* error_of(const Error& error) noexcept {
   return make_error(static_cast<int>(error.code()), error.what(), error.problem().c_str(), error.hint().c_str());

@@ -25,6 +25,14 @@ struct deploykit_results {
   std::vector<std::string> json;  // made when it is asked for
 };
 
+struct deploykit_report {
+  bool ok = false;
+  std::size_t cases = 0;
+  std::string problem;
+  std::string summary;
+  std::string json;
+};
+
 struct deploykit_tensors {
   std::vector<deploykit::Tensor> items;
 };
@@ -34,6 +42,9 @@ namespace deploykit {
 // Never throws: where not even the error can be stored, a constant one is returned.
 deploykit_error* error_of(const Error& error) noexcept;
 deploykit_error* error_of(const std::exception& error) noexcept;
+
+// Throws OptionError where a pointer is null.
+void require(const void* pointer, const char* name);
 
 // Runs the body of a C function; nothing it throws passes.
 template <class Body>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "deploykit/placement.hpp"
 #include "text/escapes.hpp"
 #include "text/text.hpp"
 
@@ -153,6 +154,11 @@ void JsonWriter::value(std::string_view text) {
   quote(text);
 }
 
+void JsonWriter::value(bool truth) {
+  before_value();
+  text_ += truth ? "true" : "false";
+}
+
 void JsonWriter::value(std::int64_t number) {
   before_value();
   text_ += std::to_string(number);
@@ -240,6 +246,25 @@ void write_members(JsonWriter& json, const Result& result) {
     for (std::size_t i = 0; i < result.detections.size(); ++i) write_detection(json, result, i);
   }
   json.end_array();
+}
+
+void write_placement(JsonWriter& json, const Placement& placement) {
+  json.begin_object();
+  json.member("engine", placement.engine);
+  json.member("version", placement.version);
+  json.member("device", placement.device);
+  json.key("providers");
+  json.begin_object();
+  for (const auto& [name, count] : placement.providers) json.member(name, count);
+  json.end_object();
+  json.member("precision", placement.precision);
+  json.key("precisions");
+  json.begin_object();
+  json.end_object();
+  json.key("rewrites");  // none: C++ runs the file's own graph
+  json.begin_array();
+  json.end_array();
+  json.end_object();
 }
 
 std::string to_json(const Result& result) {

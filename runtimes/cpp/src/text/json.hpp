@@ -9,6 +9,8 @@
 
 namespace deploykit {
 
+struct Placement;
+
 class JsonWriter {
  public:
   void begin_object() { open('{'); }
@@ -19,6 +21,7 @@ class JsonWriter {
 
   void value(std::string_view text);
   void value(const char* text) { value(std::string_view(text)); }
+  void value(bool truth);
   void value(std::int64_t number);
   void value(double number);  // NaN and infinities become null
   void value(float number) { value(static_cast<double>(number)); }
@@ -52,5 +55,8 @@ std::string json_ascii(std::string_view text);
 
 // The keys of the result's object, without its braces.
 void write_members(JsonWriter& json, const Result& result);
+
+// The object of Python's Placement.to_dict().
+void write_placement(JsonWriter& json, const Placement& placement);
 
 }  // namespace deploykit
