@@ -10,7 +10,7 @@ const char* const kUsage =
     R"(deploykit-run MODEL IMAGE...: the answers as one JSON document, as `deploykit predict --json` prints it
 deploykit-run MODEL --self-test: the golden cases that the model file carries, on the engine
 
-  --self-test       compare the engine with what the checkpoint answered; --json prints every case
+  --self-test       compare the engine with what the checkpoint answered; --json: as `deploykit selftest --json`
   --runtime NAME    ort-cpu (default), ort-cuda, ort-trt
   --top-k N         classes to name
   --conf P          lowest score of a detection

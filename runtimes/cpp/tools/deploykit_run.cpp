@@ -84,45 +84,62 @@ void print(const std::string& model, const deploykit::Placement& placement, cons
   json.member("postprocess", run.timings.postprocess_ms);
   json.end_object();
   json.key("results");
-  json.raw(run.entries);
+  json.raw(run.entries.text());
   json.end_object();
   std::printf("%s\n", json.text().c_str());
+}
+
+// The document of `deploykit selftest --json`.
+void print_json(const std::string& model, const deploykit::SelfTest& found) {
+  deploykit::JsonWriter json;
+  json.begin_object();
+  json.member("model", model);
+  json.key("tests");
+  json.begin_array();
+  json.raw(to_json(found));
+  json.end_array();
+  json.key("not_run");
+  json.begin_array();
+  json.end_array();
+  json.end_object();
+  std::printf("%s\n", json.text().c_str());
+}
+
+void print(const std::string& golden, const deploykit::Difference& found) {
+  std::printf("%s: %s %s off by %s, allowed %s", golden.c_str(), deploykit::printable(found.output).c_str(),
+              found.part.c_str(), deploykit::short_number(found.found).c_str(),
+              deploykit::short_number(found.allowed).c_str());
+  if (found.answers > 0) {
+    std::printf(", %s of %s answers agree", std::to_string(found.agreed).c_str(),
+                std::to_string(found.answers).c_str());
+  }
+  std::printf(", %s\n", found.ok ? "ok" : "wrong");
 }
 
 // A line for every case and output, and one for all of them.
 void print(const deploykit::SelfTest& found) {
   for (const deploykit::CaseResult& golden : found.cases) {
     if (golden.outputs.empty()) {
-      const std::string why = golden.error.empty() ? "skipped: " + golden.skipped : "failed: " + golden.error;
+      const std::string why = golden.error.empty() ? "left out: " + golden.skipped : golden.error;
       std::printf("%s: %s\n", golden.title.c_str(), deploykit::printable(why).c_str());
     }
-    for (const deploykit::Difference& each : golden.outputs) {
-      std::printf("%s: %s %s off by %s, allowed %s", golden.title.c_str(), deploykit::printable(each.output).c_str(),
-                  each.part.c_str(), deploykit::short_number(each.found).c_str(),
-                  deploykit::short_number(each.allowed).c_str());
-      if (each.answers > 0) {
-        std::printf(", %lld of %lld answers agree", static_cast<long long>(each.agreed),
-                    static_cast<long long>(each.answers));
-      }
-      std::printf(", %s\n", each.ok ? "ok" : "failed");
-    }
+    for (const deploykit::Difference& each : golden.outputs) print(golden.title, each);
   }
   std::printf("%s\n", found.summary().c_str());
 }
 
-int self_test(const deploykit::Model& model, bool json) {
+int self_test(const std::string& path, const deploykit::Model& model, bool json) {
   const deploykit::SelfTest found = model.self_test();
   if (json) {
-    std::printf("%s\n", to_json(found).c_str());
+    print_json(path, found);
   } else {
     print(found);
   }
   if (found.ok()) return 0;
   const deploykit::Placement& where = found.placement;
-  std::fprintf(stderr,
-               "error: The self-test failed on %s %s %s, %s: %s.\n  Try --precision model or another --runtime.\n",
-               where.engine.c_str(), where.version.c_str(), where.device.c_str(), where.precision.c_str(),
-               found.problem().c_str());
+  const std::string engine = where.engine + " " + where.version + " " + where.device + ", " + where.precision;
+  std::fprintf(stderr, "error: The self-test failed on %s: %s.\n  Try --precision model or another --runtime.\n",
+               engine.c_str(), found.problem().c_str());
   return kSelfTestFailed;
 }
 
@@ -143,7 +160,7 @@ int run(int argc, char** argv) {
       std::fprintf(stderr, "Assumed: %s\n", deploykit::printable(text).c_str());
     }
   }
-  if (arguments.self_test) return self_test(model, arguments.json);
+  if (arguments.self_test) return self_test(arguments.model, model, arguments.json);
   Run run;
   run.entries.begin_array();
   const auto chunk = static_cast<std::size_t>(std::max<std::int64_t>(1, arguments.predict.batch.value_or(kChunk)));

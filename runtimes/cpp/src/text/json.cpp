@@ -169,9 +169,9 @@ void JsonWriter::value(double number) {
   text_ += std::isfinite(number) ? number_text(number) : "null";
 }
 
-void JsonWriter::raw(const JsonWriter& other) {
+void JsonWriter::raw(std::string_view written) {
   before_value();
-  for (const char c : other.text_) {
+  for (const char c : written) {
     text_ += c;
     if (c == '\n') text_.append(2 * depth_, ' ');
   }

@@ -33,7 +33,7 @@ class JsonWriter {
   }
 
   // What another writer wrote, indented to this one's depth.
-  void raw(const JsonWriter& other);
+  void raw(std::string_view written);
 
   const std::string& text() const { return text_; }
 

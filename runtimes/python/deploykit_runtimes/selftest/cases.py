@@ -41,6 +41,7 @@ _PIXELS = 1 << 24
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 """The precisions for which an export measures tolerances, the most exact first."""
+_WORD = re.compile(r"[^ \t\n\r\f\v]+")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _FLOAT = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
 _PRECISION = re.compile(r"[a-z0-9]{1,16}")
@@ -214,7 +215,7 @@ def cases_from_keys(keys: Mapping[str, str]) -> tuple[Case, ...]:
 
 def _case(keys: Mapping[str, str], prefix: str, pictures: list[np.ndarray]) -> Case:
     key = f"{prefix}images"
-    words = _text(keys, key).split()
+    words = _WORD.findall(_text(keys, key))
     numbers = words[1:5] + words[6:]
     if (
         len(words) != 7
@@ -231,7 +232,7 @@ def _case(keys: Mapping[str, str], prefix: str, pictures: list[np.ndarray]) -> C
         picture = pictures[number] if fits else None
     if not fits or not 0 <= number < 1 << 63 or batch * height * width > _PIXELS:
         raise _malformed(key, "numbers in their ranges", keys)
-    (outputs,) = _integers(keys, f"{prefix}outputs", 1, most=_PROBES)
+    (outputs,) = _integers(keys, f"{prefix}outputs", 1, least=1, most=_PROBES)
     stage: Stage = "image" if words[5] == "image" else "tensor"
     return Case(
         picture=picture,
@@ -301,7 +302,7 @@ def _tolerances(keys: Mapping[str, str], prefix: str, count: int) -> dict[str, t
     for key in keys:
         if not key.startswith(start):
             continue
-        precision, values = key.removeprefix(start), keys[key].split()
+        precision, values = key.removeprefix(start), _WORD.findall(keys[key])
         numbers = [float(value) for value in values if _FLOAT.fullmatch(value)]
         if len(numbers) != count or len(values) != count or not _PRECISION.fullmatch(precision):
             raise _malformed(key.removeprefix(GOLDEN), f"{count} numbers", keys)
@@ -312,7 +313,7 @@ def _tolerances(keys: Mapping[str, str], prefix: str, count: int) -> dict[str, t
 
 
 def _picture(keys: Mapping[str, str], key: str) -> np.ndarray:
-    words = _text(keys, key).split()
+    words = _WORD.findall(_text(keys, key))
     sides = [int(word) for word in words[:3] if _INTEGER.fullmatch(word)]
     if len(words) != 4 or len(sides) != 3 or not all(0 < side <= 1024 for side in sides):
         raise _malformed(key, "'HEIGHT WIDTH CHANNELS BASE64'", keys, show=False)
@@ -342,7 +343,7 @@ def _decoded(text: str, key: str, keys: Mapping[str, str]) -> bytes:
 
 
 def _integers(keys: Mapping[str, str], key: str, count: int, *, least: int = 0, most: int) -> list[int]:
-    words = _text(keys, key).split()
+    words = _WORD.findall(_text(keys, key))
     numbers = [int(word) for word in words if _INTEGER.fullmatch(word)]
     if len(numbers) != count or len(words) != count or not all(least <= n <= most for n in numbers):
         raise _malformed(key, f"{count} whole numbers in {least}..{most}", keys)

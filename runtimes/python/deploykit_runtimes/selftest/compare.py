@@ -128,7 +128,7 @@ def _of_values(
     found = _gap(kept.samples, samples), _gap(kept.means, means(values))
     if not kept.part.best:
         return found, 0, 0
-    if len(values) != len(kept.best):
+    if values.shape[:1] != kept.best.shape:
         return (np.inf, found[1]), 0, len(kept.best)
     rows = values.reshape(len(values), -1)
     agreed = 0
@@ -150,7 +150,7 @@ def _of_rows(
         wanted = kept.rows[kept.rows[:, 0] == image, 1:].astype(np.float64)
         clear = cut + _NEAR * tolerances[0]
         for one, other in ((wanted, rows), (rows, wanted)):
-            for row in one[one[:, 1] > clear]:
+            for row in one[~(one[:, 1] <= clear)]:  # NaN is clear of it, and has no like
                 off = _nearest(row, other, kept)
                 answers += 1
                 agreed += off is not None
@@ -170,7 +170,8 @@ def _nearest(row: np.ndarray, rows: np.ndarray, kept: KeptRows) -> np.ndarray | 
     score = off[:, 0]
     boxes, extras = (each.max(1, initial=0.0) for each in _columns(kept, off[:, 1:]))
     size = max(float(np.abs(row[2 : 2 + kept.box]).max(initial=1.0)), 1.0)
-    nearest = int(np.argmin(score + boxes / size))
+    with np.errstate(invalid="ignore"):
+        nearest = int(np.argmin(score + boxes / size))
     if boxes[nearest] > size / _ANOTHER:  # another object
         return None
     return np.array([score[nearest], boxes[nearest], extras[nearest]])

@@ -35,6 +35,9 @@ KEPT_ROWS = 40
 ROW_LAYOUTS = ("top_k", "detections", "end2end")
 """Layouts whose outputs are answers in the order of their scores."""
 
+_EXTRAS = ("keypoints", "mask_coefficients", "masks")
+"""What detections may have besides a box."""
+
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -42,13 +45,15 @@ def sliced(outputs: Outputs, part: Slice) -> np.ndarray:
     """A slice of the outputs in float64, its logarithm where ``part.log``.
 
     Raises:
-        ModelError: there is no such output, or no such slice of it.
+        ModelError: there is no such output, no such slice of it, or it holds no numbers.
     """
     found = outputs.get(part.output)
     if found is None:
         raise ModelError(f"The engine returns {sorted(outputs)}, the golden cases know {part.output!r}.")
+    if found.dtype.kind not in "fiub":
+        raise ModelError(f"The golden cases want numbers of {part.output}, found another type.")
     if part.axis >= 0:
-        if part.axis >= found.ndim or not part.start < part.stop <= found.shape[part.axis]:
+        if part.axis >= found.ndim or not 0 <= part.start < part.stop <= found.shape[part.axis]:
             raise ModelError(
                 f"The golden cases want {part.start}..{part.stop} on axis {part.axis} of {part.output}, "
                 f"found the shape {found.shape}."
@@ -130,14 +135,24 @@ def rows_of(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[f
     """
     layout = spec.output.layout
     try:
-        if layout == "top_k":
-            return _top_k(outputs, spec)
-        if layout == "end2end":
-            return _end2end(outputs[spec.output.names[0]])
-        return _detections(outputs, spec)
-    except (KeyError, IndexError, ValueError) as error:
+        found = _read_rows(outputs, spec)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         shapes = {name: value.shape for name, value in outputs.items()}
         raise ModelError(f"The outputs are not those of the layout {layout}: {shapes}.") from error
+    return found
+
+
+def _read_rows(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[float], int, int]:
+    if spec.output.layout == "top_k":
+        found = _top_k(outputs, spec)
+    elif spec.output.layout == "end2end":
+        found = _end2end(outputs[spec.output.names[0]])
+    else:
+        found = _detections(outputs, spec)
+    per_image, _, box, extra = found
+    if any(rows.shape[1:] != (2 + box + extra,) for rows in per_image):
+        raise ValueError("rows of another width")
+    return found
 
 
 def _log(scores: np.ndarray) -> np.ndarray:
@@ -164,14 +179,23 @@ def _end2end(found: np.ndarray) -> tuple[list[np.ndarray], list[float], int, int
 
 def _detections(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[float], int, int]:
     boxes = outputs["rotated_boxes" if spec.task == "obb" else "boxes"].astype(np.float64)
-    extra = _extra(outputs, len(boxes), boxes.shape[1])
+    images, places = boxes.shape[:2]
+    if outputs["count"].shape != (images,) or any(
+        outputs[name].shape[:2] != (images, places)
+        for name in ("scores", "classes", *_EXTRAS)
+        if name in outputs
+    ):
+        raise ValueError("outputs of different shapes")
+    extra = _extra(outputs, images, places)
     threshold = float(np.log(spec.output.conf + _SMALL))
     rows, cuts = [], []
     for image, count in enumerate(outputs["count"].tolist()):
+        if not 0 <= count <= places:
+            raise ValueError("as many detections as there is no room for")
         score = _log(outputs["scores"][image, :count])
         columns = [outputs["classes"][image, :count], score, boxes[image, :count], extra[image, :count]]
         rows.append(np.column_stack(columns))
-        full = count == boxes.shape[1]
+        full = count == places
         cuts.append(max(threshold, float(score[-1])) if full and count else threshold)
     return rows, cuts, boxes.shape[2], extra.shape[2]
 
