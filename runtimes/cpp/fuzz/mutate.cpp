@@ -28,7 +28,10 @@ const char* const kWords[] = {
     "output.activation=softmax", "stretch", "short", "long", "cover", "letterbox", "none", "nearest", "bilinear",
     "bicubic", "lanczos", "box", "area", "grey", "bgr", "as_is", "even", "up", "down", "float16", "-1", "0", "1", "32",
     "1 256 1", "16384", "16385", "65536", "2147483647", "2147483648", "9223372036854775808", "1e400", "1e-400", "nan",
-    "inf", "-0", "0.5", "{0: 'a', 1: 'b'}", "[[[[", "((((", "'\\ud800'", "\xed\xa0\x80", "'\\x", "None", "[17, 3]"};
+    "cases=", "pictures=", "picture.0=", "picture 0 ", "noise 7 ", "2 8 8 ", "tensor 1", "0.images=", "0.outputs=",
+    "0.0.kind=", "0.0.slice=", "0.0.log=1", "0.0.samples=", "0.0.means=", "0.0.best=", "0.0.margins=",
+    "0.0.tolerance.fp16=", "0.1.columns=", "0.1.rows=", "0.1.cuts=", "rows", "values", "-1 0 0", "AAAA", "AACAPw==",
+    "AADAfwAAgH8=", "inf", "-0", "0.5", "{0: 'a', 1: 'b'}", "[[[[", "((((", "'\\ud800'", "\xed\xa0\x80", "'\\x", "None", "[17, 3]"};
 
 class Mutator {
  public:

@@ -77,13 +77,15 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.c = ctypes.CDLL(str(path))
         texts = ("error_message", "error_problem", "error_hint", "result_json", "version")
+        texts += ("report_problem", "report_summary", "report_json")
         for name in texts:
             getattr(self.c, f"deploykit_{name}").restype = ctypes.c_char_p
-        for name in ("model_open", "predict", "predict_async", "use_onnxruntime", "infer"):
+        for name in ("model_open", "predict", "predict_async", "use_onnxruntime", "infer", "self_test"):
             getattr(self.c, f"deploykit_{name}").restype = ctypes.c_void_p
         self.c.deploykit_predict_defaults.restype = PredictOptions
         self.c.deploykit_result_count.restype = ctypes.c_size_t
         self.c.deploykit_tensor_count.restype = ctypes.c_size_t
+        self.c.deploykit_report_case_count.restype = ctypes.c_size_t
 
     def check(self, error: int | None) -> None:
         if error is not None:

@@ -45,7 +45,7 @@ def test_concurrent_calls_with_thread_sanitizer(built, sanitizing, cmake: str, r
     run_ctest(cmake, run, folder, "-R", "concurrency_test|memory_limit_test")
 
 
-@pytest.mark.parametrize("name", ["metadata", "outputs", "inputs", "models"])
+@pytest.mark.parametrize("name", ["metadata", "golden", "outputs", "inputs", "models"])
 def test_fuzzing(name: str, checked: Path, fuzzed: bool, golden: Path, run, tmp_path: Path) -> None:
     if not fuzzed:
         pytest.skip("clang++ with libFuzzer is not installed: apt-get install clang libclang-rt-dev")

@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNear = 2.0;     // scores within so many tolerances of a cut may fall on either side of it
+constexpr double kAnother = 20;   // a coordinate off by a larger part than this of the largest one is another object's
 constexpr double kReduced = 0.9;  // share of answers that must agree below float32
 
 using Row = std::vector<double>;
@@ -120,7 +121,7 @@ std::optional<Off> nearest(const Row& row, const Table& rows, std::size_t box) {
   }
   if (found == nullptr) return std::nullopt;
   const double off = off_by(row, *found, 2, 2 + box);
-  if (off > size / 4) return std::nullopt;
+  if (off > size / kAnother) return std::nullopt;
   return Off{off_by(row, *found, 1, 2), off, off_by(row, *found, 2 + box, row.size())};
 }
 

@@ -22,7 +22,7 @@ _TURN = 7
 
 
 def random_numbers(seed: int, count: int, first: int = 0) -> np.ndarray:
-    """The ``count`` numbers of SplitMix64 that starts at ``seed``, from number ``first`` on, uint64 [count]."""
+    """``count`` numbers of SplitMix64 that starts at ``seed``, from number ``first`` on, uint64 [count]."""
     with np.errstate(over="ignore"):
         state = np.uint64(seed) + np.arange(first + 1, first + count + 1, dtype=np.uint64) * _STEP
         state = (state ^ (state >> np.uint64(30))) * _FIRST
