@@ -128,3 +128,20 @@ TEST(c_tensors) {
   deploykit_tensors_free(tensors);
   deploykit_model_close(model);
 }
+
+TEST(c_self_test) {
+  deploykit_model* model = open_model("logits.onnx");
+  deploykit_report* report = nullptr;
+  refuses(deploykit_self_test(model, &report), DEPLOYKIT_MODEL, "The model file carries no golden cases.");
+  CHECK(report == nullptr);
+  refuses(deploykit_self_test(model, nullptr), DEPLOYKIT_OPTION,
+          "Wanted a place for the report, found a null pointer.");
+  refuses(deploykit_self_test(nullptr, &report), DEPLOYKIT_OPTION, "Wanted a model, found a null pointer.");
+  CHECK_EQUAL(deploykit_report_ok(nullptr), 0);
+  CHECK_EQUAL(std::string(deploykit_report_problem(nullptr)), "");
+  CHECK_EQUAL(std::string(deploykit_report_summary(nullptr)), "");
+  CHECK_EQUAL(deploykit_report_case_count(nullptr), 0U);
+  CHECK(deploykit_report_json(nullptr) == nullptr);
+  deploykit_report_free(nullptr);
+  deploykit_model_close(model);
+}

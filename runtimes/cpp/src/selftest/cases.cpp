@@ -1,6 +1,7 @@
 #include "selftest/cases.hpp"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "selftest/keys.hpp"
@@ -95,7 +96,7 @@ Case read_case(const Keys& keys, const std::string& prefix, const Pictures& pict
   std::vector<std::int64_t> numbers;
   const bool known = items.size() == 7 && (items[0] == "noise" || items[0] == "picture") &&
                      (items[5] == "image" || items[5] == "tensor");
-  for (const std::size_t i : {1, 2, 3, 4, 6}) {
+  for (const std::size_t i : std::array<std::size_t, 5>{1, 2, 3, 4, 6}) {
     const auto value = known ? whole_number(items[i]) : std::nullopt;
     if (!value) keys.refuse(key, "'noise|picture NUMBER BATCH HEIGHT WIDTH image|tensor HALVINGS'");
     numbers.push_back(*value);
