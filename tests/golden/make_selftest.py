@@ -204,7 +204,11 @@ DAMAGED = {
             "é\u2028" * 150,
         ),
         *("picture 0 2 16385 8 image 0", "picture 0 2 8 8 image 8", "picture 0 2 8 8 neither 0"),
-        *("noise 9223372036854775808 2 8 8 image 0", "noise -1 2 8 8 image 0", "noise 0 1024 8000 9 image 0"),
+        *(
+            "noise 9223372036854775808 2 8 8 image 0",
+            "noise -1 2 8 8 image 0",
+            "noise 0 1024 128 129 image 0",
+        ),
         *(
             "noise 1e3 2 8 8 image 0",
             "noise 0x1 2 8 8 image 0",

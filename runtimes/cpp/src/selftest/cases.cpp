@@ -18,7 +18,7 @@ constexpr std::int64_t kSide = 16384;
 constexpr std::int64_t kBatch = 1024;
 constexpr std::int64_t kSoftest = 7;
 constexpr std::int64_t kColumns = 4096;
-constexpr std::int64_t kPixels = 1 << 26;  // of all images of a case
+constexpr std::int64_t kPixels = 1 << 24;  // of all images of a case
 constexpr std::int64_t kIndex = 2147483647;
 
 using Pictures = std::vector<std::shared_ptr<const Picture>>;
