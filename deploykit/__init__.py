@@ -19,6 +19,7 @@ from deploykit_runtimes import __version__, load
 from deploykit_runtimes.errors import DeploykitError
 
 if TYPE_CHECKING:
+    from deploykit_exporters.bisect.result import BisectResult
     from deploykit_exporters.export import ExportResult
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportOptions
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
     from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit import serve
-    from deploykit.api import bench, evaluate, export, inspect, record, verify
+    from deploykit.api import bench, evaluate, export, inspect, record
     from deploykit.benchmark.options import BenchOptions
     from deploykit.benchmark.report import BenchReport
     from deploykit.checkup.diagnosis import Diagnosis
+    from deploykit.comparing import bisect, verify
     from deploykit.demonstration import DemoResult
     from deploykit.evaluation.options import EvalOptions
     from deploykit.evaluation.report import EvalReport
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "BenchOptions": "deploykit.benchmark.options",
     "BenchReport": "deploykit.benchmark.report",
+    "BisectResult": "deploykit_exporters.bisect.result",
     "BuildOptions": "deploykit_runtimes.build_options",
     "BuildResult": "deploykit_runtimes.build_options",
     "CheckpointReport": "deploykit_exporters.inspect",
@@ -81,14 +84,16 @@ _LAZY = {
     "export": "deploykit.api",
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
+    "bisect": "deploykit.comparing",
     "record": "deploykit.api",
     "selftest": "deploykit.operations",
-    "verify": "deploykit.api",
+    "verify": "deploykit.comparing",
 }
 
 __all__ = [
     "BenchOptions",
     "BenchReport",
+    "BisectResult",
     "BuildOptions",
     "BuildResult",
     "CheckpointReport",
@@ -114,6 +119,7 @@ __all__ = [
     "VerifyResult",
     "__version__",
     "bench",
+    "bisect",
     "build",
     "demo",
     "doctor",

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.sources.in_memory import Source
-    from deploykit_exporters.verify import VerifyResult
     from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
     from deploykit_runtimes.options.option import Options
 
@@ -29,18 +28,13 @@ if TYPE_CHECKING:
 
         output: str | Path | None
 
-    class VerifySettings(ExportKeywords, EngineKeywords, total=False):
-        """The keywords of ``verify``."""
-
-        tolerance: float | None
-
     class InspectSettings(ExportKeywords, total=False):
         """The keywords of ``inspect``."""
 
         outputs: str | None
 
 
-__all__ = ["bench", "evaluate", "export", "inspect", "record", "verify"]
+__all__ = ["bench", "evaluate", "export", "inspect", "known_fields", "record", "say_torch_loads"]
 
 
 def export(
@@ -79,92 +73,13 @@ def export(
     from deploykit.placed import placed
 
     given = placed(where, settings)
-    _known("export()", given, ("options", "report"), ExportOptions)
+    known_fields("export()", given, ("options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, given)
     precheck(checkpoint, chosen)
-    _load_torch(report)
+    say_torch_loads(report)
     from deploykit_exporters.export import export as run
 
     return run(checkpoint, chosen, report=report)
-
-
-def verify(
-    checkpoint: Source,
-    model: str | Path,
-    images: str | Path | Iterable[str | Path] = (),
-    *,
-    runtime: str | None = None,
-    device: str | int | None = None,
-    engine: EngineOptions | None = None,
-    options: ExportOptions | None = None,
-    report: Callable[[str], None] | None = None,
-    **settings: Unpack[VerifySettings],
-) -> VerifyResult:
-    """Compare a model file with its checkpoint again, on noise, a photo and the given images.
-
-    Args:
-        checkpoint, model: The two sides; the first may be a module in memory, as for ``export``.
-        images: Files, folders or glob patterns, one or several.
-        runtime, device: What runs the model, as for ``load``.
-        engine: How the model is opened; always ``exact``, since the proof is of the file.
-        options: The options of the export, where they change the model.
-        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
-            that is called as inputs are compared.
-        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``VerifyOptions``, which explain them:
-            ``tolerance``, ``imgsz``, ``threads``, ...; they win over ``options`` and ``engine``.
-
-    Raises:
-        ParityError: the answers differ beyond the tolerance.
-        DeploykitError: see ``deploykit_exporters.verify.verify``.
-    """
-    from deploykit_exporters.options import ExportOptions, VerifyOptions
-    from deploykit_exporters.precheck import precheck
-    from deploykit_runtimes.builds.model_folder import read_model
-    from deploykit_runtimes.devices import chosen_runtime
-    from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.options.option import put_over
-    from deploykit_runtimes.pixels.listing import list_images
-
-    own = ("images", "runtime", "device", "engine", "options", "report")
-    _known("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
-    name, given = chosen_runtime(runtime, device, settings)
-    chosen = put_over(options, ExportOptions, given)
-    opened = put_over(engine, EngineOptions, given, "engine")
-    tolerance = put_over(None, VerifyOptions, given).tolerance
-    _refuse_model(checkpoint)
-    precheck(checkpoint, chosen, writes=False)
-    read_model(model)
-    paths = list_images(images)
-    _load_torch(report)
-    from deploykit_exporters.verify import verify as run
-
-    return run(
-        checkpoint,
-        model,
-        paths,
-        options=chosen,
-        runtime=name,
-        engine=opened,
-        tolerance=tolerance,
-        report=report,
-        count=getattr(report, "count", None) or (lambda _done, _total: None),
-    )
-
-
-def _refuse_model(checkpoint: object) -> None:
-    """Refuse a model in the place of the checkpoint that it is to be compared with.
-
-    Raises:
-        OptionError: it is one.
-    """
-    from deploykit_runtimes.errors import OptionError
-    from deploykit_runtimes.onnx.model_file import looks_like_onnx
-
-    if isinstance(checkpoint, str | Path) and str(checkpoint) and looks_like_onnx(Path(checkpoint)):
-        raise OptionError(
-            f"verify wants the checkpoint first, and {checkpoint} is a model.",
-            hint="deploykit verify CKPT MODEL [IMAGES]",
-        )
 
 
 @known_keywords("record()")
@@ -253,10 +168,10 @@ def inspect(
             f"--outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
             hint="Leave it out: a checkpoint's head tells it.",
         )
-    _known("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
+    known_fields("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, settings)
     precheck(file, chosen, writes=False)
-    _load_torch(report)
+    say_torch_loads(report)
     from deploykit_exporters.inspect import inspect_checkpoint
 
     say("Reading the checkpoint")
@@ -352,7 +267,7 @@ def _of_runtimes(
     from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.options.option import put_over
 
-    _known(where, settings, ("device", "engine", "options", "report"), record)
+    known_fields(where, settings, ("device", "engine", "options", "report"), record)
     name, given = chosen_runtime(None, device, settings)
     if device is not None:
         if "runtimes" in given:
@@ -363,7 +278,9 @@ def _of_runtimes(
     return given
 
 
-def _known(where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]) -> None:
+def known_fields(
+    where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]
+) -> None:
     """Refuse keywords that no dataclass of options has, with the nearest that there is.
 
     Args:
@@ -381,7 +298,7 @@ def _known(where: str, settings: Mapping[str, Any], own: Sequence[str], *records
     refuse_unknown(settings, [*own, *names], where=where)
 
 
-def _load_torch(report: Callable[[str], None] | None) -> None:
+def say_torch_loads(report: Callable[[str], None] | None) -> None:
     """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
     import sys
 

@@ -18,7 +18,18 @@ from deploykit_exporters.option_values import ExporterName, as_axes, as_config, 
 if TYPE_CHECKING:
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["CheckpointOptions", "ExportKeywords", "ExportOptions", "VerifyOptions", "hints_of"]
+__all__ = [
+    "CHECKPOINT_ITSELF",
+    "BisectOptions",
+    "CheckpointOptions",
+    "ExportKeywords",
+    "ExportOptions",
+    "VerifyOptions",
+    "hints_of",
+]
+
+CHECKPOINT_ITSELF = "torch"
+"""The reference of a bisection that is not another engine."""
 
 
 class ExportKeywords(TypedDict, total=False):
@@ -246,6 +257,24 @@ class VerifyOptions(Options):
         above=0,
         most=1,
         metavar="SHARE",
+    )
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BisectOptions(Options):
+    """How the first layer that differs is looked for."""
+
+    tolerance: float | None = same_as(
+        VerifyOptions,
+        "tolerance",
+        more="Of a bisection: of the largest value of any tensor between two layers, 1e-4 if None.",
+    )
+    against: str = option(
+        CHECKPOINT_ITSELF,
+        "With --bisect: what the engine is compared with: torch (the checkpoint), ort-unoptimised (the file "
+        "in ONNX Runtime, node for node), or another runtime.",
+        metavar="NAME",
     )
 
 

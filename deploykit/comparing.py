@@ -1,0 +1,170 @@
+"""The operations of the facade that compare a model file with its checkpoint: ``verify`` and ``bisect``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from deploykit.api import known_fields, say_torch_loads
+
+if TYPE_CHECKING:
+    from deploykit_exporters.bisect.result import BisectResult
+    from deploykit_exporters.options import ExportKeywords, ExportOptions
+    from deploykit_exporters.sources.in_memory import Source
+    from deploykit_exporters.verify import VerifyResult
+    from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
+
+    class VerifySettings(ExportKeywords, EngineKeywords, total=False):
+        """The keywords of ``verify``."""
+
+        tolerance: float | None
+
+    class BisectSettings(VerifySettings, total=False):
+        """The keywords of ``bisect``."""
+
+        against: str
+
+
+__all__ = ["bisect", "verify"]
+
+
+def verify(
+    checkpoint: Source,
+    model: str | Path,
+    images: str | Path | Iterable[str | Path] = (),
+    *,
+    runtime: str | None = None,
+    device: str | int | None = None,
+    engine: EngineOptions | None = None,
+    options: ExportOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[VerifySettings],
+) -> VerifyResult:
+    """Compare a model file with its checkpoint again, on noise, a photo and the given images.
+
+    Args:
+        checkpoint, model: The two sides; the first may be a module in memory, as for ``export``.
+        images: Files, folders or glob patterns, one or several.
+        runtime, device: What runs the model, as for ``load``.
+        engine: How the model is opened; always ``exact``, since the proof is of the file.
+        options: The options of the export, where they change the model.
+        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
+            that is called as inputs are compared.
+        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``VerifyOptions``, which explain them:
+            ``tolerance``, ``imgsz``, ``threads``, ...; they win over ``options`` and ``engine``.
+
+    Raises:
+        ParityError: the answers differ beyond the tolerance.
+        DeploykitError: see ``deploykit_exporters.verify.verify``.
+    """
+    from deploykit_exporters.options import ExportOptions, VerifyOptions
+    from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.builds.model_folder import read_model
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.options.option import put_over
+    from deploykit_runtimes.pixels.listing import list_images
+
+    own = ("images", "runtime", "device", "engine", "options", "report")
+    known_fields("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
+    name, given = chosen_runtime(runtime, device, settings)
+    chosen = put_over(options, ExportOptions, given)
+    opened = put_over(engine, EngineOptions, given, "engine")
+    tolerance = put_over(None, VerifyOptions, given).tolerance
+    _refuse_model(checkpoint)
+    precheck(checkpoint, chosen, writes=False)
+    read_model(model)
+    paths = list_images(images)
+    say_torch_loads(report)
+    from deploykit_exporters.verify import verify as run
+
+    return run(
+        checkpoint,
+        model,
+        paths,
+        options=chosen,
+        runtime=name,
+        engine=opened,
+        tolerance=tolerance,
+        report=report,
+        count=getattr(report, "count", None) or (lambda _done, _total: None),
+    )
+
+
+def bisect(
+    checkpoint: Source,
+    model: str | Path,
+    images: str | Path | Iterable[str | Path] = (),
+    *,
+    runtime: str | None = None,
+    device: str | int | None = None,
+    engine: EngineOptions | None = None,
+    options: ExportOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[BisectSettings],
+) -> BisectResult:
+    """Find the first layer at which an engine leaves the checkpoint: ``deploykit verify --bisect``.
+
+        deploykit.bisect("best.pt", "best.onnx", runtime="ov-cpu").layer
+
+    Args:
+        checkpoint, model: As for ``verify``; the model is an .onnx file.
+        images: Files, folders or glob patterns, one or several; none: the pictures of the file's golden
+            cases.
+        runtime, device: The engine in question, as for ``load``; or ``"ort-unoptimised"``.
+        engine, options, report: As for ``verify``.
+        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``BisectOptions``, which explain them:
+            ``tolerance``, ``against``, ...
+
+    Raises:
+        DeploykitError: see ``deploykit_exporters.bisect.run.bisect``.
+    """
+    from deploykit_exporters.options import BisectOptions, ExportOptions
+    from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.builds.model_folder import read_model
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.options.option import put_over
+    from deploykit_runtimes.pixels.listing import list_images
+
+    own = ("images", "runtime", "device", "engine", "options", "report")
+    known_fields("bisect()", settings, own, ExportOptions, EngineOptions, BisectOptions)
+    name, given = chosen_runtime(runtime, device, settings)
+    chosen = put_over(options, ExportOptions, given)
+    opened = put_over(engine, EngineOptions, given, "engine")
+    wanted = put_over(None, BisectOptions, given)
+    _refuse_model(checkpoint)
+    precheck(checkpoint, chosen, writes=False)
+    read_model(model)
+    paths = list_images(images)
+    say_torch_loads(report)
+    from deploykit_exporters.bisect.run import bisect as run
+
+    return run(
+        checkpoint,
+        model,
+        paths,
+        options=chosen,
+        runtime=name,
+        engine=opened,
+        against=wanted.against,
+        tolerance=wanted.tolerance,
+        report=report,
+    )
+
+
+def _refuse_model(checkpoint: object) -> None:
+    """Refuse a model in the place of the checkpoint that it is to be compared with.
+
+    Raises:
+        OptionError: it is one.
+    """
+    from deploykit_runtimes.errors import OptionError
+    from deploykit_runtimes.onnx.model_file import looks_like_onnx
+
+    if isinstance(checkpoint, str | Path) and str(checkpoint) and looks_like_onnx(Path(checkpoint)):
+        raise OptionError(
+            f"verify wants the checkpoint first, and {checkpoint} is a model.",
+            hint="deploykit verify CKPT MODEL [IMAGES]",
+        )

@@ -1,0 +1,158 @@
+"""A graph whose weights lie in a file of their own, so that its parts are small.
+
+A part holds the nodes before a cut and names the bytes of their weights in that file. Nothing of the weights
+is in memory but what an engine loads of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
+
+import deploykit_exporters
+from deploykit_exporters.graph.onnx_export import set_metadata
+from deploykit_exporters.passes.graph_index import bodies
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Stored", "reads"]
+
+_INLINE = 1024
+"""Bytes up to which a tensor stays in the graph, where shape inference and engines want to see it."""
+_PAGE = 4096
+"""Weights start at a page, so that engines can map them."""
+
+
+class Stored:
+    """A model file, taken apart.
+
+    Attributes:
+        nodes: Of the main graph, in their order.
+        inputs, outputs: Names of the graph's inputs without a stored value, and of its outputs.
+        spec: The contract of the file.
+        tensors: The stored tensors by name; those above 1 KB name their bytes in a file.
+
+    Args:
+        path: The .onnx file.
+        folder: Where the weights and the parts go.
+        spec: The contract of the file.
+    """
+
+    def __init__(self, path: Path, folder: Path, spec: ModelSpec) -> None:
+        import onnx
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.spec = spec
+        model = onnx.load_model(path, load_external_data=False)
+        with (folder / "weights").open("wb") as file:
+            for tensor in model.graph.initializer:
+                _move(tensor, file, path.parent)
+        self._opsets, self._ir, self._functions = model.opset_import, model.ir_version, model.functions
+        graph = onnx.shape_inference.infer_shapes(model).graph
+        known = [*graph.value_info, *graph.input, *graph.output]
+        self._values = {value.name: value for value in known}
+        self.nodes = list(model.graph.node)
+        self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._inputs = {value.name: value for value in model.graph.input if value.name not in self.tensors}
+        self.inputs = tuple(self._inputs)
+        self.outputs = tuple(value.name for value in model.graph.output)
+
+    def type_of(self, name: str) -> int:
+        """The element type of a value as ONNX numbers them; 0: it cannot be told."""
+        value = self._values.get(name)
+        return value.type.tensor_type.elem_type if value is not None else 0
+
+    def values_of(self, name: str) -> np.ndarray:
+        """The numbers of a stored tensor."""
+        from onnx import numpy_helper
+
+        return numpy_helper.to_array(self.tensors[name], base_dir=str(self.folder))
+
+    def write_part(self, wanted: Sequence[str], given: Mapping[str, np.ndarray] | None = None) -> Path:
+        """Write the part of the graph that computes some values, with these as its outputs.
+
+        Args:
+            wanted: The values.
+            given: Values that the part takes as inputs, in place of the nodes that make them; their shapes
+                and dtypes are those of the arrays. None: the part starts at the inputs of the graph.
+
+        Returns:
+            The file, which the next part replaces.
+        """
+        from onnx import helper
+
+        given = given or {}
+        nodes, needed = self._before(wanted, given)
+        inputs = [value for name, value in self._inputs.items() if name in needed and name not in given]
+        inputs += [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in given.items()
+        ]
+        tensors = [self.tensors[name] for name in needed if name in self.tensors]
+        graph = helper.make_graph(nodes, "part", inputs, [self._output(name) for name in wanted], tensors)
+        model = helper.make_model(
+            graph, opset_imports=self._opsets, ir_version=self._ir, functions=self._functions
+        )
+        output = OutputSpec(names=tuple(wanted), layout="features")
+        spec = replace(self.spec, task="features", output=output, parity=None, golden={}, classes=())
+        set_metadata(model, spec, deploykit_exporters.__version__)
+        path = self.folder / "part.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    def _before(
+        self, wanted: Sequence[str], given: Mapping[str, np.ndarray]
+    ) -> tuple[list[onnx.NodeProto], dict[str, None]]:
+        """The nodes that compute some values, in their order, and every name that they read."""
+        needed = dict.fromkeys(name for name in wanted if name not in given)
+        nodes = []
+        for node in reversed(self.nodes):
+            if any(name in needed and name not in given for name in node.output):
+                nodes.append(node)
+                needed.update(dict.fromkeys(name for name in reads(node) if name))
+        return nodes[::-1], needed
+
+    def _output(self, name: str) -> onnx.ValueInfoProto:
+        from onnx import helper
+
+        return self._values.get(name) or helper.make_empty_tensor_value_info(name)
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names of all values that a node reads, also inside of loops and branches."""
+    yield from node.input
+    for body in bodies(node):
+        own = {name for inner in body.node for name in inner.output}
+        own |= {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        for inner in body.node:
+            yield from (name for name in reads(inner) if name not in own)
+        yield from (value.name for value in body.output if value.name not in own)
+
+
+def _move(tensor: onnx.TensorProto, file: BinaryIO, folder: Path) -> None:
+    """Move the bytes of a stored tensor to the end of a file, and name them there."""
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type == TensorProto.STRING:
+        return
+    if tensor.data_location == TensorProto.EXTERNAL or not tensor.raw_data:
+        values = numpy_helper.to_array(tensor, base_dir=str(folder))
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+    size = len(tensor.raw_data)
+    if size <= _INLINE:
+        return
+    file.write(b"\0" * (-file.tell() % _PAGE))
+    entries = {"location": "weights", "offset": str(file.tell()), "length": str(size)}
+    file.write(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    del tensor.external_data[:]
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=value)
