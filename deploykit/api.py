@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from deploykit_runtimes.options.arguments import known_keywords, refuse_unknown
+from deploykit_runtimes.options.arguments import known_keywords
+from deploykit_runtimes.options.option import refuse_other_fields
+
+from deploykit.progress import say_torch_loads
 
 if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
     from deploykit_exporters.sources.in_memory import Source
-    from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
+    from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.options.option import Options
 
     from deploykit.benchmark.options import BenchKeywords, BenchOptions
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
         outputs: str | None
 
 
-__all__ = ["bench", "evaluate", "export", "inspect", "known_fields", "record", "say_torch_loads"]
+__all__ = ["bench", "evaluate", "export", "inspect", "record"]
 
 
 def export(
@@ -73,7 +76,7 @@ def export(
     from deploykit.placed import placed
 
     given = placed(where, settings)
-    known_fields("export()", given, ("options", "report"), ExportOptions)
+    refuse_other_fields("export()", given, ("options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, given)
     precheck(checkpoint, chosen)
     say_torch_loads(report)
@@ -168,7 +171,7 @@ def inspect(
             f"--outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
             hint="Leave it out: a checkpoint's head tells it.",
         )
-    known_fields("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
+    refuse_other_fields("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, settings)
     precheck(file, chosen, writes=False)
     say_torch_loads(report)
@@ -267,7 +270,7 @@ def _of_runtimes(
     from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.options.option import put_over
 
-    known_fields(where, settings, ("device", "engine", "options", "report"), record)
+    refuse_other_fields(where, settings, ("device", "engine", "options", "report"), record)
     name, given = chosen_runtime(None, device, settings)
     if device is not None:
         if "runtimes" in given:
@@ -276,31 +279,3 @@ def _of_runtimes(
     if engine is not None:
         given = {**put_over(engine, EngineOptions, {}, "engine").keywords(), **given}
     return given
-
-
-def known_fields(
-    where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]
-) -> None:
-    """Refuse keywords that no dataclass of options has, with the nearest that there is.
-
-    Args:
-        where: The name of the public function.
-        settings: What was given.
-        own: Its other keywords, of which one may be meant.
-        records: Whose fields it takes.
-
-    Raises:
-        OptionError: there is one.
-    """
-    from dataclasses import fields
-
-    names = [field.name for record in records for field in fields(record)]
-    refuse_unknown(settings, [*own, *names], where=where)
-
-
-def say_torch_loads(report: Callable[[str], None] | None) -> None:
-    """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
-    import sys
-
-    if report is not None and "torch" not in sys.modules:
-        report("Loading torch")

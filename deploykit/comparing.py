@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from deploykit.api import known_fields, say_torch_loads
+from deploykit_runtimes.options.option import refuse_other_fields
+
+from deploykit.progress import say_torch_loads
 
 if TYPE_CHECKING:
     from deploykit_exporters.bisect.result import BisectResult
@@ -67,7 +69,7 @@ def verify(
     from deploykit_runtimes.pixels.listing import list_images
 
     own = ("images", "runtime", "device", "engine", "options", "report")
-    known_fields("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
+    refuse_other_fields("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
     name, given = chosen_runtime(runtime, device, settings)
     chosen = put_over(options, ExportOptions, given)
     opened = put_over(engine, EngineOptions, given, "engine")
@@ -129,7 +131,7 @@ def bisect(
     from deploykit_runtimes.pixels.listing import list_images
 
     own = ("images", "runtime", "device", "engine", "options", "report")
-    known_fields("bisect()", settings, own, ExportOptions, EngineOptions, BisectOptions)
+    refuse_other_fields("bisect()", settings, own, ExportOptions, EngineOptions, BisectOptions)
     name, given = chosen_runtime(runtime, device, settings)
     chosen = put_over(options, ExportOptions, given)
     opened = put_over(engine, EngineOptions, given, "engine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from deploykit_runtimes.text.printable import printable
 
 from deploykit.terminal import dim, draw, duration, echo, good, is_dumb, is_terminal, seconds
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "say_torch_loads"]
 
 _FRAMES = "|/-\\"
 _INTERVAL = 0.1
@@ -136,3 +137,9 @@ class Progress:
         took = f" {self._clock() - self._started:.0f} s"
         room = shutil.get_terminal_size().columns - len(took) - 3
         return f"{self._step[: room - len(self._counted)]}{self._counted}{took}"
+
+
+def say_torch_loads(report: Callable[[str], None] | None) -> None:
+    """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
+    if report is not None and "torch" not in sys.modules:
+        report("Loading torch")

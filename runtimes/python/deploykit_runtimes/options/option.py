@@ -13,7 +13,7 @@ docs/options.py the line of docs/options.md.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -33,10 +33,21 @@ from deploykit_runtimes.options.arguments import (
     as_texts,
     as_words,
     known_keywords,
+    refuse_unknown,
 )
 from deploykit_runtimes.text.described import changed_fields, described
 
-__all__ = ["Form", "Option", "Options", "declared", "option", "options_of", "put_over", "same_as"]
+__all__ = [
+    "Form",
+    "Option",
+    "Options",
+    "declared",
+    "option",
+    "options_of",
+    "put_over",
+    "refuse_other_fields",
+    "same_as",
+]
 
 _T = TypeVar("_T")
 _O = TypeVar("_O", bound="Options")
@@ -281,3 +292,21 @@ def _option(field: dataclasses.Field[Any], kind: Any) -> Option:
 def _flags(field: dataclasses.Field[Any]) -> tuple[str, ...]:
     spelt = f"no_{field.name}" if field.default is True else field.name
     return (f"--{spelt.replace('_', '-')}",)
+
+
+def refuse_other_fields(
+    where: str, settings: Mapping[str, Any], own: Sequence[str], *records: type[Options]
+) -> None:
+    """Refuse keywords that no dataclass of options has, with the nearest that there is.
+
+    Args:
+        where: The name of the public function.
+        settings: What was given.
+        own: Its other keywords, of which one may be meant.
+        records: Whose fields it takes.
+
+    Raises:
+        OptionError: there is one.
+    """
+    names = [field.name for record in records for field in dataclasses.fields(record)]
+    refuse_unknown(settings, [*own, *names], where=where)
