@@ -78,7 +78,7 @@ def test_the_checkpoint_is_exported_anew_with_the_file_s_own_options(folder: Pat
     proof."""
     target = folder / "whole.onnx"
     options = ExportOptions(
-        output=target, opset=17, batch=2, preprocess=True, postprocess=True, golden_cases=False, witness=False
+        output=target, opset=19, batch=2, preprocess=True, postprocess=True, golden_cases=False, witness=False
     )
     export(CHECKPOINTS["vit"], options)
     wrong = planted(target, "one weight", folder / "whole-wrong.onnx")
