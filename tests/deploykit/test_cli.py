@@ -134,7 +134,7 @@ def test_help(words: list[str], same: list[str], capsys: pytest.CaptureFixture[s
         (["export", "x.pth", "--batch", "-1"], "--batch"),
         (["export", "x.pth", "--opset", "many"], "--opset"),
         (["export", "x.pth", "--exporter", "magic"], "torchscript"),
-        (["doctor", "extra"], "unexpected extra argument"),
+        (["demo", "extra"], "unexpected extra argument"),
     ],
 )
 def test_wrong_usage_exits_with_2(args: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

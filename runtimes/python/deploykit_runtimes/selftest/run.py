@@ -140,7 +140,7 @@ def golden_cases(spec: ModelSpec) -> tuple[Case, ...]:
     if not cases:
         raise ModelError(
             "The model file carries no golden cases.",
-            hint="Export the checkpoint again, without --no-golden.",
+            hint="Write the file anew: deploykit export CKPT",
         )
     return cases
 
