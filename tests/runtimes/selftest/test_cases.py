@@ -58,7 +58,7 @@ def cases() -> tuple[Case, ...]:
             soft=2,
             kept=(values_kept(best=False),),
         ),
-        Case(picture=picture, batch=1, height=3, width=3, stage="tensor"),
+        Case(picture=picture, batch=1, height=3, width=3, stage="tensor", kept=(values_kept(best=False),)),
     )
 
 
