@@ -119,7 +119,7 @@ Case read_case(const Keys& keys, const std::string& prefix, const Pictures& pict
   } else {
     found.seed = static_cast<std::uint64_t>(number);
   }
-  const std::int64_t outputs = keys.integer(prefix + "outputs", 1, kProbes);
+  const std::int64_t outputs = keys.integer(prefix + "outputs", 0, kProbes);
   for (std::int64_t i = 0; i < outputs; ++i) {
     found.kept.push_back(read_kept(keys, prefix + std::to_string(i) + ".", found.batch));
   }

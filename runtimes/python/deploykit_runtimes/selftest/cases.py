@@ -232,7 +232,7 @@ def _case(keys: Mapping[str, str], prefix: str, pictures: list[np.ndarray]) -> C
         picture = pictures[number] if fits else None
     if not fits or not 0 <= number < 1 << 63 or batch * height * width > _PIXELS:
         raise _malformed(key, "numbers in their ranges", keys)
-    (outputs,) = _integers(keys, f"{prefix}outputs", 1, least=1, most=_PROBES)
+    (outputs,) = _integers(keys, f"{prefix}outputs", 1, most=_PROBES)
     stage: Stage = "image" if words[5] == "image" else "tensor"
     return Case(
         picture=picture,

@@ -191,7 +191,8 @@ def require_self_test(runner: Runner) -> SelfTest:
 
 def _judged(precision: str, cases: tuple[Case, ...]) -> str:
     """The lowest of the precisions that an engine uses, of those that the file has tolerances for."""
-    known = set.intersection(*(set(kept.tolerances) for case in cases for kept in case.kept))
+    every = [set(kept.tolerances) for case in cases for kept in case.kept]
+    known = set.intersection(*every) if every else set()
     used = precision.split("+")
     unknown = [name for name in used if name not in known]
     if unknown:
