@@ -57,7 +57,7 @@ def file_of(checkpoint_of, tmp_path_factory: pytest.TempPathFactory):
     return make
 
 
-def tested(path: Path, runtime: str = "ort-cpu") -> SelfTest:
+def self_tested(path: Path, runtime: str = "ort-cpu") -> SelfTest:
     with open_runner(path, runtime=runtime) as runner:
         return self_test(runner)
 
@@ -85,7 +85,7 @@ def test_a_right_engine_passes(name: str, form: str, file_of) -> None:
     size = sum(len(key) + len(text) for key, text in spec.golden.items())
     assert size <= LARGEST
     for runtime in RUNTIMES:
-        found = tested(path, runtime)
+        found = self_tested(path, runtime)
         assert found.ok, found.problem
         assert 3 <= len(found.cases) <= 8
         assert not any(case.skipped for case in found.cases)
@@ -145,7 +145,7 @@ def test_a_wrong_engine_fails(
     else:
         planted(right, fault, wrong)
     for runtime in RUNTIMES:
-        found = tested(wrong, runtime)
+        found = self_tested(wrong, runtime)
         assert not found.ok, f"{runtime}: {found}"
         assert found.problem
 
