@@ -132,9 +132,9 @@ class _Models(Collector):
             labels=["model", "version", "engine", "engine_version", "device", "precision", "provider"],
         )
         tested = GaugeMetricFamily(
-            "deploykit_model_selftest_seconds",
-            "What the golden cases took on the engine; a model that fails one is not loaded.",
-            labels=["model", "version", "judged_by", "cases"],
+            "deploykit_model_selftest_cases",
+            "Golden cases that the engine passed before it was ready; 0: none were run.",
+            labels=["model", "version", "judged_by"],
         )
         ready = GaugeMetricFamily("deploykit_model_ready", "Whether a model answers.", labels=["model"])
         failures = CounterMetricFamily(
@@ -161,9 +161,8 @@ class _Models(Collector):
             for provider, nodes in (where.providers or {"": 1}).items():
                 labels = [*own, where.engine, where.version, where.device, where.precision, provider]
                 placement.add_metric(labels, nodes)
-            if model.tested is not None:
-                told = [*own, model.tested.precision, str(len(model.tested.cases))]
-                tested.add_metric(told, model.tested.seconds)
+            ran = 0 if model.tested is None else len(model.tested.cases)
+            tested.add_metric([*own, "" if model.tested is None else model.tested.precision], ran)
         for state in self._repository.index():
             ready.add_metric([state.name], float(state.state == "READY"))
             failures.add_metric([state.name], state.failures)

@@ -49,7 +49,8 @@ def test_a_right_model_is_ready_and_says_so(served: Path) -> None:
         shown = card(model)["selftest"]
         assert shown["ok"]
         assert len(shown["cases"]) >= 4
-        assert 'deploykit_model_selftest_seconds{cases="' in Metrics(repository).render().decode()
+        line = 'deploykit_model_selftest_cases{judged_by="fp32",model="model",version="1"} '
+        assert f"{line}{float(len(shown['cases']))}" in Metrics(repository).render().decode()
         await repository.close()
 
     asyncio.run(go())
