@@ -30,7 +30,6 @@ __all__ = ["command"]
     cls=Command,
     examples=(
         "deploykit verify best.pt best.onnx photos/",
-        "deploykit verify best.pt best.onnx --runtime ov-cpu --tolerance 0.001",
         "deploykit verify best.pt best.onnx --runtime ov-cpu --bisect",
     ),
 )

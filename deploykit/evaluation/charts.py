@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from deploykit_runtimes.text.printable import printable
+from deploykit.benchmark.html import shown
 
-__all__ = ["matrix_table", "precision_recall", "shown"]
+__all__ = ["matrix_table", "precision_recall"]
 
 _MOST_CLASSES = 40
 _MOST_LINES = 12
 _SIDE = 320
-
-
-def shown(text: str) -> str:
-    """A text as HTML, for the inside of an element or attribute."""
-    return escape(printable(text))
 
 
 def matrix_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deploykit.evaluation.charts import matrix_table, precision_recall, shown
+from deploykit.benchmark.html import shown
+from deploykit.evaluation.charts import matrix_table, precision_recall
 from deploykit.evaluation.mistakes import Drawn
 from deploykit.evaluation.report import PARTS, EvalReport, ModelScores, comparison_rows
 

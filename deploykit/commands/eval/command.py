@@ -34,7 +34,6 @@ _SHOWN = 20
     examples=(
         "deploykit eval best.onnx data.yaml",
         "deploykit eval best.pt best.onnx data.yaml --html eval.html --save differences",
-        "deploykit eval best.onnx val/ --runtime ort-cpu,ov-cpu --limit 500",
     ),
 )
 @click.argument("paths", metavar="MODEL... DATA", nargs=-1, required=True, shell_complete=files)
