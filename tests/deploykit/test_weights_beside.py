@@ -31,7 +31,7 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("exported") / "vit.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "SINGLE_FILE_LIMIT", 10_000)
-        assert main(["export", str(checkpoint), "-o", str(path), "--no-witness"]) == 0
+        assert main(["export", str(checkpoint), "-o", str(path), "--no-witness", "--no-golden"]) == 0
     return path
 
 

@@ -29,6 +29,7 @@ def coded() -> dict[str, str]:
     events = texts._MAX_EVENTS
     return {
         "memory for objects of a pickle": f"{free}, and {made} bytes for each byte of pickle that was read",
+        "states that a pickle gives to objects": "the same, each time by its size",
         "operations of a pickle": f"{budget._FREE_STEPS:,}, and one for every {step} bytes of the file",
         "storages in storages": f"{torch_file._MAX_NESTED} levels",
         "tensors, by their own sizes": f"{free}, and {tensor} times the file",
