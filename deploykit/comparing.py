@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from deploykit_runtimes.options.option import refuse_other_fields
+from deploykit_runtimes.options.option import Options, refuse_other_fields
 
-from deploykit.progress import say_torch_loads
+from deploykit.progress import counter_of, say_torch_loads
 
 if TYPE_CHECKING:
     from deploykit_exporters.bisect.result import BisectResult
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["bisect", "verify"]
+
+_Own = TypeVar("_Own", bound=Options)
 
 
 def verify(
@@ -60,37 +62,17 @@ def verify(
         ParityError: the answers differ beyond the tolerance.
         DeploykitError: see ``deploykit_exporters.verify.verify``.
     """
-    from deploykit_exporters.options import ExportOptions, VerifyOptions
-    from deploykit_exporters.precheck import precheck
-    from deploykit_runtimes.builds.model_folder import read_model
-    from deploykit_runtimes.devices import chosen_runtime
-    from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.options.option import put_over
-    from deploykit_runtimes.pixels.listing import list_images
+    from deploykit_exporters.options import VerifyOptions
 
-    own = ("images", "runtime", "device", "engine", "options", "report")
-    refuse_other_fields("verify()", settings, own, ExportOptions, EngineOptions, VerifyOptions)
-    name, given = chosen_runtime(runtime, device, settings)
-    chosen = put_over(options, ExportOptions, given)
-    opened = put_over(engine, EngineOptions, given, "engine")
-    tolerance = put_over(None, VerifyOptions, given).tolerance
-    _refuse_model(checkpoint)
-    precheck(checkpoint, chosen, writes=False)
-    read_model(model)
-    paths = list_images(images)
+    asked, common = _asked(
+        "verify()", VerifyOptions, settings, runtime=runtime, device=device, engine=engine, options=options
+    )
+    paths = _checked(checkpoint, model, images, common["options"])
     say_torch_loads(report)
     from deploykit_exporters.verify import verify as run
 
     return run(
-        checkpoint,
-        model,
-        paths,
-        options=chosen,
-        runtime=name,
-        engine=opened,
-        tolerance=tolerance,
-        report=report,
-        count=getattr(report, "count", None) or (lambda _done, _total: None),
+        checkpoint, model, paths, **common, tolerance=asked.tolerance, report=report, count=counter_of(report)
     )
 
 
@@ -122,38 +104,69 @@ def bisect(
     Raises:
         DeploykitError: see ``deploykit_exporters.bisect.run.bisect``.
     """
-    from deploykit_exporters.options import BisectOptions, ExportOptions
-    from deploykit_exporters.precheck import precheck
-    from deploykit_runtimes.builds.model_folder import read_model
-    from deploykit_runtimes.devices import chosen_runtime
-    from deploykit_runtimes.engine_options import EngineOptions
-    from deploykit_runtimes.options.option import put_over
-    from deploykit_runtimes.pixels.listing import list_images
+    from deploykit_exporters.options import BisectOptions
 
-    own = ("images", "runtime", "device", "engine", "options", "report")
-    refuse_other_fields("bisect()", settings, own, ExportOptions, EngineOptions, BisectOptions)
-    name, given = chosen_runtime(runtime, device, settings)
-    chosen = put_over(options, ExportOptions, given)
-    opened = put_over(engine, EngineOptions, given, "engine")
-    wanted = put_over(None, BisectOptions, given)
-    _refuse_model(checkpoint)
-    precheck(checkpoint, chosen, writes=False)
-    read_model(model)
-    paths = list_images(images)
+    asked, common = _asked(
+        "bisect()", BisectOptions, settings, runtime=runtime, device=device, engine=engine, options=options
+    )
+    paths = _checked(checkpoint, model, images, common["options"])
     say_torch_loads(report)
     from deploykit_exporters.bisect.run import bisect as run
 
     return run(
-        checkpoint,
-        model,
-        paths,
-        options=chosen,
-        runtime=name,
-        engine=opened,
-        against=wanted.against,
-        tolerance=wanted.tolerance,
-        report=report,
+        checkpoint, model, paths, **common, against=asked.against, tolerance=asked.tolerance, report=report
     )
+
+
+def _asked(
+    where: str,
+    own: type[_Own],
+    settings: Mapping[str, Any],
+    *,
+    runtime: str | None,
+    device: str | int | None,
+    engine: EngineOptions | None,
+    options: ExportOptions | None,
+) -> tuple[_Own, dict[str, Any]]:
+    """The options that an operation has for itself, and by their names those that both take.
+
+    Args:
+        where: The name of the public function.
+        own: The dataclass of the former.
+        settings: The keywords, which win over ``engine`` and ``options``.
+        runtime, device, engine, options: As for ``verify``.
+    """
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_runtimes.devices import chosen_runtime
+    from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.options.option import put_over
+
+    keywords = ("images", "runtime", "device", "engine", "options", "report")
+    refuse_other_fields(where, settings, keywords, ExportOptions, EngineOptions, own)
+    name, given = chosen_runtime(runtime, device, settings)
+    both = {
+        "options": put_over(options, ExportOptions, given),
+        "runtime": name,
+        "engine": put_over(engine, EngineOptions, given, "engine"),
+    }
+    return put_over(None, own, given), both
+
+
+def _checked(
+    checkpoint: Source,
+    model: str | Path,
+    images: str | Path | Iterable[str | Path],
+    options: ExportOptions,
+) -> list[Path]:
+    """Refuse what can be refused before torch is loaded; the image files."""
+    from deploykit_exporters.precheck import precheck
+    from deploykit_runtimes.builds.model_folder import read_model
+    from deploykit_runtimes.pixels.listing import list_images
+
+    _refuse_model(checkpoint)
+    precheck(checkpoint, options, writes=False)
+    read_model(model)
+    return list_images(images)
 
 
 def _refuse_model(checkpoint: object) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit_runtimes.options.arguments import known_keywords, refuse_unknown
 
+from deploykit.progress import counter_of
+
 if TYPE_CHECKING:
     from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
     from deploykit_runtimes.engine_options import EngineOptions
@@ -134,7 +136,7 @@ def selftest(
     say(f"Opening the model on {name}")
     with open_runner(model, runtime=name, options=put_over(engine, EngineOptions, given, "engine")) as runner:
         say(f"Running the golden cases on {name}")
-        return self_test(runner, progress=getattr(report, "count", None) or (lambda _done, _total: None))
+        return self_test(runner, progress=counter_of(report))
 
 
 @known_keywords("doctor()")

@@ -15,7 +15,7 @@ from deploykit_runtimes.text.printable import printable
 
 from deploykit.terminal import dim, draw, duration, echo, good, is_dumb, is_terminal, seconds
 
-__all__ = ["Progress", "say_torch_loads"]
+__all__ = ["Progress", "counter_of", "say_torch_loads"]
 
 _FRAMES = "|/-\\"
 _INTERVAL = 0.1
@@ -143,3 +143,9 @@ def say_torch_loads(report: Callable[[str], None] | None) -> None:
     """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
     if report is not None and "torch" not in sys.modules:
         report("Loading torch")
+
+
+def counter_of(report: Callable[[str], None] | None) -> Callable[[int, int], None]:
+    """The method ``count(done, total)`` of a report; of one without it, what hears no numbers."""
+    count: Callable[[int, int], None] = getattr(report, "count", None) or (lambda _done, _total: None)
+    return count

@@ -28,6 +28,7 @@ from deploykit.evaluation.scores.pairs import compared_classifiers, compared_det
 from deploykit.evaluation.scores.records import Record
 from deploykit.evaluation.state import State
 from deploykit.evaluation.subjects import Subject, subjects_of
+from deploykit.progress import counter_of
 
 __all__ = ["Run", "evaluate"]
 
@@ -84,7 +85,7 @@ def evaluate(
     """
     options = options or EvalOptions()
     say = report or (lambda _: None)
-    work = _Work(data=Path(data), options=options, say=say, count=getattr(report, "count", _not_counted))
+    work = _Work(data=Path(data), options=options, say=say, count=counter_of(report))
     with work.finished:
         runs = [work.run(subject) for subject in subjects_of(models, options)]
         _check_alike(runs)
@@ -103,10 +104,6 @@ def evaluate(
         environment=read_environment(),
         runs=tuple(runs),
     )
-
-
-def _not_counted(_done: int, _total: int) -> None:
-    """What hears no numbers."""
 
 
 @dataclass
@@ -284,7 +281,7 @@ def _rectangular(run: Run, options: EvalOptions, left: Sequence[int]) -> Iterato
         try:
             with open_image(sample.path) as image:
                 sizes.append((image.height, image.width))
-        except InputError:  # it is told when its turn comes
+        except InputError:  # named when its turn comes
             sizes.append((1, 1))
     side = max(height, width)
     shapes = rectangles(sizes, side)

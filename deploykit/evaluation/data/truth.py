@@ -95,7 +95,7 @@ class Dataset:
             try:
                 found = sample.path.stat()
                 told = f"{sample.path}\0{found.st_size}\0{found.st_mtime_ns}"
-            except OSError:  # it is told when it is read
+            except OSError:  # named when it is read
                 told = f"{sample.path}\0missing"
             state.update(f"{told}\0{sample.number}\0".encode(errors="surrogateescape"))
             for part in _parts(sample.truth):

@@ -12,7 +12,7 @@ from deploykit_runtimes.pixels.preprocess import preprocess
 
 from deploykit_exporters.proof.pictures import picture, picture_for
 
-__all__ = ["PICTURE", "Case", "image_case", "natural_case", "proof_cases", "stand_ins"]
+__all__ = ["LARGE", "PICTURE", "Case", "image_case", "natural_case", "proof_cases", "stand_ins"]
 
 PICTURE = "picture"
 """The name of cases that stand in for noise."""
@@ -20,7 +20,7 @@ PICTURE = "picture"
 _SOFTEST = 3
 """How often the contrast of a picture is halved."""
 
-_LARGE = 640 * 640
+LARGE = 640 * 640
 """Pixels from which on a forward pass takes seconds on a small machine."""
 
 
@@ -66,7 +66,7 @@ def _proof_cases(spec: ModelSpec) -> Iterator[Case]:
         yield stand_ins(photo, spec)[-1]
     batches = (2, 3) if "batch" in spec.input.dynamic else (spec.input.batch,) * 2
     shapes = [(n, spec.input.channels, *size) for n, size in zip(batches, _sizes(spec.input), strict=True)]
-    if len({shape[2:] for shape in shapes}) == 1 and spec.input.height * spec.input.width > _LARGE:
+    if len({shape[2:] for shape in shapes}) == 1 and spec.input.height * spec.input.width > LARGE:
         # One size only, and an expensive one: a second batch of noise would say nothing new.
         shapes = shapes[:1]
     for shape in dict.fromkeys(shapes):

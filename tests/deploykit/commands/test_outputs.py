@@ -22,7 +22,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def unclear(golden: Path) -> str:
-    """A head [1, 7, 84] for images of 64x64, of which nothing is told."""
+    """A head [1, 7, 84] for images of 64x64, of which the file says nothing."""
     return str(golden / "cpp" / "foreign_unclear.onnx")
 
 

@@ -1,4 +1,4 @@
-"""Targets that are no plain files, in every command that writes."""
+"""Targets that are not plain files, in every command that writes."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class Client:
         return response, content
 
     def infer(self, images: np.ndarray) -> tuple[int, Any]:
-        """Status, and the logits [N, 3] or what is told instead."""
+        """Status, and the logits [N, 3] or the error in their place."""
         status, answer = self.send("POST", "/infer", *request(images))
         if status != 200:
             return status, answer

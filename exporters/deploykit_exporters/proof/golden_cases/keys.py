@@ -29,6 +29,7 @@ from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup
 from deploykit_exporters.proof.answers import FEWEST
+from deploykit_exporters.proof.cases import LARGE
 from deploykit_exporters.proof.golden_cases.crafted import crafted_picture
 from deploykit_exporters.proof.golden_cases.rounding import Reduced, rounded_to
 from deploykit_exporters.proof.golden_cases.tolerances import relative, with_tolerances
@@ -51,8 +52,6 @@ _CALM = 2.5e-5
 _SOFTEST = 3
 _PARTS = 8
 """Most slices of outputs that a case keeps; of more, these lie evenly among them."""
-_LARGE = 640 * 640
-"""Pixels of an image from which on a forward pass takes seconds on a small machine."""
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -171,7 +170,7 @@ def _plans(spec: ModelSpec) -> Iterator[Case]:
     """The cases that suit a file: two pictures through the whole pre-processing, and tensors of several
     batches and sizes where these are free."""
     image = spec.tensor if spec.preprocess.included else spec.input
-    large = image.height * image.width > _LARGE
+    large = image.height * image.width > LARGE
     one = _nearest(1, spec.input.dynamic.get("batch"), spec.input.batch)
     several = one if large else _nearest(3, spec.input.dynamic.get("batch"), spec.input.batch)
     native = (image.height, image.width)

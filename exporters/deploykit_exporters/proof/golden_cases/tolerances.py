@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.selftest.cases import Case, Kept, KeptValues
-from deploykit_runtimes.selftest.compare import gaps
+from deploykit_runtimes.selftest.compare import gaps, largest
 
+from deploykit_exporters.proof.cases import LARGE
 from deploykit_exporters.proof.golden_cases.rounding import Reduced
 
 __all__ = ["relative", "with_tolerances"]
@@ -27,7 +28,6 @@ _BFLOAT16 = 8.0
 """Bfloat16 rounds to 8 bits, float16 to 11."""
 _LEAST = 1e-7
 """Share of the scale that float32 cannot tell from nothing."""
-_LARGE = 640 * 640
 
 Shares = tuple[tuple[float, ...], ...]
 """Of each output of a case each part."""
@@ -75,7 +75,7 @@ def _worst(
     cheapest = sorted(cases, key=lambda case: case.batch * case.height * case.width)
     others = [case for case in cheapest if (case.picture is None) != (cheapest[0].picture is None)]
     chosen = [cheapest[0], *others[:1]]
-    if spec.tensor.height * spec.tensor.width > _LARGE:
+    if spec.tensor.height * spec.tensor.width > LARGE:
         del chosen[1:]
     found = []
     for case in chosen:
@@ -130,11 +130,6 @@ def relative(found: Sequence[float], kept: Kept) -> tuple[float, ...]:
 def scales(kept: Kept) -> tuple[float, ...]:
     """What the difference of each part is a share of. Scores are logarithms: their differences are shares."""
     if isinstance(kept, KeptValues):
-        return _largest(kept.samples), _largest(kept.means)
+        return largest(kept.samples), largest(kept.means)
     box, extra = kept.rows[:, 3 : 3 + kept.box], kept.rows[:, 3 + kept.box :]
-    return 1.0, max(_largest(box), 1.0), max(_largest(extra), 1.0)
-
-
-def _largest(values: np.ndarray) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max(initial=0.0))
+    return 1.0, max(largest(box), 1.0), max(largest(extra), 1.0)

@@ -167,7 +167,7 @@ Found of_rows(const std::vector<Tensor>& outputs, const KeptRows& kept, const Sp
   return found;
 }
 
-// The worst part decides what is told.
+// The report names the worst part.
 Difference judged(const Found& found, const std::vector<double>& tolerances, const std::vector<const char*>& names,
                   const std::vector<double>& scales, bool enough) {
   std::vector<double> shares;

@@ -13,7 +13,7 @@ from deploykit_runtimes.selftest.bits import positions
 from deploykit_runtimes.selftest.cases import Kept, KeptRows, KeptValues
 from deploykit_runtimes.selftest.measure import means, rows_of, sliced
 
-__all__ = ["Difference", "differences", "gaps"]
+__all__ = ["Difference", "differences", "gaps", "largest"]
 
 _NEAR = 2.0
 """Scores within so many tolerances of a cut may fall on either side of it."""
@@ -50,6 +50,11 @@ class Difference:
     answers: int = 0
     ok: bool = True
 
+    @property
+    def share(self) -> float:
+        """The difference as a share of the tolerance."""
+        return _share(self.found, self.allowed)
+
 
 def differences(outputs: Outputs, kept: Kept, spec: ModelSpec, precision: str) -> Difference:
     """Judge one output of a case.
@@ -66,12 +71,12 @@ def differences(outputs: Outputs, kept: Kept, spec: ModelSpec, precision: str) -
             found, agreed, answers = _of_values(outputs, kept, tolerances)
             names: tuple[str, ...] = ("sample", "mean")
             enough = agreed == answers
-            scales: list[float] = [_largest(kept.samples), _largest(kept.means)]
+            scales: list[float] = [largest(kept.samples), largest(kept.means)]
         else:
             found, agreed, answers = _of_rows(outputs, kept, spec, tolerances)
             names = ("score", "box", "extra")
             enough = agreed >= answers * (1 if precision == "fp32" else _REDUCED)
-            scales = [_largest(kept.rows[:, 2]), *map(_largest, _columns(kept, kept.rows[:, 3:]))]
+            scales = [largest(kept.rows[:, 2]), *map(largest, _columns(kept, kept.rows[:, 3:]))]
     except ModelError as error:
         return Difference(
             output=kept.name, part=error.problem, found=np.inf, allowed=0.0, scale=0.0, ok=False
@@ -103,7 +108,8 @@ def _share(found: float, allowed: float) -> float:
     return found / allowed if allowed else (0.0 if found == 0 else np.inf)
 
 
-def _largest(values: np.ndarray) -> float:
+def largest(values: np.ndarray) -> float:
+    """The largest finite magnitude; 0 where there is none."""
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max(initial=0.0))
 

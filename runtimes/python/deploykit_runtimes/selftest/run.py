@@ -71,14 +71,14 @@ class SelfTest:
     def worst(self) -> tuple[CaseResult, Difference] | None:
         """The output that uses most of its tolerance, those that fail first."""
         every = [(case, each) for case in self.cases for each in case.outputs]
-        return max(every, key=lambda pair: (not pair[1].ok, _share(pair[1])), default=None)
+        return max(every, key=lambda pair: (not pair[1].ok, pair[1].share), default=None)
 
     def __str__(self) -> str:
         ran = sum(bool(case.outputs) for case in self.cases)
         if not self.ok:
             return f"self-test failed: {self.problem}"
         worst = self.worst
-        share = f", at most {100 * _share(worst[1]):.0f} % of the tolerance used" if worst else ""
+        share = f", at most {100 * worst[1].share:.0f} % of the tolerance used" if worst else ""
         return f"self-test passed: {ran} golden cases at {self.precision}{share}, {self.seconds:.2f} s"
 
     @property
@@ -93,7 +93,7 @@ class SelfTest:
         case, found = worst
         if found.ok:
             return ""
-        if found.agreed < found.answers and _share(found) <= 1:
+        if found.agreed < found.answers and found.share <= 1:
             return f"{case.title}: of {found.output} only {found.agreed} of {found.answers} answers agree"
         off = f"off by {found.found:.2e} ({found.part}), allowed is {found.allowed:.2e}"
         return f"{case.title}: {found.output} is {off}"
@@ -117,12 +117,6 @@ class SelfTest:
                 for case in self.cases
             ],
         }
-
-
-def _share(found: Difference) -> float:
-    if not found.allowed:
-        return 0.0 if found.found == 0 else float("inf")
-    return found.found / found.allowed
 
 
 def _plain(found: Difference) -> dict[str, object]:

@@ -66,7 +66,7 @@ def test_the_difference_of_the_bootstrap_is_that_of_the_map() -> None:
     found = map_interval(*sides, "boxes", resamples=200)
     assert found["difference"] == pytest.approx(maps[1] - maps[0], abs=2e-3)
     assert found["low"] < found["difference"] < found["high"]
-    assert found["low"] > 0  # twice as many hits are no chance
+    assert found["low"] > 0  # twice as many hits cannot be chance
 
 
 def test_a_model_against_itself_differs_nowhere() -> None:
