@@ -13,7 +13,13 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit.commands.record import show as show_golden
 from deploykit.commands.shared.completing import files
 from deploykit.commands.shared.declared import click_options
-from deploykit.commands.shared.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.shared.describe import (
+    axis_ranges,
+    class_sample,
+    model_title,
+    parity_lines,
+    precision_lines,
+)
 from deploykit.commands.shared.line import Command
 from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
@@ -129,6 +135,7 @@ def _model_rows(found: ModelReport) -> list[Row]:
     rows += _spec_rows(spec)
     rows += [
         ("proof", parity_lines(spec.parity, spec.task)),
+        ("precision", precision_lines(spec.precision)),
         ("golden cases", _golden_cases(spec)),
         ("compiled by", found.compiled),
         ("built of it", [str(path) for path in found.built]),

@@ -9,12 +9,13 @@ from deploykit.terminal import name
 
 if TYPE_CHECKING:
     from deploykit_runtimes.answers.results import Result
-    from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
+    from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord, PrecisionRecord
 
-__all__ = ["answer_text", "axis_ranges", "class_sample", "model_title", "parity_lines"]
+__all__ = ["answer_text", "axis_ranges", "class_sample", "model_title", "parity_lines", "precision_lines"]
 
 _MOST_DETECTIONS = 8
 _MOST_CLASSES = 4
+_MOST_KEPT = 6
 
 
 def model_title(spec: ModelSpec) -> str:
@@ -56,6 +57,31 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
         *golden_lines(parity),
         *answer_lines(parity),
     ]
+
+
+def precision_lines(precision: PrecisionRecord | None) -> list[str]:
+    """What a file computes in below float32, and what that costs; nothing of a float32 file."""
+    if precision is None:
+        return []
+    for_cpus = f", shown for CPUs {' and '.join(precision.cpus)}" if precision.cpus else ""
+    target = "any engine" if precision.target == "any" else name(precision.target)
+    lines = [f"{precision.compute} for {target}{name(for_cpus)}"]
+    if precision.metric:
+        images = f"{precision.images} image{'s' if precision.images != 1 else ''}"
+        lines.append(
+            f"{name(precision.metric)} {precision.accuracy:.4g}, float32 {precision.reference:.4g} "
+            f"({images}, at most {precision.budget:.2%} less allowed)"
+        )
+    if precision.data:
+        digest = f", sha256 {name(precision.data_sha256[:12])}" if precision.data_sha256 else ""
+        lines.append(f"calibrated on {name(precision.data)}{digest}")
+    if precision.method:
+        lines.append(name(precision.method))
+    if precision.kept:
+        shown = "; ".join(map(name, precision.kept[:_MOST_KEPT]))
+        more = f" and {len(precision.kept) - _MOST_KEPT} more" if len(precision.kept) > _MOST_KEPT else ""
+        lines.append(f"not in {precision.compute}: {shown}{more}")
+    return lines
 
 
 def golden_lines(parity: ParityRecord) -> list[str]:

@@ -50,6 +50,24 @@ TEST(reads_what_was_written) {
   CHECK(!spec.parity.has_value());
 }
 
+TEST(reads_the_precision) {
+  auto metadata = valid();
+  metadata.erase("deploykit.parity.unknown");
+  CHECK(!deploykit::spec_from_metadata(metadata).precision.has_value());
+  metadata["deploykit.precision.compute"] = "int8";
+  metadata["deploykit.precision.cpus"] = "vnni no-vnni";
+  metadata["deploykit.precision.accuracy"] = "0.975";
+  metadata["deploykit.precision.kept"] = "head: boxes\nfirst: range";
+  const deploykit::PrecisionRecord precision = *deploykit::spec_from_metadata(metadata).precision;
+  CHECK_EQUAL(precision.compute, "int8");
+  CHECK_EQUAL(precision.target, "any");
+  CHECK_EQUAL(precision.cpus.size(), 2U);
+  CHECK_EQUAL(precision.accuracy, 0.975);
+  CHECK_EQUAL(precision.kept[1], "first: range");
+  metadata["deploykit.precision.compute"] = "int4";
+  CHECK_THROWS(deploykit::spec_from_metadata(metadata), deploykit::ModelError);
+}
+
 TEST(errors_have_pythons_text) {
   const auto blocks = golden::read_blocks(check::golden() + "/cpp/metadata.txt");
   CHECK(blocks.size() > 20);

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from deploykit_runtimes.contract.spec import Preprocess
+from deploykit_runtimes.contract.spec import PrecisionRecord, Preprocess
 
 from deploykit.checkup.tiny import tiny_model
 from deploykit.cli import main
 from deploykit.commands.inspect import preprocess_text
+from deploykit.commands.shared.describe import precision_lines
 
 Output = pytest.CaptureFixture[str]
 
@@ -62,3 +63,25 @@ def test_preprocessing_in_words() -> None:
     text = preprocess_text(tensorflow)
     assert text.startswith("crop 0.875 of the short side; stretch to 224 x 224 (bicubic, pillow); rgb")
     assert preprocess_text(Preprocess(included=True)) == "inside the graph"
+
+
+def test_a_precision_in_words() -> None:
+    assert precision_lines(None) == []
+    record = PrecisionRecord(
+        compute="int8",
+        cpus=("vnni", "no-vnni"),
+        data="digits",
+        data_sha256="abcdef0123456789",
+        images=200,
+        metric="top1",
+        budget=0.01,
+        reference=0.98,
+        accuracy=0.975,
+        kept=tuple(f"layer {number}: ends in \x1b" for number in range(8)),
+    )
+    lines = precision_lines(record)
+    assert lines[0] == "int8 for any engine, shown for CPUs vnni and no-vnni"
+    assert lines[1] == "top1 0.975, float32 0.98 (200 images, at most 1.00% less allowed)"
+    assert "sha256 abcdef012345" in lines[2]
+    assert "and 2 more" in lines[3]
+    assert "\x1b" not in "".join(lines)

@@ -12,6 +12,7 @@ from deploykit_runtimes.contract.spec import (
     ModelSpec,
     OutputSpec,
     ParityRecord,
+    PrecisionRecord,
     Preprocess,
 )
 from deploykit_runtimes.errors import ModelError
@@ -65,6 +66,20 @@ def specs(draw: st.DrawFn) -> ModelSpec:
                 inputs=st.just(("photo", "noise")),
                 reference=LINE,
                 engine=LINE,
+            )
+        ),
+        precision=draw(
+            st.none()
+            | st.builds(
+                PrecisionRecord,
+                compute=st.sampled_from(["fp16", "int8"]),
+                target=st.sampled_from(["any", "ort-cpu", "trt"]),
+                cpus=st.sampled_from([(), ("vnni",), ("vnni", "no-vnni")]),
+                data=LINE,
+                images=SIZE,
+                budget=FINITE,
+                accuracy=FINITE,
+                kept=st.lists(LINE, max_size=3).map(tuple),
             )
         ),
     )

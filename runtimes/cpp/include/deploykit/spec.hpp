@@ -134,6 +134,22 @@ struct ParityRecord {
   std::string golden_said;
 };
 
+// What a file computes in below float32, what it was made for and what that costs; see docs/spec.md.
+struct PrecisionRecord {
+  std::string compute;            // "fp16" or "int8"
+  std::string target = "any";     // "ort-cpu", "trt", "ov" or "any"
+  std::vector<std::string> cpus;  // classes of CPU for which the accuracy was shown
+  std::string data;
+  std::string data_sha256;
+  std::int64_t images = 0;
+  std::string metric;
+  double budget = 0;
+  double reference = 0;
+  double accuracy = 0;
+  std::string method;
+  std::vector<std::string> kept;
+};
+
 struct DEPLOYKIT_API Spec {
   Task task = Task::features;
   std::string family;
@@ -151,6 +167,7 @@ struct DEPLOYKIT_API Spec {
   std::vector<std::string> assumed;
   std::string exporter;
   std::optional<ParityRecord> parity;
+  std::optional<PrecisionRecord> precision;  // what it computes in where that is less than float32
   bool inferred = false;  // the file carried no deploykit metadata
   // What the outputs may mean, where neither the file nor Options::outputs tells; empty: nothing that is known.
   // Then infer() runs, and predict() refuses the model. Not set: it is known.

@@ -316,6 +316,23 @@ ParityRecord read_parity(Part part) {
   return parity;
 }
 
+PrecisionRecord read_precision(Part part) {
+  PrecisionRecord precision;
+  part.required().choose("compute", precision.compute, {{"fp16", std::string("fp16")}, {"int8", std::string("int8")}});
+  part.read("target", precision.target);
+  part.read_words("cpus", precision.cpus);
+  part.read("data", precision.data);
+  part.read("data_sha256", precision.data_sha256);
+  part.read("images", precision.images);
+  part.read("metric", precision.metric);
+  part.read("budget", precision.budget);
+  part.read("reference", precision.reference);
+  part.read("accuracy", precision.accuracy);
+  part.read("method", precision.method);
+  part.read_lines("kept", precision.kept);
+  return precision;
+}
+
 void read_model(Part part, Spec& spec) {
   part.required().choose("task", spec.task,
                          {{"classify", Task::classify},
@@ -353,6 +370,8 @@ Spec spec_from_metadata(const Metadata& metadata) {
   spec.preprocess = read_preprocess(Part(metadata, prefix + "preprocess."));
   spec.output = read_output(Part(metadata, prefix + "output."));
   if (Part(metadata, prefix + "parity.").exists()) spec.parity = read_parity(Part(metadata, prefix + "parity."));
+  const Part precision(metadata, prefix + "precision.");
+  if (precision.exists()) spec.precision = read_precision(precision);
   read_model(Part(metadata, prefix), spec);
   if (!spec.classes.empty() && spec.num_classes != 0 &&
       static_cast<std::int64_t>(spec.classes.size()) != spec.num_classes) {

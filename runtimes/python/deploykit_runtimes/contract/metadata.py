@@ -22,6 +22,7 @@ from deploykit_runtimes.contract.spec import (
     ModelSpec,
     OutputSpec,
     ParityRecord,
+    PrecisionRecord,
     Preprocess,
 )
 from deploykit_runtimes.errors import ModelError
@@ -35,6 +36,7 @@ _PARTS: dict[str, type] = {
     "preprocess": Preprocess,
     "output": OutputSpec,
     "parity": ParityRecord,
+    "precision": PrecisionRecord,
 }
 _REQUIRED = ("input", "preprocess", "output")
 _NOT_IN_FILES = ("inferred", "readings")
@@ -46,7 +48,7 @@ _FLOAT = re.compile(
     r"[+-]?(([0-9]{1,400}\.?[0-9]{0,1100}|\.[0-9]{1,1100})(e[+-]?[0-9]{1,10})?|inf(inity)?|nan)",
     re.IGNORECASE,
 )
-_LINES = {"classes", "recognised", "assumed", "shapes", "inputs"}
+_LINES = {"classes", "recognised", "assumed", "shapes", "inputs", "kept"}
 
 
 def has_metadata(metadata: Mapping[str, str]) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "ModelSpec",
     "OutputSpec",
     "ParityRecord",
+    "PrecisionRecord",
     "Preprocess",
     "Task",
 ]
@@ -247,6 +248,40 @@ class ParityRecord:
     golden_said: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrecisionRecord:
+    """What a file computes in below float32, what it was made for and what that costs.
+
+    Attributes:
+        compute: ``fp16`` or ``int8``: what most products compute in.
+        target: The engine that it was made for: ``ort-cpu``, ``trt``, ``ov``, or ``any``.
+        cpus: The classes of CPU for which the accuracy was shown, ``vnni`` and ``no-vnni``; empty: of a file
+            for GPUs.
+        data: The calibration data, in words.
+        data_sha256: Hash of the pictures that calibrated it; empty: the golden cases alone.
+        images: How many pictures measured the accuracy.
+        metric: ``top1``, ``map`` (mAP50-95) or ``agreement`` (with float32).
+        budget: The loss of the metric that was allowed, as a share: 0.01 is one point.
+        reference: The metric of the float32 file.
+        accuracy: The metric of this file.
+        method: Calibration and placement, in words.
+        kept: The layers that stayed in a higher precision, with the reason, one a line.
+    """
+
+    compute: Literal["fp16", "int8"]
+    target: str = "any"
+    cpus: tuple[str, ...] = ()
+    data: str = ""
+    data_sha256: str = ""
+    images: int = 0
+    metric: str = ""
+    budget: float = 0.0
+    reference: float = 0.0
+    accuracy: float = 0.0
+    method: str = ""
+    kept: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ModelSpec:
     """The whole contract of one model file.
@@ -262,6 +297,7 @@ class ModelSpec:
         num_classes: Number of classes, also where the names are unknown; 0 for features.
         recognised, assumed: What was read from the checkpoint, and what had to be assumed.
         exporter: Which exporter, opset and versions wrote the graph.
+        precision: What it computes in where that is less than float32; None: float32.
         inferred: True when the file carried no deploykit metadata and this was inferred.
         readings: What the outputs may mean, where neither the file nor the caller tells; empty: nothing that
             is known. Then the tensors run, and ``Predictor`` refuses the model. None: it is known.
@@ -283,6 +319,7 @@ class ModelSpec:
     assumed: tuple[str, ...] = ()
     exporter: str = ""
     parity: ParityRecord | None = None
+    precision: PrecisionRecord | None = None
     inferred: bool = False
     readings: tuple[str, ...] | None = None
     golden: Mapping[str, str] = field(default_factory=dict)
