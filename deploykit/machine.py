@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.machine.cpu import cpu_class, cpu_field, cpu_flags
 from deploykit_runtimes.machine.memory_limit import container_memory
 
 __all__ = ["Cpu", "installed", "read_cpu"]
@@ -30,6 +31,7 @@ class Cpu:
 
     Attributes:
         flags: Those of ``FLAGS_OF_INTEREST`` that it has.
+        kind: Its class, by how it multiplies bytes; see ``cpu_class``.
         cores: Logical cores of the machine.
         usable: Logical cores that the process may run on (affinity).
         quota: Cores' worth of time that a container allows, None when unlimited.
@@ -42,6 +44,7 @@ class Cpu:
     model: str
     architecture: str
     flags: tuple[str, ...] = ()
+    kind: str = ""
     cores: int = 1
     usable: int = 1
     quota: float | None = None
@@ -56,15 +59,17 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
     info = _text(root / "proc/cpuinfo")
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     khz = _number(_text(frequency / "scaling_cur_freq"))
+    have = cpu_flags(root)
     load = _text(root / "proc/loadavg").split()[:3]
     return Cpu(
-        model=_field(info, "model name", "Hardware", "CPU part") or platform.processor() or "unknown",
+        model=cpu_field(info, "model name", "Hardware", "CPU part") or platform.processor() or "unknown",
         architecture=platform.machine(),
-        flags=_flags(_field(info, "flags", "Features")),
+        flags=tuple(flag for flag in FLAGS_OF_INTEREST if flag in have),
+        kind=cpu_class(root),
         cores=os.cpu_count() or 1,
         usable=usable_cores(),
         quota=_quota(root),
-        mhz=khz / 1000 if khz else _number(_field(info, "cpu MHz")),
+        mhz=khz / 1000 if khz else _number(cpu_field(info, "cpu MHz")),
         governor=_text(frequency / "scaling_governor"),
         load=tuple(float(value) for value in load if _number(value) is not None),
         memory_limit=container_memory(root),
@@ -91,19 +96,6 @@ def _text(path: Path) -> str:
 
 def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text.strip()) else None
-
-
-def _field(info: str, *names: str) -> str:
-    """The first value of the first of these names in the form of /proc/cpuinfo."""
-    for name in names:
-        if found := re.search(rf"^{re.escape(name)}\s*:[ \t]*(.+)$", info, flags=re.MULTILINE):
-            return found[1].strip()
-    return ""
-
-
-def _flags(line: str) -> tuple[str, ...]:
-    have = set(line.split())
-    return tuple(flag for flag in FLAGS_OF_INTEREST if flag in have)
 
 
 def _quota(root: Path) -> float | None:

@@ -36,6 +36,8 @@ class Placement:
         precision: What convolutions and matrix products compute in; several are joined by ``+``.
         precisions: Layers of any kind per precision, where the engine tells.
         rewrites: What was done to the file's graph at load, by name, in order; empty: it runs node for node.
+        settings: What the engine was asked for, in its own names, without which this file has other answers
+            on this machine than elsewhere.
     """
 
     engine: str
@@ -45,6 +47,7 @@ class Placement:
     precision: str = "fp32"
     precisions: Mapping[str, int] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -55,6 +58,7 @@ class Placement:
             "precision": self.precision,
             "precisions": dict(self.precisions),
             "rewrites": list(self.rewrites),
+            "settings": dict(self.settings),
         }
 
     @property
@@ -66,7 +70,8 @@ class Placement:
         nodes = ", ".join(f"{name}: {count} nodes" for name, count in self.providers.items())
         rewritten = f", rewritten at load: {', '.join(self.rewrites)}" if self.rewrites else ""
         where = f"{self.engine} {self.version} on {self.device} ({nodes or 'whole graph'})"
-        return f"{where}, {self.precision}{rewritten}"
+        asked = "".join(f", {name}={value}" for name, value in self.settings.items())
+        return f"{where}, {self.precision}{rewritten}{asked}"
 
 
 class BestClasses(NamedTuple):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from deploykit_runtimes.onnx.protobuf import Value, encode, fields, pieces, text
 
 __all__ = [
+    "GRAPH_INPUT",
     "GRAPH_OUTPUT",
     "INITIALIZER",
     "NODE",
@@ -21,14 +22,16 @@ __all__ = [
     "Node",
     "edit_graph",
     "name_of",
+    "read_attributes",
     "read_node",
 ]
 
-NODE, INITIALIZER, GRAPH_OUTPUT, VALUE_INFO = 1, 5, 12, 13  # of a graph
-NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
+NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 1, 5, 11, 12, 13  # of a graph
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 _GRAPH = 7  # of a model
-_BODY = 6  # of an attribute
-_NAME = 1  # of an output or a value info
+_NUMBER, _TEXT, _BODY, _BODIES = 3, 4, 6, 11  # of an attribute
+_NAME = 1  # of an output, a value info or an attribute
+_OWN_DOMAIN = "ai.onnx"
 
 
 class Node(NamedTuple):
@@ -39,6 +42,7 @@ class Node(NamedTuple):
         encoded: The message.
         operator, inputs, outputs: Of the node.
         inside: What the bodies of a loop or a branch read.
+        domain: Of the operator; empty: ONNX's own.
     """
 
     place: int
@@ -47,6 +51,7 @@ class Node(NamedTuple):
     inputs: list[str]
     outputs: list[str]
     inside: list[str]
+    domain: str = ""
 
     def rewired(self, names: Mapping[str, str]) -> bytes:
         """The node, as a field of the graph, with other names for what it reads and writes."""
@@ -79,7 +84,7 @@ def _edited(model: memoryview, edit: Callable[[memoryview], bytes | None]) -> by
 
 
 def name_of(value: memoryview) -> str:
-    """Of an output of the graph, or of a value info."""
+    """Of an output of the graph, a value info or an attribute."""
     return text(dict(fields(value)).get(_NAME, 0))
 
 
@@ -90,7 +95,7 @@ def read_node(place: int, encoded: memoryview) -> Node:
         ValueError, IndexError: it is not a valid protobuf message.
     """
     node = Node(place, encoded, "", [], [], [])
-    operator = ""
+    operator = domain = ""
     for number, value in fields(encoded):
         if number == NODE_INPUT:
             node.inputs.append(text(value))
@@ -98,11 +103,30 @@ def read_node(place: int, encoded: memoryview) -> Node:
             node.outputs.append(text(value))
         elif number == NODE_OPERATOR:
             operator = text(value)
+        elif number == _NODE_DOMAIN:
+            domain = text(value)
         elif number == NODE_ATTRIBUTE:
             for part, body in fields(value):
-                if part == _BODY:
+                if part in (_BODY, _BODIES):
                     node.inside.extend(_reads(body))
-    return node._replace(operator=operator)
+    return node._replace(operator=operator, domain="" if domain == _OWN_DOMAIN else domain)
+
+
+def read_attributes(node: Node) -> dict[str, int | bytes]:
+    """The attributes of a node that are a number or a text, by name.
+
+    Raises:
+        ValueError, IndexError: it is not a valid protobuf message.
+    """
+    found: dict[str, int | bytes] = {}
+    for number, attribute in fields(node.encoded):
+        if number == NODE_ATTRIBUTE and isinstance(attribute, memoryview):
+            for part, value in fields(attribute):
+                if part == _NUMBER and isinstance(value, int):
+                    found[name_of(attribute)] = value
+                elif part == _TEXT and isinstance(value, memoryview):
+                    found[name_of(attribute)] = bytes(value)
+    return found
 
 
 def _reads(graph: Value) -> Iterator[str]:

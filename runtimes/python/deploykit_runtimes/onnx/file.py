@@ -24,6 +24,7 @@ from deploykit_runtimes.onnx.protobuf import Value, fields, numbers, text
 __all__ = [
     "CompiledPart",
     "OnnxFile",
+    "map_onnx",
     "read_onnx",
     "read_tensor_info",
 ]
@@ -123,7 +124,7 @@ def read_onnx(path: str | Path) -> OnnxFile:
     if not path.is_file():
         raise ModelError(f"{path} is not a file.", hint="Write a model with: deploykit export CHECKPOINT")
     try:
-        return _model(_mapped(path))
+        return _model(map_onnx(path))
     except ModelLimitError as error:
         raise ModelLimitError(
             f"{path} asks for more than deploykit allows a model: {error.problem}.",
@@ -136,7 +137,13 @@ def read_onnx(path: str | Path) -> OnnxFile:
         ) from error
 
 
-def _mapped(path: Path) -> memoryview:
+def map_onnx(path: Path) -> memoryview:
+    """The bytes of a file, mapped into memory.
+
+    Raises:
+        ValueError: it is empty.
+        OSError: it cannot be read.
+    """
     if path.stat().st_size == 0:
         raise ValueError("it is empty")
     with path.open("rb") as file:

@@ -25,6 +25,7 @@ from deploykit_runtimes.ort.options import cuda_options, session_settings, tenso
 from deploykit_runtimes.ort.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.ort.ranking import CLASSES, RANKED, RANKING, SCORES, read_ranking
 from deploykit_runtimes.ort.rewrites import APPEND_RANKING, Rewritten, rewrite
+from deploykit_runtimes.ort.saturation import WIDE_PRODUCTS, products_saturate
 from deploykit_runtimes.ort.session import (
     engine_key,
     nodes_per_provider,
@@ -190,6 +191,9 @@ def _open(
     path = Path(path)
     file = read_if_model(path)  # None: for ONNX Runtime to refuse, in the same words as to C++
     form = rewrite(path, options, file) if file and device == "cpu" and add is None else Rewritten()
+    settings = WIDE_PRODUCTS if file and device == "cpu" and products_saturate(path, file) else {}
+    for key, value in settings.items():
+        session_options.add_session_config_entry(key, value)
     inside = weights_beside(file) if file and options.detached else ()
     weights = weights_in_memory(session_options, path, inside)
     # The caches of plug-ins are theirs; TensorRT's are under a key of their own each.
@@ -218,6 +222,7 @@ def _open(
         declared=options.outputs,
         makers=file.makers,
         rewrites=form.names,
+        settings=settings,
     )
     if options.strict:
         refuse_strays(runner.placement(), wanted)
@@ -236,6 +241,7 @@ class OrtRunner(BaseRunner):
         declared: What the outputs mean; see ``EngineOptions.outputs``.
         makers: See ``OnnxFile``.
         rewrites: What was done to the file's graph; see ``Placement``.
+        settings: What ONNX Runtime was asked for because of the file; see ``Placement``.
     """
 
     def __init__(
@@ -249,6 +255,7 @@ class OrtRunner(BaseRunner):
         declared: str | None = None,
         makers: Mapping[str, str] | None = None,
         rewrites: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._session: Any = session
         self._calls = calls
@@ -266,6 +273,7 @@ class OrtRunner(BaseRunner):
             providers=nodes_per_provider(session),
             precision=precision,
             rewrites=rewrites,
+            settings=settings or {},
         )
         metadata = session.get_modelmeta().custom_metadata_map
         self._spec = read_spec(self._inputs, self._outputs, metadata, declared, makers)
