@@ -25,6 +25,7 @@ from deploykit_runtimes.selftest.cases import (
 from deploykit_runtimes.selftest.compare import differences, gaps
 from deploykit_runtimes.selftest.inputs import feeds_of
 from deploykit_runtimes.selftest.measure import ROW_LAYOUTS, SAMPLES, keep_rows, keep_values
+from deploykit_runtimes.selftest.scales import relative
 from torch import nn
 
 from deploykit_exporters.families.base import BuiltModel, OutputGroup
@@ -32,7 +33,7 @@ from deploykit_exporters.proof.answers import FEWEST
 from deploykit_exporters.proof.cases import LARGE
 from deploykit_exporters.proof.golden_cases.crafted import crafted_picture
 from deploykit_exporters.proof.golden_cases.rounding import Reduced, rounded_to
-from deploykit_exporters.proof.golden_cases.tolerances import relative, with_tolerances
+from deploykit_exporters.proof.golden_cases.tolerances import with_tolerances
 from deploykit_exporters.proof.pictures import photo
 
 __all__ = ["LARGEST", "NO_CASES", "golden_keys"]

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
-from deploykit_runtimes.selftest.cases import Case, Kept, KeptValues
-from deploykit_runtimes.selftest.compare import gaps, largest
+from deploykit_runtimes.selftest.cases import Case, Kept
+from deploykit_runtimes.selftest.compare import gaps
+from deploykit_runtimes.selftest.scales import relative, scales
 
 from deploykit_exporters.proof.cases import LARGE
 from deploykit_exporters.proof.golden_cases.rounding import Reduced
 
-__all__ = ["relative", "with_tolerances"]
+__all__ = ["with_tolerances"]
 
 _FP32 = 1e-4
 """Share of the scale that a float32 engine may be off, where float32 itself and TF32 do not say less."""
@@ -117,19 +118,3 @@ def _float32(own: float, tf32: float) -> float:
     noise = max(own, _LEAST)
     between = math.sqrt(noise * tf32) if math.isfinite(tf32) else _FP32
     return max(min(between, _FP32), _ABOVE * noise)
-
-
-def relative(found: Sequence[float], kept: Kept) -> tuple[float, ...]:
-    """Differences as shares of the scales of what was kept."""
-    return tuple(
-        gap / scale if scale else (0.0 if gap == 0 else math.inf)
-        for gap, scale in zip(found, scales(kept), strict=True)
-    )
-
-
-def scales(kept: Kept) -> tuple[float, ...]:
-    """What the difference of each part is a share of. Scores are logarithms: their differences are shares."""
-    if isinstance(kept, KeptValues):
-        return largest(kept.samples), largest(kept.means)
-    box, extra = kept.rows[:, 3 : 3 + kept.box], kept.rows[:, 3 + kept.box :]
-    return 1.0, max(largest(box), 1.0), max(largest(extra), 1.0)

@@ -1,0 +1,173 @@
+"""Histograms of what layers take and return, and the ranges that each method makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from deploykit_runtimes.errors import DeploykitError, ModelError
+from deploykit_runtimes.files import atomic_path
+
+from deploykit.quantization.int8.network import Network
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["METHODS", "Activations", "collect"]
+
+METHODS = ("min-max", "percentile 99.999", "percentile 99.99", "entropy")
+
+_BINS = 4096
+"""Of a symmetric histogram."""
+_ENTROPY_BINS = 256
+"""Entropy compares hundreds of cuts of each histogram: coarser bins."""
+_LEVELS = 128
+_LEAST = 1e-6
+"""Range of a tensor that is zero on every picture."""
+
+Feeds = Mapping[str, np.ndarray]
+
+
+@dataclass
+class Activations:
+    """What was seen of each tensor.
+
+    Attributes:
+        largest: The largest magnitude.
+        histograms: Symmetric around 0, int64 [bins], of values up to ``largest``.
+    """
+
+    largest: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def ranges(self, method: str) -> dict[str, float]:
+        """The largest magnitude of each tensor that 8 bits represent.
+
+        Args:
+            method: One of ``METHODS``.
+        """
+        if method == "min-max":
+            return {name: max(most, _LEAST) for name, most in self.largest.items()}
+        found = {}
+        for name, histogram in self.histograms.items():
+            low, high = _thresholds(name, histogram, self.largest[name], method)
+            found[name] = max(abs(low), abs(high), _LEAST)
+        return found
+
+    def write(self, path: Path) -> None:
+        """Keep them in a file."""
+        names = list(self.largest)
+        with atomic_path(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(
+                file,
+                names=np.array(names),
+                largest=np.array([self.largest[name] for name in names], np.float64),
+                histograms=np.array([self.histograms[name] for name in names], np.int64),
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Activations:
+        """What ``write`` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: it is damaged.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays["names"].tolist()
+            return cls(
+                largest=dict(zip(names, arrays["largest"].tolist(), strict=True)),
+                histograms=dict(zip(names, arrays["histograms"], strict=True)),
+            )
+
+
+def collect(
+    network: Network, feeds: Callable[[], Iterable[Feeds]], *, done: Callable[[], None] = lambda: None
+) -> Activations:
+    """Run a network in float32 over pictures, twice: for the largest magnitudes, and for the histograms.
+
+    Args:
+        network: The network.
+        feeds: What the graph takes, picture after picture; the same each time.
+        done: Called after each picture.
+
+    Raises:
+        ModelError: an activation is not finite.
+    """
+    session, names = _watched(network)
+    found = Activations()
+    for each in feeds():
+        for name, values in zip(names, _run(session, names, each), strict=True):
+            most = float(max(values.max(initial=0), -values.min(initial=0)))
+            if not np.isfinite(most):
+                raise ModelError(
+                    f"{network.path.name} computes NaN or infinity in {name} on a calibration picture.",
+                    hint="The float32 model is broken: deploykit verify CHECKPOINT MODEL",
+                )
+            found.largest[name] = max(found.largest.get(name, 0.0), most)
+        done()
+    for each in feeds():
+        for name, values in zip(names, _run(session, names, each), strict=True):
+            most = max(found.largest[name], _LEAST)
+            counts, _ = np.histogram(values, _BINS, range=(-most, most))
+            found.histograms[name] = found.histograms.get(name, 0) + counts
+        done()
+    return found
+
+
+def _watched(network: Network) -> tuple[Any, list[str]]:
+    """A session that returns every tensor that may be quantised."""
+    import onnxruntime
+    from onnx import ModelProto, helper
+
+    model: onnx.ModelProto = ModelProto()
+    model.CopyFrom(network.model)
+    del model.graph.output[:]
+    inputs = {info.name for info in model.graph.input}
+    names = [name for name in network.tensors if name not in inputs]
+    model.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session, [*names, *(name for name in network.tensors if name in inputs)]
+
+
+def _run(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
+    outputs = [output.name for output in session.get_outputs()]
+    try:
+        found = dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+    except Exception as error:
+        raise ModelError(f"The network does not run on a calibration picture: {error}") from error
+    return [found[name] if name in found else feeds[name] for name in names]
+
+
+def _thresholds(name: str, histogram: np.ndarray, largest: float, method: str) -> tuple[float, float]:
+    """What ONNX Runtime's calibrator makes of a histogram."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    kind, _, share = method.partition(" ")
+    if kind == "percentile":
+        counts = histogram[_BINS // 2 :] + histogram[: _BINS // 2][::-1]
+        edges = np.linspace(0, largest, len(counts) + 1, dtype=np.float32)
+        percentile = float(share)
+    else:
+        counts = histogram.reshape(_ENTROPY_BINS, -1).sum(1)
+        edges = np.linspace(-largest, largest, len(counts) + 1, dtype=np.float32)
+        percentile = 100.0
+    if not counts.sum():
+        return -largest, largest
+    collector = HistogramCollector(kind, True, len(counts), _LEVELS, percentile, "same")
+    limit = np.float32(largest)
+    collector.histogram_dict[name] = (counts, edges, -limit, limit, limit)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            low, high = collector.compute_collection_result()[name][:2]
+    except (ValueError, IndexError) as error:
+        raise DeploykitError(f"ONNX Runtime's {kind} calibration of {name} failed: {error}.") from error
+    return float(low), float(high)

@@ -1,0 +1,144 @@
+"""Candidates with what was measured of each: made when they are needed, measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit.quantization.int8.accuracy import Accuracy, Measured
+from deploykit.quantization.int8.activations import Activations
+from deploykit.quantization.int8.insert import Choice, quantised
+from deploykit.quantization.int8.network import Network
+from deploykit.quantization.int8.saturation import may_saturate
+from deploykit.quantization.int8.speed import Speed, Timer
+from deploykit.quantization.int8.state import State
+from deploykit.quantization.int8.tensor_error import TensorError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Candidate", "Laboratory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A mix of layers in 8 bits and in float, and what was measured of it.
+
+    Attributes:
+        choice: The mix.
+        title: What it is, in words.
+        error: See ``TensorError.of``.
+        speeds: By runtime; empty where no engine was measured.
+        accuracy: None: not measured.
+        nbytes: Size of its file.
+    """
+
+    choice: Choice
+    title: str
+    error: float
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
+    accuracy: Measured | None = None
+    nbytes: int = 0
+
+    def ratio(self, runtime: str) -> float:
+        """How many times as fast as float32."""
+        return self.speeds[runtime].ratio
+
+    def fits(self, budget: float) -> bool:
+        """Whether it was measured to the end, and lost no more than this."""
+        found = self.accuracy
+        return found is not None and not found.stopped and found.loss <= budget
+
+
+@dataclass
+class Laboratory:
+    """Makes and measures candidates.
+
+    Attributes:
+        network: The float32 network.
+        activations: What was seen of its tensors.
+        folder: For files of candidates, removed at the end.
+        errors: Compares tensors.
+        accuracy: Measures the metric.
+        timers: By runtime.
+        state: Keeps measurements.
+        budget: The loss that is allowed.
+        say: Called with a sentence before each measurement.
+    """
+
+    network: Network
+    activations: Activations
+    folder: Path
+    errors: TensorError
+    accuracy: Accuracy
+    timers: Mapping[str, Timer]
+    state: State
+    budget: float
+    say: Callable[[str], None] = lambda _: None
+    _ranges: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def ranges(self, method: str) -> dict[str, float]:
+        """See ``Activations.ranges``; entropy takes its time, so each method is asked once."""
+        if method not in self._ranges:
+            found = self.state.once(f"ranges {method}", lambda: self.activations.ranges(method))
+            self._ranges[method] = found
+        return self._ranges[method]
+
+    def model(self, choice: Choice) -> onnx.ModelProto:
+        """The graph of a candidate."""
+        return quantised(self.network, choice, self.ranges(choice.method))
+
+    def write(self, choice: Choice) -> Path:
+        """The file of a candidate."""
+        path = self.folder / f"{choice.key}.onnx"
+        if not path.is_file():
+            import onnx
+
+            onnx.save(self.model(choice), path)
+        return path
+
+    def error(self, choice: Choice) -> float:
+        """How far its tensors are off."""
+        return float(self.state.once(f"error {choice.key}", lambda: self.errors.of(self.model(choice))))
+
+    def speeds(self, choice: Choice) -> dict[str, Speed]:
+        """Its time on each engine."""
+        found = {}
+        for runtime, timer in self.timers.items():
+            key = f"speed {runtime} {choice.key}"
+            found[runtime] = Speed(**self.state.once(key, partial(self._timed, timer, choice)))
+        return found
+
+    def _timed(self, timer: Timer, choice: Choice) -> dict[str, float]:
+        return asdict(timer(self.write(choice)))
+
+    def measured(self, choice: Choice) -> Measured:
+        """Its metric."""
+        found = self.state.once(
+            f"accuracy {choice.key}",
+            lambda: asdict(self.accuracy.measure(self.write(choice), budget=self.budget)),
+        )
+        return Measured(**found)
+
+    def candidate(self, choice: Choice, title: str, *, timed: bool = True, scored: bool = False) -> Candidate:
+        """Measure a candidate."""
+        self.say(title)
+        return Candidate(
+            choice=choice,
+            title=title,
+            error=self.error(choice),
+            speeds=self.speeds(choice) if timed else {},
+            accuracy=self.measured(choice) if scored else None,
+            nbytes=int(self.state.once(f"bytes {choice.key}", lambda: self.write(choice).stat().st_size)),
+        )
+
+    def saturating(self, choice: Choice) -> tuple[str, ...]:
+        """Products that may saturate on a CPU without VNNI."""
+        return may_saturate(self.model(choice))
+
+    def forget(self, choice: Choice) -> None:
+        """Remove its file."""
+        (self.folder / f"{choice.key}.onnx").unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""A candidate: which layers compute in 8 bits, with which ranges, and which further operators follow."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deploykit.quantization.int8.network import ELEMENTWISE, MOVEMENT, PRODUCTS, Network
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["FORMS", "Choice", "Form", "quantised"]
+
+_LARGEST = 127
+"""Of a symmetric signed activation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What is written around the products.
+
+    Attributes:
+        name: For reports.
+        operators: Further operators that compute in 8 bits between quantised products.
+        float_outputs: Products whose sums are not rounded to 8 bits.
+    """
+
+    name: str
+    operators: tuple[str, ...] = ()
+    float_outputs: tuple[str, ...] = ()
+
+
+FORMS = (
+    Form(name="inputs", float_outputs=PRODUCTS),
+    Form(name="convolutions whole", float_outputs=("Gemm", "MatMul")),
+    Form(name="products whole"),
+    Form(name="with movement", operators=MOVEMENT),
+    Form(name="with elementwise operators", operators=(*MOVEMENT, *ELEMENTWISE)),
+)
+"""From the fewest to the most roundings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A candidate.
+
+    Attributes:
+        nodes: The products that compute in 8 bits.
+        method: How ranges come of the histograms; see ``activations.METHODS``.
+        form: See ``Form``.
+        weight_bits: 7: weights within [-64, 63], whose products never saturate; 8: all of int8.
+    """
+
+    nodes: frozenset[str]
+    method: str
+    form: Form
+    weight_bits: int = 7
+
+    @property
+    def key(self) -> str:
+        """A short name that is the same in every run."""
+        text = json.dumps([sorted(self.nodes), self.method, self.form.name, self.weight_bits])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> onnx.ModelProto:
+    """The graph of a candidate, by ONNX Runtime's quantiser: signed and symmetric, weights by channel.
+
+    Args:
+        network: The float32 graph; it is not changed.
+        choice: The candidate.
+        ranges: The largest magnitude of each tensor.
+    """
+    from onnx import ModelProto, TensorProto, numpy_helper
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import QuantType
+
+    model = ModelProto()
+    model.CopyFrom(network.model)
+    known = {
+        name: TensorData(lowest=np.float32(-most), highest=np.float32(most)) for name, most in ranges.items()
+    }
+    followers = [node.name for node in network.nodes(choice.form.operators)] if choice.form.operators else []
+    quantiser = QDQQuantizer(
+        model,
+        True,  # weights by channel
+        choice.weight_bits < 8,
+        QuantType.QInt8,
+        QuantType.QInt8,
+        TensorsData(CalibrationMethod.MinMax, known),
+        [*sorted(choice.nodes), *followers],
+        [],
+        [*PRODUCTS, *choice.form.operators],
+        {
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "OpTypesToExcludeOutputQuantization": list(choice.form.float_outputs),
+            "QDQKeepRemovableActivations": True,
+        },
+    )
+    with _quiet():
+        quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    found: onnx.ModelProto = quantiser.model.model
+    _drop_constants(found)
+    assert all(
+        np.abs(numpy_helper.to_array(tensor).astype(np.int16)).max(initial=0) <= _most(choice.weight_bits)
+        for tensor in found.graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+    )
+    return found
+
+
+def _most(bits: int) -> int:
+    return 1 << (bits - 1)
+
+
+def _drop_constants(model: onnx.ModelProto) -> None:
+    """Initialisers that nothing reads any more."""
+    used = {name for node in model.graph.node for name in node.input}
+    used |= {output.name for output in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """ONNX Runtime's quantiser prints, and warns of what is done here on purpose."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,206 @@
+"""What of a graph can be quantised: products, and operators that may follow in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.onnx.file import read_onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["ELEMENTWISE", "MOVEMENT", "PRODUCTS", "Network", "read_network"]
+
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+MOVEMENT = ("Concat", "MaxPool", "Resize", "Reshape", "Transpose", "Split", "Slice", "Squeeze", "Unsqueeze")
+"""Operators that only move values: in 8 bits where what they take is."""
+ELEMENTWISE = ("Add", "Mul", "Sigmoid", "Softmax", "AveragePool", "GlobalAveragePool")
+
+_AROUND = ("preprocess/", "postprocess/")
+_TWO_GIB = 2 << 30
+_INTEGERS = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "ConvInteger",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A float32 graph.
+
+    Attributes:
+        path: The file.
+        spec: Its contract.
+        model: Its graph, with the shapes that are known; constants are initialisers.
+    """
+
+    path: Path
+    spec: ModelSpec
+    model: onnx.ModelProto
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """The names of all initialisers."""
+        return frozenset(tensor.name for tensor in self.model.graph.initializer)
+
+    @cached_property
+    def weights(self) -> Mapping[str, onnx.TensorProto]:
+        """All initialisers by name."""
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    @cached_property
+    def floats(self) -> frozenset[str]:
+        """The tensors that are known to be float32."""
+        graph = self.model.graph
+        infos = [*graph.value_info, *graph.input, *graph.output]
+        return frozenset(info.name for info in infos if info.type.tensor_type.elem_type == 1)
+
+    def nodes(self, operators: tuple[str, ...] = PRODUCTS) -> Iterator[onnx.NodeProto]:
+        """The nodes of the network of these kinds, on float32 tensors, in the order of the graph."""
+        for node in self.model.graph.node:
+            inside = not node.name.startswith(_AROUND)
+            if inside and node.op_type in operators and node.output[0] in self.floats:
+                yield node
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors that may be quantised: what these nodes take and return."""
+        found: dict[str, None] = {}
+        for node in self.nodes((*PRODUCTS, *MOVEMENT, *ELEMENTWISE)):
+            for name in (*node.input, *node.output):
+                if name in self.floats and name not in self.constants:
+                    found[name] = None
+        return tuple(found)
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """What the network returns: the outputs of the graph, or what its post-processing takes."""
+        made = {
+            name
+            for node in self.model.graph.node
+            if not node.name.startswith(_AROUND)
+            for name in node.output
+        }
+        behind = [node for node in self.model.graph.node if node.name.startswith("postprocess/")]
+        found = {name: None for node in behind for name in node.input if name in made and name in self.floats}
+        for output in self.model.graph.output:
+            if output.name in made:
+                found[output.name] = None
+        return tuple(found)
+
+    @cached_property
+    def macs(self) -> Mapping[str, float]:
+        """Multiplications of each product, by node; of unknown sizes those of one position."""
+        shapes = _shapes(self.model)
+        found = {}
+        for node in self.nodes():
+            weight = self.weights.get(node.input[1])
+            size = float(np.prod(weight.dims)) if weight is not None else 0.0
+            out = shapes.get(node.output[0], ())
+            if node.op_type == "Conv":
+                size *= float(np.prod(out[2:])) if len(out) > 2 else 1.0
+            elif weight is not None:
+                size *= float(np.prod(out[:-1])) if len(out) > 1 else 1.0
+            else:
+                inner = shapes.get(node.input[0], (1,))
+                size = float(np.prod(out)) * inner[-1] if out and inner else 1.0
+            found[node.name] = size
+        return found
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for info in (*model.graph.value_info, *model.graph.output, *model.graph.input):
+        dims = info.type.tensor_type.shape.dim
+        found[info.name] = tuple(max(dim.dim_value, 1) for dim in dims)
+    return found
+
+
+def read_network(path: Path) -> Network:
+    """Read a float32 model file.
+
+    Raises:
+        ModelError: it cannot be read, or has no layer that could be quantised.
+        OptionError: it is not float32, is compiled, or is larger than 2 GB.
+    """
+    file = read_onnx(path)
+    spec = file.spec(None)
+    if file.compiled:
+        raise OptionError(
+            f"{path.name} was compiled for one engine.", hint="Quantise the file that export wrote."
+        )
+    _refuse_other_precisions(path, file.weights)
+    if path.stat().st_size + sum(each.stat().st_size for each in _beside(path, file.external)) > _TWO_GIB:
+        raise OptionError(
+            f"{path.name} has more than 2 GB of weights, which ONNX Runtime's quantiser cannot hold.",
+            hint="deploykit quantize MODEL --fp16 halves it.",
+        )
+    import onnx
+
+    model = onnx.load(path)
+    model = onnx.shape_inference.infer_shapes(_constants_as_initialisers(model))
+    network = Network(path=path, spec=spec, model=_with_names(model))
+    operators = {node.op_type for node in model.graph.node}
+    if operators & _INTEGERS:
+        raise OptionError(
+            f"{path.name} is quantised already: {', '.join(sorted(operators & _INTEGERS))}.",
+            hint="Give the float32 file that export wrote.",
+        )
+    if next(network.nodes(), None) is None:
+        raise ModelError(f"{path.name} has no convolution and no matrix product to quantise.")
+    return network
+
+
+def _refuse_other_precisions(path: Path, weights: Mapping[str, int]) -> None:
+    total = sum(weights.values())
+    if total and weights.get("float32", 0) < 0.5 * total:
+        kind = max(weights, key=weights.__getitem__)
+        raise OptionError(
+            f"{path.name} has weights of {kind}, wanted float32.",
+            hint="Give the float32 file that export wrote.",
+        )
+
+
+def _beside(path: Path, external: object) -> Iterator[Path]:
+    names = external if isinstance(external, (tuple, list, frozenset, set)) else ()
+    for name in names:
+        file = path.parent / str(name)
+        if file.is_file():
+            yield file
+
+
+def _constants_as_initialisers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The quantiser takes weights from initialisers alone."""
+    kept = []
+    for node in model.graph.node:
+        values = [attribute for attribute in node.attribute if attribute.name == "value"]
+        if node.op_type == "Constant" and not node.domain and values:
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(values[0].t)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
+
+
+def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Every node has a name of its own, by which it is chosen."""
+    seen: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.name or node.op_type}#{number}"
+        seen.add(node.name)
+    return model

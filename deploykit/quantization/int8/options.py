@@ -1,0 +1,62 @@
+"""What an INT8 file is made for, of what, and how much it may lose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from deploykit_runtimes.engine_options import EngineOptions
+from deploykit_runtimes.options.option import declared, option, same_as
+
+from deploykit.evaluation.data.classes import Matching
+from deploykit.evaluation.options import EvalOptions
+from deploykit.quantization.int8.pictures import Metric
+
+__all__ = ["RUNTIMES", "Int8Options", "Target"]
+
+Target = Literal["any", "ort-cpu", "ov", "trt"]
+
+RUNTIMES: dict[str, tuple[str, ...]] = {
+    "any": ("ort-cpu", "ov-cpu"),
+    "ort-cpu": ("ort-cpu",),
+    "ov": ("ov-cpu",),
+    "trt": ("trt",),
+}
+"""Where candidates for a target are timed, of those that work on this machine."""
+
+
+@declared
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Int8Options(EngineOptions):
+    """What an INT8 file is made for, of what, and how much it may lose."""
+
+    budget: float = option(
+        0.01,
+        "Loss of the metric that is allowed, as a share: 0.01 is one point of top-1 or mAP50-95.",
+        least=0,
+        most=1,
+        metavar="P",
+    )
+    metric: Metric | None = option(
+        None,
+        "What is measured: top1, map (mAP50-95), or agreement with float32. Default: by the labels.",
+        form="choice",
+        choices=("top1", "map", "agreement"),
+    )
+    target: Target = option("any", "The engine that the file is for; any: the fastest of those installed.")
+    calibrate: int = option(128, "Pictures that ranges are taken from, at most.", least=1, metavar="N")
+    limit: int | None = same_as(EvalOptions, "limit")
+    seed: int = same_as(EvalOptions, "seed")
+    split: str = same_as(EvalOptions, "split")
+    matching: Matching = same_as(EvalOptions, "matching")
+    fresh: bool = same_as(EvalOptions, "fresh")
+    slower: bool = option(
+        False, "Write the file even if it is no faster than float32 on this machine.", flags="--keep-slower"
+    )
+    seconds: float = option(1.5, "Time spent on each timing.", above=0, most=600, metavar="S")
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Those of these options that say how a model is opened."""
+        names = {field.name for field in fields(EngineOptions)}
+        return EngineOptions(**{name: value for name, value in self.keywords().items() if name in names})

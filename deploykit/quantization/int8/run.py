@@ -1,0 +1,371 @@
+"""From a float32 file and pictures to an INT8 file and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_runtimes.contract.spec import ModelSpec, PrecisionRecord
+from deploykit_runtimes.errors import DeploykitError, InputError, ParityError
+from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.machine.cpu import cpu_class
+from deploykit_runtimes.machine.engine_cache import default_cache
+from deploykit_runtimes.machine.trusted_folder import trusted_folder
+from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.prediction.predictor import Predictor
+
+from deploykit import __version__
+from deploykit.benchmark.environment import read_environment
+from deploykit.progress import counter_of
+from deploykit.quantization.int8.accuracy import Accuracy
+from deploykit.quantization.int8.activations import Activations, collect
+from deploykit.quantization.int8.candidates import Candidate, Laboratory
+from deploykit.quantization.int8.golden import renewed
+from deploykit.quantization.int8.network import Network, read_network
+from deploykit.quantization.int8.options import RUNTIMES, Int8Options
+from deploykit.quantization.int8.pictures import FEWEST, Pictures, feeds_of, read_pictures
+from deploykit.quantization.int8.report import Int8Report
+from deploykit.quantization.int8.search import Found, search
+from deploykit.quantization.int8.speed import Timer, Turns
+from deploykit.quantization.int8.state import State
+from deploykit.quantization.int8.tensor_error import TensorError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["quantize_int8"]
+
+_ERROR_PICTURES = 8
+"""Pictures on which tensors are compared."""
+_CLASSES = ("vnni", "no-vnni")
+Feeds = Mapping[str, np.ndarray]
+
+
+def quantize_int8(
+    model: str | Path,
+    data: str | Path,
+    output: str | Path | None = None,
+    options: Int8Options | None = None,
+    *,
+    report: Callable[[str], None] | None = None,
+    timers: Mapping[str, Timer] | None = None,
+) -> Int8Report:
+    """Write the fastest INT8 form of a model that stays inside an accuracy budget.
+
+    Args:
+        model: A float32 model file.
+        data: Pictures: a folder, or labelled ones as ``eval`` takes them.
+        output: The file to write; None: beside the model, ``NAME-int8.onnx``.
+        options: See ``Int8Options``.
+        report: Called with a sentence as each stage starts.
+        timers: Instead of measuring the engines of this machine, by runtime.
+
+    Returns:
+        What was measured; ``output`` is None where nothing faster than float32 was found.
+
+    Raises:
+        OptionError: the model is not float32, an option cannot be used, or labels contradict the model.
+        InputError: the pictures cannot be read, or are too few.
+        ParityError: no mix keeps the metric inside the budget, or the written file fails its self-test.
+        DeploykitError: a model cannot be opened or run.
+    """
+    options = options or Int8Options()
+    say = report or (lambda _: None)
+    path = Path(model)
+    target = Path(output) if output else path.with_name(f"{path.stem}-int8.onnx")
+    start = time.monotonic()
+    say("Reading the model")
+    network = read_network(path)
+    pictures = read_pictures(
+        Path(data),
+        network.spec,
+        metric=options.metric,
+        split=options.split,
+        matching=options.matching,
+        calibrate=options.calibrate,
+        limit=options.limit,
+        seed=options.seed,
+    )
+    with tempfile.TemporaryDirectory(prefix="deploykit-int8-") as folder:
+        work = _Work(
+            network=network,
+            pictures=pictures,
+            options=options,
+            folder=Path(folder),
+            say=say,
+            count=counter_of(report),
+        )
+        lab, unmeasured = work.laboratory(timers)
+        found = search(lab, bits=8 if options.target == "trt" else 7)
+        written: Path | None = None
+        selftests: dict[str, str] = {}
+        cpus = () if options.target == "trt" else _CLASSES
+        if found.best is not None and (found.pays or options.slower):
+            say("Writing and testing the file")
+            written, selftests = work.write(lab, found, target, cpus, tuple(unmeasured))
+        else:
+            _refuse_over_budget(found, options, lab)
+        lab.state.discard()
+    reference = lab.accuracy
+    return Int8Report(
+        model=path,
+        output=written,
+        found=found,
+        metric=pictures.metric,
+        budget=options.budget,
+        target=options.target,
+        reference=found.best.accuracy.reference if found.best and found.best.accuracy else float("nan"),
+        images=len(reference.pairs),
+        data=pictures.title,
+        float32_bytes=path.stat().st_size,
+        cpus=cpus,
+        unmeasured=unmeasured,
+        notes=(*pictures.notes, *work.notes, *(f"not read: {each}" for each in reference.unread)),
+        selftests=selftests,
+        environment=read_environment(),
+        cpu_class=cpu_class(),
+        seconds=time.monotonic() - start,
+        resumed=lab.state.resumed,
+    )
+
+
+def _refuse_over_budget(found: Found, options: Int8Options, lab: Laboratory) -> None:
+    if found.best is not None:
+        return
+    losses = [each.accuracy.loss for each in found.candidates if each.accuracy is not None]
+    more = f"{max(min(losses), 0) * 1.2:.3g}"
+    raise ParityError(
+        f"No mix of 8 bits and float keeps the loss of {lab.accuracy.metric} within {options.budget:.2%}: "
+        f"the best of {len(losses)} that were measured loses {min(losses):.2%}.",
+        hint=f"Allow more with --budget {more}, or write FP16: deploykit quantize MODEL --fp16",
+    )
+
+
+@dataclass
+class _Work:
+    """One run: what is shared by its stages."""
+
+    network: Network
+    pictures: Pictures
+    options: Int8Options
+    folder: Path
+    say: Callable[[str], None]
+    count: Callable[[int, int], None]
+    notes: tuple[str, ...] = ()
+
+    def laboratory(self, timers: Mapping[str, Timer] | None) -> tuple[Laboratory, dict[str, str]]:
+        """What candidates are measured with; and the runtimes that do not work here, with the reason."""
+        options, path = self.options, self.network.path
+        unmeasured: dict[str, str] = {}
+        with open_runner(path, runtime="ort-cpu", options=options.engine) as runner:
+            predictor = Predictor(runner)
+            feeds = self._readable(predictor)
+            if timers is None:
+                timers, unmeasured = self._timers(feeds[0])
+            activations = self._activations(predictor)
+        state = State(self._key(tuple(timers)), resume=not options.fresh)
+        runtime = next(iter(timers), "ort-cpu")
+        self.say(f"Measuring float32 on {len(self.pictures.measured)} pictures")
+        accuracy = Accuracy.of(path, self.pictures, runtime, options.engine)
+        lab = Laboratory(
+            network=self.network,
+            activations=activations,
+            folder=self.folder,
+            errors=TensorError(self.network, feeds[:_ERROR_PICTURES]),
+            accuracy=accuracy,
+            timers=timers,
+            state=state,
+            budget=options.budget,
+            say=self.say,
+        )
+        return lab, unmeasured
+
+    def _readable(self, predictor: Predictor) -> list[Feeds]:
+        """The first calibration pictures as tensors."""
+        found: list[Feeds] = []
+        wrong: list[tuple[Path, InputError]] = []
+        for path, each in zip(
+            self.pictures.calibration, feeds_of(predictor, self.pictures.calibration), strict=True
+        ):
+            if isinstance(each, InputError):
+                wrong.append((path, each))
+            elif len(found) < _ERROR_PICTURES:
+                found.append({name: np.array(value) for name, value in each.items()})
+        read = len(self.pictures.calibration) - len(wrong)
+        if read < FEWEST // 2:
+            named = "; ".join(f"{path}: {error.problem}" for path, error in wrong[:3])
+            raise InputError(
+                f"Only {read} of {len(self.pictures.calibration)} calibration pictures can be read: {named}",
+                hint="Give the folder of the pictures that the model is used on.",
+            )
+        self.notes = tuple(f"not used for calibration: {path}: {error.problem}" for path, error in wrong)
+        return found
+
+    def _timers(self, feeds: Feeds) -> tuple[dict[str, Timer], dict[str, str]]:
+        found: dict[str, Timer] = {}
+        missing: dict[str, str] = {}
+        for runtime in RUNTIMES[self.options.target]:
+            try:
+                with open_runner(self.network.path, runtime=runtime, options=self.options.engine):
+                    found[runtime] = Turns(
+                        self.network.path, runtime, self.options.engine, feeds, seconds=self.options.seconds
+                    )
+            except DeploykitError as error:
+                missing[runtime] = error.problem
+        return found, missing
+
+    def _activations(self, predictor: Predictor) -> Activations:
+        """From the cache, or measured now."""
+        place = trusted_folder(default_cache() / "calibration", contents=False)
+        text = f"{sha256_of(self.network.path)} {self.pictures.digest()} {__version__}"
+        file = place / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+        if file.is_file() and not self.options.fresh:
+            try:
+                found = Activations.read(file)
+            except (OSError, ValueError, KeyError):
+                file.unlink(missing_ok=True)
+            else:
+                self.say("Taking the calibration from the cache")
+                return found
+        self.say(f"Calibrating on {len(self.pictures.calibration)} pictures")
+        total, seen = 2 * len(self.pictures.calibration), iter(range(1, 1 << 30))
+
+        def feeds():  # type: ignore[no-untyped-def]
+            return (
+                each
+                for each in feeds_of(predictor, self.pictures.calibration)
+                if not isinstance(each, InputError)
+            )
+
+        found = collect(self.network, feeds, done=lambda: self.count(next(seen), total))
+        found.write(file)
+        return found
+
+    def _key(self, runtimes: tuple[str, ...]) -> dict[str, object]:
+        """All that the measurements depend on."""
+        options = self.options
+        return {
+            "model": sha256_of(self.network.path),
+            "calibration": self.pictures.digest(),
+            "data": replace(self.pictures.dataset, samples=self.pictures.measured).digest(),
+            "metric": self.pictures.metric,
+            "budget": options.budget,
+            "target": options.target,
+            "runtimes": runtimes,
+            "engine": {name: str(value) for name, value in options.engine.keywords().items()},
+            "seconds": options.seconds,
+            "cpu": read_environment().cpu.model,
+            "release": __version__,
+        }
+
+    def write(
+        self, lab: Laboratory, found: Found, target: Path, cpus: tuple[str, ...], missing: tuple[str, ...]
+    ) -> tuple[Path, dict[str, str]]:
+        """Write the best candidate with its record and golden cases, tested on this machine's engines."""
+        import onnx
+
+        best = found.best
+        assert best is not None
+        model = lab.model(best.choice)
+        spec = replace(self.network.spec, precision=self._record(found, best, cpus))
+        draft = self.folder / "best.onnx"
+        _set_metadata(model, spec)
+        onnx.save(model, draft)
+        runtimes = [name for name in lab.timers if name not in missing] or ["ort-cpu"]
+        spec = replace(spec, golden=self._golden(draft, runtimes))
+        _set_metadata(model, spec)
+        _check(model)
+        onnx.save(model, draft)
+        tests = _self_tests(draft, runtimes) if spec.golden else {}
+        with atomic_path(target) as place:
+            place.write_bytes(draft.read_bytes())
+        return target, tests
+
+    def _golden(self, draft: Path, runtimes: list[str]) -> dict[str, str]:
+        if not self.network.spec.golden:
+            return {}
+        options = replace(self.options.engine, exact=True)
+        runners = [open_runner(draft, runtime="ort-cpu", options=options)]
+        try:
+            runners += [open_runner(draft, runtime=name, options=self.options.engine) for name in runtimes]
+            found = renewed(self.network.spec, runners)
+        finally:
+            for runner in runners:
+                runner.close()
+        if not found:
+            self.notes = (
+                *self.notes,
+                "no golden case has the same answer in 8 bits: the file carries none",
+            )
+        return found
+
+    def _record(self, found: Found, best: Candidate, cpus: tuple[str, ...]) -> PrecisionRecord:
+        accuracy = best.accuracy
+        assert accuracy is not None
+        choice = best.choice
+        return PrecisionRecord(
+            compute="int8",
+            target=self._target(found, best),
+            cpus=cpus,
+            data=self.pictures.title,
+            data_sha256=self.pictures.digest(),
+            images=accuracy.images,
+            metric=self.pictures.metric,
+            budget=self.options.budget,
+            reference=accuracy.reference,
+            accuracy=accuracy.value,
+            method=f"{len(choice.nodes)} products in 8 bits ({choice.form.name}), ranges by {choice.method}, "
+            f"{choice.weight_bits}-bit weights by channel",
+            kept=found.kept,
+        )
+
+    def _target(self, found: Found, best: Candidate) -> str:
+        """``any`` where the file is faster than float32 on every engine that was measured; else the one."""
+        from deploykit.quantization.int8.search import FASTER
+
+        if self.options.target != "any" or not best.speeds:
+            return self.options.target
+        fast = [name for name, speed in best.speeds.items() if speed.ratio >= FASTER]
+        if len(fast) == len(best.speeds) or not fast:
+            return "any"
+        return {"ort-cpu": "ort-cpu", "ov-cpu": "ov"}.get(found.engine, "any")
+
+
+def _set_metadata(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    others = {
+        entry.key: entry.value for entry in model.metadata_props if not entry.key.startswith("deploykit.")
+    }
+    del model.metadata_props[:]
+    keys = {**others, **({} if spec.inferred else spec_to_metadata(spec))}
+    for key, value in keys.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def _check(model: onnx.ModelProto) -> None:
+    import onnx
+
+    onnx.checker.check_model(model, full_check=False)
+
+
+def _self_tests(file: Path, runtimes: list[str]) -> dict[str, str]:
+    from deploykit_runtimes.selftest.run import self_test
+
+    found = {}
+    for runtime in runtimes:
+        with open_runner(file, runtime=runtime) as runner:
+            result = self_test(runner)
+        if not result.ok:
+            raise ParityError(
+                f"The INT8 file fails its self-test on {runtime}: {result.problem}.",
+                hint=f"Make it for another engine with --target, or leave out {runtime}.",
+            )
+        found[runtime] = str(result)
+    return found

@@ -1,0 +1,64 @@
+"""The proof that no product of a file saturates on CPUs without VNNI.
+
+These add two neighbouring products of an unsigned and a signed 8-bit number in 16 bits
+(``vpmaddubsw``), and what is beyond is cut off: the same file answers otherwise. Weights within [-64, 63]
+rule it out, 2 x 255 x 64 = 32,640; of other weights the two largest of each row that have one sign decide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["may_saturate"]
+
+_LARGEST_ACTIVATION = 255
+_LIMIT = 32_767
+
+
+def may_saturate(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The products of whose sums of two neighbours some are beyond 16 bits for some activations.
+
+    Every pair of a row is taken for neighbours, as engines order weights in their own ways: a product that is
+    not named cannot saturate on any of them.
+
+    Args:
+        model: A graph with QuantizeLinear and DequantizeLinear.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    weights = {each.name: each for each in model.graph.initializer if each.data_type == TensorProto.INT8}
+    stored = {
+        node.output[0]: weights[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    }
+    found = []
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in stored:
+            continue
+        values = numpy_helper.to_array(stored[node.input[1]]).astype(np.int64)
+        if _beyond(_rows(values, node)):
+            found.append(node.name)
+    return tuple(found)
+
+
+def _rows(values: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
+    """The weights that are summed for one output, a row each."""
+    if node.op_type == "Conv":
+        return values.reshape(len(values), -1)
+    transposed = any(each.name == "transB" and each.i for each in node.attribute)
+    return values.reshape(-1, values.shape[-1]) if transposed else values.reshape(-1, values.shape[-1]).T
+
+
+def _beyond(rows: np.ndarray) -> bool:
+    if rows.shape[1] < 2:
+        return False
+    ordered = np.sort(rows, axis=1)
+    highest = np.clip(ordered[:, -2:], 0, None).sum(1).max()
+    lowest = np.clip(ordered[:, :2], None, 0).sum(1).min()
+    return bool(highest * _LARGEST_ACTIVATION > _LIMIT or -lowest * _LARGEST_ACTIVATION > _LIMIT + 1)

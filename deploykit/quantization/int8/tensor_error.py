@@ -1,0 +1,82 @@
+"""How far the tensors of a candidate are from float32: cheap, and fine enough to rank layers by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.ort.unsigned import make_unsigned
+
+from deploykit.quantization.int8.network import Network
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["TensorError"]
+
+_ROWS = {"yolo": (0, 4), "yolov5": (0, 5)}
+"""Where boxes end and scores begin, which have scales of their own."""
+
+Feeds = Mapping[str, np.ndarray]
+
+
+class TensorError:
+    """Compares candidates on a few pictures.
+
+    Args:
+        network: The float32 network.
+        feeds: What the graph takes for each of the pictures.
+    """
+
+    def __init__(self, network: Network, feeds: Sequence[Feeds]) -> None:
+        self._heads, self._feeds, self._spec = network.heads, feeds, network.spec
+        self._wanted = self._run(network.model)
+
+    def of(self, model: onnx.ModelProto) -> float:
+        """The root mean square of the differences as a share of that of the values, the mean over what the
+        network returns and over the pictures."""
+        found = self._run(model)
+        shares = [
+            _share(part, other)
+            for wanted, values in zip(self._wanted, found, strict=True)
+            for part, other in zip(_parts(wanted, self._spec), _parts(values, self._spec), strict=True)
+        ]
+        return float(np.mean(shares))
+
+    def _run(self, model: onnx.ModelProto) -> list[np.ndarray]:
+        session = _session(model, self._heads)
+        names = [output.name for output in session.get_outputs()]
+        return [value for feeds in self._feeds for value in session.run(names, dict(feeds))]
+
+
+def _session(model: onnx.ModelProto, heads: Sequence[str]) -> Any:
+    import onnxruntime
+    from onnx import ModelProto, helper
+
+    shown: onnx.ModelProto = ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in heads)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    content = shown.SerializeToString()
+    return onnxruntime.InferenceSession(
+        make_unsigned(content) or content, options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _parts(value: np.ndarray, spec: ModelSpec) -> list[np.ndarray]:
+    """Boxes and scores, which one scale does not fit."""
+    if value.ndim != 3 or spec.output.layout not in (*_ROWS, "detections") or spec.task == "classify":
+        return [value]
+    if spec.output.layout == "yolov5":
+        return [value[:, :, :4], value[:, :, 4:]]
+    return [value[:, :4], value[:, 4:]]
+
+
+def _share(wanted: np.ndarray, found: np.ndarray) -> float:
+    scale = float(np.sqrt(np.mean(np.square(wanted, dtype=np.float64))))
+    off = float(np.sqrt(np.mean(np.square(wanted.astype(np.float64) - found))))
+    return off / scale if scale else (0.0 if off == 0 else 1.0)
