@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit import serve
-    from deploykit.api import bench, evaluate, export, inspect, record
+    from deploykit.api import bench, evaluate, export, inspect, quantize, record
     from deploykit.benchmark.options import BenchOptions
     from deploykit.benchmark.report import BenchReport
     from deploykit.checkup.diagnosis import Diagnosis
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from deploykit.evaluation.report import EvalReport
     from deploykit.model_report import ModelReport
     from deploykit.operations import build, demo, doctor, selftest
+    from deploykit.quantization.options import QuantizeOptions
 
 _LAZY = {
     "BenchOptions": "deploykit.benchmark.options",
@@ -74,6 +75,7 @@ _LAZY = {
     "OrientedDetections": "deploykit_runtimes.answers.results",
     "Poses": "deploykit_runtimes.answers.results",
     "Predictor": "deploykit_runtimes.prediction.predictor",
+    "QuantizeOptions": "deploykit.quantization.options",
     "Segmentation": "deploykit_runtimes.answers.results",
     "SelfTest": "deploykit_runtimes.selftest.run",
     "VerifyResult": "deploykit_exporters.verify",
@@ -85,6 +87,7 @@ _LAZY = {
     "inspect": "deploykit.api",
     "bench": "deploykit.api",
     "bisect": "deploykit.comparing",
+    "quantize": "deploykit.api",
     "record": "deploykit.api",
     "selftest": "deploykit.operations",
     "verify": "deploykit.comparing",
@@ -114,6 +117,7 @@ __all__ = [
     "OrientedDetections",
     "Poses",
     "Predictor",
+    "QuantizeOptions",
     "Segmentation",
     "SelfTest",
     "VerifyResult",
@@ -127,6 +131,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "quantize",
     "record",
     "selftest",
     "serve",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from deploykit_runtimes.options.arguments import known_keywords
 from deploykit_runtimes.options.option import refuse_other_fields
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.export import ExportResult
     from deploykit_exporters.inspect import CheckpointReport
     from deploykit_exporters.options import ExportKeywords, ExportOptions
+    from deploykit_exporters.precision.file import Fp16File
     from deploykit_exporters.sources.in_memory import Source
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.options.option import Options
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from deploykit.evaluation.report import EvalReport
     from deploykit.model_report import ModelReport
     from deploykit.placed import Example
+    from deploykit.quantization.options import QuantizeKeywords, QuantizeOptions
 
     class ExportSettings(ExportKeywords, total=False):
         """The keywords of ``export``."""
 
         output: str | Path | None
+        precision: Literal["fp32", "fp16"]
+        calib: str | Path | None
 
     class InspectSettings(ExportKeywords, total=False):
         """The keywords of ``inspect``."""
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
         outputs: str | None
 
 
-__all__ = ["bench", "evaluate", "export", "inspect", "record"]
+__all__ = ["bench", "evaluate", "export", "inspect", "quantize", "record"]
 
 
 def export(
@@ -255,6 +259,39 @@ def evaluate(
     given = _of_runtimes("evaluate()", settings, device, engine, EvalOptions)
     paths = [models] if isinstance(models, str | Path) else list(models)
     return run(paths, data, put_over(options, EvalOptions, given), report=report)
+
+
+def quantize(
+    model: str | Path,
+    *,
+    options: QuantizeOptions | None = None,
+    report: Callable[[str], None] | None = None,
+    **settings: Unpack[QuantizeKeywords],
+) -> Fp16File:
+    """Write a model file in a lower precision, and prove it.
+
+        deploykit.quantize("best.onnx", fp16=True, calib="photos/").path
+
+    Args:
+        model: The .onnx file in float32.
+        options: All options in one; what is given beside them wins.
+        report: Called with a sentence as each stage starts.
+        settings: Any field of ``QuantizeOptions``, which explains them: ``fp16``, ``calib``, ``output``.
+
+    Raises:
+        OptionError: there is no such option, or its value cannot be used.
+        ModelError: the model is not in float32, or cannot be run.
+        InputError: there are no calibration pictures, or none can be read.
+        ParityError: the answers leave their budget; nothing is written.
+    """
+    from deploykit_runtimes.options.option import put_over
+
+    from deploykit.quantization.fp16 import to_fp16
+    from deploykit.quantization.options import QuantizeOptions
+
+    refuse_other_fields("quantize()", settings, ("options", "report"), QuantizeOptions)
+    chosen = put_over(options, QuantizeOptions, settings)
+    return to_fp16(Path(model), chosen, report=report or (lambda _: None))
 
 
 def _of_runtimes(

@@ -43,6 +43,7 @@ COMMANDS = {
     "selftest": "Run the golden cases that a model file carries, on this machine.",
     "eval": "Measure accuracy on labelled pictures, and compare models.",
     "record": "Show how to record a model's answers in its training, or what was recorded.",
+    "quantize": "Write a model file in a lower precision, and prove it.",
     "build": "Build an engine ahead of time.",
     "serve": "Serve models over HTTP and gRPC.",
     "package": "Write a folder for Triton, Ray Serve, KServe or Docker.",

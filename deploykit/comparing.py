@@ -136,6 +136,8 @@ def _asked(
         settings: The keywords, which win over ``engine`` and ``options``.
         runtime, device, engine, options: As for ``verify``.
     """
+    from dataclasses import fields
+
     from deploykit_exporters.options import ExportOptions
     from deploykit_runtimes.devices import chosen_runtime
     from deploykit_runtimes.engine_options import EngineOptions
@@ -144,8 +146,10 @@ def _asked(
     keywords = ("images", "runtime", "device", "engine", "options", "report")
     refuse_other_fields(where, settings, keywords, ExportOptions, EngineOptions, own)
     name, given = chosen_runtime(runtime, device, settings)
+    of_engine = {field.name for field in fields(EngineOptions)}
+    read = {key: value for key, value in given.items() if key not in of_engine}  # both have a precision
     both = {
-        "options": put_over(options, ExportOptions, given),
+        "options": put_over(options, ExportOptions, read),
         "runtime": name,
         "engine": put_over(engine, EngineOptions, given, "engine"),
     }

@@ -9,7 +9,13 @@ from deploykit_exporters.options import ExportOptions
 
 from deploykit.commands.shared.completing import files
 from deploykit.commands.shared.declared import click_options
-from deploykit.commands.shared.describe import axis_ranges, class_sample, model_title, parity_lines
+from deploykit.commands.shared.describe import (
+    axis_ranges,
+    class_sample,
+    model_title,
+    parity_lines,
+    precision_lines,
+)
 from deploykit.commands.shared.line import DynamicCommand
 from deploykit.commands.shared.options import common
 from deploykit.progress import Progress
@@ -73,6 +79,7 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         ),
         ("output", f"{', '.join(map(name, spec.output.names))} ({spec.output.layout})"),
         ("proof", parity_lines(spec.parity, spec.task)),
+        ("precision", precision_lines(spec.precision)),
         (
             "graph",
             f"{result.graph.nodes} nodes, {result.graph.parameters:,} parameters, opset {result.graph.opset}",

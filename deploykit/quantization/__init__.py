@@ -1,4 +1,6 @@
-"""Lower precision: smaller and faster files, with the accuracy that they cost.
+"""Model files below float32.
 
-``int8``  8 bits within an accuracy budget, searched for and proven
+``options``  what ``quantize`` takes
+``fp16``     a typed float16 file
+``int8``     8 bits within an accuracy budget, searched for and proven
 """

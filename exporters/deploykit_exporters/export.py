@@ -27,6 +27,8 @@ from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
+from deploykit_exporters.precision.file import write_fp16
+from deploykit_exporters.precision.pictures import folder_pictures
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.golden_cases.keys import NO_CASES, Around, golden_keys
@@ -104,9 +106,12 @@ def export(
             golden answers; nothing is written.
         CheckpointError, OptionError, DependencyError, DownloadError: see ``load_checkpoint``.
         OptionError: the target cannot be written, see ``output_path`` and ``check_room``.
+        InputError: there are no calibration pictures, or none can be read.
     """
     options = options or ExportOptions()
     check_source(checkpoint)
+    if options.precision == "fp16":
+        return _in_fp16(checkpoint, options, report or (lambda _: None))
     output = output_path(checkpoint, options)
     clock = _Clock(report or (lambda _: None))
     with clock.stage("read", "Reading the checkpoint"):
@@ -155,6 +160,26 @@ def export(
         size_bytes=size,
         seconds=clock.seconds,
         notes=tuple(notes),
+    )
+
+
+def _in_fp16(checkpoint: Source, options: ExportOptions, report: Report) -> ExportResult:
+    """Export in float32 first, and convert what is proven."""
+    output = output_path(checkpoint, options)
+    pictures = [] if options.calib is None else folder_pictures(options.calib)
+    with scratch_folder() as folder:
+        first = replace(options, precision="fp32", calib=None, output=folder / "float32.onnx")
+        whole = export(checkpoint, first, report=report)
+        data = "" if options.calib is None else options.calib.name
+        half = write_fp16(whole.path, output, pictures, data=data, report=report)
+    return replace(
+        whole,
+        path=output,
+        spec=half.spec,
+        graph=graph_facts(half.graph.model),
+        size_bytes=half.size_bytes,
+        seconds={**whole.seconds, "float16": half.seconds},
+        notes=(*whole.notes, *half.notes),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.errors import OptionError
@@ -33,7 +33,8 @@ CHECKPOINT_ITSELF = "torch"
 
 
 class ExportKeywords(TypedDict, total=False):
-    """The fields of ``ExportOptions`` but ``output`` as keywords, in every form that is understood."""
+    """The fields of ``ExportOptions`` as keywords, in every form that is understood, but those of what is
+    written: ``output``, ``precision`` and ``calib``."""
 
     dynamic: bool | str | Iterable[str]
     imgsz: int | str | tuple[int, int] | None
@@ -215,11 +216,25 @@ class ExportOptions(CheckpointOptions):
         flags="--no-golden",
     )
     exporter: ExporterName | None = option(None, "Default: the one that measured better for the family.")
+    precision: Literal["fp32", "fp16"] = option(
+        "fp32", "What the file computes in; fp16: with float32 where measuring shows that it is needed."
+    )
+    calib: Path | None = option(
+        None,
+        "Pictures to measure on for --precision fp16. Default: the golden cases and a photo.",
+        metavar="DIR",
+        completes="files",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "dynamic", as_axes(self.dynamic))
         self._check_processing()
+        if self.calib is not None and self.precision == "fp32":
+            raise OptionError(
+                "--calib gives pictures for a lower precision, which was not requested.",
+                hint="Add --precision fp16.",
+            )
         if self.batch != 1 and {"batch", "all"} & set(self.dynamic):
             raise OptionError(
                 f"--dynamic makes the batch dynamic, --batch {self.batch} fixes it: they exclude each other.",

@@ -52,7 +52,7 @@ def test_the_server_is_told_before_it_is_imported() -> None:
 
 def test_every_option_is_a_keyword_of_the_same_name() -> None:
     names = {field.name for field in fields(deploykit.ExportOptions)}
-    assert set(ExportKeywords.__annotations__) | {"output"} == names
+    assert set(ExportKeywords.__annotations__) | {"output", "precision", "calib"} == names
 
 
 def test_export_in_everyday_words(exported: Path) -> None:

@@ -14,7 +14,11 @@ from deploykit.examples import WithExamples
 
 __all__ = ["Command", "DynamicCommand", "Group"]
 
-_HALF = (
+_FP16 = (
+    "A file in float16 is written by export --precision fp16, or from the float32 file: deploykit quantize "
+    "MODEL.onnx --fp16"
+)
+_BF16 = (
     "The file keeps the precision of its proof; the engine may use a lower one: --precision auto of "
     "predict, bench, verify and build, or deploykit package triton MODEL.onnx --tensorrt --precision fp16"
 )
@@ -23,7 +27,8 @@ _INT8 = (
     "IMAGES --tolerance 0.05 says how far its answers then differ"
 )
 _ELSEWHERE = {
-    **dict.fromkeys(("--half", "--fp16", "--bf16"), _HALF),
+    **dict.fromkeys(("--half", "--fp16"), _FP16),
+    "--bf16": _BF16,
     **dict.fromkeys(("--int8", "--quantize", "--quantise"), _INT8),
 }
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import InputError, OptionError
-from deploykit_runtimes.pixels.listing import SUFFIXES
+from deploykit_runtimes.pixels.listing import SUFFIXES, natural_order
 
 from deploykit.evaluation.data.classes import Matching, same_classes
 from deploykit.evaluation.data.folder import read_class_folders
@@ -17,7 +17,7 @@ from deploykit.evaluation.data.labels import LabelForm, label_path, read_label_f
 from deploykit.evaluation.data.table import read_lines
 from deploykit.evaluation.data.truth import Dataset, Objects, Sample
 
-__all__ = ["read_data_yaml", "read_picture_list"]
+__all__ = ["listed_pictures", "read_data_yaml", "read_picture_list"]
 
 _SHOWN = 3
 
@@ -65,6 +65,28 @@ def read_data_yaml(
         sigmas=sigmas,
         notes=notes,
     )
+
+
+def listed_pictures(path: Path, splits: Sequence[str]) -> list[Path]:
+    """The pictures of the first of some splits that a data.yaml has; labels are not looked at.
+
+    Raises:
+        InputError: the file cannot be read, or the split holds no pictures.
+        OptionError: it has none of the splits.
+        DependencyError: PyYAML is not installed.
+    """
+    said = _settings(path)
+    split = next((name for name in splits if said.get(name)), None)
+    if split is None:
+        raise OptionError(
+            f"{path} has no {' or '.join(splits)}.", hint="It names the folders of train and val."
+        )
+    root = _root(path, said)
+    folders = [_found(root / str(place), path) for place in _listed(said[split])]
+    found = sorted({file for folder in folders for file in _pictures(folder)}, key=natural_order)
+    if not found:
+        raise InputError(f"{split} of {path} holds no pictures.")
+    return found
 
 
 def read_picture_list(path: Path, spec: ModelSpec, *, unlabelled: bool) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 
 import deploykit_exporters
-from deploykit_exporters.graph.onnx_export import set_metadata
+from deploykit_exporters.graph.metadata import set_metadata
 from deploykit_exporters.passes.graph_index import bodies
 
 if TYPE_CHECKING:

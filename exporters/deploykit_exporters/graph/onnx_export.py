@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.contract.spec import InputSpec, ModelSpec
 from deploykit_runtimes.machine.scratch import scratch_folder
 
-from deploykit_exporters.graph.ultralytics_metadata import ultralytics_metadata
 from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.passes.apply import clean_up
 
@@ -25,7 +23,6 @@ __all__ = [
     "DEFAULT_OPSET",
     "export_graph",
     "quiet",
-    "set_metadata",
     "simplify",
 ]
 
@@ -155,17 +152,3 @@ def _muted_output() -> Iterator[None]:
         os.dup2(kept[1], 2)
         for descriptor in (*kept, nowhere):
             os.close(descriptor)
-
-
-def set_metadata(model: onnx.ModelProto, spec: ModelSpec, version: str) -> None:
-    """Write the spec into the model, replacing any metadata that it had."""
-    import onnx
-
-    model.producer_name = "deploykit"
-    model.producer_version = version
-    model.doc_string = ""
-    del model.metadata_props[:]
-    keys = spec_to_metadata(spec)
-    if spec.family == "yolo":
-        keys.update(ultralytics_metadata(spec))
-    onnx.helper.set_model_props(model, keys)

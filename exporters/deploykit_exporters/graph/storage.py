@@ -14,7 +14,7 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.files import room_for
 from deploykit_runtimes.targets import check_alone
 
-from deploykit_exporters.graph.onnx_export import set_metadata
+from deploykit_exporters.graph.metadata import set_metadata
 
 if TYPE_CHECKING:
     import onnx
@@ -40,14 +40,16 @@ def check_room(module: nn.Module, final: Path) -> None:
         check_alone(final, needs=_BESIDE)
 
 
-def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelSpec) -> tuple[Path, ...]:
+def save_model(
+    model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelSpec | None
+) -> tuple[Path, ...]:
     """Write the model with its spec to ``draft``, which will be renamed to ``final``.
 
     Args:
         model: The graph; gets the spec as its metadata.
         draft: In a folder of its own, from which weights beside it are moved with it.
         final: What the weights are named after.
-        spec: What the file says of itself.
+        spec: What the file says of itself; None: what the metadata of the graph says already.
 
     Raises:
         OptionError: weights belong beside ``final``, where nothing can lie.
@@ -60,7 +62,8 @@ def save_model(model: onnx.ModelProto, draft: Path, *, final: Path, spec: ModelS
 
     import deploykit_exporters
 
-    set_metadata(model, spec, deploykit_exporters.__version__)
+    if spec is not None:
+        set_metadata(model, spec, deploykit_exporters.__version__)
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if weights <= SINGLE_FILE_LIMIT:
         with room_for(model.ByteSize()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
@@ -17,7 +18,9 @@ from deploykit_runtimes.selftest.compare import gaps
 from deploykit_runtimes.selftest.scales import relative, scales
 
 from deploykit_exporters.proof.cases import LARGE
-from deploykit_exporters.proof.golden_cases.rounding import Reduced
+
+if TYPE_CHECKING:
+    from deploykit_exporters.proof.golden_cases.rounding import Reduced
 
 __all__ = ["with_tolerances"]
 

@@ -36,24 +36,27 @@ std::set<std::string> known_precisions(const std::vector<Case>& cases) {
   return known;
 }
 
-// The lowest of the precisions that an engine uses, of those that the file has tolerances for.
+// The lowest of the precisions that an engine uses. A file whose weights are rounded has no tolerances for the
+// most exact ones: an engine that computes in those is judged by the next that it has.
 std::string judged(const std::string& precision, const std::vector<Case>& cases) {
   const std::set<std::string> known = known_precisions(cases);
-  const std::vector<std::string> used = split(precision, '+');
-  const auto is_known = [&](const std::string& name) { return known.count(name) > 0; };
-  if (!std::all_of(used.begin(), used.end(), is_known)) {
-    const std::string names = join({known.begin(), known.end()}, ", ");
-    throw ModelError("The engine computes in " + precision + ", the golden cases have tolerances for " +
-                         (names.empty() ? "none" : names) + ".",
-                     "Run the file in its own precision: --precision model.");
+  std::vector<std::string> order(kPrecisions.begin(), kPrecisions.end());
+  for (const std::string& name : known) {  // others come after ours, in the order of their names
+    if (std::find(kPrecisions.begin(), kPrecisions.end(), name) == kPrecisions.end()) order.push_back(name);
   }
-  // Others come after ours, in the order of their names.
-  const auto rank = [](const std::string& name) {
-    const auto place = std::find(kPrecisions.begin(), kPrecisions.end(), name) - kPrecisions.begin();
-    return std::make_pair(place, name);
-  };
-  return *std::max_element(used.begin(), used.end(),
-                           [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
+  const auto is_known = [&](const std::string& name) { return known.count(name) > 0; };
+  auto lowest = order.begin();
+  for (const std::string& name : split(precision, '+')) {
+    const auto found = std::find_if(std::find(order.begin(), order.end(), name), order.end(), is_known);
+    if (found == order.end()) {
+      const std::string names = join({known.begin(), known.end()}, ", ");
+      throw ModelError("The engine computes in " + precision + ", the golden cases have tolerances for " +
+                           (names.empty() ? "none" : names) + ".",
+                       "Run the file in its own precision: --precision model.");
+    }
+    lowest = std::max(lowest, found);
+  }
+  return *lowest;
 }
 
 // Why an engine does not take a case, that was built for less than the file allows.

@@ -184,19 +184,25 @@ def require_self_test(runner: Runner) -> SelfTest:
 
 
 def _judged(precision: str, cases: tuple[Case, ...]) -> str:
-    """The lowest of the precisions that an engine uses, of those that the file has tolerances for."""
+    """The lowest of the precisions that an engine uses.
+
+    A file whose weights are rounded has no tolerances for the most exact ones: an engine that computes in
+    those is judged by the next that the file has.
+    """
     every = [set(kept.tolerances) for case in cases for kept in case.kept]
     known = set.intersection(*every) if every else set()
-    used = precision.split("+")
-    unknown = [name for name in used if name not in known]
-    if unknown:
+    order = [*PRECISIONS, *sorted(known.difference(PRECISIONS))]
+    judged = []
+    for name in precision.split("+"):
+        lower = order[order.index(name) :] if name in order else []
+        judged += [each for each in lower if each in known][:1]
+    if len(judged) < len(precision.split("+")):
         raise ModelError(
             f"The engine computes in {precision}, the golden cases have tolerances for "
             f"{', '.join(sorted(known)) or 'none'}.",
             hint="Run the file in its own precision: --precision model.",
         )
-    order = [*PRECISIONS, *sorted(known.difference(PRECISIONS))]
-    return max(used, key=order.index)
+    return max(judged, key=order.index)
 
 
 def _run(runner: Runner, case: Case, spec: ModelSpec, precision: str) -> CaseResult:

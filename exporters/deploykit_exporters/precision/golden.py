@@ -1,0 +1,82 @@
+"""Golden cases of a float16 file: the checkpoint's answers stay, and the tolerances are measured anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.selftest.cases import Case, Kept, cases_from_keys, cases_to_keys
+from deploykit_runtimes.selftest.compare import differences, gaps
+from deploykit_runtimes.selftest.inputs import feeds_of
+
+from deploykit_exporters.precision.sessions import outputs_of
+from deploykit_exporters.proof.golden_cases.tolerances import relative, scales
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["with_fp16_tolerances"]
+
+_ABOVE = 4.0
+"""How many times as far as what was measured an engine may be off, as at export."""
+_BFLOAT16 = 8.0
+_LEAST = 1e-4
+"""Share of the scale below which float16 itself cannot be told."""
+
+
+def with_fp16_tolerances(spec: ModelSpec, rounded: onnx.ModelProto) -> Mapping[str, str]:
+    """The metadata of the golden cases, for a file whose weights are float16.
+
+    A file in float16 is as far off in an engine that computes in float32: it has no tolerances for float32
+    and TF32, and such engines are judged by those of float16.
+
+    Args:
+        spec: The contract of the float32 file, with its golden cases.
+        rounded: The float16 graph as float32 nodes that round; its answers say what float16 costs.
+
+    Returns:
+        Nothing where the file has no golden cases, or none on which float16 gives the same objects.
+    """
+    cases = cases_from_keys(spec.golden)
+    if not cases:
+        return {}
+    answers = list(outputs_of(rounded, (feeds_of(case, spec) for case in cases)))
+    shares = [
+        [relative(gaps(outputs, kept, spec), kept) for kept in case.kept]
+        for case, outputs in zip(cases, answers, strict=True)
+    ]
+    calm = [index for index, each in enumerate(shares) if math.isfinite(max(map(max, each)))]
+    if not calm:
+        return {}
+    worst = [
+        tuple(max(parts) for parts in zip(*output, strict=True))
+        for output in zip(*(shares[index] for index in calm), strict=True)
+    ]
+    renewed = {index: _renewed(cases[index], worst) for index in calm}
+    clear = [
+        case
+        for index, case in renewed.items()
+        if all(differences(answers[index], kept, spec, "fp16").ok for kept in case.kept)
+    ]
+    return cases_to_keys(tuple(clear)) if clear else {}
+
+
+def _renewed(case: Case, worst: Sequence[tuple[float, ...]]) -> Case:
+    pairs = zip(case.kept, worst, strict=True)
+    return replace(
+        case, kept=tuple(replace(kept, tolerances=_tolerances(kept, share)) for kept, share in pairs)
+    )
+
+
+def _tolerances(kept: Kept, worst: tuple[float, ...]) -> dict[str, tuple[float, ...]]:
+    allowed = {}
+    for precision, times in (("fp16", _ABOVE), ("bf16", _ABOVE * _BFLOAT16)):
+        shares = [times * max(share, _LEAST) for share in worst]
+        if all(map(math.isfinite, shares)):
+            allowed[precision] = tuple(
+                share * scale for share, scale in zip(shares, scales(kept), strict=True)
+            )
+    return allowed
