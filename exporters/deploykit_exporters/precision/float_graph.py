@@ -1,4 +1,4 @@
-"""The float32 part of a graph: its values and weights, the nodes that can be float16, and a choice of them."""
+"""The float32 part of a graph: its values and weights, the nodes that can be float16, and a choice."""
 
 from __future__ import annotations
 
