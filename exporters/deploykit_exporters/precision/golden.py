@@ -11,9 +11,9 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.selftest.cases import Case, Kept, cases_from_keys, cases_to_keys
 from deploykit_runtimes.selftest.compare import differences, gaps
 from deploykit_runtimes.selftest.inputs import feeds_of
+from deploykit_runtimes.selftest.scales import relative, scales
 
 from deploykit_exporters.precision.sessions import outputs_of
-from deploykit_exporters.proof.golden_cases.tolerances import relative, scales
 
 if TYPE_CHECKING:
     import onnx
