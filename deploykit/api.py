@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deploykit.evaluation.report import EvalReport
     from deploykit.model_report import ModelReport
     from deploykit.placed import Example
+    from deploykit.quantization.int8.report import Int8Report
     from deploykit.quantization.options import QuantizeKeywords, QuantizeOptions
 
     class ExportSettings(ExportKeywords, total=False):
@@ -267,30 +268,38 @@ def quantize(
     options: QuantizeOptions | None = None,
     report: Callable[[str], None] | None = None,
     **settings: Unpack[QuantizeKeywords],
-) -> Fp16File:
+) -> Fp16File | Int8Report:
     """Write a model file in a lower precision, and prove it.
 
         deploykit.quantize("best.onnx", fp16=True, calib="photos/").path
+        deploykit.quantize("best.onnx", int8=True, calib="data.yaml", budget="1%").output
 
     Args:
         model: The .onnx file in float32.
         options: All options in one; what is given beside them wins.
         report: Called with a sentence as each stage starts.
-        settings: Any field of ``QuantizeOptions``, which explains them: ``fp16``, ``calib``, ``output``.
+        settings: Any field of ``QuantizeOptions``, which explains them: ``fp16``, ``int8``, ``calib``,
+            ``budget``, ``target``, ``output``, ...
+
+    Returns:
+        Of ``int8``, ``output`` is None where nothing is faster than float32 on this machine.
 
     Raises:
         OptionError: there is no such option, or its value cannot be used.
         ModelError: the model is not in float32, or cannot be run.
-        InputError: there are no calibration pictures, or none can be read.
+        InputError: there are no calibration pictures, too few, or none can be read.
         ParityError: the answers leave their budget; nothing is written.
     """
     from deploykit_runtimes.options.option import put_over
 
     from deploykit.quantization.fp16 import to_fp16
+    from deploykit.quantization.int8.run import quantize_int8
     from deploykit.quantization.options import QuantizeOptions
 
     refuse_other_fields("quantize()", settings, ("options", "report"), QuantizeOptions)
     chosen = put_over(options, QuantizeOptions, settings)
+    if chosen.calib is not None and chosen.int8:
+        return quantize_int8(model, chosen.calib, chosen.output, chosen.for_int8, report=report)
     return to_fp16(Path(model), chosen, report=report or (lambda _: None))
 
 

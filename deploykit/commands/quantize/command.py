@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+from deploykit_runtimes.errors import OptionError, ParityError
 
 from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.line import Command
 from deploykit.commands.shared.options import common, existing_file
 from deploykit.progress import Progress
 from deploykit.quantization.options import QuantizeOptions
-from deploykit.terminal import echo, echo_json, good, name, pairs, seconds, size, strong
+from deploykit.terminal import echo, echo_json, good, name, pairs, problem_lines, seconds, size, strong
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploykit_exporters.precision.file import Fp16File
 
+    from deploykit.quantization.int8.report import Int8Report
+
 __all__ = ["command", "fp16_rows"]
+
+_FIRST = ("fp16", "int8", "calib", "output", "budget", "metric", "target")
+_NOT_HERE = ("precision", "strict", "exact", "cuda_graph", "goal")
+"""Of the ways to open a model: candidates are timed as an application runs them."""
+_SLOWER = "Stay with the float32 file, or name another engine with --target; --keep-slower writes it anyway."
 
 
 @click.command(
@@ -25,26 +35,71 @@ __all__ = ["command", "fp16_rows"]
     cls=Command,
     short_help="Write a model file in a lower precision, and prove it.",
     examples=(
-        "deploykit quantize best.onnx --fp16",
-        "deploykit quantize best.onnx --fp16 --calib photos/ -o best-half.onnx",
+        "deploykit quantize best.onnx --fp16 --calib photos/",
+        "deploykit quantize best.onnx --int8 --calib data.yaml --budget 1% --html int8.html",
     ),
 )
 @click.argument("model", type=existing_file)
-@click_options(QuantizeOptions)
+@click_options(QuantizeOptions, first=_FIRST, without=_NOT_HERE)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with every candidate of --int8.",
+)
 @common
-def command(*, model: Path, json_output: bool, **settings: Any) -> None:
+def command(*, model: Path, html: Path | None, json_output: bool, **settings: Any) -> int:
     """Write MODEL, an .onnx file in float32, in a lower precision.
 
-    Inputs and outputs keep their types. Nothing is written when the answers leave their budget (exit code 3).
+    Inputs and outputs keep their types. Nothing is written when the answers leave their budget, or when 8
+    bits are no faster than float32 on the engines of this machine (exit code 3). An interrupted search goes on
+    where it ended when the same command is given again.
     """
+    from deploykit_runtimes.files import write_target
+    from deploykit_runtimes.targets import check_target, is_standard_output
+
     from deploykit.api import quantize
 
+    if html is not None:
+        check_target(html)
+        if not settings["int8"]:
+            raise OptionError("--html is for --int8.", hint="Leave it out.")
+        if is_standard_output(html):
+            raise OptionError("--html writes a file, and stdout has the numbers.", hint="Name a file.")
     with Progress() as report:
         result = quantize(model, report=report, **settings)
+    if settings["int8"]:
+        return _told_int8(cast("Int8Report", result), html, write_target, json_output=json_output)
+    result = cast("Fp16File", result)
     if json_output:
         echo_json(result.to_dict())
-        return
-    echo(*_lines(result))
+    else:
+        echo(*_lines(result))
+    return 0
+
+
+def _told_int8(
+    result: Int8Report, html: Path | None, write: Callable[[Path, str], object], *, json_output: bool
+) -> int:
+    if html is not None:
+        from deploykit.quantization.int8.html import to_html
+
+        write(html, to_html(result))
+    if json_output:
+        echo_json(result.to_dict())
+    else:
+        echo(*result.lines())
+    if html is not None:
+        echo(f"wrote {html}", err=True)
+    if result.output is None:
+        echo(*problem_lines(f"{result.verdict}. Nothing was written.", _SLOWER), err=True)
+        return ParityError.exit_code
+    if not json_output:
+        told = f"{size(result.output.stat().st_size)}, float32 {size(result.float32_bytes)}"
+        echo("", f"{good('wrote')} {result.output} ({told})")
+        engine = f" --runtime {result.deploy_with}" if result.deploy_with else ""
+        echo(*pairs([("next", f"deploykit selftest {result.output}{engine}")], indent=0))
+    return 0
 
 
 def _lines(result: Fp16File) -> list[str]:

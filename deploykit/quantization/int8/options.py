@@ -33,9 +33,10 @@ class Int8Options(EngineOptions):
     budget: float = option(
         0.01,
         "Loss of the metric that is allowed, as a share: 0.01 is one point of top-1 or mAP50-95.",
+        form="share",
         least=0,
         most=1,
-        metavar="P",
+        metavar="P|P%",
     )
     metric: Metric | None = option(
         None,

@@ -19,6 +19,7 @@ __all__ = [
     "as_names",
     "as_number",
     "as_path",
+    "as_share",
     "as_size",
     "as_text",
     "as_texts",
@@ -167,6 +168,23 @@ def as_number(value: object, name: str) -> float:
     if isinstance(value, SupportsFloat) and not isinstance(value, bool) and math.isfinite(float(value)):
         return float(value)
     raise OptionError(f"{name} wants a number, found {described(value)}.")
+
+
+def as_share(value: object, name: str) -> float:
+    """A share: 0.01, "0.01" or "1%".
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    text = value.strip() if isinstance(value, str) else None
+    if text is None:
+        return as_number(value, name)
+    percent = text.endswith("%")
+    try:
+        number = as_number(float(text.removesuffix("%")), name)
+    except ValueError:
+        raise OptionError(f"{name} wants a share such as 0.01 or 1%, found {described(value)}.") from None
+    return number / 100 if percent else number
 
 
 def as_flag(value: object, name: str) -> bool:

@@ -28,6 +28,7 @@ from deploykit_runtimes.options.arguments import (
     as_names,
     as_number,
     as_path,
+    as_share,
     as_size,
     as_text,
     as_texts,
@@ -55,7 +56,19 @@ _KEY = "deploykit"
 _WIDTH = 100
 
 Form = Literal[
-    "flag", "count", "number", "text", "path", "choice", "size", "words", "names", "texts", "counts", "own"
+    "flag",
+    "count",
+    "number",
+    "share",
+    "text",
+    "path",
+    "choice",
+    "size",
+    "words",
+    "names",
+    "texts",
+    "counts",
+    "own",
 ]
 """What an option holds: most are told by the type of the field. ``own``: its dataclass reads it."""
 
@@ -63,6 +76,7 @@ _FORMS: dict[object, Form] = {bool: "flag", int: "count", float: "number", str: 
 _READERS: dict[Form, Callable[[object, str], object]] = {
     "flag": as_flag,
     "number": as_number,
+    "share": as_share,
     "text": as_text,
     "path": as_path,
     "size": as_size,
@@ -137,7 +151,7 @@ class Option:
             read: object = as_count(value, self.label, least=None)
         else:
             read = _READERS[self.form](value, self.label)
-        if self.form in ("count", "number") and not self._within(read):
+        if self.form in ("count", "number", "share") and not self._within(read):
             raise OptionError(f"{self.label} wants {self._range()}, found {described(value)}.")
         return read
 
@@ -159,6 +173,8 @@ class Option:
         )
 
     def _range(self) -> str:
+        if self.form == "share":
+            return "a share such as 0.01 or 1%"
         kind = "a whole number" if self.form == "count" else "a number"
         if self.least is not None:
             low = f"from {self.least:g}" if self.most is not None else f"of at least {self.least:g}"
