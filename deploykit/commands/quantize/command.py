@@ -52,8 +52,8 @@ def command(*, model: Path, html: Path | None, json_output: bool, **settings: An
     """Write MODEL, an .onnx file in float32, in a lower precision.
 
     Inputs and outputs keep their types. Nothing is written when the answers leave their budget, or when 8
-    bits are no faster than float32 on the engines of this machine (exit code 3). An interrupted search goes on
-    where it ended when the same command is given again.
+    bits are no faster than float32 on this machine (exit code 3). An interrupted search goes on where it
+    ended when the same command is given again.
     """
     from deploykit_runtimes.files import write_target
     from deploykit_runtimes.targets import check_target, is_standard_output
