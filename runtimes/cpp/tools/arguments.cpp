@@ -23,6 +23,7 @@ deploykit-run MODEL --self-test: the golden cases that the model file carries, o
   --goal NAME       latency (default): all threads on one call; throughput: several calls side by side
   --precision NAME  model (default); auto: TF32 where the GPU is faster with it
   --cache DIR       folder for TensorRT engines; default: the user's cache folder
+  --exact           run the file's own graph, node for node; default: an INT8 file may get a faster form of it
   --cuda-graph      record and replay the GPU's work, per shape
   --strict          refuse a model of which a part runs elsewhere than asked for
 
@@ -83,6 +84,8 @@ Arguments parse(int argc, char** argv) {
       found.help = true;
     } else if (word == "--strict") {
       found.engine.strict = true;
+    } else if (word == "--exact") {
+      found.engine.exact = true;
     } else if (word == "--cuda-graph") {
       found.engine.cuda_graph = true;
     } else if (word == "--self-test") {

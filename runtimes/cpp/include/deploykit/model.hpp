@@ -36,6 +36,7 @@ struct Options {
   // What the outputs of another exporter's file mean, if the file does not say: "yolov5", "yolo-pose:17x3", ...;
   // docs/other-exporters.md lists them. Empty: what the file tells.
   std::string outputs{};
+  bool exact = false;  // run the file's own graph, node for node; otherwise an INT8 file may get a faster form of it
 
   Options& with_device(std::string value) { return device = std::move(value), *this; }
   Options& with_threads(int value) { return threads = value, *this; }
@@ -46,6 +47,7 @@ struct Options {
   Options& with_goal(std::string value) { return goal = std::move(value), *this; }
   Options& with_precision(std::string value) { return precision = std::move(value), *this; }
   Options& with_outputs(std::string value) { return outputs = std::move(value), *this; }
+  Options& with_exact(bool value = true) { return exact = value, *this; }
   Options& with_cuda_graph(bool value = true) { return cuda_graph = value, *this; }
 };
 

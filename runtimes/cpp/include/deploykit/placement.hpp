@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace deploykit {
 
@@ -14,6 +15,10 @@ struct Placement {
   std::string device;
   std::map<std::string, std::int64_t> providers;  // nodes per execution provider
   std::string precision;
+  std::vector<std::string> rewrites{};  // what was done to the file's graph at load; empty: it runs node for node
+  // What the engine was asked for, in its own names, without which this file has other answers on this machine than
+  // elsewhere.
+  std::map<std::string, std::string> settings{};
 };
 
 }  // namespace deploykit

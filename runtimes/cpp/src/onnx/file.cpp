@@ -1,10 +1,5 @@
 #include "onnx/file.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <set>
@@ -15,6 +10,7 @@
 #include "contract/inferred_spec.hpp"
 #include "onnx/graph_limits.hpp"
 #include "contract/limits.hpp"
+#include "onnx/mapping.hpp"
 #include "onnx/protobuf.hpp"
 #include "contract/readings.hpp"
 #include "ort/api/session_info.hpp"
@@ -56,6 +52,7 @@ struct Initializer {
   std::string name;
   std::uint64_t type = 0;
   double count = 1;
+  std::size_t axes = 0;
 };
 
 std::pair<std::string, std::string> read_entry(std::string_view message) {
@@ -75,7 +72,10 @@ Initializer read_initializer(std::string_view message) {
     } else if (field.number == kType && field.is_number) {
       found.type = field.value;
     } else if (field.number == kDims) {
-      each_number(field, [&](std::uint64_t n) { found.count *= static_cast<double>(n); });
+      each_number(field, [&](std::uint64_t n) {
+        found.count *= static_cast<double>(n);
+        ++found.axes;
+      });
     }
   });
   return found;
@@ -214,6 +214,7 @@ void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>&
     if (field.number != kInitializer) return;
     const Initializer weight = read_initializer(field.message());
     stored.insert(weight.name);
+    if (weight.axes < 2) return;
     const std::string type = type_name(weight.type);
     const auto known =
         std::find_if(file.weights.begin(), file.weights.end(), [&](const auto& item) { return item.first == type; });
@@ -225,30 +226,6 @@ void read_graph(std::string_view message, OnnxFile& file, std::set<std::string>&
   });
   for (const TensorInfo& info : file.outputs) file.makers[info.name] = maker_of(info.name, nodes);
 }
-
-// A file in memory, as long as this lives.
-class Mapping {
- public:
-  explicit Mapping(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    struct stat status {};
-    if (descriptor_ < 0 || fstat(descriptor_, &status) != 0 || status.st_size <= 0) return;
-    void* start = mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_PRIVATE, descriptor_, 0);
-    if (start == MAP_FAILED) return;
-    bytes_ = {static_cast<const char*>(start), static_cast<std::size_t>(status.st_size)};
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (!bytes_.empty()) munmap(const_cast<char*>(bytes_.data()), bytes_.size());
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-
-  std::string_view bytes() const { return bytes_; }
-
- private:
-  int descriptor_;
-  std::string_view bytes_;
-};
 
 }  // namespace
 

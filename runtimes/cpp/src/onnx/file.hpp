@@ -21,7 +21,7 @@ struct OnnxFile {
   // Of the graph, without inputs that have a stored value.
   std::vector<TensorInfo> inputs;
   std::vector<TensorInfo> outputs;
-  // Stored values by their type, in numpy's names.
+  // Stored values by their type, in numpy's names, of tensors with two axes or more: what products take.
   std::vector<std::pair<std::string, double>> weights;
   // Files with weights beside the model, as it names them.
   std::vector<std::string> external;

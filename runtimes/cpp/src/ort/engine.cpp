@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/limits.hpp"
 #include "machine/engine_cache.hpp"
 #include "ort/api/errors.hpp"
 #include "machine/memory_limit.hpp"
@@ -9,12 +10,13 @@
 #include "onnx/file.hpp"
 #include "ort/providers.hpp"
 #include "ort/api/session_info.hpp"
+#include "ort/rewrites.hpp"
 #include "ort/settings.hpp"
 
 namespace deploykit {
 namespace {
 
-ort::OwnedSessionOptions session_options(const Options& options, const Settings& tensorrt) {
+ort::OwnedSessionOptions session_options(const Options& options, const Settings& of_file, const Settings& tensorrt) {
   const ort::Functions& f = ort::library().functions;
   ort::SessionOptions* raw = nullptr;
   ort::check(f.CreateSessionOptions(&raw));
@@ -24,8 +26,21 @@ ort::OwnedSessionOptions session_options(const Options& options, const Settings&
   for (const auto& [key, value] : session_settings(options)) {
     ort::check(f.AddSessionConfigEntry(raw, key.c_str(), value.c_str()));
   }
+  for (const auto& [key, value] : of_file) ort::check(f.AddSessionConfigEntry(raw, key.c_str(), value.c_str()));
   append_providers(raw, options, tensorrt);
   return session;
+}
+
+// Of what is no ONNX file nothing: that is for ONNX Runtime to refuse, in the same words as to Python.
+Form rewrite_readable(const std::string& path, const Options& options) {
+  if (options.device != "cpu") return {};
+  try {
+    return rewrite(path, options, read_onnx(path));
+  } catch (const LimitError&) {
+    throw;
+  } catch (const ModelError&) {
+    return {};
+  }
 }
 
 std::uint64_t count_values(const ort::Value* const* values, std::size_t count) {
@@ -68,8 +83,11 @@ Engine::Engine(const std::string& path, const Options& options) : device_(option
 
 void Engine::open(const std::string& path, const Options& options) {
   if (device_ != "tensorrt") {
-    start(path, options, "", {});
+    const Form form = rewrite_readable(path, options);
+    start(path, options, form, "", {});
     OnnxFile file = read_onnx(path);
+    rewrites_ = form.rewrites;
+    settings_ = {form.settings.begin(), form.settings.end()};
     precision_ = working_precision(file.weights, options);
     keep(std::move(file));
     return;
@@ -78,7 +96,7 @@ void Engine::open(const std::string& path, const Options& options) {
   const InputSpec image = spec_of(file.inputs, file.outputs, file.metadata, options.outputs).input;
   CacheFolder cache(options.cache.empty() ? default_cache() : options.cache,
                     key_text(engine_key(path, image, options)));
-  start(path, options, cache.path(), image);
+  start(path, options, {}, cache.path(), image);
   cache.publish();
   precision_ = working_precision(file.weights, options);
   keep(std::move(file));
@@ -90,15 +108,19 @@ void Engine::keep(OnnxFile file) {
   metadata_ = std::move(file.metadata);
 }
 
-void Engine::start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image) {
+void Engine::start(const std::string& path, const Options& options, const Form& form, const std::string& cache,
+                   const InputSpec& image) {
   const ort::Library& ort = ort::library();
   // What a GPU's driver asks for is not memory of the process.
   const MemoryLimit limit = device_ == "cpu" ? MemoryLimit::loading(model_bytes(path)) : MemoryLimit();
   try {
     const auto tensorrt = cache.empty() ? Settings{} : tensorrt_settings(image, options, cache);
-    const auto settings = session_options(options, tensorrt);
+    const auto settings = session_options(options, form.settings, tensorrt);
     ort::Session* raw = nullptr;
-    ort::check(ort.functions.CreateSession(ort.env, path.c_str(), settings.get(), &raw));
+    const std::string& model = form.model;
+    ort::check(model.empty()
+                   ? ort.functions.CreateSession(ort.env, path.c_str(), settings.get(), &raw)
+                   : ort.functions.CreateSessionFromArray(ort.env, model.data(), model.size(), settings.get(), &raw));
     session_.reset(raw);
   } catch (const ort::Failure& failure) {
     throw_load_error(failure, path, device_, limit.allowed());
@@ -106,7 +128,7 @@ void Engine::start(const std::string& path, const Options& options, const std::s
 }
 
 Placement Engine::placement() const {
-  return {"onnxruntime", ort::library().version, device_, session_nodes(session_.get()), precision_};
+  return {"onnxruntime", ort::library().version, device_, session_nodes(session_.get()), precision_, rewrites_, settings_};
 }
 
 void Engine::refuse_strays() const {

@@ -13,6 +13,7 @@
 
 namespace deploykit {
 
+struct Form;
 struct OnnxFile;
 
 // Outputs of one run, in the engine's memory. Shared by every result that still points into them.
@@ -62,7 +63,8 @@ class Engine {
  private:
   void run_session(const ort::Value* const* inputs, Outputs& outputs) const;
   void open(const std::string& path, const Options& options);
-  void start(const std::string& path, const Options& options, const std::string& cache, const InputSpec& image);
+  void start(const std::string& path, const Options& options, const Form& form, const std::string& cache,
+             const InputSpec& image);
   void keep(OnnxFile file);
   void refuse_strays() const;
 
@@ -71,6 +73,8 @@ class Engine {
   std::unique_ptr<BoundCalls> calls_;  // where a CUDA graph is recorded
   std::string device_;
   std::string precision_;
+  std::vector<std::string> rewrites_;
+  std::map<std::string, std::string> settings_;  // because of the file
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
   std::vector<const char*> input_names_;

@@ -261,9 +261,14 @@ void write_placement(JsonWriter& json, const Placement& placement) {
   json.key("precisions");
   json.begin_object();
   json.end_object();
-  json.key("rewrites");  // none: C++ runs the file's own graph
+  json.key("rewrites");
   json.begin_array();
+  for (const std::string& name : placement.rewrites) json.value(name);
   json.end_array();
+  json.key("settings");
+  json.begin_object();
+  for (const auto& [name, value] : placement.settings) json.member(name, value);
+  json.end_object();
   json.end_object();
 }
 

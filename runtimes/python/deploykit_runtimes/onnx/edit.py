@@ -9,6 +9,7 @@ from typing import NamedTuple
 from deploykit_runtimes.onnx.protobuf import Value, encode, fields, pieces, text
 
 __all__ = [
+    "GRAPH",
     "GRAPH_INPUT",
     "GRAPH_OUTPUT",
     "INITIALIZER",
@@ -28,7 +29,7 @@ __all__ = [
 
 NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 1, 5, 11, 12, 13  # of a graph
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 3, 4, 5, 7
-_GRAPH = 7  # of a model
+GRAPH = 7  # of a model
 _NUMBER, _TEXT, _BODY, _BODIES = 3, 4, 6, 11  # of an attribute
 _NAME = 1  # of an output, a value info or an attribute
 _OWN_DOMAIN = "ai.onnx"
@@ -77,9 +78,9 @@ def _edited(model: memoryview, edit: Callable[[memoryview], bytes | None]) -> by
     parts: list[bytes | memoryview] = []
     changed = False
     for number, value, piece in pieces(model):
-        graph = edit(value) if number == _GRAPH and isinstance(value, memoryview) else None
+        graph = edit(value) if number == GRAPH and isinstance(value, memoryview) else None
         changed |= graph is not None
-        parts.append(piece if graph is None else encode(_GRAPH, graph))
+        parts.append(piece if graph is None else encode(GRAPH, graph))
     return b"".join(parts) if changed else None
 
 

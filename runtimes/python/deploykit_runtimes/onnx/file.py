@@ -7,6 +7,7 @@ those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class OnnxFile:
     Attributes:
         metadata: The file's own keys.
         inputs, outputs: Of the graph, without inputs that have a stored value.
-        weights: Number of stored values by numpy dtype name.
+        weights: Number of stored values by numpy dtype name, of tensors with two axes or more.
         nodes: Number of nodes of the main graph.
         external: Files with weights beside the model, as it names them.
         compiled: Parts that only the engine runs that compiled them.
@@ -176,9 +177,10 @@ def _model(view: memoryview) -> OnnxFile:
                     nodes.append(content)
                     compiled += _compiled_part(content)
                 elif part == _GRAPH_INITIALIZER:
-                    name, dtype, count = _initializer(content)
+                    name, dtype, shape = _initializer(content)
                     stored.add(name)
-                    weights[dtype] = weights.get(dtype, 0) + count
+                    if len(shape) > 1:
+                        weights[dtype] = weights.get(dtype, 0) + math.prod(shape)
                 elif part in (_GRAPH_INPUT, _GRAPH_OUTPUT):
                     (inputs if part == _GRAPH_INPUT else outputs).append(read_tensor_info(content))
     if not graphs:
@@ -236,18 +238,17 @@ def _compiled_part(node: Value) -> list[CompiledPart]:
     return [CompiledPart(source=text(attributes.get("source", 0)), location=location)]
 
 
-def _initializer(value: Value) -> tuple[str, str, int]:
-    """Name, dtype and number of values."""
-    name, dtype, count = "", 0, 1
+def _initializer(value: Value) -> tuple[str, str, list[int]]:
+    """Name, dtype and shape."""
+    name, dtype, shape = "", 0, list[int]()
     for number, content in fields(value):
         if number == _TENSOR_NAME:
             name = text(content)
         elif number == _TENSOR_TYPE and isinstance(content, int):
             dtype = content
         elif number == _TENSOR_DIMS:
-            for n in numbers(content):
-                count *= n
-    return name, _DTYPES.get(dtype, f"type {dtype}"), count
+            shape.extend(numbers(content))
+    return name, _DTYPES.get(dtype, f"type {dtype}"), shape
 
 
 def _weights_of(owner: Value, field_of_nodes: int = _GRAPH_NODE) -> Iterator[str]:

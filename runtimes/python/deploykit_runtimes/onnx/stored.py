@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from deploykit_runtimes.onnx.protobuf import Value, encode, encode_number, fields, numbers, text
 
-__all__ = ["INT8", "UINT8", "Stored", "encode_stored", "read_stored", "read_weights"]
+__all__ = ["INT8", "UINT8", "Stored", "encode_stored", "read_stored"]
 
 UINT8, INT8 = 2, 3
-_MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
 _DIMS, _TYPE, _INT32S, _NAME, _RAW, _PLACE = 1, 2, 5, 8, 9, 14
 
 
@@ -79,22 +77,6 @@ def read_stored(place: int, encoded: memoryview) -> Stored:
         elif number == _PLACE:
             beside = value == 1
     return Stored(place, encoded, name, tuple(shape), dtype, raw, tuple(listed), beside)
-
-
-def read_weights(model: memoryview, dtype: int) -> Iterator[bytes | memoryview]:
-    """The values of the stored tensors of a type of 8 bits with two axes or more: no zero points.
-
-    Raises:
-        ValueError, IndexError: the model is not a valid protobuf message.
-    """
-    for number, graph in fields(model):
-        if number != _MODEL_GRAPH:
-            continue
-        for part, value in fields(graph):
-            if part == _GRAPH_INITIALIZER and isinstance(value, memoryview):
-                tensor = read_stored(0, value)
-                if tensor.dtype == dtype and len(tensor.shape) > 1:
-                    yield tensor.bytes()
 
 
 def encode_stored(name: str, shape: tuple[int, ...], dtype: int, raw: bytes) -> bytes:

@@ -7,23 +7,38 @@ everybody else ``Placement.rewrites`` names what was applied.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.machine.cpu import X86
-from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
+from deploykit_runtimes.onnx.file import OnnxFile, map_onnx, read_onnx
 from deploykit_runtimes.ort.gates import SMALL, repeat_gates, runs_in_blocks
 from deploykit_runtimes.ort.late_cast import cast_late
 from deploykit_runtimes.ort.options import session_settings
 from deploykit_runtimes.ort.ranking import append_ranking
+from deploykit_runtimes.ort.saturation import (
+    SIGNED_PRODUCTS,
+    keeps_signed,
+    processor_saturates,
+    widen_products,
+)
 from deploykit_runtimes.ort.unsigned import make_unsigned
 
-__all__ = ["APPEND_RANKING", "CAST_LATE", "REPEAT_GATES", "UNSIGNED_ACTIVATIONS", "Rewritten", "rewrite"]
+__all__ = [
+    "APPEND_RANKING",
+    "CAST_LATE",
+    "REPEAT_GATES",
+    "UNSIGNED_ACTIVATIONS",
+    "UNSIGNED_WEIGHTS",
+    "Rewritten",
+    "rewrite",
+]
 
-UNSIGNED_ACTIVATIONS = "unsigned_activations"
+UNSIGNED_ACTIVATIONS, UNSIGNED_WEIGHTS = "unsigned_activations", "unsigned_weights"
 REPEAT_GATES, CAST_LATE, APPEND_RANKING = "repeat_gates", "cast_late", "append_ranking"
 
 _LARGEST = 256 << 20
@@ -36,46 +51,74 @@ class Rewritten(NamedTuple):
     Attributes:
         model: The bytes of the ONNX file to open; None: the file as it is.
         names: What was applied, in order.
+        settings: What the session is asked for because of the file; see ``Placement``.
     """
 
     model: bytes | None = None
     names: tuple[str, ...] = ()
+    settings: Mapping[str, str] = MappingProxyType({})
+
+
+Steps = dict[str, Callable[[bytes], bytes | None]]
 
 
 def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) -> Rewritten:
     """Put a file into the form that ONNX Runtime's CPU provider computes faster.
 
-    Left as they are: all files with ``options.exact``; files by other exporters, with weights beside them,
-    with compiled parts, or of more than 256 MiB. What an INT8 file loses by that is time.
+    Left as they are: all files with ``options.exact``; files with weights beside them, with compiled parts,
+    or of more than 256 MiB; and files by other exporters, but for weights whose products would saturate. What
+    an INT8 file in TensorRT's form loses by that is time: settings keep its answers right.
 
     Args:
         path: The .onnx file.
         options: How it is opened.
         file: What was read of it already.
     """
-    if options.exact:
-        return Rewritten()
     try:
         file = file or read_onnx(path)
-        spec = file.spec(options.outputs)
+        left = options.exact or file.external or file.compiled or path.stat().st_size > _LARGEST
+        steps = {} if left else _steps(options, file)
     except ModelError:
         return Rewritten()  # for ONNX Runtime to refuse, in the same words as to C++
-    if spec.inferred or file.external or file.compiled or path.stat().st_size > _LARGEST:
-        return Rewritten()
-    steps: dict[str, Callable[[bytes], bytes | None]] = {}
-    quantised = bool(file.weights.get("int8"))
-    if quantised and platform.machine().lower() in X86:
+    model, applied = path.read_bytes() if steps else b"", []
+    for name, step in steps.items():
+        found = step(model)
+        if found is not None:
+            model = found
+            applied.append(name)
+    settings = _settings(memoryview(model) if applied else map_onnx(path), file)
+    return Rewritten(model if applied else None, tuple(applied), settings)
+
+
+def _steps(options: EngineOptions, file: OnnxFile) -> Steps:
+    """What applies to a file, in order."""
+    spec = file.spec(options.outputs)
+    quantised = _is_quantised(file)
+    steps: Steps = {}
+    if quantised and not spec.inferred:
         steps[UNSIGNED_ACTIVATIONS] = make_unsigned
+    if quantised and processor_saturates():
+        steps[UNSIGNED_WEIGHTS] = widen_products
+    if spec.inferred:
+        return steps
     if runs_in_blocks() and not quantised:  # quantised maps are not kept in blocks
         alone = session_settings(options).threads == 1
         steps[REPEAT_GATES] = lambda model: repeat_gates(model, largest=None if alone else SMALL)
     if spec.preprocess.included:
         steps[CAST_LATE] = lambda model: cast_late(model, spec.input.name)
     steps[APPEND_RANKING] = lambda model: append_ranking(model, file)
-    model, applied = path.read_bytes(), []
-    for name, step in steps.items():
-        found = step(model)
-        if found is not None:
-            model = found
-            applied.append(name)
-    return Rewritten(model, tuple(applied)) if applied else Rewritten()
+    return steps
+
+
+def _is_quantised(file: OnnxFile) -> bool:
+    """Whether a file has weights of int8, and this machine is of the kind that their rewrites are for."""
+    return bool(file.weights.get("int8")) and platform.machine().lower() in X86
+
+
+def _settings(model: memoryview, file: OnnxFile) -> Mapping[str, str]:
+    """What the session is asked for, so that no product saturates."""
+    try:
+        needed = _is_quantised(file) and processor_saturates() and keeps_signed(model)
+    except (ValueError, IndexError):
+        return {}  # for ONNX Runtime to refuse
+    return SIGNED_PRODUCTS if needed else {}

@@ -25,7 +25,6 @@ from deploykit_runtimes.ort.options import cuda_options, session_settings, tenso
 from deploykit_runtimes.ort.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.ort.ranking import CLASSES, RANKED, RANKING, SCORES, read_ranking
 from deploykit_runtimes.ort.rewrites import APPEND_RANKING, Rewritten, rewrite
-from deploykit_runtimes.ort.saturation import WIDE_PRODUCTS, products_saturate
 from deploykit_runtimes.ort.session import (
     engine_key,
     nodes_per_provider,
@@ -191,8 +190,7 @@ def _open(
     path = Path(path)
     file = read_if_model(path)  # None: for ONNX Runtime to refuse, in the same words as to C++
     form = rewrite(path, options, file) if file and device == "cpu" and add is None else Rewritten()
-    settings = WIDE_PRODUCTS if file and device == "cpu" and products_saturate(path, file) else {}
-    for key, value in settings.items():
+    for key, value in form.settings.items():
         session_options.add_session_config_entry(key, value)
     inside = weights_beside(file) if file and options.detached else ()
     weights = weights_in_memory(session_options, path, inside)
@@ -222,7 +220,7 @@ def _open(
         declared=options.outputs,
         makers=file.makers,
         rewrites=form.names,
-        settings=settings,
+        settings=form.settings,
     )
     if options.strict:
         refuse_strays(runner.placement(), wanted)

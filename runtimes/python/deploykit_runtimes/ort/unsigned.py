@@ -11,32 +11,22 @@ What another node reads, a body of a loop or a branch, or the caller, stays as i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from deploykit_runtimes.onnx.edit import (
-    GRAPH_INPUT,
-    GRAPH_OUTPUT,
-    INITIALIZER,
-    NODE,
-    NODE_ATTRIBUTE,
-    NODE_INPUT,
-    NODE_OUTPUT,
-    VALUE_INFO,
-    Node,
-    edit_graph,
-    name_of,
-    read_attributes,
-    read_node,
+from deploykit_runtimes.onnx.edit import Node, edit_graph, read_attributes
+from deploykit_runtimes.onnx.quantised import (
+    QuantisedGraph,
+    dequantises,
+    is_in_blocks,
+    makes_signed,
+    quantises,
+    read_quantised,
+    shift,
 )
-from deploykit_runtimes.onnx.protobuf import encode, pieces
-from deploykit_runtimes.onnx.stored import INT8, UINT8, Stored, encode_stored, read_stored
-from deploykit_runtimes.ort.ranking import ADDED
+from deploykit_runtimes.onnx.stored import INT8
 
 __all__ = ["make_unsigned"]
 
-_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _MOVES = (
     *("DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice"),
     *("SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
@@ -48,11 +38,6 @@ _PAIRS = ("Add", "Concat", "Div", "Max", "Min", "Mul", "Sub", "Where")
 """Operators whose quantised form takes inputs of one type: a constant there is no weight."""
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 """Operators whose first input is an activation, constant or not."""
-
-_OUTPUT_TYPE, _BLOCKS = "output_dtype", "block_size"
-_SHIFT = 0x80
-_SHIFTED = bytes(value ^ _SHIFT for value in range(256))
-"""The byte of q + 128 for the byte of a signed q."""
 
 
 def make_unsigned(model: bytes) -> bytes | None:
@@ -68,8 +53,8 @@ def make_unsigned(model: bytes) -> bytes | None:
 
 
 def _rewritten(graph: memoryview) -> bytes | None:
-    read = _read(graph)
-    if not any(_is(node, _QUANTIZE) for node in read.nodes):
+    read = read_quantised(graph)
+    if not any(quantises(node) for node in read.nodes):
         return None
     groups = _Groups()
     for name, tensor in read.stored.items():
@@ -81,63 +66,7 @@ def _rewritten(graph: memoryview) -> bytes | None:
         _spoil_other_uses(node, read, groups)
     for name in (*read.outputs, *read.inputs):
         groups.spoil(name)
-    return _changed(read, _chosen(read, groups))
-
-
-class _Graph(NamedTuple):
-    """What of a graph the rewrite reads.
-
-    Attributes:
-        parts: Its fields, as they are in the file.
-        nodes: In their order.
-        stored: Its initializers by name.
-        infos: Where the type of a tensor is told.
-        inputs, outputs: Names.
-        zeros: Of zero points that were looked at: the shape of those that are int8 0.
-    """
-
-    parts: list[bytes | memoryview]
-    nodes: list[Node]
-    stored: dict[str, Stored]
-    infos: dict[str, int]
-    inputs: set[str]
-    outputs: set[str]
-    zeros: dict[tuple[str, str], tuple[int, ...] | None]
-
-    def zero(self, node: Node) -> tuple[int, ...] | None:
-        """The shape of the zero point of a QuantizeLinear or DequantizeLinear; None: it is not int8 0."""
-        _, scale, point, *_ = (*node.inputs, "", "", "")
-        if (scale, point) not in self.zeros:
-            self.zeros[scale, point] = self._zero(scale, point)
-        return self.zeros[scale, point]
-
-    def _zero(self, scale: str, point: str) -> tuple[int, ...] | None:
-        # Where it is 0 it may be left out, and has the shape of the scale then.
-        found = self.stored.get(point or scale)
-        if found is None or found.name in self.inputs or found.size > len(found.encoded):
-            return None
-        if point and (found.dtype != INT8 or not found.bytes() or any(found.bytes())):
-            return None
-        return found.shape if len(found.shape) < 2 and found.size > 0 else None
-
-
-def _read(graph: memoryview) -> _Graph:
-    read = _Graph([], [], {}, {}, set(), set(), {})
-    for number, value, piece in pieces(graph):
-        place = len(read.parts)
-        read.parts.append(piece)
-        if not isinstance(value, memoryview):
-            continue
-        if number == NODE:
-            read.nodes.append(read_node(place, value))
-        elif number == INITIALIZER:
-            tensor = read_stored(place, value)
-            read.stored[tensor.name] = tensor
-        elif number == VALUE_INFO:
-            read.infos[name_of(value)] = place
-        elif number in (GRAPH_INPUT, GRAPH_OUTPUT):
-            (read.inputs if number == GRAPH_INPUT else read.outputs).add(name_of(value))
-    return read
+    return shift(read, _chosen(read, groups))
 
 
 class _Groups:
@@ -176,14 +105,12 @@ class _Groups:
         return {self.of(name) for name in self._above} - {self.of(name) for name in self._spoilt}
 
 
-def _follow(node: Node, read: _Graph, groups: _Groups) -> None:
+def _follow(node: Node, read: QuantisedGraph, groups: _Groups) -> None:
     """Add what a node gives, if that is int8 values."""
-    if _is(node, _QUANTIZE):
-        told = read_attributes(node)
-        point = read.stored.get(node.inputs[2] if len(node.inputs) > 2 else "")
-        if told.get(_OUTPUT_TYPE, 0) == INT8 or (point is not None and point.dtype == INT8):
+    if quantises(node):
+        if makes_signed(node, read):
             groups.add(node.outputs[0])
-            if read.zero(node) is None or told.get(_BLOCKS, 0):
+            if read.zero(node) is None or is_in_blocks(node):
                 groups.spoil(node.outputs[0])
         return
     given = [name for index, name in enumerate(node.inputs) if name and _moves(node, index)]
@@ -197,10 +124,6 @@ def _follow(node: Node, read: _Graph, groups: _Groups) -> None:
     for name in taken:
         groups.add(name)
     groups.join([*given, *taken])
-
-
-def _is(node: Node, operator: str) -> bool:
-    return node.operator == operator and not node.domain
 
 
 def _moves(node: Node, index: int) -> bool:
@@ -218,19 +141,19 @@ def _moves(node: Node, index: int) -> bool:
     return index == 0 and (node.operator in _MOVES or node.operator == "Split")
 
 
-def _spoil_other_uses(node: Node, read: _Graph, groups: _Groups) -> None:
+def _spoil_other_uses(node: Node, read: QuantisedGraph, groups: _Groups) -> None:
     """What is read by anything but moves and a DequantizeLinear around 0 stays as it is."""
     for index, name in enumerate(node.inputs):
         if name not in groups or _moves(node, index):
             continue
-        restores = index == 0 and _is(node, _DEQUANTIZE) and read.zero(node) is not None
-        if not restores or read_attributes(node).get(_BLOCKS, 0):
+        restores = index == 0 and dequantises(node) and read.zero(node) is not None
+        if not restores or is_in_blocks(node):
             groups.spoil(name)
     for name in node.inside:
         groups.spoil(name)
 
 
-def _chosen(read: _Graph, groups: _Groups) -> set[str]:
+def _chosen(read: QuantisedGraph, groups: _Groups) -> set[str]:
     """The tensors to change: what is quantised, and constants that only stand beside it."""
     readers: dict[str, list[bool]] = {}  # whether what reads a tensor takes it for an activation
     for node in read.nodes:
@@ -240,48 +163,11 @@ def _chosen(read: _Graph, groups: _Groups) -> set[str]:
     made: set[str] = set()
     weights: set[str] = set()
     for node in read.nodes:
-        if _is(node, _QUANTIZE) and node.outputs[0] in groups:
+        if quantises(node) and node.outputs[0] in groups:
             made.add(groups.of(node.outputs[0]))
-        elif _is(node, _DEQUANTIZE) and node.inputs[0] in groups:
+        elif dequantises(node) and node.inputs[0] in groups:
             found = readers.get(node.outputs[0], [])
             if not found or not all(found):
                 weights.add(groups.of(node.inputs[0]))
     wanted = {group for group in groups.unspoilt() if group in made or group not in weights}
     return {name for name in groups if groups.of(name) in wanted}
-
-
-def _changed(read: _Graph, chosen: set[str]) -> bytes | None:
-    zeros: dict[tuple[int, ...], bytes] = {}
-    for node in read.nodes:
-        quantises = _is(node, _QUANTIZE) and node.outputs[0] in chosen
-        shape = None
-        if quantises or (_is(node, _DEQUANTIZE) and node.inputs[0] in chosen):
-            shape = read.zero(node)
-        if shape is not None:
-            name = f"{ADDED}unsigned/zero{'x'.join(map(str, shape))}"
-            points = bytes([_SHIFT]) * math.prod(shape)
-            zeros[shape] = encode(INITIALIZER, encode_stored(name, shape, UINT8, points))
-            read.parts[node.place] = _around(node, name)
-    if not zeros:
-        return None
-    for name in chosen:
-        if name in read.infos:
-            read.parts[read.infos[name]] = b""  # it tells the type that was
-        if name in read.stored:
-            tensor = read.stored[name]
-            shifted = bytes(tensor.bytes()).translate(_SHIFTED)
-            read.parts[tensor.place] = encode(INITIALIZER, encode_stored(name, tensor.shape, UINT8, shifted))
-    return b"".join((*read.parts, *zeros.values()))
-
-
-def _around(node: Node, zero: str) -> bytes:
-    """The node with another zero point, as a field of the graph."""
-    content = [encode(NODE_INPUT, name) for name in (*node.inputs[:2], zero)]
-    content += [encode(NODE_OUTPUT, name) for name in node.outputs]
-    for number, value, piece in pieces(node.encoded):
-        if number in (NODE_INPUT, NODE_OUTPUT):
-            continue
-        if number == NODE_ATTRIBUTE and isinstance(value, memoryview) and name_of(value) == _OUTPUT_TYPE:
-            continue  # the zero point tells it
-        content.append(bytes(piece))
-    return encode(NODE, b"".join(content))

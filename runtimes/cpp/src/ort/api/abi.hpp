@@ -36,6 +36,8 @@ struct ApiBase {
   X(2, GetErrorMessage, const char*, (const Status*))                                                                  \
   X(3, CreateEnv, Status*, (int level, const char* name, Env**))                                                       \
   X(7, CreateSession, Status*, (const Env*, const char* path, const SessionOptions*, Session**))                       \
+  X(8, CreateSessionFromArray, Status*,                                                                                \
+    (const Env*, const void* model, std::size_t bytes, const SessionOptions*, Session**))                              \
   X(9, Run, Status*,                                                                                                   \
     (Session*, const RunOptions*, const char* const* input_names, const Value* const* inputs, std::size_t input_count, \
      const char* const* output_names, std::size_t output_count, Value** outputs))                                      \
