@@ -57,7 +57,7 @@ class Choice:
         nodes: The products that compute in 8 bits.
         method: How ranges come of the histograms; see ``activations.METHODS``.
         form: See ``Form``.
-        weight_bits: 7: weights within [-64, 63], whose products never saturate; 8: all of int8.
+        weight_bits: 7: weights within [-64, 64], whose products never saturate; 8: all of int8.
     """
 
     nodes: frozenset[str]

@@ -1,7 +1,7 @@
 """The proof that no product of a file saturates on CPUs without VNNI.
 
 These add two neighbouring products of an unsigned and a signed 8-bit number in 16 bits
-(``vpmaddubsw``), and what is beyond is cut off: the same file answers otherwise. Weights within [-64, 63]
+(``vpmaddubsw``), and what is beyond is cut off: the same file answers otherwise. Weights within [-64, 64]
 rule it out, 2 x 255 x 64 = 32,640; of other weights the two largest of each row that have one sign decide.
 """
 

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kModelGraph = 7;
 // 2 * 255 * 64 fits into 16 bits.
 constexpr int kLeast = -64;
-constexpr int kMost = 63;
+constexpr int kMost = 64;
 constexpr std::array<std::string_view, 4> kProducts{"Conv", "ConvTranspose", "Gemm", "MatMul"};
 constexpr std::size_t kInside = static_cast<std::size_t>(-1);  // where a body of a node reads
 

@@ -2,7 +2,7 @@
 
 Their vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits: 255 * 127 + 255 * 127 gives
 32767 in place of 64770, and an INT8 file has other answers than with VNNI, on Arm and on GPUs. Weights within
-[-64, 63] cannot get there. Others become unsigned at load, exactly as activations do (``unsigned``): products
+[-64, 64] cannot get there. Others become unsigned at load, exactly as activations do (``unsigned``): products
 of unsigned bytes take 32 bits. ONNX Runtime's own setting for that, ``session.x64quantprecision``, does not
 open files in which two weights share a zero point (1.32).
 
@@ -31,7 +31,7 @@ from deploykit_runtimes.onnx.stored import INT8, UINT8, Stored
 __all__ = ["SIGNED_PRODUCTS", "goes_beyond", "keeps_signed", "processor_saturates", "widen_products"]
 
 SIGNED_PRODUCTS = {"session.qdqisint8allowed": "1"}
-_LEAST, _MOST = -64, 63
+_LEAST, _MOST = -64, 64
 """2 * 255 * 64 fits into 16 bits."""
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -42,7 +42,7 @@ def processor_saturates() -> bool:
 
 
 def widen_products(model: bytes) -> bytes | None:
-    """Make weights beyond [-64, 63] unsigned where they are multiplied with unsigned activations.
+    """Make weights beyond [-64, 64] unsigned where they are multiplied with unsigned activations.
 
     Args:
         model: An ONNX file with QuantizeLinear and DequantizeLinear nodes, and no weights beside it.
@@ -54,7 +54,7 @@ def widen_products(model: bytes) -> bytes | None:
 
 
 def keeps_signed(model: memoryview) -> bool:
-    """Whether a model quantises activations to int8 and has weights beyond [-64, 63].
+    """Whether a model quantises activations to int8 and has weights beyond [-64, 64].
 
     Raises:
         ValueError, IndexError: it is not a valid protobuf message.
