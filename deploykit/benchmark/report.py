@@ -67,12 +67,17 @@ class BenchRow:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class BenchReport:
-    """Everything that was measured, and where."""
+    """Everything that was measured, and where.
+
+    Attributes:
+        advice: What speaks against running the file on these engines, in sentences.
+    """
 
     title: str
     model: Mapping[str, object]
     rows: tuple[BenchRow, ...]
     environment: Environment
+    advice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """The table, as ``deploykit bench`` prints it."""
@@ -90,7 +95,7 @@ class BenchReport:
             )
         if few:
             found.append(f"Fewer than {_FEW} timed calls, so p99 is close to the maximum: {'; '.join(few)}.")
-        return (*found, *self.environment.warnings())
+        return (*self.advice, *found, *self.environment.warnings())
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""

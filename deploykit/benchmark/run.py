@@ -15,6 +15,7 @@ from deploykit_runtimes.contract.spec import THRESHOLD_INPUTS, ModelSpec
 from deploykit_runtimes.onnx.model_file import model_path
 from deploykit_runtimes.onnx.model_files import hash_model, model_bytes
 from deploykit_runtimes.runner import Runner
+from deploykit_runtimes.suitability import advice
 
 from deploykit.benchmark.environment import read_environment
 from deploykit.benchmark.options import BenchOptions
@@ -77,6 +78,14 @@ def bench(
         model=model_facts(model_file(path), spec),
         rows=rows,
         environment=read_environment(),
+        # What PyTorch runs is the checkpoint.
+        advice=tuple(
+            dict.fromkeys(
+                said
+                for row in rows
+                if row.placement.engine != "torch" and (said := advice(spec, row.placement))
+            )
+        ),
     )
 
 

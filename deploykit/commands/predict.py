@@ -32,6 +32,7 @@ from deploykit.terminal import (
     good,
     paragraph,
     problem_lines,
+    warning,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def command(
     from deploykit_runtimes import load
     from deploykit_runtimes.contract.shapes import check_size
     from deploykit_runtimes.options.option import put_over
+    from deploykit_runtimes.suitability import advice
 
     _check_sources(sources, watch, save, only_new=only_new)
     pictures = pictures_of(sources)
@@ -108,6 +110,8 @@ def command(
         with load(model, runtime=runtime, device=device, **engine) as predictor:
             for text in predictor.spec.assumed if predictor.spec.inferred else ():
                 report(f"Assumed: {text}")
+            if said := advice(predictor.spec, predictor.placement()):
+                report.tell(*paragraph(f"{warning('warning')} {said}", err=True))
             if chosen.imgsz is not None:
                 check_size(predictor.spec, chosen.imgsz, "--imgsz")
             run = _Run(predictor, chosen.keywords(), report, save=save, as_json=json_output)

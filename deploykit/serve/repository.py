@@ -12,6 +12,7 @@ from typing import Literal
 
 from deploykit_runtimes.errors import DeploykitError, ModelError
 from deploykit_runtimes.runtimes import canonical_runtime
+from deploykit_runtimes.suitability import advice
 from deploykit_runtimes.text.printable import printable
 
 from deploykit.protocol.errors import NotFoundError, NotReadyError
@@ -268,6 +269,8 @@ class Repository:
         self._tell(f"loaded {slot.name} version {version} from {slot.path}: {model.placed}{tested}")
         for text in model.spec.assumed if model.spec.inferred else ():
             self._tell(f"assumed of {slot.name}: {text}")
+        if said := advice(model.spec, model.placement()):
+            log.warning("%s: %s", slot.name, said)
         if old is not None:
             for text in differences(old, model):
                 log.warning("%s version %s has other %s", slot.name, version, text)

@@ -10,7 +10,8 @@
     signed      1: products of signed values are left in it that may leave 16 bits
     exact       1: there are in the file
 
-``int8/cpus.txt`` has one per processor: ``machine``, ``cpuinfo`` (``\\n`` ends a line) and ``class``.
+``int8/advice.txt`` has one per file of low precision and engine: what ``advice`` says. ``int8/cpus.txt`` has
+one per processor: ``machine``, ``cpuinfo`` (``\\n`` ends a line) and ``class``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from deploykit_runtimes.contract.spec import PrecisionRecord
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.ort.saturation import keeps_signed, widen_products
 from deploykit_runtimes.ort.unsigned import make_unsigned
+from deploykit_runtimes.runner import Placement
+from deploykit_runtimes.suitability import record_advice
 from onnx import numpy_helper
 
 FOLDER = Path(__file__).parent / "int8"
@@ -196,6 +200,50 @@ def overridable() -> onnx.ModelProto:
     return made
 
 
+def advices() -> str:
+    ort, ov = ("onnxruntime", "cpu", "CPUExecutionProvider"), ("openvino", "cpu", "CPU")
+    cuda = ("onnxruntime", "cuda", "CUDAExecutionProvider")
+    plugin = ("onnxruntime", "gpu", "OpenVINOExecutionProvider.2")
+    rtx, trt = ("onnxruntime", "gpu", "NvTensorRTRTXExecutionProvider"), ("tensorrt", "NVIDIA T4", "TensorRT")
+    both = ("vnni", "no-vnni")
+    blocks = []
+    for compute, target, cpus, (engine, device, provider), precision, cpu in (
+        ("int8", "any", both, ort, "int8", "no-vnni"),
+        ("int8", "ort-cpu", both, ort, "int8", "vnni"),
+        ("int8", "ort-cpu", both, ov, "int8", "vnni"),
+        ("int8", "ov", both, ort, "int8", "vnni"),
+        ("int8", "ov", both, plugin, "int8", "vnni"),
+        ("int8", "trt", (), rtx, "int8", "vnni"),
+        ("int8", "trt", (), trt, "int8", "vnni"),
+        ("int8", "trt", (), cuda, "int8", "vnni"),
+        ("int8", "any", ("vnni",), ort, "int8+fp32", "no-vnni"),
+        ("int8", "any", both, ov, "int8", "arm-dot"),
+        ("int8", "any", ("vnni",), cuda, "int8", "no-vnni"),
+        ("fp16", "any", (), ort, "fp32", "vnni"),
+        ("fp16", "any", (), ort, "fp16", "arm-dot"),
+        ("fp16", "trt", (), ort, "fp32", "vnni"),
+        ("fp16", "any", (), ov, "fp32", "vnni"),
+        ("int8", "other", (), ("another", "", "x"), "int8", "other"),
+    ):
+        record = PrecisionRecord(compute=compute, target=target, cpus=cpus)
+        placement = Placement(
+            engine=engine, version="1", device=device, precision=precision, providers={provider: 1}
+        )
+        lines = {
+            "compute": compute,
+            "target": target,
+            "cpus": " ".join(cpus),
+            "engine": engine,
+            "device": device,
+            "provider": provider,
+            "precision": precision,
+            "cpu": cpu,
+            "advice": record_advice(record, placement, cpu),
+        }
+        blocks.append("".join(f"{key}\t{value}\n" for key, value in lines.items()))
+    return "\n".join(blocks)
+
+
 def digest(model: bytes | None) -> str:
     return "-" if model is None else hashlib.sha256(model).hexdigest()
 
@@ -226,6 +274,7 @@ def main() -> None:
             found_class = cpu_class(Path(folder), architecture=machine)
         escaped = cpuinfo.replace("\n", "\\n")
         blocks.append(f"machine\t{machine}\ncpuinfo\t{escaped}\nclass\t{found_class}\n")
+    (FOLDER / "advice.txt").write_text(advices(), encoding="utf-8")
     (FOLDER / "cpus.txt").write_text("\n".join(blocks), encoding="utf-8")
 
 

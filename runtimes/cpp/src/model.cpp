@@ -3,6 +3,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "contract/suitability.hpp"
+#include "machine/cpu.hpp"
 #include "ort/api/errors.hpp"
 #include "ort/runner.hpp"
 #include "selftest/run.hpp"
@@ -45,6 +47,10 @@ const std::vector<TensorInfo>& Model::inputs() const { return impl_->engine().in
 const std::vector<TensorInfo>& Model::outputs() const { return impl_->engine().outputs(); }
 const std::map<std::string, std::string>& Model::metadata() const { return impl_->engine().metadata(); }
 Placement Model::placement() const { return impl_->engine().placement(); }
+
+std::string Model::advice() const {
+  return spec().precision ? advice_of(*spec().precision, placement(), cpu_class()) : std::string();
+}
 
 Result Model::predict(const ImageView& image, const PredictOptions& options) const {
   Result result;

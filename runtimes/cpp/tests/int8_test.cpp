@@ -3,12 +3,14 @@
 #include <string>
 
 #include "check.hpp"
+#include "contract/suitability.hpp"
 #include "golden_files.hpp"
 #include "machine/cpu.hpp"
 #include "machine/sha256.hpp"
 #include "onnx/file.hpp"
 #include "ort/saturation.hpp"
 #include "ort/unsigned.hpp"
+#include "text/text.hpp"
 
 namespace {
 
@@ -55,6 +57,23 @@ TEST(cut_and_changed_graphs) {
       changed[place] = static_cast<char>(changed[place] ^ (1 << place % 8));
       rewrite_or_leave(changed);
     }
+  }
+}
+
+TEST(advice_is_pythons) {
+  const auto blocks = golden::read_blocks(folder() + "advice.txt");
+  CHECK(blocks.size() > 8);
+  for (const auto& block : blocks) {
+    deploykit::PrecisionRecord record;
+    record.compute = block.at("compute");
+    record.target = block.at("target");
+    record.cpus = deploykit::words(block.at("cpus"));
+    deploykit::Placement placement;
+    placement.engine = block.at("engine");
+    placement.device = block.at("device");
+    placement.precision = block.at("precision");
+    placement.providers[block.at("provider")] = 1;
+    CHECK_EQUAL(deploykit::advice_of(record, placement, block.at("cpu")), block.at("advice"));
   }
 }
 

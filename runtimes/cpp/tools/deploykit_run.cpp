@@ -160,6 +160,8 @@ int run(int argc, char** argv) {
       std::fprintf(stderr, "Assumed: %s\n", deploykit::printable(text).c_str());
     }
   }
+  const std::string advice = model.advice();
+  if (!advice.empty()) std::fprintf(stderr, "warning: %s\n", deploykit::printable(advice).c_str());
   if (arguments.self_test) return self_test(arguments.model, model, arguments.json);
   Run run;
   run.entries.begin_array();

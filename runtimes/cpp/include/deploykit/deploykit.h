@@ -98,6 +98,7 @@ typedef struct {
   const char *precision; /* "model" (also where NULL), "auto" */
   int cuda_graph;        /* 1: record the GPU's work once per shape and replay it */
   const char *outputs;   /* what the outputs of another exporter's file mean, "yolov5"; NULL: what the file tells */
+  int exact;             /* 1: run the file's own graph, node for node; 0: an INT8 file may get a faster form of it */
 } deploykit_options;
 
 /* Start from deploykit_predict_defaults(). */
@@ -178,6 +179,10 @@ DEPLOYKIT_API const char *deploykit_model_class_name(const deploykit_model *mode
 DEPLOYKIT_API const char *deploykit_model_metadata(const deploykit_model *model, const char *key);
 /* Nodes that run on an execution provider, such as "CPUExecutionProvider". */
 DEPLOYKIT_API int64_t deploykit_model_nodes_on(const deploykit_model *model, const char *provider);
+/* What really runs, as Python's Placement.to_dict(): "engine", "precision", "rewrites", ... */
+DEPLOYKIT_API const char *deploykit_model_placement(const deploykit_model *model);
+/* What speaks against running this file here, such as another engine that it was made for; empty: nothing. */
+DEPLOYKIT_API const char *deploykit_model_advice(const deploykit_model *model);
 
 DEPLOYKIT_API deploykit_predict_options deploykit_predict_defaults(void);
 /* `options` may be NULL. One result per image, in their order; the caller frees the results. */

@@ -89,6 +89,9 @@ class DEPLOYKIT_API Model {
   // The file's own keys, those of deploykit and those of others.
   const std::map<std::string, std::string>& metadata() const;
   Placement placement() const;
+  // What speaks against running this file here: it was made for another engine, or its accuracy was shown on other
+  // processors. Empty: nothing.
+  std::string advice() const;
 
   Result predict(const ImageView& image, const PredictOptions& options = {}) const;
   // Into a result whose memory is used again: such calls allocate nothing of their own.

@@ -1,6 +1,8 @@
 // Where a model runs, and in what precision.
 #pragma once
 
+#include "deploykit/config.h"
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -20,5 +22,8 @@ struct Placement {
   // elsewhere.
   std::map<std::string, std::string> settings{};
 };
+
+// The document that Python prints.
+DEPLOYKIT_API std::string to_json(const Placement& placement);
 
 }  // namespace deploykit

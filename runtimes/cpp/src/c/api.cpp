@@ -48,6 +48,7 @@ Options options_of(const deploykit_options* given) {
   if (values.precision != nullptr) options.precision = values.precision;
   options.cuda_graph = values.cuda_graph != 0;
   if (values.outputs != nullptr) options.outputs = values.outputs;
+  options.exact = values.exact != 0;
   return options;
 }
 
@@ -150,7 +151,10 @@ deploykit_error* deploykit_model_open(const char* path, const deploykit_options*
     deploykit::require(path, "the path of a model");
     deploykit::require(model, "a place for the model");
     *model = nullptr;
-    *model = new deploykit_model{deploykit::Model(path, deploykit::options_of(options))};
+    deploykit::Model opened(path, deploykit::options_of(options));
+    std::string placement = to_json(opened.placement());
+    std::string advice = opened.advice();
+    *model = new deploykit_model{std::move(opened), std::move(placement), std::move(advice)};
   });
 }
 
@@ -184,6 +188,10 @@ int64_t deploykit_model_nodes_on(const deploykit_model* model, const char* provi
   }));
   return nodes;
 }
+
+const char* deploykit_model_placement(const deploykit_model* model) { return model->placement.c_str(); }
+
+const char* deploykit_model_advice(const deploykit_model* model) { return model->advice.c_str(); }
 
 deploykit_predict_options deploykit_predict_defaults(void) {
   deploykit_predict_options options{};

@@ -18,6 +18,8 @@ struct deploykit_error {
 
 struct deploykit_model {
   deploykit::Model model;
+  std::string placement;
+  std::string advice;
 };
 
 struct deploykit_results {

@@ -14,8 +14,8 @@
 namespace deploykit::selftest {
 namespace {
 
-// The precisions for which an export measures tolerances, the most exact first.
-constexpr std::array<const char*, 4> kPrecisions{"fp32", "tf32", "fp16", "bf16"};
+// The precisions for which tolerances are measured, the most exact first.
+constexpr std::array<const char*, 5> kPrecisions{"fp32", "tf32", "fp16", "bf16", "int8"};
 
 // Those that every comparison of the file has tolerances for.
 std::set<std::string> known_precisions(const std::vector<Case>& cases) {

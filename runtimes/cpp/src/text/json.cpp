@@ -272,6 +272,12 @@ void write_placement(JsonWriter& json, const Placement& placement) {
   json.end_object();
 }
 
+std::string to_json(const Placement& placement) {
+  JsonWriter json;
+  write_placement(json, placement);
+  return json.text();
+}
+
 std::string to_json(const Result& result) {
   JsonWriter json;
   json.begin_object();

@@ -39,8 +39,8 @@ _SIDE, _BATCH, _SOFTEST, _COLUMNS = 16_384, 1024, 7, 4096
 _PIXELS = 1 << 24
 """Most pixels of a case, all its images together."""
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""The precisions for which an export measures tolerances, the most exact first."""
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
+"""The precisions for which tolerances are measured, the most exact first."""
 _WORD = re.compile(r"[^ \t\n\r\f\v]+")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _FLOAT = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
