@@ -114,7 +114,7 @@ def _parted(
         )
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     measured = list(range(len(dataset.samples)))
-    if other:
+    if len(other) >= FEWEST // 2:
         pool = list(other)
         draw.shuffle(pool)
         calibration = pool[:calibrate]

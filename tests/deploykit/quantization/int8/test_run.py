@@ -56,10 +56,22 @@ def made(
     return quantize_int8(model, data, output, options, timers={"ort-cpu": clock or ByProducts()})
 
 
-def test_a_classifier_keeps_its_accuracy(vit: Path, digits: Path, tmp_path: Path) -> None:
-    target = tmp_path / "vit-int8.onnx"
-    report = made(vit, digits, target, budget="5%")
-    assert report.output == target
+@pytest.fixture(scope="module")
+def small(vit: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Int8Report:
+    """The trained ViT in 8 bits."""
+    folder = tmp_path_factory.mktemp("int8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEPLOYKIT_CACHE", str(folder / "cache"))
+        return made(vit, digits, folder / "vit-int8.onnx", budget="5%")
+
+
+def written(report: Int8Report) -> Path:
+    assert report.output is not None
+    return report.output
+
+
+def test_a_classifier_keeps_its_accuracy(small: Int8Report, vit: Path, digits: Path) -> None:
+    report, target = small, written(small)
     assert report.metric == "top1"
     best = report.best
     assert best is not None
@@ -77,21 +89,19 @@ def test_a_classifier_keeps_its_accuracy(vit: Path, digits: Path, tmp_path: Path
     assert abs(both.models[0].top1 - both.models[1].top1) <= 0.05
 
 
-def test_the_golden_cases_pass_on_every_engine(vit: Path, digits: Path, tmp_path: Path) -> None:
-    target = tmp_path / "vit-int8.onnx"
-    report = made(vit, digits, target, budget=0.05)
-    assert "passed" in report.selftests["ort-cpu"]
+def test_the_golden_cases_pass_on_every_engine(small: Int8Report) -> None:
+    target = written(small)
+    assert "passed" in small.selftests["ort-cpu"]
     for runtime in ("ort-cpu", "ov-cpu"):
         found = deploykit.selftest(target, runtime=runtime)
         assert found.ok
         assert found.precision == "int8"
 
 
-def test_a_wrong_engine_fails_the_golden_cases(vit: Path, digits: Path, tmp_path: Path) -> None:
-    target = tmp_path / "vit-int8.onnx"
-    made(vit, digits, target, budget=0.05)
-    model = onnx.load(target)
-    [weights] = [each for each in model.graph.initializer if each.data_type == onnx.TensorProto.INT8][:1]
+def test_a_wrong_engine_fails_the_golden_cases(small: Int8Report, tmp_path: Path) -> None:
+    model = onnx.load(written(small))
+    int8 = [each for each in model.graph.initializer if each.data_type == onnx.TensorProto.INT8]
+    weights = max(int8, key=lambda each: len(each.raw_data))
     values = onnx.numpy_helper.to_array(weights)
     weights.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weights.name))
     onnx.save(model, tmp_path / "wrong.onnx")
@@ -202,11 +212,9 @@ def test_labels_that_do_not_fit(vit: Path, digits: Path, tmp_path: Path) -> None
         made(vit, tmp_path / "data", tmp_path / "out.onnx")
 
 
-def test_files_that_are_not_float32(vit: Path, digits: Path, tmp_path: Path) -> None:
-    target = tmp_path / "vit-int8.onnx"
-    made(vit, digits, target, budget=0.05)
+def test_files_that_are_not_float32(small: Int8Report, vit: Path, digits: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="int8"):
-        made(target, digits, tmp_path / "again.onnx")
+        made(written(small), digits, tmp_path / "again.onnx")
     half = onnx.load(vit)
     for tensor in half.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
