@@ -79,6 +79,7 @@ class Laboratory:
     budget: float
     say: Callable[[str], None] = lambda _: None
     _ranges: dict[str, dict[str, float]] = field(default_factory=dict)
+    _last: dict[str, onnx.ModelProto] = field(default_factory=dict)
 
     def ranges(self, method: str) -> dict[str, float]:
         """See ``Activations.ranges``; entropy takes its time, so each method is asked once."""
@@ -88,8 +89,10 @@ class Laboratory:
         return self._ranges[method]
 
     def model(self, choice: Choice) -> onnx.ModelProto:
-        """The graph of a candidate."""
-        return quantised(self.network, choice, self.ranges(choice.method))
+        """The graph of a candidate; the last one is kept."""
+        if choice.key not in self._last:
+            self._last = {choice.key: quantised(self.network, choice, self.ranges(choice.method))}
+        return self._last[choice.key]
 
     def write(self, choice: Choice) -> Path:
         """The file of a candidate."""
