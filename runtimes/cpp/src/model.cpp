@@ -3,7 +3,7 @@
 #include <new>
 #include <stdexcept>
 
-#include "contract/suitability.hpp"
+#include "suitability.hpp"
 #include "machine/cpu.hpp"
 #include "ort/api/errors.hpp"
 #include "ort/runner.hpp"

@@ -3,13 +3,13 @@
 #include <string>
 
 #include "check.hpp"
-#include "contract/suitability.hpp"
+#include "suitability.hpp"
 #include "golden_files.hpp"
 #include "machine/cpu.hpp"
 #include "machine/sha256.hpp"
 #include "onnx/file.hpp"
-#include "ort/saturation.hpp"
-#include "ort/unsigned.hpp"
+#include "ort/rewrites/saturation.hpp"
+#include "ort/rewrites/unsigned.hpp"
 #include "text/text.hpp"
 
 namespace {

@@ -11,7 +11,7 @@
 
 #include "check.hpp"
 #include "deploykit/error.hpp"
-#include "machine/engine_cache.hpp"
+#include "machine/folders/engine_cache.hpp"
 #include "golden_files.hpp"
 #include "machine/sha256.hpp"
 #include "text/text.hpp"

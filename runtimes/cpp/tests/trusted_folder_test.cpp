@@ -1,6 +1,6 @@
 // Caches of engines, only from folders that nobody else could write to; as tests/runtimes/test_trusted_folder.py.
 
-#include "machine/trusted_folder.hpp"
+#include "machine/folders/trusted_folder.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 
 #include "check.hpp"
 #include "deploykit/error.hpp"
-#include "machine/engine_cache.hpp"
+#include "machine/folders/engine_cache.hpp"
 
 namespace {
 

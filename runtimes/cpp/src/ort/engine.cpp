@@ -3,14 +3,14 @@
 #include <algorithm>
 
 #include "contract/limits.hpp"
-#include "machine/engine_cache.hpp"
+#include "machine/folders/engine_cache.hpp"
 #include "ort/api/errors.hpp"
 #include "machine/memory_limit.hpp"
 #include "onnx/model_file.hpp"
 #include "onnx/file.hpp"
 #include "ort/providers.hpp"
 #include "ort/api/session_info.hpp"
-#include "ort/rewrites.hpp"
+#include "ort/rewrites/rewrite.hpp"
 #include "ort/settings.hpp"
 
 namespace deploykit {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "deploykit/model.hpp"
-#include "machine/engine_cache.hpp"
+#include "machine/folders/engine_cache.hpp"
 #include "ort/api/library.hpp"
 #include "ort/settings.hpp"
 

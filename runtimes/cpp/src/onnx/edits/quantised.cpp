@@ -1,4 +1,4 @@
-#include "onnx/quantised.hpp"
+#include "onnx/edits/quantised.hpp"
 
 #include <algorithm>
 #include <stdexcept>

@@ -1,4 +1,4 @@
-#include "contract/suitability.hpp"
+#include "suitability.hpp"
 
 #include <algorithm>
 #include <array>

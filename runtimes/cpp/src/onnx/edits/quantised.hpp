@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "onnx/nodes.hpp"
-#include "onnx/stored.hpp"
+#include "onnx/edits/nodes.hpp"
+#include "onnx/edits/stored.hpp"
 
 namespace deploykit {
 

@@ -1,4 +1,4 @@
-#include "onnx/stored.hpp"
+#include "onnx/edits/stored.hpp"
 
 #include <limits>
 #include <stdexcept>

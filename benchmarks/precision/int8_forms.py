@@ -1,6 +1,6 @@
 """How fast the forms of one INT8 file are, on ONNX Runtime and OpenVINO, and what each does to its answers.
 
-    python benchmarks/int8_forms.py [CHECKPOINT ...] [--seconds 4] [--threads N] [--openings 3]
+    python benchmarks/precision/int8_forms.py [CHECKPOINT ...] [--seconds 4] [--threads N] [--openings 3]
 
 Each checkpoint is exported, and quantised without care by ONNX Runtime's ``quantize_static``: Conv, Gemm and
 MatMul, signed and symmetric, weights per channel, min-max of noise. Without checkpoints: EfficientNet-B0,

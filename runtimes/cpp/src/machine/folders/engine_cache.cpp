@@ -1,4 +1,4 @@
-#include "machine/engine_cache.hpp"
+#include "machine/folders/engine_cache.hpp"
 
 #include <sys/stat.h>
 
@@ -14,7 +14,7 @@
 #include "deploykit/error.hpp"
 #include "text/json.hpp"
 #include "machine/sha256.hpp"
-#include "machine/trusted_folder.hpp"
+#include "machine/folders/trusted_folder.hpp"
 
 namespace deploykit {
 namespace {

@@ -29,7 +29,7 @@ std::string default_cache();
 // it is never found, and never overwritten. Of two processes that build at once, the first publishes.
 class CacheFolder {
  public:
-  // Throws OptionError: `root` cannot be written, or is not trusted (see machine/trusted_folder.hpp).
+  // Throws OptionError: `root` cannot be written, or is not trusted (see machine/folders/trusted_folder.hpp).
   CacheFolder(const std::string& root, std::string key_text);
   CacheFolder(const CacheFolder&) = delete;
   CacheFolder& operator=(const CacheFolder&) = delete;

@@ -1,4 +1,4 @@
-#include "machine/trusted_folder.hpp"
+#include "machine/folders/trusted_folder.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 //
 // An engine is code. Whoever can write to the folder it is loaded from can have their own code run, so a cache
 // is used only where its owner and its permissions say that nobody else could, as OpenSSH does with keys. The
-// same rules stand in runtimes/python/deploykit_runtimes/machine/trusted_folder.py.
+// same rules stand in runtimes/python/deploykit_runtimes/machine/folders/trusted_folder.py.
 #pragma once
 
 #include <string>

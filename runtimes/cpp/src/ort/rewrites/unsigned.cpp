@@ -1,4 +1,4 @@
-#include "ort/unsigned.hpp"
+#include "ort/rewrites/unsigned.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "onnx/quantised.hpp"
+#include "onnx/edits/quantised.hpp"
 
 namespace deploykit {
 namespace {

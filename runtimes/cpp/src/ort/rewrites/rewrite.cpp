@@ -1,12 +1,12 @@
-#include "ort/rewrites.hpp"
+#include "ort/rewrites/rewrite.hpp"
 
 #include <algorithm>
 #include <stdexcept>
 
 #include "machine/cpu.hpp"
 #include "onnx/mapping.hpp"
-#include "ort/saturation.hpp"
-#include "ort/unsigned.hpp"
+#include "ort/rewrites/saturation.hpp"
+#include "ort/rewrites/unsigned.hpp"
 
 namespace deploykit {
 namespace {

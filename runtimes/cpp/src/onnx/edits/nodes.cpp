@@ -1,7 +1,7 @@
-#include "onnx/nodes.hpp"
+#include "onnx/edits/nodes.hpp"
 
 #include "onnx/protobuf.hpp"
-#include "onnx/stored.hpp"
+#include "onnx/edits/stored.hpp"
 
 namespace deploykit {
 namespace {

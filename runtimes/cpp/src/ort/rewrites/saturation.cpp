@@ -1,4 +1,4 @@
-#include "ort/saturation.hpp"
+#include "ort/rewrites/saturation.hpp"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 
 #include "machine/cpu.hpp"
 #include "onnx/protobuf.hpp"
-#include "onnx/quantised.hpp"
+#include "onnx/edits/quantised.hpp"
 
 namespace deploykit {
 namespace {
