@@ -34,6 +34,10 @@ TEST(c_detections) {
   CHECK_EQUAL(std::string(deploykit_model_metadata(model, "deploykit.family")), "yolo");
   CHECK(deploykit_model_metadata(model, "none") == nullptr);
   CHECK(deploykit_model_nodes_on(model, "CUDAExecutionProvider") == 0);
+  const std::string placement = deploykit_model_placement(model);
+  CHECK(placement.find("\"engine\": \"onnxruntime\"") != std::string::npos);
+  CHECK(placement.find("\"rewrites\": []") != std::string::npos);
+  CHECK_EQUAL(std::string(deploykit_model_advice(model)), "");
   const deploykit_image image{sizeof image, photo.pixels.data(), 100, 150, 3, DEPLOYKIT_RGB, 0};
   const deploykit_image images[] = {image, image};
   deploykit_results* results = nullptr;

@@ -48,6 +48,8 @@ class Options(ctypes.Structure):
         ("goal", ctypes.c_char_p),
         ("precision", ctypes.c_char_p),
         ("cuda_graph", ctypes.c_int),
+        ("outputs", ctypes.c_char_p),
+        ("exact", ctypes.c_int),
     )
 
 
@@ -77,7 +79,7 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.c = ctypes.CDLL(str(path))
         texts = ("error_message", "error_problem", "error_hint", "result_json", "version")
-        texts += ("report_problem", "report_summary", "report_json")
+        texts += ("report_problem", "report_summary", "report_json", "model_placement", "model_advice")
         for name in texts:
             getattr(self.c, f"deploykit_{name}").restype = ctypes.c_char_p
         for name in ("model_open", "predict", "predict_async", "use_onnxruntime", "infer", "self_test"):

@@ -67,7 +67,7 @@ def checkpoint_of(golden: Path, ultralytics_file, perturb, tmp_path_factory):
 
 
 def documents(tool: Path, ort_library: Path, capsys, arguments: list[str]) -> tuple[Any, Any]:
-    """What the C++ program prints, and what Python prints of the same graph: C++ rewrites nothing at load."""
+    """What the C++ program prints, and what Python prints of the same graph: C++ rewrites INT8 files."""
     environment = {"DEPLOYKIT_ONNXRUNTIME": str(ort_library)}
     done = subprocess.run(
         [str(tool), *arguments], capture_output=True, text=True, env=environment, check=False

@@ -84,7 +84,7 @@ def run_self_test(tool: Path, ort_library: Path):
 
 
 def python_test(path: Path) -> SelfTest:
-    """Of the same graph: C++ rewrites nothing at load."""
+    """Of the same graph: C++ rewrites INT8 files alone."""
     with open_runner(path, runtime="ort-cpu", threads=1, exact=True) as runner:
         return self_test(runner)
 

@@ -140,7 +140,7 @@ def test_no_product_saturates(
 
 def test_weights_of_seven_bits_stay(tmp_path: Path, without_vnni: None) -> None:
     path = tmp_path / "model.onnx"
-    for weight in (63, -64):
+    for weight in (64, -64):
         path.write_bytes(model("Conv", weight))
         assert rewrite(path, EngineOptions()).names == ("unsigned_activations",)
         assert rewrite(path, EXACT) == rewrites.Rewritten()
