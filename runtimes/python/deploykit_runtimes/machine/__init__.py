@@ -1,6 +1,8 @@
 """The machine: its cores and GPUs, what it runs out of, and folders that others could write to.
 
 cores.py           How many cores a computation may use
+cpu.py             Which instructions a processor has, and its class: how it multiplies bytes, which INT8
+                   models depend on
 elf.py             Which shared libraries a shared library needs, and whether this process can load them
 engine_cache.py    Compiled engines on disk, under a key of everything they depend on
 exhausted.py       What a machine ran out of, read from whatever a library raises for it: memory, disk,

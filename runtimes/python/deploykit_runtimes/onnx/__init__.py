@@ -9,6 +9,9 @@ model_files.py   The files of a model: its own, and those with weights or compil
 precompiled.py   Models that were compiled already, and which engine runs them
 protobuf.py      The encoding of protocol buffers, as far as ONNX files need it
                  (https://protobuf.dev/programming-guides/encoding/)
+quantised.py     Graphs with QuantizeLinear and DequantizeLinear nodes, as far as rewrites of INT8 files
+                 need them
+stored.py        Tensors that are stored in an ONNX file: their shapes, and the bytes of those of 8 bits
 tensor_sizes.py  The sizes of tensors that follow from constants: a rule for each operator that can make
                  something large
 """

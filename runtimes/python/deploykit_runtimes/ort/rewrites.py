@@ -86,8 +86,10 @@ def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) ->
         if found is not None:
             model = found
             applied.append(name)
-    settings = _settings(memoryview(model) if applied else map_onnx(path), file)
-    return Rewritten(model if applied else None, tuple(applied), settings)
+    form = Rewritten(model if applied else None, tuple(applied))
+    if _is_quantised(file) and processor_saturates() and _is_signed(form.model, path):
+        form = form._replace(settings=SIGNED_PRODUCTS)
+    return form
 
 
 def _steps(options: EngineOptions, file: OnnxFile) -> Steps:
@@ -115,10 +117,9 @@ def _is_quantised(file: OnnxFile) -> bool:
     return bool(file.weights.get("int8")) and platform.machine().lower() in X86
 
 
-def _settings(model: memoryview, file: OnnxFile) -> Mapping[str, str]:
-    """What the session is asked for, so that no product saturates."""
+def _is_signed(model: bytes | None, path: Path) -> bool:
+    """Whether products of signed values are left, in a model or else in the file."""
     try:
-        needed = _is_quantised(file) and processor_saturates() and keeps_signed(model)
-    except (ValueError, IndexError):
-        return {}  # for ONNX Runtime to refuse
-    return SIGNED_PRODUCTS if needed else {}
+        return keeps_signed(map_onnx(path) if model is None else memoryview(model))
+    except (ValueError, IndexError, OSError):
+        return False  # for ONNX Runtime to refuse
