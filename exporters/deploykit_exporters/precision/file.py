@@ -125,7 +125,8 @@ def write_fp16(
         ModelError: the file is not an ONNX model of float32, or cannot be run.
         InputError: no picture can be read.
         OptionError: the target cannot be written, or is the source.
-        ParityError: float16 does not give float32's answers; nothing is written.
+        ParityError: the float32 file fails its golden cases, or float16 does not give its answers; nothing is
+            written.
     """
     started = time.perf_counter()
     report("Reading the model")
@@ -137,6 +138,8 @@ def write_fp16(
     model = _loaded(source)
     with Predictor(open_ort(source, options=EngineOptions(exact=True, outputs=outputs))) as predictor:
         spec = predictor.spec
+        if spec.golden:
+            require_self_test(predictor.runner)
         measured = calibration(predictor, pictures, name=data)
     graph = convert_fp16(model, measured.feeds, spec, report=report)
     del model

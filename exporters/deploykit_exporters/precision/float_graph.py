@@ -20,6 +20,7 @@ AROUND = ("preprocess/", "postprocess/")
 """How the nodes of the pre- and post-processing in a file are named: they keep their types."""
 
 _FLOAT, _FLOAT16 = 1, 10
+_FOLLOWERS = ("Shape", "Size")
 _SMALL = 4096
 """Bytes of a weight that shape inference may want to read."""
 
@@ -58,6 +59,8 @@ class FloatGraph:
         model: The model; constants are initialisers.
         weights: The float32 initialisers that are not inputs, by name.
         able: The nodes that can compute in float16, by their places.
+        followers: Nodes that look at the shape of a float32 value alone, by their places: they take it as it
+            is made.
         fixed: Values that float32 nodes, bodies of loops and outputs read, whatever else is chosen.
     """
 
@@ -73,10 +76,12 @@ class FloatGraph:
         floats = {name for name, kind in types.items() if kind == _FLOAT}
         version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         found = (_half_node(place, node, floats, version) for place, node in enumerate(graph.node))
-        self.able = {each.place: each for each in found if each is not None}
+        every = [each for each in found if each is not None]
+        self.able = {each.place: each for each in every if each.node.op_type not in _FOLLOWERS}
+        self.followers = {each.place: each for each in every if each.node.op_type in _FOLLOWERS}
         self.fixed = {output.name for output in graph.output}
         for place, node in enumerate(graph.node):
-            half = self.able.get(place)
+            half = self.able.get(place) or self.followers.get(place)
             self.fixed |= {
                 name for index, name in enumerate(node.input) if half is None or index not in half.inputs
             }
@@ -138,8 +143,12 @@ class Choice:
         self.graph = graph
         self.half: dict[int, HalfNode] = {place: graph.able[place] for place in places}
         self.made = {name for each in self.half.values() for name in each.makes}
+        self.half |= {
+            place: each for place, each in graph.followers.items() if self.made.issuperset(each.reads)
+        }
         self.read = {name for each in self.half.values() for name in each.reads}
-        others = (each for place, each in graph.able.items() if place not in self.half)
+        every = {**graph.able, **graph.followers}
+        others = (each for place, each in every.items() if place not in self.half)
         self.wide = graph.fixed | {name for each in others for name in each.reads}
 
     def is_half_weight(self, name: str) -> bool:

@@ -125,7 +125,7 @@ def _tail(graph: FloatGraph) -> frozenset[int]:
     found = []
     for place in range(len(graph.model.graph.node) - 1, -1, -1):
         node = graph.model.graph.node[place]
-        if node.op_type in HEAVY or leads.intersection(node.output):
+        if (node.op_type in HEAVY and place in graph.able) or leads.intersection(node.output):
             leads.update(node.input)
         elif place in graph.able:
             found.append(place)

@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from deploykit_runtimes.text.printable import printable
 
 from deploykit_exporters.precision.float_graph import FloatGraph
-from deploykit_exporters.precision.islands import Chosen
+from deploykit_exporters.precision.islands import HEAVY, Chosen
 from deploykit_exporters.precision.ranges import Unfit
+from deploykit_exporters.precision.rounding import EXACT
 
 __all__ = ["kept_lines"]
 
@@ -56,7 +57,8 @@ def _why(island: Collection[int], chosen: Chosen, unfit: Mapping[int, Unfit]) ->
 def _named(graph: FloatGraph, island: Collection[int]) -> str:
     nodes = [graph.model.graph.node[place] for place in sorted(island)]
     kinds = Counter(node.op_type for node in nodes)
-    told = ", ".join(kind for kind, _ in kinds.most_common(3))
+    telling = sorted(kinds, key=lambda kind: (kind in EXACT, kind not in HEAVY, -kinds[kind]))
+    told = ", ".join(telling[:3])
     first, last = (printable(node.name or node.output[0], 60) for node in (nodes[0], nodes[-1]))
     return f"{first} ({told})" if len(nodes) == 1 else f"{len(nodes)} nodes, {first} to {last} ({told})"
 

@@ -73,12 +73,13 @@ def unfit_nodes(graph: FloatGraph, feeds: Iterable[Arrays]) -> dict[int, Unfit]:
     measured = _measured(graph, values, feeds)
     unfit: dict[str, Unfit] = {}
     for name in values:
-        largest, lost = measured.get(f"{name}/largest", 0.0), measured.get(f"{name}/lost", 0.0)
+        largest, size = measured.get(f"{name}/largest", 0.0), measured.get(f"{name}/size", 0.0)
+        lost = measured.get(f"{name}/off/size", 0.0) > _LOST * size
         if not math.isfinite(largest):
             continue  # a mask of -inf is one in float16 too; what is not finite in the end, the proof sees
         if largest * MARGIN > LARGEST:
             unfit[name] = Unfit(why="overflow", value=name, largest=largest)
-        elif lost > _LOST:
+        elif lost:
             unfit[name] = Unfit(why="digits", value=name, largest=largest)
     for place, half in graph.able.items():
         total = measured.get(f"{place}/sum", 0.0)
@@ -153,12 +154,8 @@ class _Meter:
     """Adds measurements to a graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        from onnx import TensorProto, helper
-
         self._graph = model.graph
         self.results: list[str] = []
-        self._tiny = "deploykit/tiny"
-        model.graph.initializer.append(helper.make_tensor(self._tiny, TensorProto.FLOAT, [], [1e-30]))
 
     def _add(self, kind: str, reads: list[str], result: str, **attributes: int) -> str:
         from onnx import helper
@@ -173,16 +170,12 @@ class _Meter:
         self.results.append(self._add("ReduceMax", [size], f"{name}/largest", keepdims=0))
 
     def lost(self, name: str) -> None:
-        """The root mean square of what rounding changes, as a share of that of the value."""
+        """The root of the summed squares of what rounding changes, and of the value itself."""
         half = self._add("Cast", [name], f"{name}/half", to=_FLOAT16)
         back = self._add("Cast", [half], f"{name}/back", to=_FLOAT)
-        off = self._add(
-            "ReduceL2", [self._add("Sub", [name, back], f"{name}/off")], f"{name}/off/size", keepdims=0
-        )
-        whole = self._add(
-            "Max", [self._add("ReduceL2", [name], f"{name}/size", keepdims=0), self._tiny], f"{name}/some"
-        )
-        self.results.append(self._add("Div", [off, whole], f"{name}/lost"))
+        off = self._add("Sub", [name, back], f"{name}/off")
+        for each in (off, name):
+            self.results.append(self._add("ReduceL2", [each], f"{each}/size", keepdims=0))
 
     def summed(self, place: int, half: HalfNode) -> None:
         """The largest sum of magnitudes, or of squares, that a node makes."""

@@ -57,5 +57,7 @@ def _session(ort: Any, model: onnx.ModelProto) -> Any:
 
     with scratch_folder() as folder:
         path = folder / "measured.onnx"
-        onnx.save_model(model, path, save_as_external_data=True, location="measured.data")
+        copy = onnx.ModelProto()  # saving takes the weights out of what is saved
+        copy.CopyFrom(model)
+        onnx.save_model(copy, path, save_as_external_data=True, location="measured.data")
         return ort.InferenceSession(str(path), options, providers=providers)
