@@ -42,6 +42,6 @@ def calibration_pictures(path: Path) -> list[Path]:
         from deploykit.evaluation.data.yolo import listed_pictures
 
         return listed_pictures(path, ("train", "val"))
-    from deploykit_exporters.precision.pictures import folder_pictures
+    from deploykit_exporters.precision.feeds import folder_pictures
 
     return folder_pictures(path)

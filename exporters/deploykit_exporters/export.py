@@ -27,8 +27,8 @@ from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.precheck import check_source, output_path
+from deploykit_exporters.precision.feeds import folder_pictures
 from deploykit_exporters.precision.file import write_fp16
-from deploykit_exporters.precision.pictures import folder_pictures
 from deploykit_exporters.proof.candidate import open_candidate
 from deploykit_exporters.proof.float64 import Float64Reference
 from deploykit_exporters.proof.golden_cases.keys import NO_CASES, Around, golden_keys

@@ -14,7 +14,7 @@ from deploykit_runtimes.text.described import described
 from deploykit_exporters.containers.read import check_file
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.options import ExportOptions, hints_of
-from deploykit_exporters.precision.pictures import folder_pictures
+from deploykit_exporters.precision.feeds import folder_pictures
 from deploykit_exporters.sources.download import LIBRARIES, is_model_name
 from deploykit_exporters.sources.in_memory import Source, is_in_memory, source_name
 

@@ -2,8 +2,7 @@
 
 file.py         A file to a file, with its golden cases and its record
 convert.py      A graph to a graph: what is measured, searched and proven
-feeds.py        What a model is measured on
-pictures.py     The pictures of a calibration folder
+feeds.py        What a model is measured on, and the pictures of a folder
 float_graph.py  Which values are float32, which nodes can compute in float16, and a choice of them
 attention.py    Attention that accumulates in float32
 ranges.py       What float16 cannot hold, measured

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
@@ -52,22 +53,37 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What float32 answers to a feed.
+class _View:
+    """Answers of one contract.
 
     Attributes:
+        spec: The contract.
         parts: What is compared.
         rows: Finished answers, with their tolerances.
         objects: Of a head the boxes that are compared: their indices, int64 [N, objects].
         side: The longer side of the image in pixels.
-        judged: Whether a difference counts; of noise only that it is finite.
-        finite: Whether every number of it is.
+        counted: Whether its best classes are counted.
     """
 
+    spec: ModelSpec
     parts: tuple[_Part, ...]
     rows: KeptRows | None
     objects: np.ndarray | None
     side: int
+    counted: bool = True
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What float32 answers to a feed.
+
+    Attributes:
+        views: The answers of the file, and those of the network in front of its post-processing.
+        judged: Whether a difference counts; of noise only that it is finite.
+        finite: Whether every number of it is.
+    """
+
+    views: tuple[_View, ...]
     judged: bool
     finite: bool
 
@@ -107,32 +123,33 @@ class Found:
         return replace(further, agreed=self.agreed + other.agreed, answers=self.answers + other.answers)
 
 
-def reference_of(outputs: Arrays, spec: ModelSpec, image: np.ndarray, *, judged: bool = True) -> Reference:
+def reference_of(
+    outputs: Arrays, spec: ModelSpec, image: np.ndarray, *, inner: Sequence[str] = (), judged: bool = True
+) -> Reference:
     """What of float32's answers is compared, and how far it may be off.
 
     Args:
-        outputs: Float32's answers.
+        outputs: Float32's answers, and what its network gives where post-processing follows in the graph: a
+            picture without objects would tell nothing.
         spec: The contract of the model.
         image: The image input that was fed.
+        inner: The names of the latter.
         judged: See ``Reference``.
 
     Raises:
         ModelError: they are not of the model's layout.
     """
     height, width = (image.shape[spec.input.axes.index(axis)] for axis in ("height", "width"))
-    side = max(height, width, spec.tensor.height, spec.tensor.width)
-    objects = _best_objects(outputs, spec) if spec.output.layout in _HEADS else None
-    rows = None
-    if spec.output.layout in ROW_LAYOUTS:
-        kept = keep_rows(outputs, spec)
-        pixels = _pixels(side)
-        more = pixels if spec.task == "pose" else max(_SHARE * largest(kept.rows[:, 3 + kept.box :]), _SHARE)
-        rows = replace(kept, tolerances={"fp16": (_LOG, pixels, more)})
-    parts = tuple(_parts(outputs, spec, objects, side))
-    return Reference(parts, rows, objects, side, judged, _finite(outputs))
+    own, side = max(spec.tensor.height, spec.tensor.width), max(height, width)
+    network = _network_spec(outputs, spec, inner) if inner else None
+    classes = network is not None and network.output.layout == "logits"
+    views = [_view(outputs, spec, max(side, own), counted=not classes)]
+    if network is not None:
+        views.append(_view(outputs, network, own, counted=classes))
+    return Reference(tuple(views), judged, _finite(outputs))
 
 
-def found_of(outputs: Arrays, reference: Reference, spec: ModelSpec) -> Found:
+def found_of(outputs: Arrays, reference: Reference) -> Found:
     """How far the answers to a feed are from float32's."""
     if reference.finite and not _finite(outputs):
         names = [name for name, value in outputs.items() if not _finite({name: value})]
@@ -140,15 +157,51 @@ def found_of(outputs: Arrays, reference: Reference, spec: ModelSpec) -> Found:
     if not reference.judged:
         return Found()
     found = Found()
-    if reference.rows is not None:
-        each = differences(outputs, reference.rows, spec, "fp16")
+    for view in reference.views:
+        each = _of_view(outputs, view)
+        found = found.with_other(each if view.counted else replace(each, agreed=0, answers=0))
+    return found
+
+
+def _network_spec(outputs: Arrays, spec: ModelSpec, inner: Sequence[str]) -> ModelSpec:
+    """The contract of a network whose outputs the post-processing in the graph reads."""
+    output = spec.output
+    columns = spec.num_classes + output.mask_channels + math.prod(output.keypoints) + (spec.task == "obb")
+    for name in inner:
+        others = tuple(other for other in inner if other != name)
+        shape, layout = outputs[name].shape, "features"
+        if spec.task == "classify" and len(shape) == 2:
+            layout = "logits"
+        elif len(shape) == 3 and spec.task != "classify":
+            layout = (
+                "yolo" if shape[1] == 4 + columns else "yolov5" if shape[2] == 5 + columns else "features"
+            )
+        if layout != "features":
+            return replace(spec, output=replace(output, names=(name, *others), layout=cast("Any", layout)))
+    return replace(spec, output=replace(output, names=tuple(inner), layout="features"))
+
+
+def _view(outputs: Arrays, spec: ModelSpec, side: int, *, counted: bool) -> _View:
+    objects = _best_objects(outputs, spec) if spec.output.layout in _HEADS else None
+    rows = None
+    if spec.output.layout in ROW_LAYOUTS:
+        kept = keep_rows(outputs, spec)
+        pixels = _pixels(side)
+        more = pixels if spec.task == "pose" else max(_SHARE * largest(kept.rows[:, 3 + kept.box :]), _SHARE)
+        rows = replace(kept, tolerances={"fp16": (_LOG, pixels, more)})
+    return _View(spec, tuple(_parts(outputs, spec, objects, side)), rows, objects, side, counted)
+
+
+def _of_view(outputs: Arrays, view: _View) -> Found:
+    found = Found()
+    if view.rows is not None:
+        each = differences(outputs, view.rows, view.spec, "fp16")
         share = each.share if each.ok else max(each.share, math.nextafter(1.0, 2.0))
         off = f"{each.part} is off by {each.found:.2g}, allowed is {each.allowed:.2g}"
         if not each.ok and each.share <= 1:
             off = f"{each.agreed} of {each.answers} answers agree"
         found = Found(share, each.agreed, each.answers, off)
-    others = _parts(outputs, spec, reference.objects, reference.side)
-    for one, other in zip(reference.parts, others, strict=True):
+    for one, other in zip(view.parts, _parts(outputs, view.spec, view.objects, view.side), strict=True):
         found = found.with_other(_difference(one, other))
     return found
 

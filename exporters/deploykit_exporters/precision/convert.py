@@ -100,7 +100,7 @@ def convert_fp16(
     pairs = list(zip(feeds, _references(graph, feeds, spec), strict=True))
     unfit = unfit_nodes(graph, (feed.arrays for feed in feeds))
     attention = _attention(graph)
-    chosen, found = _proven(graph, {*unfit, *attention}, pairs, spec, report)
+    chosen, found = _proven(graph, {*unfit, *attention}, pairs, report)
     _refuse(graph, chosen, found, unfit)
     typed = typed_graph(graph, chosen.half)
     products = [place for place in graph.able if model.graph.node[place].op_type in HEAVY]
@@ -119,9 +119,10 @@ def convert_fp16(
 
 def _references(graph: FloatGraph, feeds: Sequence[Feed], spec: ModelSpec) -> list[Reference]:
     found = []
-    answers = outputs_of(graph.model, (feed.arrays for feed in feeds))
+    answers = outputs_of(rounded_graph(graph, ()), (feed.arrays for feed in feeds))
     for feed, outputs in zip(feeds, answers, strict=True):
-        reference = reference_of(outputs, spec, feed.arrays[spec.input.name], judged=feed.judged)
+        image = feed.arrays[spec.input.name]
+        reference = reference_of(outputs, spec, image, inner=graph.watched, judged=feed.judged)
         if feed.judged and not reference.finite:
             raise ModelError(
                 f"The model answers NaN or infinity to {feed.name} in float32 already.",
@@ -144,14 +145,12 @@ def _attention(graph: FloatGraph) -> dict[int, int]:
 Pairs = Sequence[tuple[Feed, Reference]]
 
 
-def _proven(
-    graph: FloatGraph, kept: Collection[int], pairs: Pairs, spec: ModelSpec, report: Report
-) -> tuple[Chosen, Found]:
+def _proven(graph: FloatGraph, kept: Collection[int], pairs: Pairs, report: Report) -> tuple[Chosen, Found]:
     """The search on a few feeds, and the proof on all; a feed that fails it takes part in another search."""
     few = [pair for pair in pairs if pair[0].judged][:_SEARCHED]
 
     def measure(half: Collection[int]) -> Found:
-        return _together(_each(rounded_graph(graph, half), few, spec))
+        return _together(_each(rounded_graph(graph, half), few))
 
     def tell(runs: int) -> None:
         report(
@@ -160,7 +159,7 @@ def _proven(
 
     for _ in range(_AGAIN):
         chosen = find_islands(graph, kept, measure, tell)
-        each = _each(rounded_graph(graph, chosen.half), pairs, spec)
+        each = _each(rounded_graph(graph, chosen.half), pairs)
         total = _together(each)
         worst = pairs[max(range(len(pairs)), key=lambda index: each[index].cost)]
         if total.cost <= 1 or chosen.found.cost > 1 or any(worst is pair for pair in few):
@@ -169,11 +168,9 @@ def _proven(
     return chosen, total
 
 
-def _each(graph: onnx.ModelProto, pairs: Pairs, spec: ModelSpec) -> list[Found]:
+def _each(graph: onnx.ModelProto, pairs: Pairs) -> list[Found]:
     answers = outputs_of(graph, (feed.arrays for feed, _ in pairs))
-    return [
-        found_of(outputs, reference, spec) for outputs, (_, reference) in zip(answers, pairs, strict=True)
-    ]
+    return [found_of(outputs, reference) for outputs, (_, reference) in zip(answers, pairs, strict=True)]
 
 
 def _together(each: Sequence[Found]) -> Found:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import DeploykitError, InputError
+from deploykit_runtimes.pixels.listing import SUFFIXES, list_images, natural_order
 from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.selftest.cases import cases_from_keys
@@ -18,7 +19,7 @@ from deploykit_runtimes.selftest.inputs import feeds_of
 from deploykit_exporters.precision.convert import Feed
 from deploykit_exporters.proof.pictures import of_allowed_size, picture
 
-__all__ = ["FEWEST", "Calibration", "calibration"]
+__all__ = ["FEWEST", "Calibration", "calibration", "folder_pictures"]
 
 FEWEST = 16
 """Pictures from which on activations of a deployment are well covered."""
@@ -113,3 +114,30 @@ def _own_feeds(predictor: Predictor) -> Iterator[Feed]:
 
 def _judged(feeds: Sequence[Feed], spec: ModelSpec) -> int:
     return sum(len(feed.arrays[spec.input.name]) for feed in feeds if feed.judged)
+
+
+def folder_pictures(path: Path) -> list[Path]:
+    """The picture files of a folder, in natural order.
+
+    Args:
+        path: A folder, whose sub-folders are searched where it holds no pictures itself, such as folders of
+            classes; a picture; or a glob pattern.
+
+    Raises:
+        InputError: there are none.
+    """
+    if path.is_dir() and not any(_is_picture(item) for item in path.iterdir()):
+        found = [item for item in path.rglob("*") if _is_picture(item)]
+        if found:
+            return sorted(found, key=natural_order)
+    try:
+        return list_images(path)
+    except InputError as error:
+        raise InputError(
+            f"--calib: {error.problem}",
+            hint="Give a folder of pictures like those that the model is going to see.",
+        ) from error
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()

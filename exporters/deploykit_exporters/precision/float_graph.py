@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AROUND", "Choice", "FloatGraph", "HalfNode", "float_graph", "same_model"]
 
-AROUND = ("preprocess/", "postprocess/")
+_ENDS = "postprocess/"
+AROUND = ("preprocess/", _ENDS)
 """How the nodes of the pre- and post-processing in a file are named: they keep their types."""
 
 _FLOAT, _FLOAT16 = 1, 10
@@ -61,6 +62,7 @@ class FloatGraph:
         able: The nodes that can compute in float16, by their places.
         followers: Nodes that look at the shape of a float32 value alone, by their places: they take it as it
             is made.
+        watched: What the post-processing in the graph reads of the network, in the order of its making.
         fixed: Values that float32 nodes, bodies of loops and outputs read, whatever else is chosen.
     """
 
@@ -79,6 +81,7 @@ class FloatGraph:
         every = [each for each in found if each is not None]
         self.able = {each.place: each for each in every if each.node.op_type not in _FOLLOWERS}
         self.followers = {each.place: each for each in every if each.node.op_type in _FOLLOWERS}
+        self.watched = _watched(graph, floats)
         self.fixed = {output.name for output in graph.output}
         for place, node in enumerate(graph.node):
             half = self.able.get(place) or self.followers.get(place)
@@ -256,6 +259,14 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
         if value.type.HasField("tensor_type"):
             types[value.name] = value.type.tensor_type.elem_type
     return types
+
+
+def _watched(graph: onnx.GraphProto, floats: set[str]) -> tuple[str, ...]:
+    ends = [node for node in graph.node if node.name.startswith(_ENDS)]
+    read = {name for node in ends for name in node.input}
+    read |= {name for node in ends for body in bodies(node) for name in _read_in(body)}
+    made = [name for node in graph.node if not node.name.startswith(AROUND) for name in node.output]
+    return tuple(name for name in made if name in read and name in floats)
 
 
 def _read_in(graph: onnx.GraphProto) -> Iterator[str]:

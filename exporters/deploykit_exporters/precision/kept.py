@@ -21,7 +21,7 @@ _MOST = 32
 def kept_lines(
     graph: FloatGraph, chosen: Chosen, unfit: Mapping[int, Unfit], attention: Mapping[int, int]
 ) -> tuple[str, ...]:
-    """One line for all attentions, and one for each other island.
+    """One line for all attentions, one for the end of the network, and one for each other island.
 
     Args:
         graph: The float32 graph.
@@ -37,7 +37,10 @@ def kept_lines(
         lines.append(
             f"{count} attention{'s' if count > 1 else ''}: sums in float32, between the casts of q, k and v"
         )
-    islands = sorted(_islands(graph, kept - alone), key=min)
+    tail = chosen.tail & kept - unfit.keys() - alone
+    if tail:
+        lines.append(f"{_named(graph, tail)}: takes no time, lessens the difference")
+    islands = sorted(_islands(graph, kept - alone - tail), key=min)
     lines += [f"{_named(graph, island)}: {_why(island, chosen, unfit)}" for island in islands]
     if len(lines) > _MOST:
         lines = [*lines[: _MOST - 1], f"{len(lines) - _MOST + 1} other islands"]
@@ -50,8 +53,8 @@ def _why(island: Collection[int], chosen: Chosen, unfit: Mapping[int, Unfit]) ->
         worst = max(reasons, key=lambda each: (each.why == "overflow", each.largest))
         return worst.said
     if any(place in chosen.moved for place in island):
-        return "rounding it costs the answers most"
-    return "between others, where a cast would cost more"
+        return "rounding it costs most"
+    return "between others"
 
 
 def _named(graph: FloatGraph, island: Collection[int]) -> str:
@@ -59,7 +62,7 @@ def _named(graph: FloatGraph, island: Collection[int]) -> str:
     kinds = Counter(node.op_type for node in nodes)
     telling = sorted(kinds, key=lambda kind: (kind in EXACT, kind not in HEAVY, -kinds[kind]))
     told = ", ".join(telling[:3])
-    first, last = (printable(node.name or node.output[0], 60) for node in (nodes[0], nodes[-1]))
+    first, last = (printable(node.name or node.output[0], 40) for node in (nodes[0], nodes[-1]))
     return f"{first} ({told})" if len(nodes) == 1 else f"{len(nodes)} nodes, {first} to {last} ({told})"
 
 

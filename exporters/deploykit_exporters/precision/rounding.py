@@ -49,12 +49,14 @@ def rounded_weight(values: np.ndarray) -> np.ndarray:
 
 
 def rounded_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
-    """The graph in float32, with the values of some nodes rounded to float16.
+    """The graph in float32, with the values of some nodes rounded to float16. What is watched is an output.
 
     Args:
         graph: The float32 graph.
         half: The places of the nodes that compute in float16.
     """
+    from onnx import helper
+
     choice = Choice(graph, half)
     model = same_model(graph.model)
     out = model.graph
@@ -69,6 +71,7 @@ def rounded_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
         for name in node.output:
             if choice.is_cast_down(name):
                 out.node.extend(_round(name, renamed[name]))
+    out.output.extend(helper.make_tensor_value_info(name, _FLOAT, None) for name in graph.watched)
     return model
 
 

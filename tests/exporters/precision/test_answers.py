@@ -29,7 +29,7 @@ def spec(layout: Any, task: Any = "classify", names: tuple[str, ...] = ("out",),
 
 def off(kind: ModelSpec, expected: np.ndarray, found: np.ndarray, judged: bool = True) -> Found:
     reference = reference_of({"out": expected}, kind, IMAGE, judged=judged)
-    return found_of({"out": found}, reference, kind)
+    return found_of({"out": found}, reference)
 
 
 def test_logits_are_judged_by_their_scale_and_best_class() -> None:
