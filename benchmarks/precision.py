@@ -32,7 +32,7 @@ from deploykit_runtimes.machine.cpu import cpu_class
 
 import deploykit
 from deploykit.benchmark.environment import read_environment
-from deploykit.quantization.int8.speed import Speed, Turns
+from deploykit.quantization.int8.measuring.speed import Speed, Turns
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"

@@ -10,8 +10,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.options.option import declared, option
 
 from deploykit.evaluation.data.classes import Matching
-from deploykit.quantization.int8.options import Int8Options, Target
-from deploykit.quantization.int8.pictures import Metric
+from deploykit.quantization.int8.options import Int8Options, Metric, Target
 
 __all__ = ["QuantizeKeywords", "QuantizeOptions"]
 

@@ -23,6 +23,7 @@ _OTHER_TOOLS = (
     "deploykit/checkup",
     "deploykit/benchmark/html",
     "deploykit/evaluation/html",
+    "deploykit/quantization/int8/html",
     "deploykit/evaluation/charts",
     "deploykit/serve/page",
 )

@@ -23,8 +23,8 @@ _BF16 = (
     "predict, bench, verify and build, or deploykit package triton MODEL.onnx --tensorrt --precision fp16"
 )
 _INT8 = (
-    "The exported file can be quantised with onnxruntime.quantization; deploykit verify CKPT MODEL.onnx "
-    "IMAGES --tolerance 0.05 says how far its answers then differ"
+    "8 bits are made of the float32 file, with pictures that calibrate them: deploykit quantize MODEL.onnx "
+    "--int8 --calib DIR"
 )
 _ELSEWHERE = {
     **dict.fromkeys(("--half", "--fp16"), _FP16),

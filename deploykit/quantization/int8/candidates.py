@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit.quantization.int8.accuracy import Accuracy, Measured
-from deploykit.quantization.int8.activations import Activations
-from deploykit.quantization.int8.insert import Choice, quantised
-from deploykit.quantization.int8.network import Network
-from deploykit.quantization.int8.saturation import may_saturate
-from deploykit.quantization.int8.speed import Speed, Timer
-from deploykit.quantization.int8.state import State
-from deploykit.quantization.int8.tensor_error import TensorError
+from deploykit.quantization.int8.graph.insert import Choice, quantised
+from deploykit.quantization.int8.graph.network import Network
+from deploykit.quantization.int8.graph.saturation import may_saturate
+from deploykit.quantization.int8.measuring.accuracy import Accuracy, Measured
+from deploykit.quantization.int8.measuring.activations import Activations
+from deploykit.quantization.int8.measuring.speed import Speed, Timer
+from deploykit.quantization.int8.measuring.state import State
+from deploykit.quantization.int8.measuring.tensor_error import TensorError
 
 if TYPE_CHECKING:
     import onnx

@@ -10,10 +10,10 @@ from deploykit_runtimes.options.option import declared, option, same_as
 
 from deploykit.evaluation.data.classes import Matching
 from deploykit.evaluation.options import EvalOptions
-from deploykit.quantization.int8.pictures import Metric
 
-__all__ = ["RUNTIMES", "Int8Options", "Target"]
+__all__ = ["RUNTIMES", "Int8Options", "Metric", "Target"]
 
+Metric = Literal["top1", "map", "agreement"]
 Target = Literal["any", "ort-cpu", "ov", "trt"]
 
 RUNTIMES: dict[str, tuple[str, ...]] = {

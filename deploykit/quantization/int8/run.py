@@ -24,18 +24,18 @@ from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit import __version__
 from deploykit.benchmark.environment import read_environment
 from deploykit.progress import counter_of
-from deploykit.quantization.int8.accuracy import Accuracy
-from deploykit.quantization.int8.activations import Activations, collect
 from deploykit.quantization.int8.candidates import Candidate, Laboratory
 from deploykit.quantization.int8.golden import renewed
-from deploykit.quantization.int8.network import Network, read_network
+from deploykit.quantization.int8.graph.network import Network, read_network
+from deploykit.quantization.int8.measuring.accuracy import Accuracy
+from deploykit.quantization.int8.measuring.activations import Activations, collect
+from deploykit.quantization.int8.measuring.pictures import FEWEST, Pictures, feeds_of, read_pictures
+from deploykit.quantization.int8.measuring.speed import Timer, Turns
+from deploykit.quantization.int8.measuring.state import State
+from deploykit.quantization.int8.measuring.tensor_error import TensorError
 from deploykit.quantization.int8.options import RUNTIMES, Int8Options
-from deploykit.quantization.int8.pictures import FEWEST, Pictures, feeds_of, read_pictures
 from deploykit.quantization.int8.report import Int8Report
 from deploykit.quantization.int8.search import Found, search
-from deploykit.quantization.int8.speed import Timer, Turns
-from deploykit.quantization.int8.state import State
-from deploykit.quantization.int8.tensor_error import TensorError
 
 if TYPE_CHECKING:
     import onnx

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from deploykit.quantization.int8.activations import METHODS
 from deploykit.quantization.int8.candidates import Candidate, Laboratory
-from deploykit.quantization.int8.groups import Group, groups_of, split
-from deploykit.quantization.int8.insert import FORMS, Choice
+from deploykit.quantization.int8.graph.groups import Group, groups_of, split
+from deploykit.quantization.int8.graph.insert import FORMS, Choice
+from deploykit.quantization.int8.measuring.activations import METHODS
 
 __all__ = ["FASTER", "Found", "Sensitivity", "search"]
 

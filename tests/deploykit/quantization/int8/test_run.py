@@ -15,10 +15,10 @@ from deploykit_runtimes.onnx.file import read_onnx
 
 import deploykit
 from deploykit.quantization.int8.html import to_html
+from deploykit.quantization.int8.measuring.speed import Speed
 from deploykit.quantization.int8.options import Int8Options
 from deploykit.quantization.int8.report import Int8Report
 from deploykit.quantization.int8.run import quantize_int8
-from deploykit.quantization.int8.speed import Speed
 
 FLOAT32_MS = 10.0
 
@@ -161,7 +161,7 @@ def test_what_does_not_pay_is_not_written(vit: Path, digits: Path, tmp_path: Pat
 def test_a_budget_that_nothing_keeps(
     vit: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deploykit.quantization.int8.accuracy import Measured
+    from deploykit.quantization.int8.measuring.accuracy import Measured
 
     # Every mix of this model keeps its accuracy on sixty digits: a loss is put in for all of them.
     monkeypatch.setattr(Measured, "loss", property(lambda _: 0.5))

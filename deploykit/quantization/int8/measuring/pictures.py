@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
@@ -18,15 +17,14 @@ from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit.evaluation.data.classes import Matching
 from deploykit.evaluation.data.read import read_dataset
 from deploykit.evaluation.data.truth import Dataset, Protocol, Sample
+from deploykit.quantization.int8.options import Metric
 
-__all__ = ["FEWEST", "Metric", "Pictures", "feeds_of", "read_pictures"]
+__all__ = ["FEWEST", "Pictures", "feeds_of", "read_pictures"]
 
 FEWEST = 16
 """Pictures without which nothing is calibrated and measured."""
 FEW = 64
 """Fewer are used, and said to be few."""
-
-Metric = Literal["top1", "map", "agreement"]
 
 
 @dataclass(frozen=True, kw_only=True)

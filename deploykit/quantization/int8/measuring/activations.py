@@ -11,7 +11,7 @@ import numpy as np
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.files import atomic_path
 
-from deploykit.quantization.int8.network import Network
+from deploykit.quantization.int8.graph.network import Network
 
 if TYPE_CHECKING:
     import onnx

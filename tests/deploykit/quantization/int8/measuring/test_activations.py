@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.quantization.int8.activations import METHODS, Activations, collect
-from deploykit.quantization.int8.network import read_network
+from deploykit.quantization.int8.graph.network import read_network
+from deploykit.quantization.int8.measuring.activations import METHODS, Activations, collect
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploykit.quantization.int8.network import ELEMENTWISE, MOVEMENT, PRODUCTS, Network
+from deploykit.quantization.int8.graph.network import ELEMENTWISE, MOVEMENT, PRODUCTS, Network
 
 if TYPE_CHECKING:
     import onnx

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from deploykit.quantization.int8.groups import groups_of, split
-from deploykit.quantization.int8.insert import FORMS, Choice, Form, quantised
-from deploykit.quantization.int8.network import Network, read_network
-from deploykit.quantization.int8.saturation import may_saturate
+from deploykit.quantization.int8.graph.groups import groups_of, split
+from deploykit.quantization.int8.graph.insert import FORMS, Choice, Form, quantised
+from deploykit.quantization.int8.graph.network import Network, read_network
+from deploykit.quantization.int8.graph.saturation import may_saturate
 
 
 @pytest.fixture(scope="module")

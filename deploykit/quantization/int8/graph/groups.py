@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from deploykit.quantization.int8.network import Network
+from deploykit.quantization.int8.graph.network import Network
 
 if TYPE_CHECKING:
     import onnx

@@ -20,7 +20,8 @@ from deploykit.evaluation.measure import Measure, scores_of
 from deploykit.evaluation.scores.bootstrap import map_interval
 from deploykit.evaluation.scores.geometry import val_plan
 from deploykit.evaluation.scores.records import Record
-from deploykit.quantization.int8.pictures import FEWEST, Metric, Pictures
+from deploykit.quantization.int8.measuring.pictures import FEWEST, Pictures
+from deploykit.quantization.int8.options import Metric
 
 __all__ = ["Accuracy", "Measured"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from deploykit.quantization.int8.saturation import may_saturate
+from deploykit.quantization.int8.graph.saturation import may_saturate
 
 LIMIT = 32_767
 

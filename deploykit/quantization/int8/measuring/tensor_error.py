@@ -9,7 +9,7 @@ import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.ort.unsigned import make_unsigned
 
-from deploykit.quantization.int8.network import Network
+from deploykit.quantization.int8.graph.network import Network
 
 if TYPE_CHECKING:
     import onnx
