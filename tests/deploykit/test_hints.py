@@ -126,6 +126,7 @@ def commands_for(path: str, text: str) -> list[set[str]]:
     own = {
         "benchmark": "bench",
         "evaluation": "eval",
+        "quantization": "quantize",
         "checkup": "doctor",
         "model_names.py": "serve",
         "recording.py": "record",

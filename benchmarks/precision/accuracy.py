@@ -1,6 +1,6 @@
 """Accuracy and speed of float32, float16 and INT8 files of trained models, on every engine of this machine.
 
-    python benchmarks/precision.py [--only detect,vit] [--markdown] [--json record.json] [--plot front.png]
+    python benchmarks/precision/accuracy.py [--only detect,vit] [--markdown] [--json record.json] [--plot front.png]
                                    [--run build/deploykit-run] [--seconds 2]
 
 Models: those of tests/fixtures/trained on the data of tests/fixtures/small_data.py. Each is exported, and
@@ -34,7 +34,7 @@ import deploykit
 from deploykit.benchmark.environment import read_environment
 from deploykit.quantization.int8.measuring.speed import Speed, Turns
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
 sys.path.insert(0, str(FIXTURES))
 
