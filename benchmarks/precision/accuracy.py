@@ -1,7 +1,7 @@
 """Accuracy and speed of float32, float16 and INT8 files of trained models, on every engine of this machine.
 
-    python benchmarks/precision/accuracy.py [--only detect,vit] [--markdown] [--json record.json] [--plot front.png]
-                                   [--run build/deploykit-run] [--seconds 2]
+    python benchmarks/precision/accuracy.py [--only detect,vit] [--markdown] [--json record.json]
+                                            [--plot front.png] [--run build/deploykit-run] [--seconds 2]
 
 Models: those of tests/fixtures/trained on the data of tests/fixtures/small_data.py. Each is exported, and
 quantised by `deploykit quantize`; beside it ONNX Runtime's ``quantize_static`` with its defaults and, where
@@ -188,7 +188,10 @@ def measured(subject: Subject, folder: Path, asked: Any, notes: list[str]) -> It
             files[name] = target
     for name, file in files.items():
         for runtime in RUNTIMES:
-            yield of(subject, name, file, float32, runtime, asked.seconds)
+            try:
+                yield of(subject, name, file, float32, runtime, asked.seconds)
+            except DeploykitError as error:
+                notes.append(f"{subject.name}, {name} on {runtime}: {error.problem}")
         if asked.run and not name.startswith(("quantize_static", "NNCF")):
             notes.append(f"{subject.name}, {name}: {cpp(asked.run, file, subject)}")
 
