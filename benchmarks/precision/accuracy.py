@@ -92,7 +92,7 @@ def main() -> None:
             if subject is None:
                 notes.append(f"{name}: its weights are not there")
                 continue
-            for row in measured(subject, Path(folder) / name, asked, notes):
+            for row in measured(subject, Path(folder) / f"{name}-files", asked, notes):
                 rows.append(row)
                 sys.stderr.write(f"{line(row)}\n")
     for each in table(rows) if asked.markdown else map(line, rows):

@@ -74,7 +74,7 @@ def _with(kept: Kept, shares: Shares) -> Kept:
     allowed = tuple(
         max(_ABOVE * share, _LEAST) * scale for share, scale in zip(shares, scales(kept), strict=True)
     )
-    return replace(kept, tolerances={**kept.tolerances, INT8: allowed})
+    return replace(kept, tolerances={INT8: allowed})
 
 
 def _passes(case: Case, spec: ModelSpec, runner: Runner) -> bool:

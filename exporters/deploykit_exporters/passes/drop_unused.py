@@ -9,7 +9,7 @@ from deploykit_exporters.passes.graph_index import bodies
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["drop_unused"]
+__all__ = ["drop_unused", "reads"]
 
 
 def drop_unused(model: onnx.ModelProto) -> bool:
@@ -28,7 +28,7 @@ def _drop_unused(graph: onnx.GraphProto) -> bool:
     for node in reversed(graph.node):
         if any(name in needed for name in node.output):
             kept.append(node)
-            needed.update(_reads(node))
+            needed.update(reads(node))
     dead = len(graph.node) - len(kept)
     unused = [tensor for tensor in graph.initializer if tensor.name not in needed]
     for tensor in unused:
@@ -42,11 +42,11 @@ def _drop_unused(graph: onnx.GraphProto) -> bool:
     return bool(changed or dead or unused)
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def reads(node: onnx.NodeProto) -> set[str]:
     """Names that a node takes, those that the bodies of its sub-graphs take from outside included."""
     names = set(node.input)
     for body in bodies(node):
         for inner in body.node:
-            names |= _reads(inner)
+            names |= reads(inner)
         names.update(output.name for output in body.output)
     return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from deploykit_exporters.passes.drop_unused import drop_unused, reads
 
 from deploykit.quantization.int8.graph.network import ELEMENTWISE, MOVEMENT, PRODUCTS, Network
 
@@ -90,7 +92,7 @@ def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> 
     known = {
         name: TensorData(lowest=np.float32(-most), highest=np.float32(most)) for name, most in ranges.items()
     }
-    followers = [node.name for node in network.nodes(choice.form.operators)] if choice.form.operators else []
+    followers = _between(network, choice)
     quantiser = QDQQuantizer(
         model,
         True,  # weights by channel
@@ -110,9 +112,9 @@ def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> 
     )
     with _quiet():
         quantiser.quantize_model()
-    quantiser.model.topological_sort()
     found: onnx.ModelProto = quantiser.model.model
-    _drop_constants(found)
+    _sort_nodes(found.graph)
+    drop_unused(found)
     assert all(
         np.abs(numpy_helper.to_array(tensor).astype(np.int16)).max(initial=0) <= _most(choice.weight_bits)
         for tensor in found.graph.initializer
@@ -121,17 +123,51 @@ def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> 
     return found
 
 
+def _between(network: Network, choice: Choice) -> list[str]:
+    """The nodes of the form's further operators from which a product in 8 bits is reached. What stands behind
+    the last one, where boxes and scores meet, would give both one scale."""
+    if not choice.form.operators:
+        return []
+    reaching: set[str] = set()
+    needed: set[str] = set()
+    for node in reversed(network.model.graph.node):
+        if node.name in choice.nodes or needed.intersection(node.output):
+            reaching.add(node.name)
+            needed |= reads(node)
+    return [
+        node.name
+        for node in network.nodes(choice.form.operators)
+        if node.name in reaching and node.name not in choice.nodes
+    ]
+
+
 def _most(bits: int) -> int:
     return 1 << (bits - 1)
 
 
-def _drop_constants(model: onnx.ModelProto) -> None:
-    """Initialisers that nothing reads any more."""
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {output.name for output in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+def _sort_nodes(graph: onnx.GraphProto) -> None:
+    """Every node behind those whose outputs it reads, in its loops and branches too; else as they were."""
+    makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    waiting: list[set[int]] = []
+    readers: dict[int, list[int]] = {}
+    for place, node in enumerate(graph.node):
+        before = {makers[name] for name in reads(node) if name in makers} - {place}
+        waiting.append(before)
+        for other in before:
+            readers.setdefault(other, []).append(place)
+    ready = [place for place, before in enumerate(waiting) if not before]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        place = heapq.heappop(ready)
+        order.append(place)
+        for reader in readers.get(place, ()):
+            waiting[reader].discard(place)
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    nodes = [type(graph.node[place]).FromString(graph.node[place].SerializeToString()) for place in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 @contextlib.contextmanager

@@ -76,3 +76,27 @@ def test_keys_of_choices_tell_them_apart(network: Network) -> None:
     keys = {all_of(network, form, bits).key for form in FORMS for bits in (7, 8)}
     assert len(keys) == 2 * len(FORMS)
     assert all_of(network, FORMS[0]).key == all_of(network, FORMS[0]).key
+
+
+def test_what_decodes_boxes_stays_in_float(network: Network) -> None:
+    """Boxes in pixels and scores of one tensor would share a scale, on which scores round to 0."""
+    model = quantised(network, all_of(network, FORMS[-1]), ranges(network))
+    [output] = [each.name for each in model.graph.output]
+    makers = {name: node for node in model.graph.node for name in node.output}
+    last = makers[output]
+    while last.op_type not in ("Conv", "QuantizeLinear", "DequantizeLinear"):
+        last = makers[next(name for name in last.input if name in makers)]
+        assert last.op_type != "QuantizeLinear"
+    assert makers[output].op_type != "DequantizeLinear"
+
+
+def test_nodes_inside_loops_find_what_they_read(fixtures: Path, tmp_path: Path) -> None:
+    import deploykit
+
+    options = {"preprocess": True, "postprocess": True, "golden_cases": False}
+    path = deploykit.export(
+        fixtures / "trained" / "segment.pt", output=tmp_path / "whole.onnx", **options
+    ).path
+    whole = read_network(path)
+    for form in (FORMS[0], FORMS[-1]):
+        onnx.checker.check_model(quantised(whole, all_of(whole, form), ranges(whole)))
