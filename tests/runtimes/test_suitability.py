@@ -42,6 +42,12 @@ def test_what_is_said(block: dict[str, str]) -> None:
     assert record_advice(record, placement, block["cpu"]) == block["advice"]
 
 
+def test_products_that_saturate() -> None:
+    placement = Placement(engine="openvino", version="1", device="cpu", precision="int8", saturates=True)
+    assert "go beyond [-64, 64], and openvino adds their products in 16 bits" in advice(SPEC, placement)
+    assert placement.to_dict()["saturates"] is True
+
+
 def test_a_float32_file_runs_anywhere() -> None:
     assert advice(SPEC, ON_CPU) == ""
     made = replace(SPEC, precision=PrecisionRecord(compute="int8", target="trt"))

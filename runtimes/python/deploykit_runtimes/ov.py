@@ -24,6 +24,7 @@ from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
 from deploykit_runtimes.onnx.model_files import model_bytes
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.errors import no_memory, out_of_memory
+from deploykit_runtimes.ort.saturation import saturates
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "load_openvino", "open_openvino"]
@@ -109,7 +110,14 @@ def open_openvino(
     compiled = _compiled(openvino, core, Path(path), file, device, options=options)
     spec = file.spec(options.outputs)
     version = openvino.__version__.partition("-")[0]
-    runner = OpenVinoRunner(compiled, file, spec=spec, version=version, device=device)
+    runner = OpenVinoRunner(
+        compiled,
+        file,
+        spec=spec,
+        version=version,
+        device=device,
+        saturating=device == "cpu" and saturates(Path(path), file),
+    )
     if options.strict:
         _refuse_lower_precision(runner.placement())
     return runner
@@ -149,8 +157,16 @@ class OpenVinoRunner(BaseRunner):
     """
 
     def __init__(
-        self, compiled: Any, file: OnnxFile, *, spec: ModelSpec, version: str, device: OpenVinoDevice
+        self,
+        compiled: Any,
+        file: OnnxFile,
+        *,
+        spec: ModelSpec,
+        version: str,
+        device: OpenVinoDevice,
+        saturating: bool = False,
     ) -> None:
+        self._saturating = saturating
         self._spec = spec
         self._inputs, self._outputs = file.inputs, file.outputs
         self._version = version
@@ -202,6 +218,7 @@ class OpenVinoRunner(BaseRunner):
             providers={", ".join(compiled.get_property("EXECUTION_DEVICES")): every.total()},
             precision="+".join(name for name, _ in heavy.most_common()) or "fp32",
             precisions=dict(every.most_common()),
+            saturates=self._saturating and "int8" in heavy,
         )
 
 

@@ -38,6 +38,8 @@ class Placement:
         rewrites: What was done to the file's graph at load, by name, in order; empty: it runs node for node.
         settings: What the engine was asked for, in its own names, without which this file has other answers
             on this machine than elsewhere.
+        saturates: Products of bytes saturate here, and the engine has no way around it: answers are others
+            than elsewhere.
     """
 
     engine: str
@@ -48,6 +50,7 @@ class Placement:
     precisions: Mapping[str, int] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    saturates: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -59,6 +62,7 @@ class Placement:
             "precisions": dict(self.precisions),
             "rewrites": list(self.rewrites),
             "settings": dict(self.settings),
+            "saturates": self.saturates,
         }
 
     @property

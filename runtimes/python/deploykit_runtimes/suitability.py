@@ -22,7 +22,14 @@ _PLUGINS = {"OpenVINO": "ov", "NvTensorRTRTX": "trt", "Tensorrt": "trt"}
 
 def advice(spec: ModelSpec, placement: Placement) -> str:
     """What speaks against running a file here; empty: nothing."""
-    return "" if spec.precision is None else record_advice(spec.precision, placement, cpu_class())
+    said = "" if spec.precision is None else record_advice(spec.precision, placement, cpu_class())
+    if not said and placement.saturates:
+        return (
+            f"Weights of the file go beyond [-64, 64], and {placement.engine} adds their products in 16 bits "
+            "on this processor: its answers are others than elsewhere. Run it with --runtime ort-cpu, which "
+            "adds them in 32 bits."
+        )
+    return said
 
 
 def record_advice(record: PrecisionRecord, placement: Placement, cpu: str) -> str:

@@ -184,6 +184,18 @@ def test_other_architectures_get_the_file(
     assert rewrite(path, EngineOptions()) == rewrites.Rewritten()
 
 
+@pytest.mark.parametrize(("weight", "vnni"), [(127, False), (64, False), (127, True)])
+def test_openvino_tells_where_products_saturate(
+    weight: int, vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploykit_runtimes.ort.saturation.cpu_class", lambda: "vnni" if vnni else "no-vnni")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model("Conv", weight))
+    with open_runner(path, runtime="ov-cpu") as runner:
+        assert runner.placement().precision == "int8"
+        assert runner.placement().saturates == (weight == 127 and not vnni)
+
+
 def test_a_float_file_is_not_searched(tmp_path: Path, without_vnni: None) -> None:
     spec = replace(SPEC, variant="float")
     nodes = [helper.make_node("Identity", ["images"], ["out"])]

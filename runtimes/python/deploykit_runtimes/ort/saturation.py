@@ -12,10 +12,13 @@ Activations that stay signed, as with ``EngineOptions.exact``, ONNX Runtime make
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.onnx.edit import GRAPH, Node, edit_graph
+from deploykit_runtimes.onnx.file import OnnxFile, map_onnx
 from deploykit_runtimes.onnx.protobuf import fields
 from deploykit_runtimes.onnx.quantised import (
     QuantisedGraph,
@@ -28,7 +31,14 @@ from deploykit_runtimes.onnx.quantised import (
 )
 from deploykit_runtimes.onnx.stored import INT8, UINT8, Stored
 
-__all__ = ["SIGNED_PRODUCTS", "goes_beyond", "keeps_signed", "processor_saturates", "widen_products"]
+__all__ = [
+    "SIGNED_PRODUCTS",
+    "goes_beyond",
+    "keeps_signed",
+    "processor_saturates",
+    "saturates",
+    "widen_products",
+]
 
 SIGNED_PRODUCTS = {"session.qdqisint8allowed": "1"}
 _LEAST, _MOST = -64, 64
@@ -51,6 +61,25 @@ def widen_products(model: bytes) -> bytes | None:
         None: it has no such weights.
     """
     return edit_graph(model, lambda graph: _widened(read_quantised(graph)))
+
+
+def saturates(path: Path, file: OnnxFile) -> bool:
+    """Whether products of a file saturate on this processor, in an engine that takes it as it is.
+
+    Args:
+        path: The .onnx file.
+        file: What was read of it.
+    """
+    if not file.weights.get("int8") or not processor_saturates():
+        return False
+    try:
+        found = fields(map_onnx(path))
+        graphs = [each for number, each in found if number == GRAPH and isinstance(each, memoryview)]
+        return any(
+            map(goes_beyond, (tensor for graph in graphs for tensor in read_quantised(graph).stored.values()))
+        )
+    except (ValueError, IndexError, OSError):
+        return False  # for the engine to refuse
 
 
 def keeps_signed(model: memoryview) -> bool:
