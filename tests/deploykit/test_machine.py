@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from deploykit_runtimes.machine.cpu import cpu_class
 
 from deploykit.machine import installed, read_cpu
 
@@ -31,6 +32,7 @@ def test_an_x86_machine(tmp_path: Path) -> None:
     cpu = read_cpu(tree(tmp_path, files))
     assert cpu.model == "Made-up 9000 @ 3.0GHz"
     assert cpu.flags == ("avx2", "avx512f", "amx_tile")
+    assert cpu.kind == cpu_class(tmp_path)
     assert cpu.mhz == pytest.approx(2999.5)
     assert cpu.load == (0.5, 0.25, 0.1)
     assert (cpu.quota, cpu.memory_limit, cpu.governor) == (None, None, "")
