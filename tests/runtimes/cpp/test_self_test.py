@@ -44,6 +44,8 @@ FILES = {
     "yolov8n whole": ("yolov8n", replace(WHOLE, runtime_thresholds=True)),
     "yolo11n-seg": ("yolo11n-seg", ExportOptions()),
     "yolo26n": ("yolo26n", ExportOptions()),
+    "vit in float16": ("fixtures/mmpretrain_vit.pth", ExportOptions(precision="fp16")),
+    "yolov8n whole in float16": ("yolov8n", replace(WHOLE, precision="fp16")),
 }
 
 
