@@ -268,7 +268,8 @@ class VerifyOptions(Options):
     tolerance: float | None = option(
         None,
         "Allowed share of an output's scale.",
-        "Of a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file.",
+        "Of a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file; for "
+        "float16 1e-2, or 5e-2.",
         above=0,
         most=1,
         metavar="SHARE",
@@ -283,7 +284,8 @@ class BisectOptions(Options):
     tolerance: float | None = same_as(
         VerifyOptions,
         "tolerance",
-        more="Of a bisection: of the largest value of any tensor between two layers, 1e-4 if None.",
+        more="Of a bisection: of the largest value of any tensor between two layers. None: 1e-4, for "
+        "float16 1e-2.",
     )
     against: str = option(
         CHECKPOINT_ITSELF,

@@ -24,7 +24,7 @@ from deploykit_exporters.bisect.search import Search
 from deploykit_exporters.bisect.sides import UNOPTIMISED, Side, opener_of
 from deploykit_exporters.bisect.stored import Stored
 from deploykit_exporters.options import CHECKPOINT_ITSELF, ExportOptions
-from deploykit_exporters.proof.tensors import FP32_TOLERANCE
+from deploykit_exporters.proof.tensors import FP32_TOLERANCE, looser
 from deploykit_exporters.sources.in_memory import Source, source_name
 from deploykit_exporters.torch_temporaries import no_compiler_cache
 
@@ -63,7 +63,8 @@ def bisect(
         runtime: The engine in question, or ``ort-unoptimised``.
         engine: How it is opened; see ``EngineOptions``. Always ``exact``.
         against: ``torch``, the checkpoint; or what runs the file besides: ``ort-unoptimised`` or a runtime.
-        tolerance: Largest difference allowed, as a share of the largest value of a tensor. None: 1e-4.
+        tolerance: Largest difference allowed, as a share of the largest value of a tensor. None: 1e-4, of a
+            float16 file 1e-2.
         report: Called with a sentence as each stage starts.
 
     Raises:
@@ -79,15 +80,16 @@ def bisect(
         )
     say = report or (lambda _: None)
     engine = engine or EngineOptions()
+    spec = read_onnx(path).spec(engine.outputs)
     work = _Work(
         checkpoint=checkpoint,
         model=path,
-        spec=read_onnx(path).spec(engine.outputs),
+        spec=spec,
         options=options or ExportOptions(),
         engine=engine,
         runtime=_named(runtime),
         against=_named(against),
-        tolerance=tolerance or FP32_TOLERANCE,
+        tolerance=tolerance or FP32_TOLERANCE * looser(spec),
         say=say,
     )
     paths = tuple(list_images(images))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from deploykit_runtimes.contract.spec import ParityRecord
+from deploykit_runtimes.contract.spec import ModelSpec, ParityRecord
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.runner import Runner
 
@@ -23,7 +23,7 @@ from deploykit_exporters.families.base import OutputGroup
 from deploykit_exporters.proof.cases import PICTURE, Case, image_case, proof_cases, stand_ins
 from deploykit_exporters.proof.float64 import LOOSEST, MULTIPLE, Float64Reference, Outputs
 
-__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "proof_cases", "prove"]
+__all__ = ["FP32_TOLERANCE", "Case", "compare", "image_case", "looser", "proof_cases", "prove"]
 
 FP32_TOLERANCE = 1e-4
 """Largest difference allowed, as a share of the largest value of the output group."""
@@ -47,6 +47,11 @@ class Difference:
     max_rel: float = 0.0
     top1: float = 1.0
     rows: int = 0
+
+
+def looser(spec: ModelSpec, float16: int = 100) -> int:
+    """How many times as far as a float32 file that of a spec may be off, where a float16 file may so far."""
+    return float16 if spec.precision is not None and spec.precision.compute == "fp16" else 1
 
 
 def prove(

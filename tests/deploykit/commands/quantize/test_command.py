@@ -40,6 +40,15 @@ def test_a_file_is_written_beside_the_model_and_tests_itself(model: Path, capsys
     assert "agreement 1, float32 1" in said
 
 
+def test_the_file_is_compared_as_float16(model: Path, fixtures: Path, tmp_path: Path, capsys: Output) -> None:
+    path, checkpoint = tmp_path / "half.onnx", str(fixtures / "trained" / "vit.pth.tar")
+    assert main(["quantize", str(model), "--fp16", "-o", str(path)]) == 0
+    assert main(["verify", checkpoint, str(path)]) == 0
+    assert main(["verify", checkpoint, str(path), "--tolerance", "1e-6"]) == 3
+    assert main(["verify", checkpoint, str(path), "--bisect"]) == 0
+    assert "no layer differs in ort-cpu beyond 1e-02" in capsys.readouterr().out
+
+
 def test_json_and_pictures(
     model: Path, photos: dict[str, np.ndarray], tmp_path: Path, capsys: Output
 ) -> None:
