@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from deploykit_exporters.precision import sessions
 from deploykit_exporters.precision.float_graph import float_graph
 from deploykit_exporters.precision.rounding import rounded_graph, rounded_weight
 from deploykit_exporters.precision.sessions import outputs_of
@@ -82,3 +83,13 @@ def test_a_value_is_rounded_where_float16_reads_it_alone(graph: Graph) -> None:
 def test_weights_beyond_the_range_are_infinite() -> None:
     found = rounded_weight(np.array([1e5, -1e5, 1e-9, 0.1], np.float32))
     assert found.tolist() == [np.inf, -np.inf, 0.0, pytest.approx(0.1, rel=1e-3)]
+
+
+def test_a_model_too_large_for_memory_runs_from_a_file(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = np.arange(512, dtype=np.float32).reshape(8, 64)
+    model = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight})
+    x = np.ones((2, 8), np.float32)
+    expected = answer(model, x)
+    monkeypatch.setattr(sessions, "_LARGEST", 0)
+    np.testing.assert_array_equal(answer(model, x), expected)
+    assert model.graph.initializer[0].raw_data  # which saving a model takes out of it
