@@ -5,6 +5,7 @@
 ``measuring``   what is measured of a network and of candidates, and on which pictures
 ``candidates``  mixes of 8 bits and float, each measured once
 ``search``      the fastest mix inside the budget
+``writing``     the best candidate as a file, tested on the engines of this machine
 ``golden``      golden cases with tolerances for 8 bits
 ``run``         from the file to the report
 ``report``      what was found; ``html`` the same as a page

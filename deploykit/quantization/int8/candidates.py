@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from deploykit.quantization.int8.graph.insert import Choice, quantised
 from deploykit.quantization.int8.graph.network import Network
-from deploykit.quantization.int8.graph.saturation import may_saturate
 from deploykit.quantization.int8.measuring.accuracy import Accuracy, Measured
 from deploykit.quantization.int8.measuring.activations import Activations
 from deploykit.quantization.int8.measuring.speed import Speed, Timer
@@ -67,6 +66,7 @@ class Laboratory:
         state: Keeps measurements.
         budget: The loss that is allowed.
         say: Called with a sentence before each measurement.
+        count: Called as pictures of one are done.
     """
 
     network: Network
@@ -78,6 +78,7 @@ class Laboratory:
     state: State
     budget: float
     say: Callable[[str], None] = lambda _: None
+    count: Callable[[int, int], None] = lambda _done, _total: None
     _ranges: dict[str, dict[str, float]] = field(default_factory=dict)
     _last: dict[str, onnx.ModelProto] = field(default_factory=dict)
 
@@ -122,7 +123,7 @@ class Laboratory:
         """Its metric."""
         found = self.state.once(
             f"accuracy {choice.key}",
-            lambda: asdict(self.accuracy.measure(self.write(choice), budget=self.budget)),
+            lambda: asdict(self.accuracy.measure(self.write(choice), budget=self.budget, count=self.count)),
         )
         return Measured(**found)
 
@@ -137,10 +138,6 @@ class Laboratory:
             accuracy=self.measured(choice) if scored else None,
             nbytes=int(self.state.once(f"bytes {choice.key}", lambda: self.write(choice).stat().st_size)),
         )
-
-    def saturating(self, choice: Choice) -> tuple[str, ...]:
-        """Products that may saturate on a CPU without VNNI."""
-        return may_saturate(self.model(choice))
 
     def forget(self, choice: Choice) -> None:
         """Remove its file."""

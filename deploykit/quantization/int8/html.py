@@ -29,7 +29,8 @@ th { color: var(--faint); font-weight: 500; } tr.best td { color: var(--good); f
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .note { background: var(--note); border-radius: .4rem; padding: .6rem 1rem; overflow-wrap: anywhere; }
-svg { display: block; width: 100%; max-width: 44rem; } svg text { fill: var(--faint); font-size: 12px; }
+svg { display: block; width: 100%; max-width: 44rem; } svg text { fill: var(--faint); font-size: 14px; }
+svg .axis { stroke: var(--line); }
 .bars { display: grid; grid-template-columns: minmax(9rem, 1fr) 2fr max-content; gap: .25rem .8rem;
         align-items: center; }
 .bars .bar { background: var(--mark); height: .8rem; border-radius: .2rem; min-width: 1px; }
@@ -80,6 +81,7 @@ def _scatter(report: Int8Report) -> str:
     scores = {each.choice.key: each.accuracy.value for each in points if each.accuracy}
     across = _scale([base, *times.values()])
     up = _scale([report.reference, *scores.values()])
+    up = max(up[0], 0.0), up[1]
 
     def place(time: float, score: float) -> tuple[float, float]:
         x = _EDGE + (time - across[0]) / (across[1] - across[0]) * (_WIDTH - 2 * _EDGE)
@@ -93,12 +95,15 @@ def _scatter(report: Int8Report) -> str:
         for each in points
     )
     x, y = place(base, report.reference)
+    corner = f"{_EDGE},{_HEIGHT - _EDGE}"
     axes = (
+        f'<polyline class="axis" fill="none" points="{_EDGE},{_EDGE} {corner} '
+        f'{_WIDTH - _EDGE},{_HEIGHT - _EDGE}"/>'
         f'<text x="{_EDGE}" y="{_HEIGHT - 12}">{across[0]:.3g} ms</text>'
         f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 12}" text-anchor="end">'
         f"{across[1]:.3g} ms on {shown(engine)}</text>"
         f'<text x="4" y="{_HEIGHT - _EDGE}">{up[0]:.3g}</text>'
-        f'<text x="4" y="{_EDGE}">{up[1]:.3g} {shown(report.metric)}</text>'
+        f'<text x="4" y="{_EDGE}">{up[1]:.3g} {shown(report.metric_name)}</text>'
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="accuracy against time">{axes}'
@@ -122,7 +127,7 @@ def _mark(x: float, y: float, title: str, *, best: bool) -> str:
 
 def _table(report: Int8Report) -> str:
     runtimes = list(next((each.speeds for each in report.found.candidates if each.speeds), {}))
-    heads = ("candidate", "tensor error", *runtimes, report.metric, "size")
+    heads = ("candidate", report.metric_name, *runtimes, "tensor error", "size")
     rows = ""
     for each in report.found.candidates:
         times = [
@@ -134,7 +139,7 @@ def _table(report: Int8Report) -> str:
         score = "not measured" if found is None else f"{found.value:.4f}"
         if found is not None and found.stopped:
             score += f", given up after {found.images}"
-        cells = (each.title, f"{each.error:.2e}", *times, score, size(each.nbytes))
+        cells = (each.title, score, *times, f"{each.error:.2e}", size(each.nbytes))
         row = "".join(f"<td>{shown(cell)}</td>" for cell in cells)
         rows += f"<tr{' class=best' if each is report.best else ''}>{row}</tr>"
     head = "".join(f"<th>{shown(each)}</th>" for each in heads)
@@ -174,7 +179,7 @@ def _facts(report: Int8Report) -> str:
         "float32": f"{report.model}, {size(report.float32_bytes)}",
         "written": str(report.output or "nothing"),
         "target": report.target,
-        "budget": f"{report.budget:.2%} of {report.metric}",
+        "budget": f"{report.budget:.2%} of {report.metric_name}",
         "shown for CPUs": " and ".join(report.cpus) or "not for CPUs",
         "this CPU": f"{environment.cpu.model}, {report.cpu_class}, {environment.cpu.usable} cores usable",
         "deploy with": report.deploy_with or "not measured",

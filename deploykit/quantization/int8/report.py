@@ -9,6 +9,7 @@ from typing import Any
 
 from deploykit.benchmark.environment import Environment
 from deploykit.quantization.int8.candidates import Candidate
+from deploykit.quantization.int8.measuring.accuracy import Measured
 from deploykit.quantization.int8.search import FASTER, Found
 from deploykit.terminal import columns, size, strong
 
@@ -16,6 +17,8 @@ __all__ = ["FORMAT", "Int8Report"]
 
 FORMAT = 1
 """Of the JSON document."""
+
+_METRICS = {"top1": "top-1", "map": "mAP50-95"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,6 +35,7 @@ class Int8Report:
         data: The calibration data, in words.
         float32_bytes: Size of the float32 file.
         cpus: The classes of CPU for which the accuracy is shown.
+        accuracies: The metric of the written file on each engine of this machine.
         unmeasured: Runtimes of the target that do not work here, with the reason.
         notes: What the reader has to know, in sentences.
         selftests: Of the written file, by runtime: the sentence of its self-test.
@@ -52,6 +56,7 @@ class Int8Report:
     data: str
     float32_bytes: int
     cpus: tuple[str, ...]
+    accuracies: Mapping[str, Measured]
     unmeasured: Mapping[str, str]
     notes: tuple[str, ...]
     selftests: Mapping[str, str]
@@ -62,6 +67,11 @@ class Int8Report:
 
     def __repr__(self) -> str:
         return f"Int8Report({self.verdict})"
+
+    @property
+    def metric_name(self) -> str:
+        """The metric as people write it."""
+        return _METRICS.get(self.metric, self.metric)
 
     @property
     def best(self) -> Candidate | None:
@@ -83,11 +93,16 @@ class Int8Report:
 
     @property
     def deploy_with(self) -> str:
-        """The runtime on which the file is fastest; empty: none was measured."""
+        """The runtime on which the file is fastest and inside the budget; empty: none was measured."""
         best = self.found.best
-        if best is None or not best.speeds:
+        if best is None:
             return ""
-        return min(best.speeds, key=lambda runtime: best.speeds[runtime].ms)
+        within = [
+            name
+            for name in best.speeds
+            if name not in self.accuracies or self.accuracies[name].loss <= self.budget
+        ]
+        return min(within, key=lambda runtime: best.speeds[runtime].ms, default="")
 
     @property
     def verdict(self) -> str:
@@ -95,10 +110,12 @@ class Int8Report:
         best, engine = self.found.best, self.found.engine
         if best is None or best.accuracy is None:
             return (
-                f"no mix of 8 bits and float keeps the loss of {self.metric} within {self.budget:.2%}; "
+                f"no mix of 8 bits and float keeps the loss of {self.metric_name} within {self.budget:.2%}; "
                 f"the best loses {min(map(_loss, self._scored()), default=float('nan')):.2%}"
             )
-        lost = f"{self.metric} {best.accuracy.value:.4f} against {best.accuracy.reference:.4f} of float32"
+        lost = (
+            f"{self.metric_name} {best.accuracy.value:.4f} against {best.accuracy.reference:.4f} of float32"
+        )
         if not engine:
             return f"{lost}; no engine of the target {self.target} works here, so its time is not measured"
         times = f"{best.ratio(engine):.2f} times as fast as float32 on {engine}"
@@ -112,7 +129,7 @@ class Int8Report:
     def lines(self) -> Iterator[str]:
         """For a terminal."""
         yield strong(self.verdict)
-        header = ("candidate", "error", *self._runtimes(), self.metric, "size", "")
+        header = ("candidate", "error", *self._runtimes(), self.metric_name, "size", "")
         rows = [self._row(each) for each in self.found.candidates if each.accuracy is not None]
         yield from columns(header, rows)
         best = self.found.best
@@ -121,6 +138,8 @@ class Int8Report:
             yield f"{products} products in 8 bits, ranges by {best.choice.method}, {best.choice.form.name}"
             for each in self.found.kept:
                 yield f"  in float: {each}"
+        for name, score in self.accuracies.items():
+            yield f"on {name}: {self.metric_name} {score.value:.4f}, float32 {score.reference:.4f}"
         if self.deploy_with:
             yield f"deploy it with --runtime {self.deploy_with}"
         yield from self.notes
@@ -166,6 +185,7 @@ class Int8Report:
                 for each in self.found.sensitivities
             ],
             "unmeasured": dict(self.unmeasured),
+            "accuracies": {name: each.to_dict() for name, each in self.accuracies.items()},
             "selftests": dict(self.selftests),
             "notes": list(self.notes),
             "float32_bytes": self.float32_bytes,

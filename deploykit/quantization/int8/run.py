@@ -8,13 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from deploykit_runtimes.contract.metadata import spec_to_metadata
-from deploykit_runtimes.contract.spec import ModelSpec, PrecisionRecord
 from deploykit_runtimes.errors import DeploykitError, InputError, ParityError
-from deploykit_runtimes.files import atomic_path, sha256_of
+from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.machine.trusted_folder import trusted_folder
@@ -24,8 +21,7 @@ from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit import __version__
 from deploykit.benchmark.environment import read_environment
 from deploykit.progress import counter_of
-from deploykit.quantization.int8.candidates import Candidate, Laboratory
-from deploykit.quantization.int8.golden import renewed
+from deploykit.quantization.int8.candidates import Laboratory
 from deploykit.quantization.int8.graph.network import Network, read_network
 from deploykit.quantization.int8.measuring.accuracy import Accuracy
 from deploykit.quantization.int8.measuring.activations import Activations, collect
@@ -36,15 +32,12 @@ from deploykit.quantization.int8.measuring.tensor_error import TensorError
 from deploykit.quantization.int8.options import RUNTIMES, Int8Options
 from deploykit.quantization.int8.report import Int8Report
 from deploykit.quantization.int8.search import Found, search
-
-if TYPE_CHECKING:
-    import onnx
+from deploykit.quantization.int8.writing import Written, write_best
 
 __all__ = ["quantize_int8"]
 
 _ERROR_PICTURES = 8
 """Pictures on which tensors are compared."""
-_CLASSES = ("vnni", "no-vnni")
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -104,19 +97,17 @@ def quantize_int8(
         )
         lab, unmeasured = work.laboratory(timers)
         found = search(lab, bits=8 if options.target == "trt" else 7)
-        written: Path | None = None
-        selftests: dict[str, str] = {}
-        cpus = () if options.target == "trt" else _CLASSES
+        written: Written | None = None
         if found.best is not None and (found.pays or options.slower):
             say("Writing and testing the file")
-            written, selftests = work.write(lab, found, target, cpus, tuple(unmeasured))
-        else:
-            _refuse_over_budget(found, options, lab)
+            written = write_best(lab, found, target, pictures, options)
         lab.state.discard()
+        if found.best is None:
+            raise _over_budget(found, options)
     reference = lab.accuracy
     return Int8Report(
         model=path,
-        output=written,
+        output=written.path if written else None,
         found=found,
         metric=pictures.metric,
         budget=options.budget,
@@ -125,10 +116,16 @@ def quantize_int8(
         images=len(reference.pairs),
         data=pictures.title,
         float32_bytes=path.stat().st_size,
-        cpus=cpus,
+        cpus=written.cpus if written else (),
+        accuracies=written.accuracies if written else {},
         unmeasured=unmeasured,
-        notes=(*pictures.notes, *work.notes, *(f"not read: {each}" for each in reference.unread)),
-        selftests=selftests,
+        notes=(
+            *pictures.notes,
+            *work.notes,
+            *(f"not read: {each}" for each in reference.unread),
+            *(written.notes if written else ()),
+        ),
+        selftests=written.selftests if written else {},
         environment=read_environment(),
         cpu_class=cpu_class(),
         seconds=time.monotonic() - start,
@@ -136,14 +133,12 @@ def quantize_int8(
     )
 
 
-def _refuse_over_budget(found: Found, options: Int8Options, lab: Laboratory) -> None:
-    if found.best is not None:
-        return
+def _over_budget(found: Found, options: Int8Options) -> ParityError:
     losses = [each.accuracy.loss for each in found.candidates if each.accuracy is not None]
     more = f"{max(min(losses), 0) * 1.2:.3g}"
-    raise ParityError(
-        f"No mix of 8 bits and float keeps the loss of {lab.accuracy.metric} within {options.budget:.2%}: "
-        f"the best of {len(losses)} that were measured loses {min(losses):.2%}.",
+    return ParityError(
+        f"No mix of 8 bits and float keeps the loss within {options.budget:.2%}: the best of {len(losses)} "
+        f"that were measured loses {min(losses):.2%}.",
         hint=f"Allow more with --budget {more}, or write FP16: deploykit quantize MODEL --fp16",
     )
 
@@ -173,7 +168,7 @@ class _Work:
         state = State(self._key(tuple(timers)), resume=not options.fresh)
         runtime = next(iter(timers), "ort-cpu")
         self.say(f"Measuring float32 on {len(self.pictures.measured)} pictures")
-        accuracy = Accuracy.of(path, self.pictures, runtime, options.engine)
+        accuracy = Accuracy.of(path, self.pictures, runtime, options.engine, count=self.count)
         lab = Laboratory(
             network=self.network,
             activations=activations,
@@ -184,6 +179,7 @@ class _Work:
             state=state,
             budget=options.budget,
             say=self.say,
+            count=self.count,
         )
         return lab, unmeasured
 
@@ -264,108 +260,3 @@ class _Work:
             "cpu": read_environment().cpu.model,
             "release": __version__,
         }
-
-    def write(
-        self, lab: Laboratory, found: Found, target: Path, cpus: tuple[str, ...], missing: tuple[str, ...]
-    ) -> tuple[Path, dict[str, str]]:
-        """Write the best candidate with its record and golden cases, tested on this machine's engines."""
-        import onnx
-
-        best = found.best
-        assert best is not None
-        model = lab.model(best.choice)
-        spec = replace(self.network.spec, precision=self._record(found, best, cpus))
-        draft = self.folder / "best.onnx"
-        _set_metadata(model, spec)
-        onnx.save(model, draft)
-        runtimes = [name for name in lab.timers if name not in missing] or ["ort-cpu"]
-        spec = replace(spec, golden=self._golden(draft, runtimes))
-        _set_metadata(model, spec)
-        _check(model)
-        onnx.save(model, draft)
-        tests = _self_tests(draft, runtimes) if spec.golden else {}
-        with atomic_path(target) as place:
-            place.write_bytes(draft.read_bytes())
-        return target, tests
-
-    def _golden(self, draft: Path, runtimes: list[str]) -> dict[str, str]:
-        if not self.network.spec.golden:
-            return {}
-        options = replace(self.options.engine, exact=True)
-        runners = [open_runner(draft, runtime="ort-cpu", options=options)]
-        try:
-            runners += [open_runner(draft, runtime=name, options=self.options.engine) for name in runtimes]
-            found = renewed(self.network.spec, runners)
-        finally:
-            for runner in runners:
-                runner.close()
-        if not found:
-            self.notes = (
-                *self.notes,
-                "no golden case has the same answer in 8 bits: the file carries none",
-            )
-        return found
-
-    def _record(self, found: Found, best: Candidate, cpus: tuple[str, ...]) -> PrecisionRecord:
-        accuracy = best.accuracy
-        assert accuracy is not None
-        choice = best.choice
-        return PrecisionRecord(
-            compute="int8",
-            target=self._target(found, best),
-            cpus=cpus,
-            data=self.pictures.title,
-            data_sha256=self.pictures.digest(),
-            images=accuracy.images,
-            metric=self.pictures.metric,
-            budget=self.options.budget,
-            reference=accuracy.reference,
-            accuracy=accuracy.value,
-            method=f"{len(choice.nodes)} products in 8 bits ({choice.form.name}), ranges by {choice.method}, "
-            f"{choice.weight_bits}-bit weights by channel",
-            kept=found.kept,
-        )
-
-    def _target(self, found: Found, best: Candidate) -> str:
-        """``any`` where the file is faster than float32 on every engine that was measured; else the one."""
-        from deploykit.quantization.int8.search import FASTER
-
-        if self.options.target != "any" or not best.speeds:
-            return self.options.target
-        fast = [name for name, speed in best.speeds.items() if speed.ratio >= FASTER]
-        if len(fast) == len(best.speeds) or not fast:
-            return "any"
-        return {"ort-cpu": "ort-cpu", "ov-cpu": "ov"}.get(found.engine, "any")
-
-
-def _set_metadata(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    others = {
-        entry.key: entry.value for entry in model.metadata_props if not entry.key.startswith("deploykit.")
-    }
-    del model.metadata_props[:]
-    keys = {**others, **({} if spec.inferred else spec_to_metadata(spec))}
-    for key, value in keys.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-
-
-def _check(model: onnx.ModelProto) -> None:
-    import onnx
-
-    onnx.checker.check_model(model, full_check=False)
-
-
-def _self_tests(file: Path, runtimes: list[str]) -> dict[str, str]:
-    from deploykit_runtimes.selftest.run import self_test
-
-    found = {}
-    for runtime in runtimes:
-        with open_runner(file, runtime=runtime) as runner:
-            result = self_test(runner)
-        if not result.ok:
-            raise ParityError(
-                f"The INT8 file fails its self-test on {runtime}: {result.problem}.",
-                hint=f"Make it for another engine with --target, or leave out {runtime}.",
-            )
-        found[runtime] = str(result)
-    return found

@@ -88,7 +88,7 @@ class Accuracy:
         runtime: str,
         engine: EngineOptions,
         *,
-        done: Callable[[], None] = lambda: None,
+        count: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Accuracy:
         """Measure float32.
 
@@ -109,7 +109,7 @@ class Accuracy:
                     found.unread.append(f"{sample.path}: {error.problem}")
                 else:
                     found.pairs.append((sample.path, truth))
-                    done()
+                count(len(found.pairs), len(pictures.measured))
             if len(found.pairs) < FEWEST // 2:
                 named = "; ".join(found.unread[:_NAMED])
                 raise InputError(
@@ -119,22 +119,27 @@ class Accuracy:
             found.reference = list(found._records(predictor, found.pairs))
         return found
 
-    def measure(self, path: Path, *, budget: float, done: Callable[[], None] = lambda: None) -> Measured:
+    def measure(
+        self,
+        path: Path,
+        *,
+        budget: float,
+        count: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Measured:
         """Measure a candidate; given up as soon as it has surely lost more than the budget.
 
         Args:
             path: Its file.
             budget: The loss that is allowed.
-            done: Called after each picture.
+            count: Called as pictures are done, with their number and that of all.
         """
         from deploykit_runtimes import load
 
         records: list[Record] = []
         with load(path, **self._settings) as predictor:
             for start in range(0, len(self.pairs), _CHUNK):
-                for record in self._records(predictor, self.pairs[start : start + _CHUNK]):
-                    records.append(record)
-                    done()
+                records += self._records(predictor, self.pairs[start : start + _CHUNK])
+                count(len(records), len(self.pairs))
                 left = len(self.pairs) - len(records)
                 if left > _CHUNK and self._has_lost(records, budget):
                     return self._compared(records, stopped=True)
