@@ -81,11 +81,11 @@ def _node(node: onnx.NodeProto, half: HalfNode | None, names: Mapping[str, str])
 def cast_count(model: onnx.ModelProto) -> int:
     """How many casts between float32 and float16 a typed graph has."""
     return sum(
-        node.op_type == "Cast" and node.name.endswith((_HALVED, _WIDENED)) for node in model.graph.node
+        node.op_type == "Cast" and node.name.startswith((_HALVED, _WIDENED)) for node in model.graph.node
     )
 
 
-_HALVED, _WIDENED = "/to_fp16", "/to_fp32"
+_HALVED, _WIDENED = "to_fp16/", "to_fp32/"
 
 
 def _half(name: str) -> str:
@@ -97,5 +97,5 @@ def _cast(name: str, result: str, to: int) -> onnx.NodeProto:
 
     value = name if to == _FLOAT16 else result
     return helper.make_node(
-        "Cast", [name], [result], name=f"{value}{_HALVED if to == _FLOAT16 else _WIDENED}", to=to
+        "Cast", [name], [result], name=f"{_HALVED if to == _FLOAT16 else _WIDENED}{value}", to=to
     )
