@@ -26,9 +26,11 @@ BUDGET = (
 _SHARE, _LOG, _PIXELS, _SIDE = 0.01, 0.05, 0.5, 640
 _SMALL = 1e-3
 """Added to a score before its logarithm."""
-_OBJECTS = 100
-"""Boxes of an image that are compared, those with the best scores: nobody looks at the others."""
+_OBJECTS, _FEWEST, _LOWEST = 100, 10, 0.02
+"""Of an image the boxes with the best scores are compared, up to so many; beyond the first few only those
+with such a score: nobody looks at the others."""
 _HEADS = ("yolo", "yolov5")
+_Objects = tuple[np.ndarray, np.ndarray]
 _DIFFER = 0.01
 """Share of the best classes that may be others."""
 
@@ -60,7 +62,8 @@ class _View:
         spec: The contract.
         parts: What is compared.
         rows: Finished answers, with their tolerances.
-        objects: Of a head the boxes that are compared: their indices, int64 [N, objects].
+        objects: Of a head the boxes that are compared: their indices, int64 [N, objects], and which of those
+            count, bool [N, objects].
         side: The longer side of the image in pixels.
         counted: Whether its best classes are counted.
     """
@@ -68,7 +71,7 @@ class _View:
     spec: ModelSpec
     parts: tuple[_Part, ...]
     rows: KeptRows | None
-    objects: np.ndarray | None
+    objects: _Objects | None
     side: int
     counted: bool = True
 
@@ -219,7 +222,7 @@ def _difference(one: _Part, other: _Part) -> Found:
     return Found(share, int(same.sum()), same.size, said)
 
 
-def _parts(outputs: Arrays, spec: ModelSpec, objects: np.ndarray | None, side: int) -> Iterator[_Part]:
+def _parts(outputs: Arrays, spec: ModelSpec, objects: _Objects | None, side: int) -> Iterator[_Part]:
     layout, names = spec.output.layout, spec.output.names
     if layout in ROW_LAYOUTS:
         if "prototypes" in outputs:
@@ -237,9 +240,10 @@ def _parts(outputs: Arrays, spec: ModelSpec, objects: np.ndarray | None, side: i
             yield replace(part, choices=values.argmax(1)) if layout == "logits" else part
 
 
-def _head_parts(values: np.ndarray, spec: ModelSpec, objects: np.ndarray, side: int) -> Iterator[_Part]:
+def _head_parts(values: np.ndarray, spec: ModelSpec, objects: _Objects, side: int) -> Iterator[_Part]:
     rows = values if spec.output.layout == "yolov5" else np.swapaxes(values, 1, 2)
-    chosen = np.take_along_axis(rows, objects[..., None], axis=1)
+    places, count = objects
+    chosen = np.take_along_axis(rows, places[..., None], axis=1)[count]
     start = 5 if spec.output.layout == "yolov5" else 4
     classes = chosen[..., start : start + spec.num_classes]
     yield _Part("boxes", chosen[..., :4].astype(np.float64), _pixels(side))
@@ -250,21 +254,24 @@ def _head_parts(values: np.ndarray, spec: ModelSpec, objects: np.ndarray, side: 
     if not rest.shape[-1]:
         return
     if spec.task == "pose":
-        points = rest.reshape(*rest.shape[:2], *spec.output.keypoints)
+        points = rest.reshape(len(rest), *spec.output.keypoints)
         yield _Part("keypoints", points[..., :2].astype(np.float64), _pixels(side))
         rest = points[..., 2:]
     if rest.size:
         yield _scaled("mask coefficients" if spec.task == "segment" else "extra", rest)
 
 
-def _best_objects(outputs: Arrays, spec: ModelSpec) -> np.ndarray:
+def _best_objects(outputs: Arrays, spec: ModelSpec) -> _Objects:
     values = outputs[spec.output.names[0]]
     rows = values if spec.output.layout == "yolov5" else np.swapaxes(values, 1, 2)
     start = 5 if spec.output.layout == "yolov5" else 4
     score = rows[..., start : start + spec.num_classes].max(-1)
     if start == 5:
         score = score * rows[..., 4]
-    return np.argsort(-score, axis=1, kind="stable")[:, :_OBJECTS]
+    places = np.argsort(-score, axis=1, kind="stable")[:, :_OBJECTS]
+    count = np.take_along_axis(score, places, axis=1) >= _LOWEST
+    count[:, :_FEWEST] = True
+    return places, count
 
 
 def _scores(name: str, values: np.ndarray) -> _Part:
