@@ -32,15 +32,18 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def exported(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A float32 file of a family in a form; made once, not to be changed."""
+def exported(golden: Path, ultralytics_file: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A float32 file of a family in a form; made once, not to be changed. Ultralytics' names are of random
+    weights."""
     folder = tmp_path_factory.mktemp("float32")
 
     def get(family: str, form: str = "plain") -> Path:
         path = folder / f"{family}-{form}.onnx"
         if not path.exists():
-            options = ExportOptions(output=path, witness=False, **FORMS[form])
-            export(golden.parent / CHECKPOINTS[family], options)
+            trained = family in CHECKPOINTS
+            source = golden.parent / CHECKPOINTS[family] if trained else ultralytics_file(family)[0]
+            size = None if trained else (160, 160)
+            export(source, ExportOptions(output=path, witness=False, imgsz=size, **FORMS[form]))
         return path
 
     return get

@@ -50,6 +50,8 @@ CASES = pytest.mark.parametrize(
         ("detect", "whole"),
         ("segment", "dynamic"),
         ("pose", "plain"),
+        ("yolo11n", "plain"),
+        ("yolo26n", "dynamic"),
     ],
 )
 
