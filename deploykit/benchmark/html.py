@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from deploykit_runtimes.text.printable import printable
@@ -11,7 +11,7 @@ from deploykit_runtimes.text.printable import printable
 from deploykit.benchmark.report import BenchReport, BenchRow, milliseconds
 from deploykit.benchmark.timing import percentile
 
-__all__ = ["histogram", "shown", "to_html"]
+__all__ = ["document", "histogram", "shown", "to_html"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --paper: #ffffff; --faint: #6a7385; --line: #d9dee7;
@@ -52,16 +52,36 @@ def to_html(report: BenchReport, *, lead: str = "") -> str:
     """
     notes = "".join(f'<p class="note">{shown(text)}</p>' for text in report.warnings())
     figures = "".join(_figure(row) for row in report.rows)
+    return document(
+        report.title,
+        _STYLE,
+        [
+            f"<h1>{shown(report.title)}</h1>",
+            f'<p class="faint">deploykit benchmark, {shown(report.environment.time)}</p>',
+            lead,
+            f'<h2>Latency</h2>\n<div class="scroll">{_table(report.rows)}</div>',
+            notes,
+            f"<h2>Distribution</h2>\n{figures}",
+            f"<h2>Model</h2>\n{_definitions(report.model)}",
+            f"<h2>Environment</h2>\n{_definitions(_environment(report))}",
+        ],
+    )
+
+
+def document(title: str, style: str, parts: Iterable[str]) -> str:
+    """A self-contained page.
+
+    Args:
+        title: Of the page; it is escaped here.
+        style: CSS.
+        parts: HTML, which the caller escaped; empty ones are left out.
+    """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{shown(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{shown(report.title)}</h1>\n"
-        f'<p class="faint">deploykit benchmark, {shown(report.environment.time)}</p>\n'
-        f'{lead}\n<h2>Latency</h2>\n<div class="scroll">{_table(report.rows)}</div>\n{notes}\n'
-        f"<h2>Distribution</h2>\n{figures}\n"
-        f"<h2>Model</h2>\n{_definitions(report.model)}\n"
-        f"<h2>Environment</h2>\n{_definitions(_environment(report))}\n</body>\n</html>\n"
+        f"<title>{shown(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
     )
 
 

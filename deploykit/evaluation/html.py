@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deploykit.benchmark.html import shown
+from deploykit.benchmark.html import document, shown
 from deploykit.evaluation.charts import matrix_table, precision_recall
 from deploykit.evaluation.mistakes import Drawn
 from deploykit.evaluation.report import PARTS, EvalReport, ModelScores, comparison_rows
@@ -84,13 +84,7 @@ def to_html(report: EvalReport, mistakes: Sequence[Drawn], differences: Sequence
         f"<h2>Worst mistakes of {shown(report.models[0].name)}</h2>{_pictures(mistakes)}",
         f"<h2>What was counted</h2>{_facts(report)}",
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{shown(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, _STYLE, parts)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploykit.benchmark.html import shown
+from deploykit.benchmark.html import document, shown
 from deploykit.quantization.int8.candidates import Candidate
 from deploykit.quantization.int8.report import Int8Report
 from deploykit.terminal import size
@@ -57,13 +57,7 @@ def to_html(report: Int8Report) -> str:
         f"<h2>Self-tests</h2>{_list([f'{name}: {text}' for name, text in report.selftests.items()])}",
         f"<h2>Where</h2>{_facts(report)}",
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{shown(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, _STYLE, parts)
 
 
 def _scored(report: Int8Report) -> list[Candidate]:
