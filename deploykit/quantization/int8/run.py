@@ -96,7 +96,8 @@ def quantize_int8(
             count=counter_of(report),
         )
         lab, unmeasured = work.laboratory(timers)
-        found = search(lab, bits=8 if options.target == "trt" else 7)
+        for_trt = options.target == "trt"
+        found = search(lab, bits=8 if for_trt else 7, portable=for_trt)
         written: Written | None = None
         if found.best is not None and (found.pays or options.slower):
             say("Writing and testing the file")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from deploykit.quantization.int8.candidates import Candidate, Laboratory
 from deploykit.quantization.int8.graph.groups import Group, groups_of, split
-from deploykit.quantization.int8.graph.insert import FORMS, Choice
+from deploykit.quantization.int8.graph.insert import FORMS, Choice, Form
 from deploykit.quantization.int8.measuring.activations import METHODS
 
 __all__ = ["FASTER", "Found", "Sensitivity", "search"]
@@ -83,6 +83,7 @@ class Found:
 class _Search:
     lab: Laboratory
     bits: int
+    forms: tuple[Form, ...]
     tried: dict[str, Candidate]
 
     def run(self) -> Found:
@@ -130,7 +131,7 @@ class _Search:
         """The form and the engine: the fastest whose metric is inside the budget, or, where none is, the one
         with the smallest error among those nearly as fast as the fastest."""
         found = []
-        for form in FORMS:
+        for form in self.forms:
             choice = Choice(nodes=every, method=method, form=form, weight_bits=self.bits)
             found.append((self.lab.error(choice), form, choice))
         least = min(error for error, _, _ in found)
@@ -207,14 +208,16 @@ class _Search:
         return found
 
 
-def search(lab: Laboratory, *, bits: int = 7) -> Found:
+def search(lab: Laboratory, *, bits: int = 7, portable: bool = False) -> Found:
     """Search for the fastest mix inside the budget of the laboratory.
 
     Args:
         lab: Measures candidates.
         bits: Of the weights; see ``Choice``.
+        portable: Try only forms that TensorRT takes.
     """
-    return _Search(lab=lab, bits=bits, tried={}).run()
+    forms = tuple(form for form in FORMS if form.portable or not portable)
+    return _Search(lab=lab, bits=bits, forms=forms, tried={}).run()
 
 
 def _engine(candidates: Sequence[Candidate]) -> str:

@@ -141,15 +141,15 @@ class _Writing:
         )
 
     def _target(self, within: Sequence[str]) -> str:
-        """``any`` where the file is faster than float32 and inside the budget on every engine that was
-        measured; else the fastest of those on which it is."""
+        """``any`` where every engine takes the form, and the file is faster than float32 and inside the
+        budget on all that were measured; else the fastest of those on which it is."""
         speeds = self.best.speeds
         if self.options.target != "any" or not speeds:
             return self.options.target
         good = [name for name in within if name in speeds and speeds[name].ratio >= FASTER]
-        if len(good) == len(speeds) or not good:
+        if len(good) == len(speeds) and self.best.choice.form.portable:
             return "any"
-        return _TARGETS[min(good, key=lambda name: speeds[name].ms)]
+        return _TARGETS[min(good or list(speeds), key=lambda name: speeds[name].ms)]
 
     def _golden(self, draft: Path) -> dict[str, str]:
         own, engine = self.lab.network.spec, self.options.engine

@@ -15,7 +15,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.ort import rewrites
-from deploykit_runtimes.ort.rewrites import rewrite
+from deploykit_runtimes.ort.rewrites import SEPARATE_BIASES, rewrite
 from deploykit_runtimes.ort.saturation import keeps_signed, widen_products
 from deploykit_runtimes.ort.unsigned import make_unsigned
 from onnx import TensorProto, helper, numpy_helper
@@ -135,7 +135,7 @@ def test_no_product_saturates(
         assert str(placement).endswith(", session.qdqisint8allowed=1")
     else:
         assert placement.rewrites == ("unsigned_activations", "unsigned_weights")
-        assert dict(placement.settings) == {}
+        assert dict(placement.settings) == SEPARATE_BIASES
 
 
 def test_weights_of_seven_bits_stay(tmp_path: Path, without_vnni: None) -> None:

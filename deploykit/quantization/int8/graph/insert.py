@@ -34,11 +34,13 @@ class Form:
         name: For reports.
         operators: Further operators that compute in 8 bits between quantised products.
         float_outputs: Products whose sums are not rounded to 8 bits.
+        portable: Whether TensorRT takes it; it refuses some constants in 8 bits.
     """
 
     name: str
     operators: tuple[str, ...] = ()
     float_outputs: tuple[str, ...] = ()
+    portable: bool = True
 
 
 FORMS = (
@@ -46,7 +48,7 @@ FORMS = (
     Form(name="convolutions whole", float_outputs=("Gemm", "MatMul")),
     Form(name="products whole"),
     Form(name="with movement", operators=MOVEMENT),
-    Form(name="with elementwise operators", operators=(*MOVEMENT, *ELEMENTWISE)),
+    Form(name="with elementwise operators", operators=(*MOVEMENT, *ELEMENTWISE), portable=False),
 )
 """From the fewest to the most roundings."""
 
@@ -108,6 +110,7 @@ def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> 
             "WeightSymmetric": True,
             "OpTypesToExcludeOutputQuantization": list(choice.form.float_outputs),
             "QDQKeepRemovableActivations": True,
+            "QuantizeBias": False,  # TensorRT takes float biases alone; ONNX Runtime makes its own of them
         },
     )
     with _quiet():

@@ -150,7 +150,7 @@ def read_network(path: Path) -> Network:
 
     model = onnx.load(path)
     model = onnx.shape_inference.infer_shapes(_constants_as_initialisers(model))
-    network = Network(path=path, spec=spec, model=_with_names(model))
+    network = Network(path=path, spec=spec, model=_with_names(_biases_added(model)))
     operators = {node.op_type for node in model.graph.node}
     if operators & _INTEGERS:
         raise OptionError(
@@ -193,6 +193,39 @@ def _constants_as_initialisers(model: onnx.ModelProto) -> onnx.ModelProto:
             kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    return model
+
+
+def _biases_added(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A Gemm becomes a MatMul and an Add: with float biases, which TensorRT wants, ONNX Runtime multiplies
+    bytes only in this form."""
+    from onnx import helper, numpy_helper
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    graph, nodes = model.graph, []
+    for node in graph.node:
+        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        plain = settings.get("alpha", 1) == settings.get("beta", 1) == 1 and not settings.get("transA")
+        if node.op_type != "Gemm" or not plain or len(node.input) < 3 or node.input[1] not in weights:
+            nodes.append(node)
+            continue
+        weight, product = node.input[1], f"{node.output[0]}/product"
+        if settings.get("transB"):
+            values = numpy_helper.to_array(weights[weight])
+            weight = f"{weight}/transposed"
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values.T), weight))
+        nodes += [
+            helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name),
+            helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}/bias"),
+        ]
+        shapes = [info for info in (*graph.value_info, *graph.output) if info.name == node.output[0]]
+        for info in shapes[:1]:
+            known = graph.value_info.add()
+            known.CopyFrom(info)
+            known.name = product
+    nodes = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
     return model
 
 

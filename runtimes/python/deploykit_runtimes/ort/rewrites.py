@@ -32,6 +32,7 @@ __all__ = [
     "APPEND_RANKING",
     "CAST_LATE",
     "REPEAT_GATES",
+    "SEPARATE_BIASES",
     "UNSIGNED_ACTIVATIONS",
     "UNSIGNED_WEIGHTS",
     "Rewritten",
@@ -58,6 +59,10 @@ class Rewritten(NamedTuple):
     names: tuple[str, ...] = ()
     settings: Mapping[str, str] = MappingProxyType({})
 
+
+SEPARATE_BIASES = {"optimization.disable_specified_optimizers": "MatMulAddFusion"}
+"""A product of bytes with its float bias has a kernel (MatMulIntegerToFloat), and the Gemm that ONNX Runtime
+would make of the two has none."""
 
 Steps = dict[str, Callable[[bytes], bytes | None]]
 
@@ -87,8 +92,10 @@ def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) ->
             model = found
             applied.append(name)
     form = Rewritten(model if applied else None, tuple(applied))
+    if UNSIGNED_ACTIVATIONS in applied:
+        form = form._replace(settings=SEPARATE_BIASES)
     if _is_quantised(file) and processor_saturates() and _is_signed(form.model, path):
-        form = form._replace(settings=SIGNED_PRODUCTS)
+        form = form._replace(settings={**form.settings, **SIGNED_PRODUCTS})
     return form
 
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from deploykit_runtimes.build_options import BuildOptions
+from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.errors import InputError, OptionError, ParityError
 from deploykit_runtimes.onnx.file import read_onnx
 
 import deploykit
+from deploykit.quantization.int8.graph.insert import FORMS, Choice, Form, quantised
+from deploykit.quantization.int8.graph.network import read_network
 from deploykit.quantization.int8.html import to_html
 from deploykit.quantization.int8.measuring.speed import Speed
 from deploykit.quantization.int8.options import Int8Options
@@ -79,7 +83,8 @@ def test_a_classifier_keeps_its_accuracy(small: Int8Report, vit: Path, digits: P
     assert best.accuracy.loss <= 0.05
     record = read_onnx(target).spec(None).precision
     assert record is not None
-    assert (record.compute, record.target, record.cpus) == ("int8", "any", ("vnni", "no-vnni"))
+    assert (record.compute, record.cpus) == ("int8", ("vnni", "no-vnni"))
+    assert record.target == ("any" if best.choice.form.portable else "ort-cpu")
     assert record.accuracy == best.accuracy.value
     assert record.reference == best.accuracy.reference > 0.9
     assert record.images == 48
@@ -223,3 +228,18 @@ def test_files_that_are_not_float32(small: Int8Report, vit: Path, digits: Path, 
     onnx.save(half, tmp_path / "half.onnx")
     with pytest.raises(OptionError, match="float16"):
         made(tmp_path / "half.onnx", digits, tmp_path / "again.onnx")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.portable], ids=lambda form: form.name)
+def test_tensorrt_for_rtx_builds_portable_forms(
+    form: Form, vit: Path, detector: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    options = BuildOptions(compute_capabilities=("8.6",))
+    for path in (vit, detector):
+        network = read_network(path)
+        nodes = frozenset(node.name for node in network.nodes())
+        choice = Choice(nodes=nodes, method="min-max", form=form, weight_bits=8)
+        model = quantised(network, choice, dict.fromkeys(network.tensors, 8.0))
+        onnx.save(model, tmp_path / path.name)
+        assert build_engine(tmp_path / path.name, runtime="trt-rtx", options=options).size_bytes > 10_000

@@ -45,6 +45,10 @@ Form rewrite(const std::string& path, const Options& options, const OnnxFile& fi
     if (is_ours) apply("unsigned_activations", make_unsigned(model()), form);
     if (processor_saturates()) apply("unsigned_weights", widen_products(model()), form);
   }
+  // A product of bytes with its float bias has a kernel, and the Gemm that ONNX Runtime would make of them none.
+  if (!form.rewrites.empty() && form.rewrites.front() == "unsigned_activations") {
+    form.settings.emplace_back("optimization.disable_specified_optimizers", "MatMulAddFusion");
+  }
   if (is_left_signed(model())) form.settings.emplace_back("session.qdqisint8allowed", "1");
   return form;
 }
