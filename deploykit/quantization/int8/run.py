@@ -17,6 +17,7 @@ from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.machine.trusted_folder import trusted_folder
 from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.prediction.predictor import Predictor
+from deploykit_runtimes.targets import check_target
 
 from deploykit import __version__
 from deploykit.benchmark.environment import read_environment
@@ -73,6 +74,7 @@ def quantize_int8(
     say = report or (lambda _: None)
     path = Path(model)
     target = Path(output) if output else path.with_name(f"{path.stem}-int8.onnx")
+    check_target(target, reads=[path])
     start = time.monotonic()
     say("Reading the model")
     network = read_network(path)

@@ -210,6 +210,15 @@ def test_corrupt_pictures_are_named(vit: Path, digits: Path, tmp_path: Path) -> 
         made(vit, folder, tmp_path / "out2.onnx")
 
 
+def test_targets_are_checked_before_the_search(vit: Path, digits: Path, tmp_path: Path) -> None:
+    clock = ByProducts()
+    with pytest.raises(OptionError, match="would be replaced"):
+        made(vit, digits, vit, clock)
+    with pytest.raises(OptionError):
+        made(vit, digits, tmp_path, clock)
+    assert clock.calls == 0
+
+
 def test_labels_that_do_not_fit(vit: Path, digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits, tmp_path / "data")
     (tmp_path / "data" / "3").rename(tmp_path / "data" / "three")
