@@ -46,6 +46,11 @@ class Candidate:
         """How many times as fast as float32."""
         return self.speeds[runtime].ratio
 
+    def gain(self, runtime: str) -> float:
+        """How many times as fast as float32 on the engine that is fastest in float32."""
+        fastest = min(speed.float32_ms for speed in self.speeds.values())
+        return self.ratio(runtime) * fastest / self.speeds[runtime].float32_ms
+
     def fits(self, budget: float) -> bool:
         """Whether it was measured to the end, and lost no more than this."""
         found = self.accuracy

@@ -119,6 +119,9 @@ class Int8Report:
         if not engine:
             return f"{lost}; no engine of the target {self.target} works here, so its time is not measured"
         times = f"{best.ratio(engine):.2f} times as fast as float32 on {engine}"
+        if best.gain(engine) < best.ratio(engine):
+            other = min(best.speeds, key=lambda runtime: best.speeds[runtime].float32_ms)
+            times += f", {best.gain(engine):.2f} times as fast as float32 on {other}"
         if not self.found.pays:
             return f"INT8 does not pay on this machine: {times}, {lost}"
         return f"{times}, {lost}"

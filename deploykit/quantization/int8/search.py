@@ -75,8 +75,8 @@ class Found:
 
     @property
     def pays(self) -> bool:
-        """Whether the best candidate is faster than float32 where that was measured."""
-        return self.best is not None and (not self.engine or self.best.ratio(self.engine) >= FASTER)
+        """Whether the best candidate is faster than float32 on whichever engine, where that was measured."""
+        return self.best is not None and (not self.engine or self.best.gain(self.engine) >= FASTER)
 
 
 @dataclass
