@@ -243,7 +243,7 @@ def test_engines_that_take_less_and_sizes_that_do_not_fit(file_of, run_self_test
 
 
 def test_precisions_without_tolerances(file_of, run_self_test, tmp_path: Path) -> None:
-    gone = dict.fromkeys((f"0.0.tolerance.{name}" for name in ("fp32", "tf32", "fp16", "bf16")))
+    gone = dict.fromkeys(f"0.0.tolerance.{name}" for name in ("fp32", "tf32", "fp16", "bf16"))
     path = changed(file_of("vit"), tmp_path / "other.onnx", **gone)
     code, _, error = run_self_test(path)
     with pytest.raises(DeploykitError) as wanted:
