@@ -1,4 +1,4 @@
-"""`deploykit quantize --int8`: what it prints and writes, its exit codes; nothing depends on how fast it is."""
+"""`deploykit quantize --int8`: prints, files and exit codes. Nothing depends on how fast it is."""
 
 from __future__ import annotations
 
