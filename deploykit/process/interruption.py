@@ -15,7 +15,7 @@ from deploykit_runtimes.machine.scratch import discard_scratch
 from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 from deploykit.process.wishes import Wishes
 
-__all__ = ["Interrupted", "ending_signals"]
+__all__ = ["Interrupted", "ending_signals", "keep_handlers"]
 
 _PATIENCE = 2.0
 """Seconds for a command to end in order. Compiled code sees no signal before it returns, which takes minutes
@@ -78,6 +78,18 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+_process = {"ends with the command": False}
+
+
+def keep_handlers() -> None:
+    """Leave the handlers of ``ending_signals`` where they are: for a process that ends with its command.
+
+    A supervisor passes a signal on that its whole group was sent. One that came when the command had ended in
+    order, and the handlers were those from before, ended the process with another exit code.
+    """
+    _process["ends with the command"] = True
+
+
 @contextmanager
 def ending_signals() -> Iterator[threading.Event]:
     """Let a run that is asked to end remove its temporary files; the event is set by Ctrl-C.
@@ -96,7 +108,7 @@ def ending_signals() -> Iterator[threading.Event]:
         try:
             yield ending.interrupted
         finally:
-            for number, handler in before.items():
+            for number, handler in before.items() if not _process["ends with the command"] else ():
                 signal.signal(number, handler)
 
 

@@ -26,6 +26,7 @@ from deploykit_runtimes.machine.scratch import discard_scratch, sweep
 from deploykit_runtimes.text.printable import printable
 
 from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
+from deploykit.process.interruption import keep_handlers
 
 __all__ = ["decodes_images", "supervised"]
 
@@ -99,6 +100,7 @@ def _killed(number: int) -> int:
 def _end(command: Callable[[], int]) -> NoReturn:
     """Run the command and end without the interpreter's own end, which wants memory again."""
     code = EXHAUSTED
+    keep_handlers()
     sys.unraisablehook = lambda _: None  # what objects say that end without memory
     try:
         code = command()
