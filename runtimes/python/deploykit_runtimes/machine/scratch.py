@@ -27,6 +27,7 @@ LOCK = ".deploykit-lock"
 
 _NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _LONGEST = 80
+_NOT_OPEN = -1
 _live: dict[Path, int] = {}
 _made: list[Path] = []
 _swept: set[str] = set()
@@ -99,15 +100,17 @@ def sweep(parent: Path) -> None:
 def _create(parent: Path, name: str) -> Path:
     while True:
         folder = parent / f".{name}.{secrets.token_hex(4)}.part"
-        folder.mkdir(mode=0o700)
+        _live[folder] = _NOT_OPEN  # before it is there: a signal may come between any two of these lines
         try:
-            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:
-            continue  # another run took the empty folder for a killed one's
-        except OSError:
-            folder.rmdir()
+            folder.mkdir(mode=0o700)
+            _live[folder] = lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            del _live[folder]
+            with contextlib.suppress(OSError):  # it was not made
+                folder.rmdir()
+            if isinstance(error, FileNotFoundError) and parent.is_dir():
+                continue  # another run took the empty folder for a killed one's
             raise
-        _live[folder] = lock
         if _locked(lock) is not False and _is_there(folder, lock):
             return folder
         os.close(_live.pop(folder))
