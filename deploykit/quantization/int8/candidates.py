@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit_runtimes.errors import DeploykitError
+
 from deploykit.quantization.int8.graph.insert import Choice, quantised
 from deploykit.quantization.int8.graph.network import Network
 from deploykit.quantization.int8.measuring.accuracy import Accuracy, Measured
@@ -72,6 +74,7 @@ class Laboratory:
         budget: The loss that is allowed.
         say: Called with a sentence before each measurement.
         count: Called as pictures of one are done.
+        refused: What an engine said of a candidate that it does not take, by runtime.
     """
 
     network: Network
@@ -84,6 +87,7 @@ class Laboratory:
     budget: float
     say: Callable[[str], None] = lambda _: None
     count: Callable[[int, int], None] = lambda _done, _total: None
+    refused: dict[str, str] = field(default_factory=dict)
     _ranges: dict[str, dict[str, float]] = field(default_factory=dict)
     _last: dict[str, onnx.ModelProto] = field(default_factory=dict)
 
@@ -114,11 +118,23 @@ class Laboratory:
         return float(self.state.once(f"error {choice.key}", lambda: self.errors.of(self.model(choice))))
 
     def speeds(self, choice: Choice) -> dict[str, Speed]:
-        """Its time on each engine."""
-        found = {}
+        """Its time on each engine that takes it.
+
+        Raises:
+            DeploykitError: none does.
+        """
+        found: dict[str, Speed] = {}
+        refused: DeploykitError | None = None
         for runtime, timer in self.timers.items():
-            key = f"speed {runtime} {choice.key}"
-            found[runtime] = Speed(**self.state.once(key, partial(self._timed, timer, choice)))
+            try:
+                timed = self.state.once(f"speed {runtime} {choice.key}", partial(self._timed, timer, choice))
+            except DeploykitError as error:
+                self.refused[runtime] = error.problem
+                refused = error
+            else:
+                found[runtime] = Speed(**timed)
+        if refused is not None and not found:
+            raise refused
         return found
 
     def _timed(self, timer: Timer, choice: Choice) -> dict[str, float]:

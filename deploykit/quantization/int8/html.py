@@ -120,13 +120,15 @@ def _mark(x: float, y: float, title: str, *, best: bool) -> str:
 
 
 def _table(report: Int8Report) -> str:
-    runtimes = list(next((each.speeds for each in report.found.candidates if each.speeds), {}))
+    runtimes = report.runtimes
     heads = ("candidate", report.metric_name, *runtimes, "tensor error", "size")
     rows = ""
     for each in report.found.candidates:
         times = [
             f"{each.speeds[name].ms:.2f} ms, {each.ratio(name):.2f}x ({each.speeds[name].low:.2f} to "
             f"{each.speeds[name].high:.2f})"
+            if name in each.speeds
+            else "refused"
             for name in runtimes
         ]
         found = each.accuracy

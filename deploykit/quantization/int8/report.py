@@ -86,6 +86,7 @@ class Int8Report:
         if not engine:
             return tuple(scored)
         front: list[Candidate] = []
+        scored = [each for each in scored if engine in each.speeds]
         for each in sorted(scored, key=lambda each: (-each.ratio(engine), _loss(each))):
             if not front or _loss(each) < _loss(front[-1]):
                 front.append(each)
@@ -132,7 +133,7 @@ class Int8Report:
     def lines(self) -> Iterator[str]:
         """For a terminal."""
         yield strong(self.verdict)
-        header = ("candidate", "error", *self._runtimes(), self.metric_name, "size", "")
+        header = ("candidate", "error", *self.runtimes, self.metric_name, "size", "")
         rows = [self._row(each) for each in self.found.candidates if each.accuracy is not None]
         yield from columns(header, rows)
         best = self.found.best
@@ -147,13 +148,15 @@ class Int8Report:
             yield f"deploy it with --runtime {self.deploy_with}"
         yield from self.notes
 
-    def _runtimes(self) -> list[str]:
-        return list(next((each.speeds for each in self.found.candidates if each.speeds), {}))
+    @property
+    def runtimes(self) -> list[str]:
+        """The engines on which candidates were timed."""
+        return list(dict.fromkeys(name for each in self.found.candidates for name in each.speeds))
 
     def _row(self, each: Candidate) -> tuple[str, ...]:
         times = [
             f"{each.speeds[name].ms:.2f} ms ({each.ratio(name):.2f}x)" if name in each.speeds else ""
-            for name in self._runtimes()
+            for name in self.runtimes
         ]
         found = each.accuracy
         score = "" if found is None else f"{found.value:.4f}" + (" (given up)" if found.stopped else "")

@@ -126,6 +126,7 @@ def quantize_int8(
             *pictures.notes,
             *work.notes,
             *(f"not read: {each}" for each in reference.unread),
+            *(f"{name} does not take some of the candidates: {why}" for name, why in lab.refused.items()),
             *(written.notes if written else ()),
         ),
         selftests=written.selftests if written else {},

@@ -110,7 +110,11 @@ class _Search:
 
     def _best(self, engine: str) -> Candidate | None:
         """The fastest inside the budget; without an engine, the one with most multiplications in 8 bits."""
-        inside = [each for each in self.tried.values() if each.fits(self.lab.budget)]
+        inside = [
+            each
+            for each in self.tried.values()
+            if each.fits(self.lab.budget) and (not engine or engine in each.speeds)
+        ]
         if not inside:
             return None
         if engine:
@@ -141,6 +145,7 @@ class _Search:
             if error <= _HOPELESS * least
         ]
         engine = _engine(timed)
+        timed = [each for each in timed if not engine or engine in each.speeds]
         ranked = sorted(timed, key=lambda each: each.speeds[engine].ms) if engine else timed
         for each in ranked[:_TRIED]:
             scored = self._measure(each.choice, each.title, scored=True)
@@ -159,6 +164,8 @@ class _Search:
             if not choice.nodes:
                 continue
             each = self._measure(choice, f"{group} in float")
+            if engine and engine not in each.speeds:
+                continue  # the engine does not take it so
             cost = (
                 each.speeds[engine].float32_ms / each.ratio(engine)
                 - each.speeds[engine].float32_ms / base.ratio(engine)

@@ -107,14 +107,14 @@ class _Writing:
 
     @property
     def _runtimes(self) -> list[str]:
-        return list(self.lab.timers) or ["ort-cpu"]
+        return list(self.best.speeds) or ["ort-cpu"]
 
     def _accuracies(self, draft: Path) -> dict[str, Measured]:
         """The metric on each engine, against float32 on the same."""
         lab, found = self.lab, {}
         for runtime in self._runtimes:
             accuracy = lab.accuracy
-            if runtime != self._runtimes[0]:
+            if runtime != next(iter(lab.timers), "ort-cpu"):
                 lab.say(f"Measuring the accuracy on {runtime}")
                 accuracy = Accuracy.of(
                     lab.network.path, self.pictures, runtime, self.options.engine, count=lab.count
@@ -147,7 +147,7 @@ class _Writing:
         if self.options.target != "any" or not speeds:
             return self.options.target
         good = [name for name in within if name in speeds and speeds[name].ratio >= FASTER]
-        if len(good) == len(speeds) and self.best.choice.form.portable:
+        if len(good) == len(self.lab.timers) and self.best.choice.form.portable:
             return "any"
         return _TARGETS[min(good or list(speeds), key=lambda name: speeds[name].ms)]
 

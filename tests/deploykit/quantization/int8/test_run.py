@@ -12,14 +12,14 @@ import onnx
 import pytest
 from deploykit_runtimes.build_options import BuildOptions
 from deploykit_runtimes.builds.build import build_engine
-from deploykit_runtimes.errors import InputError, OptionError, ParityError
+from deploykit_runtimes.errors import InputError, OptionError, ParityError, RuntimeUnavailableError
 from deploykit_runtimes.onnx.file import read_onnx
 
 import deploykit
 from deploykit.quantization.int8.graph.insert import FORMS, Choice, Form, quantised
 from deploykit.quantization.int8.graph.network import read_network
 from deploykit.quantization.int8.html import to_html
-from deploykit.quantization.int8.measuring.speed import Speed
+from deploykit.quantization.int8.measuring.speed import Speed, Timer
 from deploykit.quantization.int8.options import Int8Options
 from deploykit.quantization.int8.report import Int8Report
 from deploykit.quantization.int8.run import quantize_int8
@@ -252,3 +252,27 @@ def test_tensorrt_for_rtx_builds_portable_forms(
         model = quantised(network, choice, dict.fromkeys(network.tensors, 8.0))
         onnx.save(model, tmp_path / path.name)
         assert build_engine(tmp_path / path.name, runtime="trt-rtx", options=options).size_bytes > 10_000
+
+
+def test_candidates_that_an_engine_refuses_are_left_out(vit: Path, digits: Path, tmp_path: Path) -> None:
+    class Choosy(ByProducts):
+        """An engine that takes no more than one candidate in two."""
+
+        def __call__(self, path: Path) -> Speed:
+            if self.calls % 2:
+                self.calls += 1
+                raise RuntimeUnavailableError("It cannot compile this graph.")
+            return super().__call__(path)
+
+    timers: dict[str, Timer] = {"ort-cpu": ByProducts(), "ov-cpu": Choosy(saved=0.2)}
+    options = Int8Options(calibrate=12, budget=0.1)
+    report = quantize_int8(vit, digits, tmp_path / "out.onnx", options, timers=timers)
+    assert report.output is not None
+    assert any("ov-cpu does not take some" in note for note in report.notes)
+    assert "refused" in to_html(report)
+    json.dumps(report.to_dict())
+    alone: dict[str, Timer] = {"ort-cpu": Choosy(stop_after=None)}
+    alone["ort-cpu"](vit)  # the next one is refused
+    with pytest.raises(RuntimeUnavailableError, match="cannot compile"):
+        quantize_int8(vit, digits, tmp_path / "none.onnx", options, timers=alone)
+    assert not (tmp_path / "none.onnx").exists()
