@@ -103,8 +103,8 @@ def _scatter(report: Int8Report) -> str:
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="accuracy against time">{axes}'
         f'<polyline points="{line}" fill="none" stroke="var(--line)" stroke-width="2"/>{marks}'
         f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="var(--bad)">'
-        '<title>float32</title></rect></svg><p class="faint">Square: float32. Green: what was written. '
-        "Line: candidates of which none is both faster and more accurate.</p>"
+        '<title>float32</title></rect></svg><p class="faint">Square: float32. Green: the fastest inside '
+        "the budget. Line: candidates of which none is both faster and more accurate.</p>"
     )
 
 

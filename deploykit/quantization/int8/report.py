@@ -144,7 +144,7 @@ class Int8Report:
                 yield f"  in float: {each}"
         for name, score in self.accuracies.items():
             yield f"on {name}: {self.metric_name} {score.value:.4f}, float32 {score.reference:.4f}"
-        if self.deploy_with:
+        if self.deploy_with and self.output is not None:
             yield f"deploy it with --runtime {self.deploy_with}"
         yield from self.notes
 

@@ -63,7 +63,7 @@ def groups_of(network: Network) -> tuple[Group, ...]:
     kinds: dict[str, list[str]] = defaultdict(list)
     for node in network.nodes():
         before = _before(node.input[0], producers, _FAR)
-        after = sorted(_after(node.output[0], consumers, _FAR)) or ["the output"]
+        after = sorted(_after(node.output[0], consumers, network.constants, _FAR)) or ["the output"]
         kinds[f"{_layer(node, network)} from {before} to {' and '.join(after)}"].append(node.name)
     return tuple(Group(name=kind, nodes=tuple(nodes)) for kind, nodes in kinds.items())
 
@@ -106,12 +106,16 @@ def _before(name: str, producers: Mapping[str, onnx.NodeProto], far: int) -> str
     return node.op_type
 
 
-def _after(name: str, consumers: Mapping[str, Iterable[onnx.NodeProto]], far: int) -> set[str]:
+def _after(
+    name: str, consumers: Mapping[str, Iterable[onnx.NodeProto]], constants: frozenset[str], far: int
+) -> set[str]:
+    """What reads a tensor, behind its bias and nodes that only move values."""
     found: set[str] = set()
     for node in consumers.get(name, ()):
-        if node.op_type in _MOVES and far:
+        is_bias = node.op_type == "Add" and not constants.isdisjoint(node.input)
+        if (node.op_type in _MOVES or is_bias) and far:
             for output in node.output:
-                found |= _after(output, consumers, far - 1)
+                found |= _after(output, consumers, constants, far - 1)
         else:
             found.add(node.op_type)
     return found
