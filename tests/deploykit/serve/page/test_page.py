@@ -120,9 +120,9 @@ def test_the_camera_answers_frame_after_frame(served, visit) -> None:
     visitor.until("parseInt(document.querySelector('#latency').textContent.split('·')[2]) >= 3")
     visitor.page.click("#live")
     visitor.page.click("#shoot")
+    visitor.until("document.querySelector('#camera').textContent === 'Camera'")
     visitor.page.wait_for_selector("#canvas:visible")
     visitor.wait()
-    assert visitor.page.inner_text("#camera") == "Camera"
     assert visitor.page.eval_on_selector("#video", "video => video.srcObject") is None
     assert _is_clean(visitor, served.url)
 
