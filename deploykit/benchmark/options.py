@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
@@ -69,9 +69,3 @@ class BenchOptions(EngineOptions):
         super().__post_init__()
         if not self.runtimes:
             raise OptionError("A benchmark needs at least one runtime, found none.")
-
-    @property
-    def engine(self) -> EngineOptions:
-        """Those of these options that say how a model is opened."""
-        names = {field.name for field in fields(EngineOptions)}
-        return EngineOptions(**{name: value for name, value in self.keywords().items() if name in names})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit_exporters.options import CheckpointOptions
@@ -109,12 +109,6 @@ class EvalOptions(EngineOptions):
         object.__setattr__(self, "labels", as_labels(self.labels))
         if not self.runtimes:
             raise OptionError("An evaluation needs at least one runtime, found none.")
-
-    @property
-    def engine(self) -> EngineOptions:
-        """Those of these options that say how a model is opened."""
-        names = {field.name for field in fields(EngineOptions)}
-        return EngineOptions(**{name: value for name, value in self.keywords().items() if name in names})
 
     @property
     def class_names(self) -> tuple[str, ...]:

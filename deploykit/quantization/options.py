@@ -81,5 +81,4 @@ class QuantizeOptions(Int8Options):
     @property
     def for_int8(self) -> Int8Options:
         """Those of these options that ``--int8`` follows."""
-        names = {field.name for field in fields(Int8Options)}
-        return Int8Options(**{name: value for name, value in self.keywords().items() if name in names})
+        return self.part(Int8Options)

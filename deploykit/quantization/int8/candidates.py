@@ -88,15 +88,12 @@ class Laboratory:
     say: Callable[[str], None] = lambda _: None
     count: Callable[[int, int], None] = lambda _done, _total: None
     refused: dict[str, str] = field(default_factory=dict)
-    _ranges: dict[str, dict[str, float]] = field(default_factory=dict)
     _last: dict[str, onnx.ModelProto] = field(default_factory=dict)
 
     def ranges(self, method: str) -> dict[str, float]:
         """See ``Activations.ranges``; entropy takes its time, so each method is asked once."""
-        if method not in self._ranges:
-            found = self.state.once(f"ranges {method}", lambda: self.activations.ranges(method))
-            self._ranges[method] = found
-        return self._ranges[method]
+        found: dict[str, float] = self.state.once(f"ranges {method}", lambda: self.activations.ranges(method))
+        return found
 
     def model(self, choice: Choice) -> onnx.ModelProto:
         """The graph of a candidate; the last one is kept."""
@@ -148,14 +145,14 @@ class Laboratory:
         )
         return Measured(**found)
 
-    def candidate(self, choice: Choice, title: str, *, timed: bool = True, scored: bool = False) -> Candidate:
+    def candidate(self, choice: Choice, title: str, *, scored: bool = False) -> Candidate:
         """Measure a candidate."""
         self.say(title)
         return Candidate(
             choice=choice,
             title=title,
             error=self.error(choice),
-            speeds=self.speeds(choice) if timed else {},
+            speeds=self.speeds(choice),
             accuracy=self.measured(choice) if scored else None,
             nbytes=int(self.state.once(f"bytes {choice.key}", lambda: self.write(choice).stat().st_size)),
         )

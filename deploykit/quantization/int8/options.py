@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from deploykit_runtimes.engine_options import EngineOptions
@@ -55,9 +55,3 @@ class Int8Options(EngineOptions):
         False, "Write the file even if it is no faster than float32 on this machine.", flags="--keep-slower"
     )
     seconds: float = option(1.5, "Time spent on each timing.", above=0, most=600, metavar="S")
-
-    @property
-    def engine(self) -> EngineOptions:
-        """Those of these options that say how a model is opened."""
-        names = {field.name for field in fields(EngineOptions)}
-        return EngineOptions(**{name: value for name, value in self.keywords().items() if name in names})

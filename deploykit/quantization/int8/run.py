@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from deploykit_runtimes.errors import DeploykitError, InputError, ParityError
-from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.machine.trusted_folder import trusted_folder
@@ -224,7 +223,7 @@ class _Work:
     def _activations(self, predictor: Predictor) -> Activations:
         """From the cache, or measured now."""
         place = trusted_folder(default_cache() / "calibration", contents=False)
-        text = f"{sha256_of(self.network.path)} {self.pictures.digest()} {__version__}"
+        text = f"{self.network.sha256} {self.pictures.sha256} {__version__}"
         file = place / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
         if file.is_file() and not self.options.fresh:
             try:
@@ -252,8 +251,8 @@ class _Work:
         """All that the measurements depend on."""
         options = self.options
         return {
-            "model": sha256_of(self.network.path),
-            "calibration": self.pictures.digest(),
+            "model": self.network.sha256,
+            "calibration": self.pictures.sha256,
             "data": replace(self.pictures.dataset, samples=self.pictures.measured).digest(),
             "metric": self.pictures.metric,
             "budget": options.budget,

@@ -93,9 +93,7 @@ class _Search:
         base, engine = self._form(every, method)
         measured = self._sensitivities(base, groups, engine)
         order = [each.group for each in measured]
-        best, floats = self._mix(base, order)
-        if best is not None:
-            best, floats = self._finer(base, floats)
+        floats = self._finer(base, self._mix(base, order))
         free = [each.group for each in measured if each.free and each.group not in floats]
         if free:
             self._measure(_without(base.choice, (*floats, *free)), _title((*floats, *free)), scored=True)
@@ -176,21 +174,21 @@ class _Search:
             found.append(Sensitivity(group=group, gain=base.error - each.error, cost_ms=cost, free=free))
         return sorted(found, key=lambda each: -each.rank)
 
-    def _mix(self, base: Candidate, order: Sequence[Group]) -> tuple[Candidate | None, tuple[Group, ...]]:
-        """As few groups of the order in float as the budget asks for; one stays in 8 bits."""
+    def _mix(self, base: Candidate, order: Sequence[Group]) -> tuple[Group, ...]:
+        """As few groups of the order in float as the budget asks for; one stays in 8 bits. None where that
+        does not help either."""
 
         def tried(count: int) -> Candidate:
             floats = tuple(order[:count])
             return self._measure(_without(base.choice, floats), _title(floats), scored=True)
 
         count = _fewest(len(order) - 1, lambda number: tried(number).fits(self.lab.budget))
-        return (None, ()) if count is None else (tried(count), tuple(order[:count]))
+        return tuple(order[: count or 0])
 
-    def _finer(self, base: Candidate, floats: tuple[Group, ...]) -> tuple[Candidate, tuple[Group, ...]]:
+    def _finer(self, base: Candidate, floats: tuple[Group, ...]) -> tuple[Group, ...]:
         """Of the last group that had to go to float, only the layers that have to."""
-        best = self._measure(_without(base.choice, floats), _title(floats), scored=True)
         if not floats or len(floats[-1].nodes) == 1:
-            return best, floats
+            return floats
         held = floats[:-1]
         parts = [
             (self.lab.error(_without(base.choice, (*held, part))), place, part)
@@ -203,7 +201,7 @@ class _Search:
             return self._measure(_without(base.choice, chosen), _title(chosen), scored=True)
 
         count = _fewest(len(ranked) - 1, lambda number: tried(number).fits(self.lab.budget))
-        return (best, floats) if count is None else (tried(count), (*held, *ranked[:count]))
+        return floats if count is None else (*held, *ranked[:count])
 
     def _measure(self, choice: Choice, title: str, *, scored: bool = False) -> Candidate:
         known = self.tried.get(choice.key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit_runtimes.contract.metadata import spec_to_metadata
+from deploykit_exporters.graph.metadata import renew_metadata
 from deploykit_runtimes.contract.spec import ModelSpec, PrecisionRecord
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.files import atomic_path
@@ -129,7 +129,7 @@ class _Writing:
             target=self._target(within),
             cpus=cpus,
             data=self.pictures.title,
-            data_sha256=self.pictures.digest(),
+            data_sha256=self.pictures.sha256,
             images=worst.images,
             metric=self.pictures.metric,
             budget=self.options.budget,
@@ -165,17 +165,11 @@ class _Writing:
 
 
 def _save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
-    """Write a graph with the metadata of a contract; those of other exporters stay."""
+    """Write a graph with the metadata of a contract; a file by another exporter keeps its own."""
     import onnx
 
-    others = {
-        entry.key: entry.value for entry in model.metadata_props if not entry.key.startswith("deploykit.")
-    }
-    del model.metadata_props[:]
-    keys = {**others, **({} if spec.inferred else spec_to_metadata(spec))}
-    for key, value in keys.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+    if not spec.inferred:
+        renew_metadata(model, spec)
     onnx.save(model, path)
 
 

@@ -15,6 +15,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
+from deploykit_runtimes.onnx.model_files import model_bytes
 from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.prediction.predictor import Predictor
 from deploykit_runtimes.selftest.run import require_self_test
@@ -155,7 +156,7 @@ def write_fp16(
         path=target,
         spec=spec,
         size_bytes=size,
-        source_bytes=sum(path.stat().st_size for path in _files(source, file)),
+        source_bytes=model_bytes(source, file),
         graph=graph,
         calibration=measured,
         seconds=time.perf_counter() - started,
@@ -239,7 +240,3 @@ def _check(draft: Path, spec: ModelSpec) -> None:
     with open_candidate(draft) as candidate:
         if spec.golden:
             require_self_test(candidate)
-
-
-def _files(source: Path, file: OnnxFile) -> list[Path]:
-    return [source, *(source.parent / name for name in file.external)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -115,6 +115,20 @@ class FloatGraph:
                 near[place].add(-1)
         return {place: frozenset(others) for place, others in near.items()}
 
+    def connected(self, places: Collection[int]) -> list[set[int]]:
+        """Some of the nodes in groups: two that share a value are in one."""
+        left, groups = set(places), []
+        while left:
+            group: set[int] = set()
+            border = {left.pop()}
+            while border:
+                group |= border
+                near = {other for place in border for other in self.neighbours[place]}
+                border = near.intersection(places) - group
+            left -= group
+            groups.append(group)
+        return groups
+
     def array(self, name: str) -> np.ndarray:
         """A weight, float32."""
         from onnx import numpy_helper
@@ -128,7 +142,7 @@ def float_graph(model: onnx.ModelProto) -> FloatGraph:
     Raises:
         onnx.shape_inference.InferenceError: the types of the graph contradict each other.
     """
-    _constants_to_weights(model)
+    constants_to_weights(model)
     return FloatGraph(model, _element_types(model))
 
 
@@ -161,6 +175,29 @@ class Choice:
     def is_cast_down(self, name: str) -> bool:
         """Whether a value is made in float32 and read in float16."""
         return name in self.read and name not in self.made and name not in self.graph.weights
+
+    def add_weights(
+        self,
+        out: onnx.GraphProto,
+        names: Mapping[str, str],
+        stored: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        """Write the weights into a graph: as they are where float32 nodes read them, and for float16.
+
+        Args:
+            out: The graph.
+            names: What float16 nodes call them.
+            stored: What is stored of a float32 weight that float16 nodes read.
+        """
+        from onnx import numpy_helper
+
+        for tensor in self.graph.model.graph.initializer:
+            name = tensor.name
+            if not self.is_half_weight(name) or name in self.wide:
+                out.initializer.append(tensor)
+            if self.is_half_weight(name):
+                values = stored(self.graph.array(name))
+                out.initializer.append(numpy_helper.from_array(values, names.get(name, name)))
 
 
 def same_model(source: onnx.ModelProto) -> onnx.ModelProto:
@@ -208,7 +245,8 @@ def _half_node(place: int, node: onnx.NodeProto, floats: set[str], version: int)
     return HalfNode(place, node, tuple(inputs), tuple(outputs))
 
 
-def _constants_to_weights(model: onnx.ModelProto) -> None:
+def constants_to_weights(model: onnx.ModelProto) -> None:
+    """Make initialisers of the ``Constant`` nodes of a model, in place."""
     from onnx import helper, numpy_helper
 
     kept = []

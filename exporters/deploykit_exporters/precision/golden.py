@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.contract.spec import ModelSpec
-from deploykit_runtimes.selftest.cases import Case, Kept, cases_from_keys, cases_to_keys
-from deploykit_runtimes.selftest.compare import differences, gaps
+from deploykit_runtimes.selftest.cases import Kept, cases_from_keys
 from deploykit_runtimes.selftest.inputs import feeds_of
-from deploykit_runtimes.selftest.scales import relative, scales
+from deploykit_runtimes.selftest.renewed import renewed_keys
+from deploykit_runtimes.selftest.scales import scales
 
 from deploykit_exporters.precision.sessions import outputs_of
 
@@ -43,32 +42,8 @@ def with_fp16_tolerances(spec: ModelSpec, rounded: onnx.ModelProto) -> Mapping[s
     cases = cases_from_keys(spec.golden)
     if not cases:
         return {}
-    answers = list(outputs_of(rounded, (feeds_of(case, spec) for case in cases)))
-    shares = [
-        [relative(gaps(outputs, kept, spec), kept) for kept in case.kept]
-        for case, outputs in zip(cases, answers, strict=True)
-    ]
-    calm = [index for index, each in enumerate(shares) if math.isfinite(max(map(max, each)))]
-    if not calm:
-        return {}
-    worst = [
-        tuple(max(parts) for parts in zip(*output, strict=True))
-        for output in zip(*(shares[index] for index in calm), strict=True)
-    ]
-    renewed = {index: _renewed(cases[index], worst) for index in calm}
-    clear = [
-        case
-        for index, case in renewed.items()
-        if all(differences(answers[index], kept, spec, "fp16").ok for kept in case.kept)
-    ]
-    return cases_to_keys(tuple(clear)) if clear else {}
-
-
-def _renewed(case: Case, worst: Sequence[tuple[float, ...]]) -> Case:
-    pairs = zip(case.kept, worst, strict=True)
-    return replace(
-        case, kept=tuple(replace(kept, tolerances=_tolerances(kept, share)) for kept, share in pairs)
-    )
+    answers = outputs_of(rounded, (feeds_of(case, spec) for case in cases))
+    return renewed_keys(cases, [(outputs,) for outputs in answers], spec, _tolerances, "fp16")
 
 
 def _tolerances(kept: Kept, worst: tuple[float, ...]) -> dict[str, tuple[float, ...]]:

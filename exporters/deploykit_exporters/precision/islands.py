@@ -156,7 +156,7 @@ def without_splinters(graph: FloatGraph, half: Iterable[int]) -> frozenset[int]:
     a larger group, where that leaves fewer places at which the types meet.
     """
     chosen = set(half)
-    for group in _groups(graph, chosen):
+    for group in graph.connected(chosen):
         if not any(graph.model.graph.node[place].op_type in HEAVY for place in group):
             chosen -= group
     changed = True
@@ -171,17 +171,3 @@ def without_splinters(graph: FloatGraph, half: Iterable[int]) -> frozenset[int]:
                 chosen.discard(place)
                 changed = True
     return frozenset(chosen)
-
-
-def _groups(graph: FloatGraph, chosen: set[int]) -> list[set[int]]:
-    left, groups = set(chosen), []
-    while left:
-        group, border = set(), {left.pop()}
-        while border:
-            group |= border
-            border = {
-                other for place in border for other in graph.neighbours[place] if other in chosen
-            } - group
-        left -= group
-        groups.append(group)
-    return groups

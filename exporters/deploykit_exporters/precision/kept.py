@@ -40,7 +40,7 @@ def kept_lines(
     tail = chosen.tail & kept - unfit.keys() - alone
     if tail:
         lines.append(f"{_named(graph, tail)}: takes no time, lessens the difference")
-    islands = sorted(_islands(graph, kept - alone - tail), key=min)
+    islands = sorted(graph.connected(kept - alone - tail), key=min)
     lines += [f"{_named(graph, island)}: {_why(island, chosen, unfit)}" for island in islands]
     if len(lines) > _MOST:
         lines = [*lines[: _MOST - 1], f"{len(lines) - _MOST + 1} other islands"]
@@ -64,18 +64,3 @@ def _named(graph: FloatGraph, island: Collection[int]) -> str:
     told = ", ".join(telling[:3])
     first, last = (printable(node.name or node.output[0], 40) for node in (nodes[0], nodes[-1]))
     return f"{first} ({told})" if len(nodes) == 1 else f"{len(nodes)} nodes, {first} to {last} ({told})"
-
-
-def _islands(graph: FloatGraph, places: set[int]) -> list[set[int]]:
-    left, found = set(places), []
-    while left:
-        island: set[int] = set()
-        border = {left.pop()}
-        while border:
-            island |= border
-            border = {
-                other for place in border for other in graph.neighbours[place] if other in places
-            } - island
-        left -= island
-        found.append(island)
-    return found

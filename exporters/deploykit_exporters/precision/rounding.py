@@ -62,7 +62,7 @@ def rounded_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
     out = model.graph
     renamed = {name: _rounded(name) for name in choice.read if choice.is_cast_down(name)}
     renamed.update({name: _rounded(name) for name in choice.read & choice.wide & graph.weights.keys()})
-    _add_weights(out, choice, renamed)
+    choice.add_weights(out, renamed, rounded_weight)
     for value in graph.model.graph.input:
         if choice.is_cast_down(value.name):
             out.node.extend(_round(value.name, renamed[value.name]))
@@ -73,18 +73,6 @@ def rounded_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
                 out.node.extend(_round(name, renamed[name]))
     out.output.extend(helper.make_tensor_value_info(name, _FLOAT, None) for name in graph.watched)
     return model
-
-
-def _add_weights(out: onnx.GraphProto, choice: Choice, renamed: Mapping[str, str]) -> None:
-    from onnx import numpy_helper
-
-    for tensor in choice.graph.model.graph.initializer:
-        name = tensor.name
-        if not choice.is_half_weight(name) or name in choice.wide:
-            out.initializer.append(tensor)
-        if choice.is_half_weight(name):
-            rounded = rounded_weight(choice.graph.array(name))
-            out.initializer.append(numpy_helper.from_array(rounded, renamed.get(name, name)))
 
 
 def _nodes(node: onnx.NodeProto, half: HalfNode | None, renamed: Mapping[str, str]) -> list[onnx.NodeProto]:

@@ -32,7 +32,7 @@ def typed_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
     out = model.graph
     names = {name: _half(name) for name in choice.made | choice.read}
     names.update({name: name for name in choice.read & graph.weights.keys() - choice.wide})
-    _add_weights(out, choice, names)
+    choice.add_weights(out, names, lambda values: values.astype(np.float16))
     for value in graph.model.graph.input:
         if choice.is_cast_down(value.name):
             out.node.append(_cast(value.name, names[value.name], _FLOAT16))
@@ -52,18 +52,6 @@ def typed_graph(graph: FloatGraph, half: Collection[int]) -> onnx.ModelProto:
         if info.name not in choice.made or info.name in choice.wide:
             out.value_info.append(info)
     return model
-
-
-def _add_weights(out: onnx.GraphProto, choice: Choice, names: Mapping[str, str]) -> None:
-    from onnx import numpy_helper
-
-    for tensor in choice.graph.model.graph.initializer:
-        name = tensor.name
-        if not choice.is_half_weight(name) or name in choice.wide:
-            out.initializer.append(tensor)
-        if choice.is_half_weight(name):
-            values = choice.graph.array(name).astype(np.float16)
-            out.initializer.append(numpy_helper.from_array(values, names[name]))
 
 
 def _node(node: onnx.NodeProto, half: HalfNode | None, names: Mapping[str, str]) -> onnx.NodeProto:

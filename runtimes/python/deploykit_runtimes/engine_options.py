@@ -82,3 +82,8 @@ class EngineOptions(Options):
             from deploykit_runtimes.contract.readings import parse_outputs
 
             parse_outputs(self.outputs)
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Those of the options of an operation that say how a model is opened."""
+        return self.part(EngineOptions)

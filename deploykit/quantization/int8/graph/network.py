@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from deploykit_exporters.precision.float_graph import constants_to_weights
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError, OptionError
+from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.onnx.model_files import model_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -48,6 +51,11 @@ class Network:
     path: Path
     spec: ModelSpec
     model: onnx.ModelProto
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return sha256_of(self.path)
 
     @cached_property
     def constants(self) -> frozenset[str]:
@@ -141,7 +149,7 @@ def read_network(path: Path) -> Network:
             f"{path.name} was compiled for one engine.", hint="Quantise the file that export wrote."
         )
     _refuse_other_precisions(path, file.weights)
-    if path.stat().st_size + sum(each.stat().st_size for each in _beside(path, file.external)) > _TWO_GIB:
+    if model_bytes(path, file) > _TWO_GIB:
         raise OptionError(
             f"{path.name} has more than 2 GB of weights, which ONNX Runtime's quantiser cannot hold.",
             hint="deploykit quantize MODEL --fp16 halves it.",
@@ -149,7 +157,8 @@ def read_network(path: Path) -> Network:
     import onnx
 
     model = onnx.load(path)
-    model = onnx.shape_inference.infer_shapes(_constants_as_initialisers(model))
+    constants_to_weights(model)  # the quantiser takes weights from initialisers alone
+    model = onnx.shape_inference.infer_shapes(model)
     network = Network(path=path, spec=spec, model=_with_names(_biases_added(model)))
     operators = {node.op_type for node in model.graph.node}
     if operators & _INTEGERS:
@@ -170,30 +179,6 @@ def _refuse_other_precisions(path: Path, weights: Mapping[str, int]) -> None:
             f"{path.name} has weights of {kind}, wanted float32.",
             hint="Give the float32 file that export wrote.",
         )
-
-
-def _beside(path: Path, external: object) -> Iterator[Path]:
-    names = external if isinstance(external, (tuple, list, frozenset, set)) else ()
-    for name in names:
-        file = path.parent / str(name)
-        if file.is_file():
-            yield file
-
-
-def _constants_as_initialisers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The quantiser takes weights from initialisers alone."""
-    kept = []
-    for node in model.graph.node:
-        values = [attribute for attribute in node.attribute if attribute.name == "value"]
-        if node.op_type == "Constant" and not node.domain and values:
-            tensor = model.graph.initializer.add()
-            tensor.CopyFrom(values[0].t)
-            tensor.name = node.output[0]
-        else:
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    return model
 
 
 def _biases_added(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.ort.errors import failures
 
 from deploykit.quantization.int8.graph.network import Network
-
-if TYPE_CHECKING:
-    import onnx
+from deploykit.quantization.int8.measuring.sessions import session_returning
 
 __all__ = ["METHODS", "Activations", "collect"]
 
@@ -119,21 +118,10 @@ def collect(
 
 
 def _watched(network: Network) -> tuple[Any, list[str]]:
-    """A session that returns every tensor that may be quantised."""
-    import onnxruntime
-    from onnx import ModelProto, helper
-
-    model: onnx.ModelProto = ModelProto()
-    model.CopyFrom(network.model)
-    del model.graph.output[:]
-    inputs = {info.name for info in model.graph.input}
+    """A session that returns every tensor that may be quantised, and their names; inputs come last."""
+    inputs = {info.name for info in network.model.graph.input}
     names = [name for name in network.tensors if name not in inputs]
-    model.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = session_returning(network.model, names)
     return session, [*names, *(name for name in network.tensors if name in inputs)]
 
 
@@ -141,7 +129,7 @@ def _run(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
     outputs = [output.name for output in session.get_outputs()]
     try:
         found = dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
-    except Exception as error:
+    except failures() as error:
         raise ModelError(f"The network does not run on a calibration picture: {error}") from error
     return [found[name] if name in found else feeds[name] for name in names]
 

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ class Pictures:
         """``20 pictures of digits``."""
         return f"{len(self.calibration)} pictures of {self.dataset.source.name or self.dataset.source}"
 
-    def digest(self) -> str:
+    @cached_property
+    def sha256(self) -> str:
         """A hash of the calibration pictures' contents."""
         state = hashlib.sha256()
         for path in self.calibration:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
-from deploykit_runtimes.ort.unsigned import make_unsigned
 
 from deploykit.quantization.int8.graph.network import Network
+from deploykit.quantization.int8.measuring.sessions import session_returning
 
 if TYPE_CHECKING:
     import onnx
@@ -46,25 +46,9 @@ class TensorError:
         return float(np.mean(shares))
 
     def _run(self, model: onnx.ModelProto) -> list[np.ndarray]:
-        session = _session(model, self._heads)
+        session = session_returning(model, self._heads)
         names = [output.name for output in session.get_outputs()]
         return [value for feeds in self._feeds for value in session.run(names, dict(feeds))]
-
-
-def _session(model: onnx.ModelProto, heads: Sequence[str]) -> Any:
-    import onnxruntime
-    from onnx import ModelProto, helper
-
-    shown: onnx.ModelProto = ModelProto()
-    shown.CopyFrom(model)
-    del shown.graph.output[:]
-    shown.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in heads)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    content = shown.SerializeToString()
-    return onnxruntime.InferenceSession(
-        make_unsigned(content) or content, options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _parts(value: np.ndarray, spec: ModelSpec) -> list[np.ndarray]:

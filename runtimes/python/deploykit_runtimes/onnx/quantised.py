@@ -46,7 +46,7 @@ class QuantisedGraph(NamedTuple):
         parts: Its fields, as they are in the file.
         nodes: In their order.
         stored: Its initializers by name.
-        infos: Where the type of a tensor is told.
+        infos: Where the type of a tensor is stated.
         inputs, outputs: Names.
         zeros: Of scales and zero points that were looked at: the shape of those that are int8 0.
     """

@@ -174,7 +174,7 @@ def as_share(value: object, name: str) -> float:
     """A share: 0.01, "0.01" or "1%".
 
     Raises:
-        OptionError: it is none of these.
+        OptionError: it is anything else.
     """
     text = value.strip() if isinstance(value, str) else None
     if text is None:

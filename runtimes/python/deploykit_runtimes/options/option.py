@@ -240,6 +240,10 @@ class Options:
         """The fields as the keywords that they are."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def part(self, record: type[_O]) -> _O:
+        """Those of these options that a dataclass declares which this one extends."""
+        return record(**{field.name: getattr(self, field.name) for field in dataclasses.fields(record)})
+
 
 _resolved: dict[type[Any], tuple[Option, ...]] = {}
 

@@ -22,7 +22,7 @@ struct QuantisedGraph {
   std::vector<std::string_view> parts;  // its fields, as they are in the file
   std::vector<Node> nodes;
   std::unordered_map<std::string_view, Stored> stored;
-  std::unordered_map<std::string_view, std::size_t> infos;  // where the type of a tensor is told
+  std::unordered_map<std::string_view, std::size_t> infos;  // where the type of a tensor is stated
   std::unordered_set<std::string_view> inputs;
   std::unordered_set<std::string_view> outputs;
 
