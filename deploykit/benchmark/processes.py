@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from deploykit_runtimes.runner import Placement
 from deploykit.benchmark.report import BenchRow
 from deploykit.benchmark.target import Subject
 from deploykit.benchmark.timing import interleave, summarise
+from deploykit.process.children import end_child, start_child
 
 __all__ = ["Worker", "bench_apart", "take_turns"]
 
@@ -113,13 +113,8 @@ class Worker:
         self, subject: Subject, *, batches: Sequence[int], imgsz: tuple[int, int] | None = None
     ) -> None:
         self.subject = subject
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "deploykit.benchmark.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is the parent's, which ends its workers
+        self._process = start_child(
+            "deploykit.benchmark.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         try:
             facts = self._ask({"open": _facts(subject), "batches": list(batches), "imgsz": imgsz})
@@ -143,18 +138,14 @@ class Worker:
 
     def close(self, *, at_once: bool = False) -> None:
         """End the process, after what it is at or at once."""
-        if at_once:
-            self._process.kill()
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # a process that ended leaves what it was asked last
-                self._process.stdin.close()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
         try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            if self._process.stdin is not None and not at_once:
+                with suppress(BrokenPipeError):  # a process that ended leaves what it was asked last
+                    self._process.stdin.close()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=5)
+        finally:
+            end_child(self._process)
 
     def __enter__(self) -> Self:
         return self

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
 
 from deploykit.checkup.finding import Finding
+from deploykit.process.children import run_child
 
 __all__ = ["broken_families", "family_findings"]
 
@@ -23,14 +23,7 @@ def broken_families() -> dict[str, str]:
     if not points:
         return {}
     with suppress(subprocess.TimeoutExpired, json.JSONDecodeError, IndexError):
-        done = subprocess.run(
-            [sys.executable, "-m", "deploykit_exporters.families.registry"],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            start_new_session=True,
-        )
+        done = run_child("deploykit_exporters.families.registry", seconds=_SECONDS)
         reasons: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
         return reasons
     return {point.name: "the process that tried to load it ended without an answer" for point in points}

@@ -15,6 +15,7 @@ import numpy as np
 from deploykit_runtimes.machine.scratch import scratch_folder
 
 from deploykit.checkup.tiny import INPUT_SHAPE, tiny_model
+from deploykit.process.children import run_child
 
 __all__ = ["Probe", "probe"]
 
@@ -37,14 +38,7 @@ class Probe:
 def probe(name: str) -> Probe:
     """Run the tiny model on an engine in a process of its own."""
     try:
-        done = subprocess.run(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-m", "deploykit.checkup.probe", name],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            start_new_session=True,  # Ctrl-C is the parent's, which ends its probes
-        )
+        done = run_child("deploykit.checkup.probe", name, seconds=_SECONDS)
     except subprocess.TimeoutExpired:
         return Probe(ok=False, detail=f"did not answer within {_SECONDS} s")
     return read_answer(done.returncode, done.stdout, done.stderr)

@@ -1,5 +1,6 @@
 """The command's own process: what it prints of itself, and how it ends.
 
+children.py      Processes that a command starts for a part of its work, and that never outlive it
 hooks.py         What Python prints of itself: warnings, and tracebacks of errors that nobody catches
 interrupted.py   What an interrupted command says and ends with; a module of its own, which loads before all
                  others

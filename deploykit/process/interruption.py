@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -15,7 +15,7 @@ from deploykit_runtimes.machine.scratch import discard_scratch
 from deploykit.process.interrupted import EXIT_INTERRUPTED, INTERRUPTED
 from deploykit.process.wishes import Wishes
 
-__all__ = ["Interrupted", "ending_signals", "keep_handlers"]
+__all__ = ["Interrupted", "at_ending", "ending_signals", "held_signals", "keep_handlers"]
 
 _PATIENCE = 2.0
 """Seconds for a command to end in order. Compiled code sees no signal before it returns, which takes minutes
@@ -39,6 +39,7 @@ class _Ending:
     def __init__(self) -> None:
         self.interrupted = threading.Event()
         self.waiting: BaseException | None = None
+        self.held = False
         self._wishes = Wishes()
 
     def terminate(self, signum: int, frame: FrameType | None) -> None:
@@ -57,13 +58,17 @@ class _Ending:
 
     def look_again(self, _signum: int, frame: FrameType | None) -> None:
         """The kick of the watcher, which breaks off a system call."""
+        self.raise_waiting(frame)
+
+    def raise_waiting(self, frame: FrameType | None) -> None:
+        """Raise what waited, if anything did and it may be raised now."""
         if self.waiting is not None:
             self._raise(self.waiting, frame)
 
     def _raise(self, error: BaseException, frame: FrameType | None) -> None:
         """Compiled libraries that run Python code as they are imported, torch among them, abort the process
         where that code raises."""
-        if _is_importing(frame):
+        if self.held or _is_importing(frame):
             self.waiting = error
             return
         self.waiting = None
@@ -79,6 +84,33 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 _process = {"ends with the command": False}
+_endings: list[_Ending] = []
+_at_ending: list[Callable[[], None]] = []
+
+
+def at_ending(function: Callable[[], None]) -> None:
+    """Call a function whenever a run of ``ending_signals`` ends, however it does."""
+    _at_ending.append(function)
+
+
+def _call_at_ending() -> None:
+    for function in _at_ending:
+        function()
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Let the exception of a signal wait for the end of a few lines that must not be broken off."""
+    ending = _endings[-1] if _endings else None
+    if ending is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ending.held = True
+    try:
+        yield
+    finally:
+        ending.held = False
+    ending.raise_waiting(None)
 
 
 def keep_handlers() -> None:
@@ -105,9 +137,12 @@ def ending_signals() -> Iterator[threading.Event]:
         handlers[signal.SIGHUP] = ending.terminate
     with _watched(ending):
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        _endings.append(ending)
         try:
             yield ending.interrupted
         finally:
+            _call_at_ending()
+            _endings.remove(ending)
             for number, handler in before.items() if not _process["ends with the command"] else ():
                 signal.signal(number, handler)
 
@@ -135,6 +170,7 @@ def _watched(ending: _Ending) -> Iterator[None]:
             if signal.SIGINT in noted:
                 _end_now()
             if isinstance(ending.waiting, SystemExit):
+                _call_at_ending()
                 discard_scratch()
                 os._exit(int(str(ending.waiting)))
 
@@ -168,6 +204,7 @@ def _wake_main(done: threading.Event) -> None:
 
 
 def _end_now() -> None:
+    _call_at_ending()
     discard_scratch()
     os.write(2, INTERRUPTED.encode())
     os._exit(EXIT_INTERRUPTED)

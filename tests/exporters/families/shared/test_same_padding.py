@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from deploykit_exporters.families.base import ExporterName
 from deploykit_exporters.families.shared.same_padding import SameConv2d
 from deploykit_exporters.graph.onnx_export import export_graph
+from deploykit_exporters.option_values import ExporterName
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from hypothesis import given
 from hypothesis import strategies as st
