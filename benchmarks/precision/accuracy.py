@@ -132,7 +132,7 @@ def lite0(folder: Path) -> Subject | None:
     import make_trained
     import small_data
 
-    if not (FIXTURES / "trained" / "efficientnet_head.pth").exists():
+    if not (FIXTURES / "trained" / "efficientnet_digits.pth").exists():
         return None
     data = folder / "digits"
     if not data.exists():

@@ -13,7 +13,7 @@ name_dimensions.py             Give the inputs and outputs of a graph the sizes 
                                spec has
 note_gates.py                  Squeeze-and-excitation (https://arxiv.org/abs/1709.01507): the sizes that a
                                runtime wants to know of it
-pool_rows_first.py             Means of whole maps: rows first, then columns, where the size of the map is
-                               known
+pool_columns_first.py          Means of whole maps: each column first, then what is left of them, where the
+                               size of the map is known
 split_convolutions.py          Convolutions whose channels are split become one convolution per part
 """

@@ -11,7 +11,7 @@ from deploykit_exporters.passes.convolve_before_upsampling import convolve_befor
 from deploykit_exporters.passes.drop_unused import drop_unused
 from deploykit_exporters.passes.name_dimensions import name_dimensions
 from deploykit_exporters.passes.note_gates import note_gates
-from deploykit_exporters.passes.pool_rows_first import pool_rows_first
+from deploykit_exporters.passes.pool_columns_first import pool_columns_first
 from deploykit_exporters.passes.split_convolutions import split_convolutions
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Pass = Callable[["onnx.ModelProto"], bool]
 
 PASSES: Mapping[str, Pass] = {
     "convolutions whose channels are split became one convolution a part": split_convolutions,
-    "means of whole maps go by rows first": pool_rows_first,
+    "means of whole maps go by columns first": pool_columns_first,
     "1x1 convolutions moved before the upsampling that they read": convolve_before_upsampling,
 }
 """What makes a simplified network faster or more exact, each with what the export says of it."""

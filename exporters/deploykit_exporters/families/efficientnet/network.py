@@ -160,7 +160,7 @@ def _stages(plan: EfficientNetPlan) -> nn.Sequential:
 def _pooled(x: torch.Tensor) -> torch.Tensor:
     """The mean of each map, [N, C, 1, 1].
 
-    Exported as ReduceMean, which ``passes/pool_rows_first.py`` takes on: ONNX Runtime's GlobalAveragePool
+    Exported as ReduceMean, which ``passes/pool_columns_first.py`` takes on: ONNX Runtime's GlobalAveragePool
     adds one value after the other, and is 5 to 15 times further from the exact mean of a map of 16x24 to
     112x112.
     """

@@ -1,4 +1,4 @@
-"""Means of whole maps, rows first."""
+"""Means of whole maps, columns first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from deploykit_exporters.passes.drop_unused import drop_unused
-from deploykit_exporters.passes.pool_rows_first import pool_rows_first
+from deploykit_exporters.passes.pool_columns_first import pool_columns_first
 
 MEAN = """
 <ir_version: 8, opset_import: ["": 18]>
@@ -32,7 +32,7 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("axes", ["2, 3", "-1, -2"])
 def test_a_map_of_known_size_is_pooled_in_two_steps(axes: str) -> None:
     model = mean(axes=axes)
-    assert pool_rows_first(model)
+    assert pool_columns_first(model)
     drop_unused(model)
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["Relu", "AveragePool", "AveragePool"]
@@ -50,5 +50,5 @@ def test_a_map_of_known_size_is_pooled_in_two_steps(axes: str) -> None:
 def test_other_means_stay(model: onnx.ModelProto) -> None:
     if model.graph.node[1].attribute[0].i == 0:
         del model.graph.output[0].type.tensor_type.shape.dim[2:]
-    assert not pool_rows_first(model)
+    assert not pool_columns_first(model)
     assert [node.op_type for node in model.graph.node] == ["Relu", "ReduceMean"]
