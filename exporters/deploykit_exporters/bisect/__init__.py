@@ -8,4 +8,5 @@ run.py      ``bisect``: the two sides, and one case after the other
 search.py   Comparing at cuts and halving, down to one node
 sides.py    The two sides: a graph, and the engine that runs its parts
 stored.py   A graph whose weights lie in a file of their own, so that its parts are small
+weights.py  The weights of a model file in a file of their own
 """

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 
 import deploykit_exporters
+from deploykit_exporters.bisect.weights import WEIGHTS, move_weights
 from deploykit_exporters.graph.metadata import set_metadata
 from deploykit_exporters.passes.graph_index import bodies
 
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     import onnx
 
 __all__ = ["Stored", "reads"]
-
-_INLINE = 1024
-"""Bytes up to which a tensor stays in the graph, where shape inference and engines want to see it."""
-_PAGE = 4096
-"""Weights start at a page, so that engines can map them."""
 
 
 class Stored:
@@ -45,17 +41,14 @@ class Stored:
     """
 
     def __init__(self, path: Path, folder: Path, spec: ModelSpec) -> None:
-        import onnx
+        from onnx import shape_inference
 
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.spec = spec
-        model = onnx.load_model(path, load_external_data=False)
-        with (folder / "weights").open("wb") as file:
-            for tensor in model.graph.initializer:
-                _move(tensor, file, path.parent)
+        model = move_weights(path, folder / WEIGHTS)
         self._opsets, self._ir, self._functions = model.opset_import, model.ir_version, model.functions
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = shape_inference.infer_shapes(model).graph
         known = [*graph.value_info, *graph.input, *graph.output]
         self._values = {value.name: value for value in known}
         self.nodes = list(model.graph.node)
@@ -134,25 +127,3 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for inner in body.node:
             yield from (name for name in reads(inner) if name not in own)
         yield from (value.name for value in body.output if value.name not in own)
-
-
-def _move(tensor: onnx.TensorProto, file: BinaryIO, folder: Path) -> None:
-    """Move the bytes of a stored tensor to the end of a file, and name them there."""
-    from onnx import TensorProto, numpy_helper
-
-    if tensor.data_type == TensorProto.STRING:
-        return
-    if tensor.data_location == TensorProto.EXTERNAL or not tensor.raw_data:
-        values = numpy_helper.to_array(tensor, base_dir=str(folder))
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
-    size = len(tensor.raw_data)
-    if size <= _INLINE:
-        return
-    file.write(b"\0" * (-file.tell() % _PAGE))
-    entries = {"location": "weights", "offset": str(file.tell()), "length": str(size)}
-    file.write(tensor.raw_data)
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    del tensor.external_data[:]
-    for key, value in entries.items():
-        tensor.external_data.add(key=key, value=value)

@@ -62,7 +62,7 @@ class Node(NamedTuple):
         return encode(NODE, content)
 
 
-def edit_graph(model: bytes, edit: Callable[[memoryview], bytes | None]) -> bytes | None:
+def edit_graph(model: bytes | memoryview, edit: Callable[[memoryview], bytes | None]) -> bytes | None:
     """The model with its graph as ``edit`` returns it.
 
     Returns:
