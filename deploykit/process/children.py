@@ -60,7 +60,8 @@ def end_child(process: subprocess.Popen[str]) -> None:
     _reap(process)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None and not pipe.closed:
-            _close(pipe)
+            with suppress(BrokenPipeError):  # what a child that ended was asked last
+                pipe.close()
     _running.discard(process)
 
 
@@ -72,13 +73,6 @@ def _reap(process: subprocess.Popen[str]) -> None:
         # A wait that was broken off may have had the answer already.
         with suppress(ChildProcessError):
             process.returncode = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
-
-
-def _close(pipe: Any) -> None:
-    try:
-        pipe.close()
-    except BrokenPipeError:
-        return  # what a child that ended was asked last
 
 
 def _end_children() -> None:
