@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
-from watched_models import Clients, Watched, remove, replaced, spoiled
+from watched_models import Clients, Watched, put, remove, replaced, spoiled
 
 
 def without_outputs(model: onnx.ModelProto) -> None:
@@ -62,54 +62,34 @@ def cut_off(path: Path) -> None:
 
 def with_weights_beside_that_are_too_short(path: Path) -> None:
     model = onnx.load(path)
-    remove(path)
     folder = path.parent / "draft-weights"
     folder.mkdir(exist_ok=True)
     onnx.save(model, folder / "x.onnx", save_as_external_data=True, location="a.weights", size_threshold=1024)
     (path.parent / "a.weights").write_bytes((folder / "a.weights").read_bytes()[:1000])
-    os.replace(folder / "x.onnx", path)
+    put(folder / "x.onnx", path)
     shutil.rmtree(folder)
 
 
-def a_folder(path: Path) -> None:
-    remove(path)
-    path.mkdir()
+def made_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Something that is not a model, made beside the path and then put there."""
 
+    def spoil(path: Path) -> None:
+        draft = path.with_name("bad")
+        make(draft)
+        put(draft, path)
 
-def a_pipe(path: Path) -> None:
-    remove(path)
-    os.mkfifo(path)
-
-
-def a_device(path: Path) -> None:
-    remove(path)
-    path.symlink_to("/dev/zero")
-
-
-def a_circle(path: Path) -> None:
-    remove(path)
-    path.symlink_to(path.name)
-
-
-def forbidden(path: Path) -> None:
-    draft = path.with_name("bad")
-    shutil.copy(path, draft)
-    draft.chmod(0)
-    os.replace(draft, path)
+    return spoil
 
 
 def a_socket(path: Path) -> None:
-    remove(path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
 
 
 def a_terabyte_of_nothing(path: Path) -> None:
     """A file without blocks, which takes no room, and an hour to read."""
-    draft = path.with_name("bad")
-    draft.touch()
-    os.truncate(draft, 1 << 40)
-    os.replace(draft, path)
+    path.touch()
+    os.truncate(path, 1 << 40)
 
 
 def of_rank_two(model: onnx.ModelProto) -> None:
@@ -125,19 +105,19 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (lambda path: replaced(path, b""), "empty"),
     "cut off": (cut_off, "a.onnx"),
     "gone": (remove, "does not exist"),
-    "a folder": (a_folder, "is a folder"),
-    "a pipe": (a_pipe, "pipe"),
-    "a device": (a_device, "device"),
-    "a circle of links": (a_circle, "cannot be read"),
-    "forbidden": (forbidden, "ermission denied"),
+    "a folder": (made_by(Path.mkdir), "is a folder"),
+    "a pipe": (made_by(os.mkfifo), "pipe"),
+    "a device": (made_by(lambda path: path.symlink_to("/dev/zero")), "device"),
+    "a circle of links": (made_by(lambda path: path.symlink_to("a.onnx")), "cannot be read"),
+    "forbidden": (made_by(lambda path: path.touch(0)), "ermission denied"),
     "a checkpoint": (lambda path: replaced(path, b"PK\3\4" + bytes(100)), "checkpoint"),
     "no outputs": (spoiled(without_outputs), "output"),
     "fails in its first run": (spoiled(failing_when_run), "Reshape"),
     "a terabyte in its first run": (spoiled(asking_for_a_terabyte), "memory"),
     "damaged metadata": (spoiled(damaged_metadata), "metadata"),
     "weights of another shape": (spoiled(other_weights), "Conv"),
-    "a socket": (a_socket, "socket"),
-    "a terabyte of nothing": (a_terabyte_of_nothing, "a.onnx"),
+    "a socket": (made_by(a_socket), "socket"),
+    "a terabyte of nothing": (made_by(a_terabyte_of_nothing), "a.onnx"),
     "no image as input": (spoiled(of_rank_two), "a.onnx"),
     "endless metadata": (spoiled(with_endless_metadata), "metadata"),
     "weights beside that are too short": (with_weights_beside_that_are_too_short, "a.onnx"),

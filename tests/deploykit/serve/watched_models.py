@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
@@ -17,6 +18,9 @@ import numpy as np
 import onnx
 
 from deploykit import serve
+
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD of fcntl.h and RENAME_EXCHANGE of rename(2)."""
 
 TENSOR = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
 
@@ -109,9 +113,8 @@ class Watched:
         """A good file, which is loaded."""
         path = self.path if model == "a" else self._other
         before = self.version(model)
-        remove(path)
         shutil.copy(self._good[before % 2], self._draft)
-        os.replace(self._draft, path)
+        put(self._draft, path)
         self.until(lambda: self.version(model) > before, f"{model} is loaded anew")
         self.until(lambda: model not in self.get("/v2/health/ready").get("reload_errors", {}), model)
         assert "reload_error" not in self.get(f"/v2/models/{model}")
@@ -127,7 +130,7 @@ class Watched:
         assert ready["reload_failed"]
         reason: str = ready["reload_errors"]["a"]
         assert reason.startswith(f"a newer file cannot be loaded, version {version} stays: ")
-        assert words in reason
+        assert words in reason, reason
         assert reason.isprintable()
         assert len(reason) < 500
         assert self.get("/v2/models/a")["reload_error"] == reason
@@ -143,11 +146,24 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def put(draft: Path, path: Path) -> None:
+    """Put what is at ``draft`` in the place of what is at ``path``. There is a file at any moment: a server
+    that looks at the wrong one would report a missing file."""
+    if not os.path.lexists(path):
+        draft.rename(path)
+        return
+    exchanged = ctypes.CDLL(None, use_errno=True).renameat2(
+        _HERE, os.fsencode(draft), _HERE, os.fsencode(path), _EXCHANGE
+    )
+    if exchanged:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    remove(draft)
+
+
 def replaced(path: Path, content: bytes) -> None:
-    remove(path)
     draft = path.with_name("bad")
     draft.write_bytes(content)
-    os.replace(draft, path)
+    put(draft, path)
 
 
 def spoiled(change: Callable[[onnx.ModelProto], None]) -> Callable[[Path], None]:
