@@ -1,6 +1,6 @@
 """Time to read honest checkpoints: python benchmarks/reading.py [--gigabytes 2] [--rounds 3] [--against DIR]
 
-A state dict of so many gigabytes, a training's checkpoint with its optimiser, and a whole pickled YOLO, each
+A state dict of that size, a training's checkpoint with its optimiser, and a whole pickled YOLO, each
 read in fresh processes in turns: by deploykit, by the deploykit of another checkout (--against), and by
 ``torch.load(weights_only=True)`` where that reads it. The hash that deploykit takes of a file is timed apart.
 """

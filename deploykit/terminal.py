@@ -210,7 +210,7 @@ def problem_lines(problem: str, hint: str = "") -> list[str]:
 
 
 def _columns(*, err: bool = False) -> int:
-    """Of the terminal that stdout, or stderr, is; where it is none, lines have any length."""
+    """The width of the terminal on stdout or stderr; where neither is one, lines have any length."""
     return shutil.get_terminal_size().columns if is_terminal(err=err) else sys.maxsize
 
 

@@ -19,7 +19,7 @@ command goes on where the last one was ended; ``--servers`` takes some of the se
 
     python benchmarks/serving/compare.py --soak 50000
 
-sends so many requests to one server of a small model of the same input, and prints the server's memory.
+sends that many requests to one server of a small model of the same input, and prints the server's memory.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Request:
 
 
 def wrk(port: int, request: Request, *, clients: int, seconds: int, folder: Path) -> dict[str, float]:
-    """A closed loop of so many connections: requests, "per_second", and latencies in milliseconds.
+    """A closed loop of ``clients`` connections: requests, "per_second", and latencies in milliseconds.
 
     Returns after the server had time for the requests that wrk leaves unanswered at its end: a server that
     answers them nevertheless would do so on the time of what is measured next.
@@ -59,7 +59,7 @@ def read(report: str) -> dict[str, float]:
     """The figures of wrk's report.
 
     Raises:
-        RuntimeError: It tells of requests that failed, or of none.
+        RuntimeError: wrk reports requests that failed, or that there were none.
     """
     if wrong := re.search(r"Non-2xx.*|Socket errors.*", report):
         raise RuntimeError(f"under load: {wrong.group()}")

@@ -33,7 +33,7 @@ def small_model(path: Path, folder: Path) -> Path:
 
 
 def soak(path: Path, requests: int, folder: Path) -> None:
-    """Print the resident memory of a server at every quarter of so many requests."""
+    """Print the resident memory of a server at every quarter of the requests."""
     small = small_model(path, folder)
     request, port = v2_binary(), free_port()
     with started(command_of("deploykit", small, port, {}), port, request) as (pid, _):

@@ -66,7 +66,7 @@ def drawn_differences(report: EvalReport, place: int, count: int | None = None) 
     Args:
         report: Of several models.
         place: Of the comparison.
-        count: At most so many.
+        count: The largest number of pictures.
     """
     pair = (report.runs[0], report.runs[place + 1])
     return _draw(pair, report.comparisons[place]["differing"][:count])
@@ -78,7 +78,7 @@ def save_differences(report: EvalReport, folder: Path, count: int) -> list[Path]
     Args:
         report: What was measured.
         folder: It is created. No file in it is replaced by another picture's.
-        count: At most so many of each comparison.
+        count: The largest number of pictures of each comparison.
     """
     from deploykit_runtimes.files import atomic_path
 

@@ -29,7 +29,7 @@ _FORMAT = {"name": "deploykit-onnx", "version": "1"}
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: KServeOptions) -> dict[str, Any]:
-    """Fill a folder with manifests and the models to upload; what to tell of it.
+    """Fill a folder with manifests and the models to upload; the lines to print about it.
 
     Raises:
         OptionError: two models get the same name in Kubernetes' letters.

@@ -34,7 +34,7 @@ __all__ = ["app"]
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
-    """Fill a working directory of Ray; what to tell of it.
+    """Fill a working directory of Ray; the lines to print about it.
 
     Raises:
         OptionError: ``max_batch`` is not in a model's range.

@@ -37,7 +37,7 @@ _ENGINE_CACHE = "/tmp/deploykit-engines"  # noqa: S108 - inside the server's con
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions) -> dict[str, Any]:
-    """Fill a model repository; what to tell of it.
+    """Fill a model repository; the lines to print about it.
 
     Raises:
         OptionError: an option does not fit a model.

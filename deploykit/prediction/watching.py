@@ -133,7 +133,7 @@ class FolderWatch:
 
 @contextmanager
 def quiet_leases() -> Iterator[None]:
-    """Ignore the signal that tells of a writer in the instant in which a lease is tried: it would end us."""
+    """Ignore the signal that announces a writer at the instant a lease is tried: it would end the process."""
     if not sys.platform.startswith("linux"):
         yield
         return

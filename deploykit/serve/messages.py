@@ -1,4 +1,4 @@
-"""What the server tells of itself and its models, as JSON values that REST and gRPC share.
+"""What the server says about itself and its models, as JSON values that REST and gRPC share.
 
 Names: https://github.com/kserve/open-inference-protocol and the extensions of NVIDIA Triton
 (https://github.com/triton-inference-server/server/tree/main/docs/protocol) that clients ask for.

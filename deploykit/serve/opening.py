@@ -159,7 +159,7 @@ def _feeds(runner: Runner, rows: int | None) -> dict[str, np.ndarray]:
 
 
 def as_ours(error: BaseException | None, path: Path) -> DeploykitError:
-    """The error of opening a file as one of this package: what a library raises there tells of the file."""
+    """The error of opening a file as one of this package: what a library raises there is about the file."""
     if isinstance(error, DeploykitError):
         return error
     ours = ModelError(f"{path} cannot be loaded: {in_words(error)}")

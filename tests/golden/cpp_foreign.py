@@ -45,7 +45,7 @@ def foreign_cases() -> list[Case]:
             },
         ),
         Case(
-            name="foreign_nms",  # as many rows as a raw head of so many classes has values
+            name="foreign_nms",  # as many rows as a raw head of that many classes has values
             spec=None,
             outputs={"output0": rows.astype(np.float32)},
             extra_metadata={**told, "args": "{'nms': True, 'conf': 0.25}", "end2end": "False"},

@@ -1,4 +1,4 @@
-"""No file of a megabyte takes more than 200 MB to refuse, or is told as a fault of ours. Nothing runs."""
+"""No file of a megabyte takes more than 200 MB to refuse, or is reported as a fault of ours. Nothing runs."""
 
 from __future__ import annotations
 

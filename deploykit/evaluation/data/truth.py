@@ -82,7 +82,7 @@ class Dataset:
     content: dict[str, Any] | None = None
 
     def limited(self, limit: int | None, seed: int) -> Dataset:
-        """At most so many pictures, drawn by a seed; they keep their order."""
+        """At most ``limit`` pictures, drawn by a seed; they keep their order."""
         if limit is None or limit >= len(self.samples):
             return self
         chosen = sorted(random.Random(seed).sample(range(len(self.samples)), limit))  # noqa: S311

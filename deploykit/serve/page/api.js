@@ -4,7 +4,7 @@ import { printableValue } from "./printable.js";
 
 const KEY = "deploykit-key";
 
-/** An answer that is no success. `status` is 0 where there was no answer at all. */
+/** An answer other than success. `status` is 0 where there was no answer at all. */
 export class ServerError extends Error {
   constructor(message, status, retryAfter = 0) {
     super(message);

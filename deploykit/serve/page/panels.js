@@ -13,7 +13,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** The list of what was found; `onChoose(index)` is told of a detection that is to be shown alone, or of -1. */
+/** The list of what was found; `onChoose(index)` is called with the detection to show alone, or with -1 for all. */
 export function showFound(list, result, onChoose) {
   const entries = (result.detections ?? []).slice(0, MOST_ENTRIES).map((found, index) => {
     const button = element("button", { className: "entry" }, ...line(found));

@@ -23,7 +23,7 @@ _TOOLS = re.compile(r"(torchscript|dynamo) opset (\d+)\b")
 def export_like(
     checkpoint: Source, spec: ModelSpec, options: ExportOptions, target: Path
 ) -> tuple[ModelSpec, str]:
-    """Export a checkpoint with the options that a model file tells of, proven as every export is.
+    """Export a checkpoint with the options recorded in a model file, proven as every export is.
 
     Args:
         checkpoint: What the file was exported from.

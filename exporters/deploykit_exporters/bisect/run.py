@@ -48,7 +48,7 @@ def bisect(
 ) -> BisectResult:
     """Find the first layer at which an engine leaves the reference.
 
-    The reference is the checkpoint, exported anew with the options that the file tells of, proven against
+    The reference is the checkpoint, exported anew with the options recorded in the file, proven against
     torch and run in ONNX Runtime node for node. Where that graph has other nodes than the file, the file
     itself runs so: this finds what an engine does wrong, not what is wrong in the file.
 
@@ -75,7 +75,7 @@ def bisect(
     path = Path(model)
     if not looks_like_onnx(path):
         raise OptionError(
-            f"--bisect cuts the graph of an .onnx file, and {path} is none.",
+            f"--bisect cuts the graph of an .onnx file, which {path} is not.",
             hint="Give the .onnx file that it was built from, and --runtime.",
         )
     say = report or (lambda _: None)

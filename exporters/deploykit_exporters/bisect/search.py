@@ -28,7 +28,7 @@ _SWEPT = 12
 _OWN = 0.1
 """Share of the tolerance above which a node alone is wrong: one operator rounds less than a network."""
 _LEAP = 10
-"""A difference that grows so many times from a node to the next did not come gradually."""
+"""A difference that grows by this factor from one node to the next did not build up gradually."""
 _ROUNDING = 1e-6
 """Below it float32 differs from float32 in any engine."""
 _FLOOR = 1e-10

@@ -65,7 +65,7 @@ def sniff(path: Path) -> Kind:
     """Tell the container of a file.
 
     Raises:
-        CheckpointError: it is none that is read here; says what it is and what to do.
+        CheckpointError: it is not one of those read here; says what it is and what to do.
     """
     size = path.stat().st_size
     if size == 0:

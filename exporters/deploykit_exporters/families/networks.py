@@ -258,7 +258,7 @@ def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note
 
 def _place(taken: Network, found: Iterable[Network]) -> Network | None:
     """The copy whose place a network takes: one that has a classifier beside it under the names that a family
-    knows (``vit.*`` with ``classifier.*``), as its copy (``ema_vit.*``) has not."""
+    knows (``vit.*`` with ``classifier.*``), where the copy itself (``ema_vit.*``) has none."""
     if taken.prefix != taken.inner:
         return None
     around = [one for one in found if one.prefix != one.inner and taken.inner.startswith(one.prefix)]

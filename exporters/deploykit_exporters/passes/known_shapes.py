@@ -29,7 +29,7 @@ def known_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
 
 
 def inferred_values(model: onnx.ModelProto) -> Sequence[onnx.ValueInfoProto]:
-    """What shape inference tells of the inner values; nothing for models above a gigabyte."""
+    """What shape inference says about the inner values; nothing for models above a gigabyte."""
     import onnx
 
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST:

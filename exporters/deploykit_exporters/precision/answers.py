@@ -27,7 +27,7 @@ _SHARE, _LOG, _PIXELS, _SIDE = 0.01, 0.05, 0.5, 640
 _SMALL = 1e-3
 """Added to a score before its logarithm."""
 _OBJECTS, _FEWEST, _LOWEST = 100, 10, 0.02
-"""Of an image the boxes with the best scores are compared, up to so many; beyond the first few only those
+"""Of an image up to 100 boxes with the best scores are compared; beyond the first ten only those
 with such a score: nobody looks at the others."""
 _HEADS = ("yolo", "yolov5")
 _Objects = tuple[np.ndarray, np.ndarray]

@@ -60,7 +60,7 @@ std::string image_or_row(std::string_view name, const std::vector<std::uint64_t>
   return text(1, name) + text(2, text(1, number(1, 1) + text(2, dims)));
 }
 
-// A classifier of the mean colour that makes a window of so many values on its way.
+// A classifier of the mean colour that makes a window of `values` values on its way.
 std::string window_model(std::int64_t values) {
   std::string stored = number(2, 7) + text(8, "size") + text(9, std::string(8, '\0'));
   std::memcpy(stored.data() + stored.size() - 8, &values, 8);

@@ -67,6 +67,6 @@ def _check_compiled(path: Path, runtime: str) -> None:
     except ModelLimitError:
         raise
     except ModelError:
-        return  # what is no ONNX file at all is for the engine to say, in the same words as to C++
+        return  # not ONNX at all: the engine says so, in the same words as in C++
     check_files_beside(path, file)
     refuse_compiled(path, file, runtime)

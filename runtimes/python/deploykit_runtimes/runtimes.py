@@ -273,7 +273,7 @@ def working_runtimes(*, quiet: bool = False) -> tuple[Runtime, ...]:
     """The rows of all runtimes, without those of other packages that cannot be loaded.
 
     Args:
-        quiet: No warning tells of these: the caller does.
+        quiet: Give no warning about these: the caller does.
     """
     added = _ADDED.working(quiet=quiet)
     return (*_TABLE.values(), *(row for name, row in added.items() if name not in _TABLE))

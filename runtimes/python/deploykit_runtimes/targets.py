@@ -121,7 +121,7 @@ def check_target(given: str | Path, *, reads: Iterable[Path] = ()) -> None:
         reads: Files that the work is done from, which must outlive it.
 
     Raises:
-        OptionError: see ``read_target``; or the folder that it lies in is none, cannot be created or is
+        OptionError: see ``read_target``; or its parent is not a folder, cannot be created or is
             not writable; or it is one of the files that are read, perhaps by a link.
     """
     target = read_target(given)
@@ -138,7 +138,7 @@ def check_folder(path: Path) -> None:
     """Refuse a path that cannot come to be for the folder that it would lie in.
 
     Raises:
-        OptionError: the folder is none, cannot be created or is not writable.
+        OptionError: it is not a folder, cannot be created or is not writable.
     """
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     if not folder.is_dir():
@@ -172,7 +172,7 @@ def is_stream(given: str | Path) -> bool:
     """Whether a name is that of a device or pipe, which has neither a size nor a second reading.
 
     Raises:
-        OptionError: it is nothing that can be written.
+        OptionError: it cannot be written to.
     """
     return read_target(given).stream
 
@@ -181,7 +181,7 @@ def is_standard_output(given: str | Path) -> bool:
     """Whether a name stands for what the process prints to.
 
     Raises:
-        OptionError: it is nothing that can be written.
+        OptionError: it cannot be written to.
     """
     return read_target(given).descriptor == 1
 

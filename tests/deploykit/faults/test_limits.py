@@ -113,7 +113,7 @@ for more in range(8):
     ["inspect", "inspect checkpoint", "inspect keras", "predict", "build", "package", "export"],
 )
 def test_too_few_files(bed, weights: list[Path], models: list[Path], fixtures: Path, command: str) -> None:
-    """What cannot be opened for want of files is not damaged, and no other target would do."""
+    """What cannot be opened because too many files are open is not damaged, and no other target would do."""
     picture = bed.root / "p.png"
     Image.new("RGB", (40, 50)).save(picture)
     line = {

@@ -1,4 +1,4 @@
-"""What is told of a model."""
+"""The metadata that a server gives of a model."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_a_clock_that_is_set_changes_nothing(
                 given.set_data_from_numpy(TENSOR)
                 client.infer("model", [given], client_timeout=PATIENCE)
                 asked += 2
-            # The only time of day that is told; the protocol has no time before 1970.
+            # The only time of day in the answers; the protocol cannot express one before 1970.
             [numbers] = get(port, "/v2/models/model/stats")["model_stats"]
             told = client.get_inference_statistics("model").model_stats[0].last_inference
             assert told == numbers["last_inference"]

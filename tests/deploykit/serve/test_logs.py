@@ -51,7 +51,7 @@ def test_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", LOGGERS[2:])
 def test_the_server_s_parts_write_as_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     start_log(as_json=True, level="debug")
-    logging.getLogger("python_multipart.multipart").warning("what the client is told already")
+    logging.getLogger("python_multipart.multipart").warning("what the client already knows")
     logging.getLogger(name).info("too much")
     logging.getLogger(name).warning("an odd thing")
     [line] = capsys.readouterr().err.splitlines()

@@ -71,7 +71,7 @@ def test_whatever_a_library_raises_ends_one_attempt_only(
         watched.mend()
         clients.end()
         assert clients.lost == []
-        # Asked for by a client, it is told as well, and nothing ends.
+        # When a client asks for it, the failure is reported as well, and nothing ends.
         replaced(watched.path, b"surprise")
         connection = http.client.HTTPConnection("127.0.0.1", watched.port, timeout=300)
         connection.request("POST", "/v2/repository/models/a/load", "{}")
@@ -128,7 +128,7 @@ def test_a_failed_file_is_tried_again_when_its_weights_or_permissions_change(
 def test_weights_that_are_overwritten_in_place_do_not_end_the_process(
     folder: Path, classifier: Path, start: Callable[..., Any], runtime: str
 ) -> None:
-    """Engines map files of weights; reading a mapped page that is no more is a signal, not an error."""
+    """Engines map files of weights; reading a mapped page that no longer exists is a signal, not an error."""
     model = onnx.load(classifier)
     (folder / "a.onnx").unlink()
     onnx.save(model, folder / "a.onnx", save_as_external_data=True, location="w", size_threshold=1024)

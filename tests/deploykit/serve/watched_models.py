@@ -124,7 +124,7 @@ class Watched:
         version, failures = self.version("a"), self.failures("a")
         spoil(self.path)
         self.until(lambda: self.failures("a") > failures, f"{spoil} is noticed")
-        self.until(lambda: "reload_error" in self.get("/v2/models/a/ready"), "it is told")
+        self.until(lambda: "reload_error" in self.get("/v2/models/a/ready"), "it is reported")
         ready = self.get("/v2/health/ready")
         assert ready["ready"]
         assert ready["reload_failed"]

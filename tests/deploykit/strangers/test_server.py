@@ -51,7 +51,7 @@ class _Server:
             connection.close()
 
     def send(self, data: bytes) -> bytes:
-        """What is no HTTP, and what comes back."""
+        """Bytes that are not HTTP, and what comes back."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=300) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

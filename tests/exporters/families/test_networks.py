@@ -365,7 +365,7 @@ def offered(text: str) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_what_is_offered_can_be_typed(seed: int) -> None:
-    """Over files of any form: whatever key is told is one network."""
+    """Over files of any form: whatever key is given is one network."""
     random = Random(seed)
     file = any_file(random)
     choice = random.choice([None, None, random.choice(KEYS), f"{random.choice(KEYS)}.{random.choice(KEYS)}"])

@@ -1,4 +1,4 @@
-"""Files of other exporters: what is told is followed, what fits alone is assumed, and what may be several
+"""Files of other exporters: what is stated is followed, what fits alone is assumed, and what may be several
 things is refused by their names."""
 
 from __future__ import annotations

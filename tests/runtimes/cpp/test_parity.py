@@ -156,7 +156,7 @@ def test_features(tool, ort_library, pictures, differences, capsys, checkpoint_o
 
 
 def test_images_that_cannot_be_read(tool, ort_library, golden, pictures, capsys, tmp_path) -> None:
-    """The good one is answered, the bad ones are told, the exit code is 8."""
+    """The good one is answered, the bad ones are reported, the exit code is 8."""
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(pictures[0].read_bytes()[:2000])
     photo = Image.open(pictures[0])

@@ -80,8 +80,8 @@ def read_pictures(
         metric: What to measure; None: top-1 or mAP where labels are, agreement with float32 elsewhere.
         split: What a data set with several measures on; ``train`` calibrates where it is.
         matching: See ``Matching``.
-        calibrate: At most so many pictures calibrate.
-        limit: At most so many are measured on.
+        calibrate: The largest number of pictures to calibrate with.
+        limit: The largest number to measure on.
         seed: Of the draws.
 
     Raises:

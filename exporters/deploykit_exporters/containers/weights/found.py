@@ -85,7 +85,7 @@ def said(text: str) -> str:
 
 
 def entries_of(value: Any) -> dict[str, Any]:
-    """The entries of a dictionary, or the attributes of an inert object that is none."""
+    """The entries of a dictionary, or the attributes of an inert object that is not one."""
     source = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
     return {key: entry for key, entry in source.items() if isinstance(key, str)}
 

@@ -36,7 +36,7 @@ _PRODUCTS = (
 """Operators whose factors TF32 rounds."""
 
 _TF32_DROPPED = 13
-"""Bits of a float32's mantissa that TF32 has not."""
+"""Bits of a float32's mantissa that TF32 drops."""
 
 
 @contextmanager

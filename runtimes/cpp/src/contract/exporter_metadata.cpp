@@ -68,7 +68,7 @@ std::array<std::int64_t, 2> pair_of(const Metadata& metadata, const std::string&
   return {static_cast<std::int64_t>(items.front().number), static_cast<std::int64_t>(items.back().number)};
 }
 
-// The number of a class; nothing where the key is none.
+// The number of a class; nothing where the key is not a number.
 std::optional<std::int64_t> class_number(const Literal& key) {
   const bool digits = !key.text.empty() && key.text.find_first_not_of("0123456789") == std::string::npos;
   if (!digits || key.text.size() > 9 || !(key.is(Literal::Kind::number) || key.is(Literal::Kind::text))) {

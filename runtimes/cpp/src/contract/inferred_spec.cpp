@@ -47,7 +47,7 @@ InputSpec image_input(const std::vector<TensorInfo>& inputs) {
   return image;
 }
 
-// With what the metadata tells of its axes, where the graph leaves them open.
+// With what the metadata says about its axes, where the graph leaves them open.
 void set_told(InputSpec& image, const Told& told) {
   if (told.size) {
     if (image.range("height") != nullptr) image.height = told.size->height;

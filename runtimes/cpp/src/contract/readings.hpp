@@ -46,8 +46,8 @@ struct Known {
   std::string batch;  // the name of its axis
 };
 
-// exact: the sizes are those of such a head; open: the file leaves them open; odd: no such head is known, which
-// an unusual one may still be.
+// exact: the sizes are those of such a head; open: the file leaves them open; odd: no head of these sizes is
+// known, though an unusual one may have them.
 enum class Match { exact, open, odd };
 
 // A reading that the shapes do not contradict.

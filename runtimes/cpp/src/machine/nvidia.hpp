@@ -19,7 +19,7 @@ struct Gpu {
 bool has_nvidia_driver();
 // Throws RuntimeUnavailableError: there is no driver, or no such GPU.
 Gpu read_gpu(int index);
-// The version that a TensorRT library ("libnvinfer.so.10") tells of itself; empty where it cannot load.
+// The version that a TensorRT library ("libnvinfer.so.10") reports; empty where it cannot load.
 std::string tensorrt_version(const std::string& library);
 // "10.16.1" of 101601; before version 10 minor and patch had one digit less: 8601 is "8.6.1".
 std::string tensorrt_version_text(int number);

@@ -9,8 +9,8 @@ namespace deploykit {
 // Throws ModelError: the file is missing, cannot be read, or is a folder, a checkpoint or an image.
 void check_model_file(const std::string& path, const std::string& device);
 
-// Throws ModelError: a file with weights that the model names is missing, empty or cannot be read. What is no
-// ONNX file at all is for the engine to say.
+// Throws ModelError: a file with weights that the model names is missing, empty or cannot be read. A file
+// that is not ONNX at all passes: the engine says so.
 void check_files_beside(const std::string& path);
 
 // Bytes of a model with the weights beside it, as far as they are there.

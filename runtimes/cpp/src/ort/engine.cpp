@@ -31,7 +31,7 @@ ort::OwnedSessionOptions session_options(const Options& options, const Settings&
   return session;
 }
 
-// Of what is no ONNX file nothing: that is for ONNX Runtime to refuse, in the same words as to Python.
+// Nothing is changed in a file that is not ONNX: ONNX Runtime refuses it, in the same words as in Python.
 Form rewrite_readable(const std::string& path, const Options& options) {
   if (options.device != "cpu") return {};
   try {

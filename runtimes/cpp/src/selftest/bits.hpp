@@ -31,7 +31,7 @@ std::vector<std::uint8_t> noise(std::uint64_t seed, const Shape4& shape);
 // 7 * (c / C'). Between pixels, values are interpolated in whole numbers: 8 bits of fraction each way, rounded once.
 std::vector<std::uint8_t> views(const Picture& picture, const Shape4& shape);
 
-// The contrast halved so many times, towards 128.
+// The contrast halved `halvings` times, towards 128.
 void soften(std::vector<std::uint8_t>& pixels, std::int64_t halvings);
 
 // Where `count` samples of `size` values are taken: one in each of as many equal stretches, or all.

@@ -13,7 +13,7 @@ namespace deploykit::selftest {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kNear = 2.0;     // scores within so many tolerances of a cut may fall on either side of it
+constexpr double kNear = 2.0;     // scores this many tolerances from a cut may fall on either side
 constexpr double kAnother = 20;   // a coordinate off by a larger part than this of the largest one is another object's
 constexpr double kReduced = 0.9;  // share of answers that must agree below float32
 

@@ -11,7 +11,7 @@ using Escape = std::string (*)(char32_t);
 
 // \x1b, \u202e, \U000e0001, and \n, \r, \t
 std::string python_escape(char32_t character);
-// The characters of UTF-8; a byte that is none stands as Python's surrogateescape has it, 0xdc00 + byte.
+// The characters of UTF-8; a byte that belongs to none stands as Python's surrogateescape has it, 0xdc00 + byte.
 std::u32string decoded(std::string_view text);
 // A character that is not a surrogate.
 void append_utf8(std::string& out, char32_t character);

@@ -67,7 +67,7 @@ def is_model_folder(path: Path) -> bool:
 
 
 def read_model(path: str | Path) -> OnnxFile:
-    """The outside of the model that a file or built folder holds, without opening an engine.
+    """What the model in a file or built folder takes, gives and says of itself, without opening an engine.
 
     Raises:
         ModelError: it is not a model, is damaged, or an engine that does not say what it takes.

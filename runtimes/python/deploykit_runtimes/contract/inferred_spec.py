@@ -137,7 +137,7 @@ def _image_input(inputs: tuple[TensorInfo, ...]) -> InputSpec:
 
 
 def _sized(image: InputSpec, info: TensorInfo, told: Told) -> InputSpec:
-    """With what the metadata tells of its axes, where the graph leaves them open."""
+    """With what the metadata says about its axes, where the graph leaves them open."""
     if told.size is not None:
         sides = zip(info.shape[2:], told.size, strict=True)
         height, width = (own if isinstance(own, int) else side for own, side in sides)

@@ -101,7 +101,7 @@ class Fit:
 
     Attributes:
         match: ``exact``: the sizes are those of such a head; ``open``: the file leaves them open; ``odd``:
-            no such head is known, which an unusual one may still be.
+            no head of these sizes is known, though an unusual one may have them.
         classes: Number of classes; 0 if the shape does not say.
     """
 

@@ -103,7 +103,7 @@ def library_fix(missing: Sequence[str]) -> str:
 
 
 def tensorrt_version(library: str) -> str:
-    """Version that a TensorRT library (``libnvinfer.so.10``) tells of itself; empty where it cannot load."""
+    """Version that a TensorRT library (``libnvinfer.so.10``) reports; empty where it cannot load."""
     try:
         number = int(ctypes.CDLL(str(find_in_wheels(library) or library)).getInferLibVersion())
     except (OSError, AttributeError):

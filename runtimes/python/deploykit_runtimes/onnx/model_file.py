@@ -30,7 +30,7 @@ def model_path(path: object) -> Path:
     """What was given as a model, as a path.
 
     Raises:
-        OptionError: it is none.
+        OptionError: it is something else.
     """
     if isinstance(path, str | Path) and str(path):
         return Path(path)

@@ -116,7 +116,7 @@ def makes_signed(node: Node, graph: QuantisedGraph) -> bool:
 
 
 def is_in_blocks(node: Node) -> bool:
-    """Whether there is a scale for every so many values along an axis."""
+    """Whether there is a scale for every block of values along an axis."""
     return bool(read_attributes(node).get(_BLOCKS, 0))
 
 

@@ -70,7 +70,7 @@ Form = Literal[
     "counts",
     "own",
 ]
-"""What an option holds: most are told by the type of the field. ``own``: its dataclass reads it."""
+"""What an option holds; most follow from the type of the field. ``own``: its dataclass reads it."""
 
 _FORMS: dict[object, Form] = {bool: "flag", int: "count", float: "number", str: "text", Path: "path"}
 _READERS: dict[Form, Callable[[object, str], object]] = {

@@ -85,7 +85,7 @@ def _places(source: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def softened(pixels: np.ndarray, halvings: int) -> np.ndarray:
-    """Pixels uint8 with their contrast halved so many times, towards 128."""
+    """Pixels uint8 with their contrast halved ``halvings`` times, towards 128."""
     grey = 128 * ((1 << halvings) - 1)
     return ((pixels.astype(np.uint16) + np.uint16(grey)) >> np.uint16(halvings)).astype(np.uint8)
 

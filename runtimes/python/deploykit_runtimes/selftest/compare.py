@@ -16,7 +16,7 @@ from deploykit_runtimes.selftest.measure import means, rows_of, sliced
 __all__ = ["Difference", "differences", "gaps", "largest"]
 
 _NEAR = 2.0
-"""Scores within so many tolerances of a cut may fall on either side of it."""
+"""Scores this many tolerances from a cut may fall on either side of it."""
 _REDUCED = 0.9
 """Share of the answers that must agree below float32, where suppression may fall either way."""
 

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["Messages", "make_logger"]
 
 _log = logging.getLogger("deploykit.tensorrt.messages")
-_log.addHandler(logging.NullHandler())  # without any handler Python prints errors, which are told as ours
+_log.addHandler(logging.NullHandler())  # without a handler Python prints the errors, which ours already tell
 _KEPT = 20
 # Machines without a driver: these follow every other error, and every start, and explain nothing.
 _NOISE = re.compile(r"cudaError 35\b|cudaErrorInsufficientDriver")

@@ -43,7 +43,7 @@ def png(
 
 
 def zeros(count: int) -> bytes:
-    """So many zeros, deflated in pieces: at no time are they in memory."""
+    """``count`` zeros, deflated in pieces: they are never all in memory."""
     packer = zlib.compressobj(9)
     piece = bytes(1 << 20)
     parts = [packer.compress(piece) for _ in range(count >> 20)]
@@ -191,7 +191,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(x) (w
 
 
 def refused() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """By name, what is no picture that a server can want: each gets a reason."""
+    """Files that a server has to refuse with a reason, by name."""
     huge = 65_500
     yield "png claims 4 G pixels and holds none", lambda: png(huge, huge, zlib.compress(b""))
     yield "png claims 2^31 columns", lambda: png(2**31 - 1, 1, zlib.compress(b""))

@@ -201,7 +201,7 @@ def test_scans_are_counted_where_a_decoder_sees_them() -> None:
     with pytest.raises(TooLargeError, match="at most 100 scans"):
         check_picture(scans, 10_000)
     assert check_picture(CORPUS.jpeg_with_scans(99, side=64), 10_000) == 64 * 64
-    # What looks like scans in the head, in another picture behind the end, or in a preview is none.
+    # What looks like a scan in the head, in another picture behind the end or in a preview is not one.
     fakes = b"\xff\xda\0\2" * 200
     plain = CORPUS.saved("JPEG")
     assert check_picture(CORPUS.jpeg_with_exif(b"note" + fakes), 10_000) == 64 * 64

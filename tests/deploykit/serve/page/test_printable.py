@@ -32,7 +32,7 @@ def test_it_is_pythons(golden: Path, tmp_path: Path) -> None:
         fields = dict(line.split("\t", 1) for line in block.split("\n"))
         digits, _, times = fields["bytes"].partition("*")
         data = bytes.fromhex(digits) * int(times or 1)
-        if "\\udc" not in fields["printable"]:  # what is no UTF-8 never reaches a page
+        if "\\udc" not in fields["printable"]:  # bytes that are not UTF-8 never reach a page
             cases.append((data.decode(), int(fields["most"])))
             wanted.append(fields["printable"])
     assert len(cases) > 30

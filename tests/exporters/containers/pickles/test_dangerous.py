@@ -53,7 +53,7 @@ class Named:
 
 
 class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Writes names as they are told, as a pickle made by hand has them."""
+    """Writes names as given, as a pickle made by hand has them."""
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> Any:
         if not isinstance(obj, Named):

@@ -145,7 +145,7 @@ def test_weights_are_chosen_by_their_key(choice: str, tmp_path: Path) -> None:
     ],
 )
 def test_keys_may_be_dotted(choice: str, key: str, part: str, tmp_path: Path) -> None:
-    """What is no key of the file is left to the families, which know what is a network."""
+    """A name that is not a key of the file is left to the families, which know what a network is."""
     path = tmp_path / "two.pth"
     both = {**weights(1.0, "student."), **weights(2.0, "teacher.")}
     torch.save({"state_dict": both, "best": {"net": both}}, path)

@@ -376,7 +376,7 @@ def test_a_head_on_the_class_token_of_dinov2_is_read(tmp_path: Path, inside: boo
     network = vit(init_values=0.1)
     model = perturbed(Wrapper(network, nn.Linear(64, 5)))
     saved = weights(model)
-    # DINOv2's own code keeps a mask token of two axes, by which it is told from timm.
+    # DINOv2's own code keeps a mask token of two axes, which distinguishes it from timm.
     saved["backbone.mask_token"] = torch.zeros(1, 64)
     if inside:
         saved = {name.removeprefix("backbone."): tensor for name, tensor in saved.items()}

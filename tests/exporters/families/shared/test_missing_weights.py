@@ -102,7 +102,7 @@ def test_every_lost_weight_is_named(origin: str, tmp_path: Path) -> None:
         torch.save({name: tensor for name, tensor in weights.items() if name != key}, path)
         with pytest.raises(CheckpointError) as error:
             load_checkpoint(path, Hints())
-        # The first convolution of several is told by the name of their list.
+        # The first convolution of several is given by the name of their list.
         listed = key.removesuffix(".0.weight")
         assert key in unnamed or listed in str(error.value), f"{key}: {error.value}"
 

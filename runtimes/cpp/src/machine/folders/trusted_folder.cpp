@@ -144,7 +144,7 @@ class Check {
 void make(const std::string& folder) {
   std::error_code error;
   if (fs::is_directory(folder, error)) return;
-  error.clear();  // that there is none
+  error.clear();  // one that is missing is not an error
   fs::path path(folder);
   if (!path.has_filename()) path = path.parent_path();
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);

@@ -41,7 +41,7 @@ bool quantises(const Node& node);
 bool dequantises(const Node& node);
 // Whether a QuantizeLinear gives int8 values.
 bool makes_signed(const Node& node, const QuantisedGraph& graph);
-// Whether there is a scale for every so many values along an axis.
+// Whether there is a scale for every block of values along an axis.
 bool is_in_blocks(const Node& node);
 // Of the inputs or outputs of a node. Throws std::invalid_argument: there are none.
 std::string_view first_of(const std::vector<std::string_view>& names);

@@ -150,7 +150,7 @@ class Context:
 
     def _copy_out(self, known: Mapping[str, Shape]) -> dict[str, np.ndarray]:
         if self._allocators:
-            self._cuda.wait(self._stream)  # the shapes are told on the way
+            self._cuda.wait(self._stream)  # shapes become known while it runs
         pending = {}
         for tensor in self._engine.outputs:
             buffer = self._outputs[tensor.name]

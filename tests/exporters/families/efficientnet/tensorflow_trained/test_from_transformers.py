@@ -278,7 +278,7 @@ def test_a_configuration_that_was_changed_afterwards_is_equal_or_refused(
             except Exception:  # noqa: BLE001 - the weights do not fit, or there is no such model
                 changed = None
             found = outcome(read_checkpoint(tmp_path), changed or model)
-            # How many classes there are is told by the weights.
+            # The weights say how many classes there are.
             if found == "DIFFERENT" or (changed is None and found == "equal" and name != "id2label"):
                 different.append(f"{name} = {value!r}")
     assert different == []

@@ -1,4 +1,4 @@
-"""CLIPs of OpenAI and open_clip: image towers of every form, whole models, and what is told beside them."""
+"""CLIPs of OpenAI and open_clip: image towers of every form, whole models, and the files beside them."""
 
 from __future__ import annotations
 
