@@ -13,6 +13,7 @@ from deploykit.progress import counter_of
 if TYPE_CHECKING:
     from deploykit_runtimes.build_options import BuildOptions, BuildReport, BuildResult
     from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.runner import Runner
     from deploykit_runtimes.selftest.run import SelfTest
 
     from deploykit.checkup.diagnosis import Diagnosis
@@ -84,8 +85,9 @@ def _tested(built: BuildResult, gpu: int, report: BuildReport) -> str:
     from deploykit_runtimes.selftest.run import require_self_test
 
     report.step("Running the golden cases on what was built")
+    opening = EngineOptions(gpu=gpu, selftest=False)
     try:
-        with open_runner(built.path, runtime=built.runtime, options=EngineOptions(gpu=gpu)) as runner:
+        with open_runner(built.path, runtime=built.runtime, options=opening) as runner:
             if not runner.spec.golden:
                 return "not run: the model carries no golden cases"
             return str(require_self_test(runner))
@@ -100,41 +102,74 @@ def selftest(
     *,
     runtime: str | None = None,
     device: str | int | None = None,
+    url: str | None = None,
+    compute: str | None = None,
+    key: str = "",
     engine: EngineOptions | None = None,
     report: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> SelfTest:
-    """Run the golden cases that a model file carries, on an engine of this machine.
+    """Run the golden cases that a model file carries, on an engine of this machine or on a server.
 
         tested = deploykit.selftest("best.onnx", runtime="ov-cpu")
         tested.ok, tested.problem  # True, ""
+        deploykit.selftest("best.onnx", url="http://triton:8000").ok
 
     Args:
         model: The .onnx file, an engine, or a folder that ``build`` wrote.
         runtime, device: What runs it, as for ``load``.
-        engine: How it is opened; what is given beside it wins.
+        url: In their place a server of the Open Inference Protocol that runs the file (Triton, KServe,
+            ``deploykit serve``): ``http://host:8000``, or ``http://host:8000/v2/models/NAME`` where the model
+            does not have the name of its file.
+        compute: What that server computes in, whose tolerances then hold: ``fp32``, ``tf32``, ``fp16``,
+            ``bf16``, ``int8``. None: what ``deploykit serve`` says; of others ``fp32``.
+        key: A bearer key that it asks for.
+        engine: How it is opened here; what is given beside it wins.
         report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
             that is called as cases are run.
         settings: Any field of ``EngineOptions``: ``threads``, ``precision``, ``exact``, ...
 
     Raises:
-        ModelError: the file carries no golden cases, or none with tolerances for the engine's precision.
+        ModelError: the file carries no golden cases, or none with tolerances for the engine's precision; or
+            the server has another model.
         OptionError, DependencyError, RuntimeUnavailableError: it cannot be opened there.
     """
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
     from deploykit_runtimes.devices import chosen_runtime
     from deploykit_runtimes.engine_options import EngineOptions
+    from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.open import open_runner
     from deploykit_runtimes.options.option import put_over
+    from deploykit_runtimes.pixels.urls import shown_url
     from deploykit_runtimes.selftest.run import self_test
 
-    known = ("runtime", "device", "engine", "report", *(each.name for each in fields(EngineOptions)))
+    from deploykit.remote.runner import open_remote
+
+    known = (
+        *("runtime", "device", "url", "compute", "key", "engine", "report"),
+        *(each.name for each in fields(EngineOptions)),
+    )
     refuse_unknown(settings, known, where="selftest()")
-    name, given = chosen_runtime(runtime, device, settings)
+    opened: Runner
     say = report or (lambda _: None)
-    say(f"Opening the model on {name}")
-    with open_runner(model, runtime=name, options=put_over(engine, EngineOptions, given, "engine")) as runner:
+    if url is None:
+        if compute is not None or key:
+            raise OptionError("compute and key are for a server: give its url too.")
+        name, given = chosen_runtime(runtime, device, settings)
+        say(f"Opening the model on {name}")
+        options = replace(put_over(engine, EngineOptions, given, "engine"), selftest=False)
+        opened = open_runner(model, runtime=name, options=options)
+    else:
+        if (runtime, device) != (None, None) or put_over(engine, EngineOptions, settings) != EngineOptions():
+            raise OptionError(
+                "A server runs the model of a url: runtime, device and engine options have no effect there.",
+                hint="Set them where the server is started.",
+            )
+        name = shown_url(url)
+        say(f"Asking {name} for the model")
+        opened = open_remote(Path(model), url, compute=compute, key=key)
+    with opened as runner:
         say(f"Running the golden cases on {name}")
         return self_test(runner, progress=counter_of(report))
 

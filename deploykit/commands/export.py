@@ -12,6 +12,7 @@ from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.describe import (
     axis_ranges,
     class_sample,
+    golden_cases,
     model_title,
     parity_lines,
     precision_lines,
@@ -80,6 +81,7 @@ def result_lines(result: ExportResult, checkpoint: str) -> list[str]:
         ("output", f"{', '.join(map(name, spec.output.names))} ({spec.output.layout})"),
         ("proof", parity_lines(spec.parity, spec.task)),
         ("precision", precision_lines(spec.precision)),
+        ("golden cases", golden_cases(spec)),
         (
             "graph",
             f"{result.graph.nodes} nodes, {result.graph.parameters:,} parameters, opset {result.graph.opset}",

@@ -16,6 +16,7 @@ from deploykit.commands.shared.declared import click_options
 from deploykit.commands.shared.describe import (
     axis_ranges,
     class_sample,
+    golden_cases,
     model_title,
     parity_lines,
     precision_lines,
@@ -136,22 +137,13 @@ def _model_rows(found: ModelReport) -> list[Row]:
     rows += [
         ("proof", parity_lines(spec.parity, spec.task)),
         ("precision", precision_lines(spec.precision)),
-        ("golden cases", _golden_cases(spec)),
+        ("golden cases", golden_cases(spec)),
         ("compiled by", found.compiled),
         ("built of it", [str(path) for path in found.built]),
         ("runs as", str(found.placement or "")),
         ("sha256", found.sha256),
     ]
     return rows
-
-
-def _golden_cases(spec: ModelSpec) -> str:
-    """How many there are, of which inputs, and the command that runs them."""
-    from deploykit_runtimes.selftest.cases import cases_from_keys
-
-    cases = cases_from_keys(spec.golden)
-    titles = ", ".join(case.title for case in cases)
-    return f"{len(cases)}: {titles}; run them with `deploykit selftest`" if cases else ""
 
 
 def _spec_rows(spec: ModelSpec) -> list[Row]:

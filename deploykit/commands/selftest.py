@@ -11,7 +11,7 @@ from deploykit_runtimes.errors import DeploykitError, ParityError
 
 from deploykit.commands.shared.completing import runtimes
 from deploykit.commands.shared.line import Command
-from deploykit.commands.shared.options import common, engine_options, existing_path
+from deploykit.commands.shared.options import common, engine_options, existing_file, existing_path
 from deploykit.progress import Progress
 from deploykit.terminal import bad, columns, dim, echo, echo_json, good, pairs, paragraph, strong
 
@@ -28,6 +28,7 @@ __all__ = ["command"]
     examples=(
         "deploykit selftest best.onnx",
         "deploykit selftest best.onnx --runtime ort-cpu --runtime ov-cpu --json",
+        "deploykit selftest best.onnx --url http://localhost:8000 --compute fp16",
     ),
 )
 @click.argument("model", type=existing_path)
@@ -40,22 +41,55 @@ __all__ = ["command"]
     help="Engine and device to test, as in predict; may be given several times. Default: ort-cpu.",
 )
 @click.option("--device", metavar="DEVICE", help="The device alone: cpu, cuda, cuda:1, 0 (a GPU), npu, ...")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Instead a server that runs MODEL (Triton, KServe, deploykit serve): http://HOST:PORT, or with "
+    "/v2/models/NAME where its name there is not that of the file.",
+)
+@click.option(
+    "--compute",
+    metavar="fp32|tf32|fp16|bf16|int8",
+    help="With --url: what the server computes in. Default: what deploykit serve says; of others fp32.",
+)
+@click.option(
+    "--api-key-file",
+    type=existing_file,
+    metavar="FILE",
+    help="With --url: the server's key, on the first line.",
+)
 @engine_options()
 @common
 def command(
-    *, model: Path, names: tuple[str, ...], device: str | None, json_output: bool, **settings: Any
+    *,
+    model: Path,
+    names: tuple[str, ...],
+    device: str | None,
+    url: str | None,
+    compute: str | None,
+    api_key_file: Path | None,
+    json_output: bool,
+    **settings: Any,
 ) -> int:
     """Run the golden cases that MODEL carries, and compare the answers with the checkpoint's.
 
     MODEL is an .onnx file, an engine, or a folder that `build` wrote. The exit code is 3 when a case fails:
     the engine is wrong, or the file damaged. Tolerances are those of the precision that the engine computes
     in, measured at export.
+
+    With --url the answers are those of a server, by the Open Inference Protocol.
     """
     from deploykit.operations import selftest
+    from deploykit.serve.options import read_keys
 
     asked = tuple(name for text in names for name in text.split(",") if name) or (None,)
     if device is not None and len(asked) > 1:
         raise click.UsageError("--device names one engine: give it, or several --runtime.")
+    if url is not None:
+        key = read_keys(api_key_file)[0] if api_key_file else ""
+        settings |= {"url": url, "compute": compute, "key": key}
+    elif compute is not None or api_key_file is not None:
+        raise click.UsageError("--compute and --api-key-file are for a server: give its --url too.")
     tested: list[SelfTest] = []
     problems: list[DeploykitError] = []
     with Progress() as report:

@@ -60,8 +60,18 @@ def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions)
         "next": (
             "docker run --rm -p 127.0.0.1:8000-8002:8000-8002 -v $(realpath {path}):/models "
             "nvcr.io/nvidia/tritonserver:TAG-py3 tritonserver --model-repository=/models",
+            *(_selftest(model, options) for model in models if model.spec.golden),
         ),
     }
+
+
+def _selftest(model: PackagedModel, options: TritonOptions) -> str:
+    """The command that runs the golden cases of a model on the server, which compares nothing by itself."""
+    # Neither TensorRT nor CUDA kernels are told to leave TF32 alone.
+    precision = "fp16" if options.precision == "fp16" else "tf32"
+    computes = f" --compute {precision}" if options.tensorrt or options.device != "cpu" else ""
+    url = f"http://localhost:8000/v2/models/{model.name}"
+    return f"deploykit selftest {{path}}/{model.name}/1/model.onnx --url {url}{computes}"
 
 
 def model_config(model: PackagedModel, options: TritonOptions) -> Message:

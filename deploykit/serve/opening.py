@@ -84,6 +84,7 @@ def open_model(name: str, version: str, path: Path, options: ServeOptions) -> Se
         outputs=options.outputs_of(name),
         exact=options.exact,
         detached=True,
+        selftest=False,  # below, where the options want it
     )
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(path, runtime=runtime, options=engine))

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from deploykit_runtimes.answers.results import Result
     from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord, PrecisionRecord
 
-__all__ = ["answer_text", "axis_ranges", "class_sample", "model_title", "parity_lines", "precision_lines"]
+__all__ = [
+    "answer_text",
+    "axis_ranges",
+    "class_sample",
+    "golden_cases",
+    "model_title",
+    "parity_lines",
+    "precision_lines",
+]
 
 _MOST_DETECTIONS = 8
 _MOST_CLASSES = 4
@@ -82,6 +90,15 @@ def precision_lines(precision: PrecisionRecord | None) -> list[str]:
         more = f" and {len(precision.kept) - _MOST_KEPT} more" if len(precision.kept) > _MOST_KEPT else ""
         lines.append(f"not in {precision.compute}: {shown}{more}")
     return lines
+
+
+def golden_cases(spec: ModelSpec) -> str:
+    """How many a file carries, of which inputs, and the command that runs them; empty where it has none."""
+    from deploykit_runtimes.selftest.cases import cases_from_keys
+
+    cases = cases_from_keys(spec.golden)
+    titles = ", ".join(case.title for case in cases)
+    return f"{len(cases)}: {titles}; run them with `deploykit selftest`" if cases else ""
 
 
 def golden_lines(parity: ParityRecord) -> list[str]:

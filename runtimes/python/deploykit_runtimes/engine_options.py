@@ -27,6 +27,7 @@ class EngineKeywords(TypedDict, total=False):
     outputs: str | None
     exact: bool
     detached: bool
+    selftest: bool
 
 
 @declared
@@ -73,6 +74,12 @@ class EngineOptions(Options):
         "Read weights that lie beside the file into memory, where engines for the CPU would map them: a "
         "mapped file that is cut short ends the process (SIGBUS).",
         "For who runs on while files change.",
+        flags=(),
+    )
+    selftest: bool = option(
+        True,
+        "Run the golden cases of the model on an engine that is compiled into a cache as it is opened.",
+        "A ``ParityError`` where one fails.",
         flags=(),
     )
 

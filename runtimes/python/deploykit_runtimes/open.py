@@ -12,6 +12,7 @@ from deploykit_runtimes.contract.limits import ModelLimitError
 from deploykit_runtimes.devices import chosen_runtime
 from deploykit_runtimes.engine_options import EngineKeywords, EngineOptions
 from deploykit_runtimes.errors import ModelError
+from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import check_model_file
 from deploykit_runtimes.onnx.model_files import check_files_beside
@@ -19,7 +20,8 @@ from deploykit_runtimes.onnx.precompiled import refuse_compiled
 from deploykit_runtimes.options.arguments import refuse_unknown
 from deploykit_runtimes.options.option import put_over
 from deploykit_runtimes.runner import Runner
-from deploykit_runtimes.runtimes import runtime_named
+from deploykit_runtimes.runtimes import Runtime, runtime_named
+from deploykit_runtimes.selftest.compiled import CacheWatch
 
 __all__ = ["open_runner"]
 
@@ -47,6 +49,7 @@ def open_runner(
         OptionError: no such runtime, device or option, or a runtime that does not run what was compiled for
             another.
         ModelError, RuntimeUnavailableError, DependencyError: see the adapter.
+        ParityError: an engine that was compiled into a cache at this moment fails a golden case of the model.
     """
     known = ("runtime", "device", "options", *EngineKeywords.__annotations__)
     refuse_unknown(settings, known, where="open_runner()")
@@ -58,7 +61,17 @@ def open_runner(
         check_model_file(path)
         _check_compiled(path, row.name)
         options = with_cache_beside(options, path, row.name)
-    return row.load_opener()(path, options=options, **row.arguments)
+    watch = CacheWatch(_cache(row, options) if options.selftest else None)
+    runner = row.load_opener()(path, options=options, **row.arguments)
+    watch.test(runner)
+    return runner
+
+
+def _cache(row: Runtime, options: EngineOptions) -> Path | None:
+    """The folder in which an engine keeps what it compiles; None: it keeps nothing, or tests that itself."""
+    if row.engine_files:
+        return None
+    return options.cache or (default_cache() if row.name == "ort-trt" else None)
 
 
 def _check_compiled(path: Path, runtime: str) -> None:

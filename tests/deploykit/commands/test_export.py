@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ def test_print_tells_what_was_recognised_assumed_and_proven(
     ):
         assert expected in output
     assert f"deploykit predict {target}" in output
+    [cases] = [line for line in output.splitlines() if line.lstrip().startswith("golden cases ")]
+    assert re.search(r"golden cases +[4-8]: photo ", cases)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 

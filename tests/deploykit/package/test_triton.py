@@ -39,6 +39,26 @@ def read_config(folder: Path, name: str) -> model_config_pb2.ModelConfig:
     return text_format.Parse((folder / name / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        ({}, " --compute tf32"),
+        ({"device": "cpu"}, "/v2/models/cat"),
+        ({"tensorrt": True}, " --compute tf32"),
+        ({"tensorrt": True, "precision": "fp16"}, " --compute fp16"),
+    ],
+)
+def test_the_golden_cases_can_be_sent_to_the_server(
+    options: dict[str, object], end: str, export_vit: Export, tmp_path: Path
+) -> None:
+    made = package("triton", f"cat={export_vit(dynamic='batch')}", tmp_path / "repository", **options)
+    command = made.commands[-1]
+    file = tmp_path / "repository" / "cat" / "1" / "model.onnx"
+    assert command.startswith(f"deploykit selftest {file} --url http://localhost:8000/v2/models/cat")
+    assert command.endswith(end)
+    assert file.is_file()
+
+
 def type_name(number: int) -> str:
     return str(model_config_pb2.DataType.Name(number))
 

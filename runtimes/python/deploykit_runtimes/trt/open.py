@@ -111,7 +111,7 @@ def open_trt(
         config=config,
         jit=jit,
     )
-    if known is None:
+    if known is None and options.selftest:
         _test_new(runner, source)
     return runner
 

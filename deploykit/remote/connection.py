@@ -1,0 +1,250 @@
+"""Requests to a server of the Open Inference Protocol, within limits, and what it says about itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import quote, unquote, urlsplit
+
+import numpy as np
+from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailableError
+from deploykit_runtimes.pixels.urls import shown_url
+from deploykit_runtimes.text.printable import one_line, printable
+
+from deploykit.protocol.datatypes import DATATYPES, datatype_of
+
+__all__ = ["Connection", "parse_url"]
+
+_PATIENCE_SECONDS = 300.0
+"""For each step of a request: a server may build an engine at its first."""
+_LARGEST = 1 << 30
+"""Bytes of an answer."""
+_LENGTH = "Inference-Header-Content-Length"
+_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
+_PATH = re.compile(r"(?P<base>(?:/(?!v2(?:/|$))[^/]+)*)(?:/v2(?:/models/(?P<name>[^/]+))?)?/?")
+_FORM = "http://HOST:PORT, or http://HOST:PORT/v2/models/NAME"
+
+
+def parse_url(url: str) -> tuple[str, str, str]:
+    """The parts of a server's URL.
+
+    Args:
+        url: ``http://host:8000`` or ``http://host:8000/v2/models/NAME``, also https, also below a path.
+
+    Returns:
+        The origin (``http://host:8000``), the path in front of ``/v2``, and the model's name, empty where the
+        URL names none.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment:
+        raise OptionError(f"--url wants {_FORM}, found {shown_url(url)!r}.")
+    if parts.username is not None:
+        raise OptionError("--url takes no user or password.", hint="Give the server's key by --api-key-file.")
+    path = _PATH.fullmatch(parts.path)
+    if path is None:
+        raise OptionError(f"--url wants {_FORM}, found {shown_url(url)!r}.")
+    return f"{parts.scheme}://{parts.netloc}", path["base"], unquote(path["name"] or "")
+
+
+class Connection:
+    """A server of the protocol.
+
+    Args:
+        url: Where it is; see ``parse_url``.
+        key: A bearer key that it asks for; empty: none.
+    """
+
+    def __init__(self, url: str, *, key: str = "") -> None:
+        self.origin, self._base, self.model = parse_url(url)
+        self._key = key
+
+    def facts(self) -> dict[str, Any]:
+        """The server's name, version and extensions; empty of one that has models alone, as Ray Serve.
+
+        Raises:
+            RuntimeUnavailableError: it cannot be reached.
+        """
+        status, content, _ = self._ask("GET", "")
+        found = _object(content) if status == 200 else None
+        return found if found is not None and isinstance(found.get("name"), str) else {}
+
+    def model_facts(self, model: str) -> dict[str, Any]:
+        """What the server says about a model: its inputs and outputs.
+
+        Raises:
+            ModelError: the server does not have the model.
+            RuntimeUnavailableError: it cannot be reached, or does not speak the protocol.
+        """
+        status, content, _ = self._ask("GET", _path(model))
+        found = _object(content) if status == 200 else None
+        if found is not None and isinstance(found.get("inputs"), list):
+            return found
+        if self.facts():
+            raise ModelError(
+                f"{self.origin} has no model {model!r} that is ready: {_reason(status, content)}.",
+                hint=self._names(),
+            )
+        raise RuntimeUnavailableError(
+            f"{self.origin} does not answer as a server of the Open Inference Protocol: "
+            f"{_reason(status, content)}.",
+            hint=f"Give the address of its REST interface: {_FORM}.",
+        )
+
+    def page(self, model: str, what: str) -> dict[str, Any]:
+        """What else the server says about a model, such as its ``config``; empty where it has no such page.
+
+        Raises:
+            RuntimeUnavailableError: it cannot be reached.
+        """
+        status, content, _ = self._ask("GET", f"{_path(model)}/{what}")
+        return (_object(content) or {}) if status == 200 else {}
+
+    def infer(
+        self, model: str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Run a model once, with tensors in binary.
+
+        Args:
+            model: Its name.
+            feeds: By name.
+            outputs: Those that are wanted.
+
+        Returns:
+            The outputs by name, and the parameters of the answer.
+
+        Raises:
+            ModelError: the server refuses the request, or its answer is damaged.
+            RuntimeUnavailableError: it cannot be reached.
+        """
+        head = json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": name,
+                        "shape": list(array.shape),
+                        "datatype": datatype_of(array.dtype),
+                        "parameters": {"binary_data_size": array.nbytes},
+                    }
+                    for name, array in feeds.items()
+                ],
+                "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in outputs],
+            }
+        ).encode()
+        content = b"".join([head, *(np.ascontiguousarray(array).tobytes() for array in feeds.values())])
+        headers = {_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+        status, answer, length = self._ask("POST", f"{_path(model)}/infer", content, headers)
+        if status != 200:
+            raise ModelError(f"The server refuses the request: {_reason(status, answer)}.")
+        return self._tensors(answer, length)
+
+    def _names(self) -> str:
+        status, content, _ = self._ask("POST", "/repository/index", b"{}")
+        try:
+            found = json.loads(content) if status == 200 else []
+            names = [str(entry["name"]) for entry in found]
+        except (ValueError, TypeError, KeyError):
+            names = []
+        listed = f"It has {', '.join(names[:20])}. " if names else ""
+        return f"{listed}Name it in the URL: {self.origin}{self._base}/v2/models/NAME."
+
+    def _ask(
+        self, verb: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, str]:
+        """Status, body, and the length of the JSON in front of binary tensors, as the answer states it."""
+        address = urlsplit(self.origin)
+        assert address.hostname is not None
+        sent = {"User-Agent": "deploykit", **(headers or {})}
+        if self._key:
+            sent["Authorization"] = f"Bearer {self._key}"
+        connection: http.client.HTTPConnection
+        if address.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                address.hostname,
+                address.port,
+                timeout=_PATIENCE_SECONDS,
+                context=ssl.create_default_context(),
+            )
+        else:
+            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=_PATIENCE_SECONDS)
+        try:
+            connection.request(verb, f"{self._base}/v2{path}", content, sent)
+            answer = connection.getresponse()
+            body = answer.read(_LARGEST + 1)
+            length = answer.headers.get(_LENGTH, "")
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeUnavailableError(
+                f"{self.origin} cannot be reached: {one_line(error) or type(error).__name__}.",
+                hint="Is the server running, and is this the port of its REST interface?",
+            ) from error
+        finally:
+            connection.close()
+        if answer.status in (401, 403):
+            raise RuntimeUnavailableError(
+                f"{self.origin} lets nobody without its key in: {_reason(answer.status, body)}.",
+                hint="Give the file with it: --api-key-file FILE.",
+            )
+        if len(body) > _LARGEST:
+            self._damaged(f"it has more than {_LARGEST >> 30} GiB")
+        return answer.status, body, length
+
+    def _tensors(self, content: bytes, length: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        size = int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else len(content)
+        document = _object(content[:size])
+        described = document.get("outputs") if document is not None else None
+        if document is None or not isinstance(described, list):
+            self._damaged("it is not a JSON object with outputs")
+        tail = memoryview(content)[size:]
+        outputs: dict[str, np.ndarray] = {}
+        for entry in described:
+            name, array, tail = self._tensor(entry, tail)
+            outputs[name] = array
+        parameters = document.get("parameters")
+        return outputs, parameters if isinstance(parameters, dict) else {}
+
+    def _tensor(self, entry: Any, tail: memoryview) -> tuple[str, np.ndarray, memoryview]:
+        try:
+            name, shape = str(entry["name"]), [int(n) for n in entry["shape"]]
+            dtype = _DTYPES[entry["datatype"]]
+            nbytes = (entry.get("parameters") or {}).get("binary_data_size")
+            if nbytes is None:
+                return name, np.array(entry["data"], dtype).reshape(shape), tail
+            if min(shape, default=0) < 0 or nbytes != math.prod(shape) * dtype.itemsize or nbytes > len(tail):
+                self._damaged(f"output {name[:64]!r} {shape} comes with {nbytes} of {len(tail)} bytes")
+            array = np.frombuffer(tail[:nbytes], dtype).reshape(shape)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._damaged(f"an output is not described as the protocol does it ({one_line(error)})")
+        return name, array.astype(dtype.newbyteorder("="), copy=False), tail[nbytes:]
+
+    def _damaged(self, why: str) -> NoReturn:
+        raise ModelError(f"The answer of {self.origin} cannot be read: {why}.")
+
+
+def _path(model: str) -> str:
+    return f"/models/{quote(model, safe='')}"
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _reason(status: int, content: bytes) -> str:
+    """What a server gives as its reason, in one short line."""
+    found = _object(content) or {}
+    said = found.get("error") or found.get("detail") or ""
+    return f"HTTP {status}" + (f", {printable(str(said), 500).rstrip('.')}" if said else "")
