@@ -2,21 +2,24 @@
 
     python benchmarks/precision/accuracy.py [--only detect,vit] [--markdown] [--json record.json]
                                             [--plot front.png] [--run build/deploykit-run] [--seconds 2]
+                                            [--files float32,NNCF]
 
 Models: those of tests/fixtures/trained on the data of tests/fixtures/small_data.py. Each is exported, and
 quantised by `deploykit quantize`; beside it ONNX Runtime's ``quantize_static`` with its defaults and, where
-installed, NNCF with its defaults. Accuracy is that of `deploykit eval`, on pictures that did not calibrate;
-times are medians of calls in turns with float32 on the same engine, with the quartiles of the ratio. With
-``--run`` the C++ runtime answers the same pictures, and is compared with Python.
+installed, NNCF with its defaults, and of YOLOs Ultralytics' own INT8 export, which is for OpenVINO and is
+measured by Ultralytics' own ``val``. Accuracy is that of `deploykit eval`, on pictures that did not
+calibrate; times are medians of calls in turns with float32 on the same engine, with the quartiles of the
+ratio. With ``--run`` the C++ runtime answers the same pictures, and is compared with Python.
 
 INT8 accuracy holds for both classes of CPU: weights lie within [-64, 64], so that no sum saturates.
-Needs `pip install -e '.[dev]'`; `pip install nncf` for its rows.
+Needs `pip install -e '.[dev]'`; `pip install nncf` for its rows and Ultralytics'.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +35,7 @@ from deploykit_runtimes.machine.cpu import cpu_class
 
 import deploykit
 from deploykit.benchmark.environment import read_environment
+from deploykit.benchmark.timing import sample, summarise, warm_up
 from deploykit.quantization.int8.measuring.speed import Speed, Turns
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +44,7 @@ sys.path.insert(0, str(FIXTURES))
 
 RUNTIMES = ("ort-cpu", "ov-cpu")
 DIGITS = [str(number) for number in range(10)]
+_ULTRALYTICS = "Ultralytics INT8"
 COMPARED = 40
 """Pictures that the C++ runtime answers."""
 
@@ -79,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each timing")
     parser.add_argument("--budget", default="1%")
     parser.add_argument("--run", type=Path, help="the program deploykit-run")
+    parser.add_argument("--files", default="", help="beginnings of the files' names, joined by commas")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--markdown", action="store_true")
@@ -178,7 +184,10 @@ def measured(subject: Subject, folder: Path, asked: Any, notes: list[str]) -> It
         "quantize_static": lambda target: naive(float32, subject, target),
         "NNCF": lambda target: nncf(float32, subject, target),
     }
+    chosen = tuple(name for name in asked.files.split(",") if name) or ("",)
     for name, make in makers.items():
+        if not name.startswith(chosen):
+            continue
         target = folder / f"{name.replace(' ', '-')}.onnx"
         try:
             make(target)
@@ -194,6 +203,11 @@ def measured(subject: Subject, folder: Path, asked: Any, notes: list[str]) -> It
                 notes.append(f"{subject.name}, {name} on {runtime}: {error.problem}")
         if asked.run and not name.startswith(("quantize_static", "NNCF")):
             notes.append(f"{subject.name}, {name}: {cpp(asked.run, file, subject)}")
+    if subject.metric == "map" and _ULTRALYTICS.startswith(chosen):
+        try:
+            yield ultralytics(subject, folder / "ultralytics", float32, asked.seconds)
+        except ImportError as error:
+            notes.append(f"{subject.name}, {_ULTRALYTICS}: {error}")
 
 
 def of(subject: Subject, name: str, file: Path, float32: Path, runtime: str, seconds: float) -> Row:
@@ -259,6 +273,51 @@ def nncf(float32: Path, subject: Subject, target: Path) -> None:
     found = library.quantize(model, library.Dataset(calibration(float32, subject)))
     onnx.save(found, target)
     keep_metadata(float32, target)
+
+
+def ultralytics(subject: Subject, folder: Path, float32: Path, seconds: float) -> Row:
+    """Ultralytics' INT8 export (NNCF, for OpenVINO), and what its own validation finds of it.
+
+    Times are of OpenVINO's own calls without Ultralytics around them, in turns with the float32 file.
+    """
+    import nncf  # noqa: F401 - else Ultralytics would ask pip for it
+    import openvino
+    from ultralytics import YOLO
+
+    folder.mkdir()
+    checkpoint = folder / subject.checkpoint.name
+    shutil.copy(subject.checkpoint, checkpoint)
+    spec = deploykit.load(float32).spec
+    side = spec.input.height
+    made = Path(YOLO(checkpoint).export(format="openvino", int8=True, data=str(subject.data), imgsz=side))
+    found = YOLO(made).val(
+        data=str(subject.data), imgsz=side, split="val", batch=1, plots=False, verbose=False
+    )
+    part = {"segment": "seg", "pose": "pose"}.get(subject.name, "box")
+    core = openvino.Core()
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    files = {"float32": float32, "candidate": next(made.glob("*.xml"))}
+    feed = np.random.default_rng(0).random((1, 3, side, side), np.float32)
+    calls: dict[str, Callable[[], object]] = {}
+    for name, file in files.items():
+        request = core.compile_model(str(file), "CPU", settings).create_infer_request()
+        calls[name] = lambda request=request: request.infer([feed])  # type: ignore[misc]
+        warm_up(calls[name], max_seconds=seconds)
+    times = sample(calls, seconds=seconds)
+    ratios = [a / b for a, b in zip(times["float32"], times["candidate"], strict=True)]
+    low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return Row(
+        model=subject.name,
+        file=_ULTRALYTICS,
+        engine="ov-cpu",
+        metric=subject.metric,
+        accuracy=float(getattr(found, part).map),
+        ms=summarise(times["candidate"]).median * 1e3,
+        ratio=float(ratio),
+        low=float(low),
+        high=float(high),
+        nbytes=sum(path.stat().st_size for path in made.glob("*.bin")),
+    )
 
 
 def keep_metadata(float32: Path, target: Path) -> None:
