@@ -128,6 +128,7 @@ def commands_for(path: str, text: str) -> list[set[str]]:
         "evaluation": "eval",
         "quantization": "quantize",
         "checkup": "doctor",
+        "remote": "selftest",
         "model_names.py": "serve",
         "recording.py": "record",
         "api.py": "export",
