@@ -101,7 +101,7 @@ export function showCard({ list, assumed, classes }, card) {
   const rows = Object.entries(facts(card)).filter(([, value]) => value);
   list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
   assumed.hidden = card.assumed.length === 0;
-  assumed.textContent = `Assumed, as the file does not tell: ${card.assumed.join(" ")}`;
+  assumed.textContent = `Assumed, because the file does not say: ${card.assumed.join(" ")}`;
   classes.hidden = card.classes.length === 0;
   classes.open = false;
   classes.querySelector("summary").textContent = `${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}`;
@@ -122,7 +122,7 @@ function facts(card) {
     "runs on": `${placement.engine} ${placement.version} ${placement.device}, ${placement.precision}`,
     "self-test": selftest(card.selftest),
     nodes: Object.entries(placement.providers).map(([name, count]) => `${name}: ${count}`).join(", "),
-    serving: `${card.instances} ${card.instances === 1 ? "instance" : "instances"}, ${batches(card.max_batch)}`,
+    serving: `${card.instances} ${card.instances === 1 ? "instance" : "instances"}, ${batches(card)}`,
   };
 }
 
@@ -136,8 +136,9 @@ function inGraph({ preprocess_in_graph: before, postprocess_in_graph: after }) {
   return [before && "preprocessing", after && "postprocessing"].filter(Boolean).join(" and ") || "the network only";
 }
 
-function batches(most) {
-  return most > 1 ? `batches of up to ${most}` : "one request at a time each";
+function batches({ shared_batch: shared, max_batch: most }) {
+  if (shared > 1) return `batches of up to ${shared}`;
+  return most > 1 ? `one request at a time each, of up to ${most} images` : "one request at a time each";
 }
 
 function parity(record) {
