@@ -79,15 +79,17 @@ def export(
     from deploykit_runtimes.options.option import put_over
 
     from deploykit.placed import placed
+    from deploykit.quantization.fp16 import calibration_pictures
 
     given = placed(where, settings)
     refuse_other_fields("export()", given, ("options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, given)
     precheck(checkpoint, chosen)
+    pictures = [] if chosen.calib is None else calibration_pictures(chosen.calib)
     say_torch_loads(report)
     from deploykit_exporters.export import export as run
 
-    return run(checkpoint, chosen, report=report)
+    return run(checkpoint, chosen, pictures=pictures, report=report)
 
 
 @known_keywords("record()")

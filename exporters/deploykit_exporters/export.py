@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,7 +91,11 @@ class ExportResult:
 
 @no_compiler_cache()
 def export(
-    checkpoint: Source, options: ExportOptions | None = None, *, report: Report | None = None
+    checkpoint: Source,
+    options: ExportOptions | None = None,
+    *,
+    pictures: Sequence[Path] = (),
+    report: Report | None = None,
 ) -> ExportResult:
     """Export a checkpoint to one ONNX file and prove that it gives the checkpoint's answers.
 
@@ -99,6 +103,7 @@ def export(
         checkpoint: A file or folder, a name such as ``timm:vit_base_patch16_224``, or a module or weights in
             memory.
         options: See ``ExportOptions``.
+        pictures: To measure on for a lower precision; empty: those of ``options.calib``.
         report: Called with a sentence as each stage starts.
 
     Raises:
@@ -111,7 +116,7 @@ def export(
     options = options or ExportOptions()
     check_source(checkpoint)
     if options.precision == "fp16":
-        return _in_fp16(checkpoint, options, report or (lambda _: None))
+        return _in_fp16(checkpoint, options, pictures, report or (lambda _: None))
     output = output_path(checkpoint, options)
     clock = _Clock(report or (lambda _: None))
     with clock.stage("read", "Reading the checkpoint"):
@@ -163,10 +168,13 @@ def export(
     )
 
 
-def _in_fp16(checkpoint: Source, options: ExportOptions, report: Report) -> ExportResult:
+def _in_fp16(
+    checkpoint: Source, options: ExportOptions, pictures: Sequence[Path], report: Report
+) -> ExportResult:
     """Export in float32 first, and convert what is proven."""
     output = output_path(checkpoint, options)
-    pictures = [] if options.calib is None else folder_pictures(options.calib)
+    if options.calib is not None and not pictures:
+        pictures = folder_pictures(options.calib)
     with scratch_folder() as folder:
         first = replace(options, precision="fp32", calib=None, output=folder / "float32.onnx")
         whole = export(checkpoint, first, report=report)

@@ -221,8 +221,9 @@ class ExportOptions(CheckpointOptions):
     )
     calib: Path | None = option(
         None,
-        "Pictures to measure on for --precision fp16. Default: the golden cases and a photo.",
-        metavar="DIR",
+        "Pictures to measure on for --precision fp16: a folder, class folders, or Ultralytics' data.yaml. "
+        "Default: the golden cases and a photo.",
+        metavar="DIR|data.yaml",
         completes="files",
     )
 

@@ -14,7 +14,6 @@ from deploykit_runtimes.text.described import described
 from deploykit_exporters.containers.read import check_file
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.options import ExportOptions, hints_of
-from deploykit_exporters.precision.feeds import folder_pictures
 from deploykit_exporters.sources.download import LIBRARIES, is_model_name
 from deploykit_exporters.sources.in_memory import Source, is_in_memory, source_name
 
@@ -28,20 +27,17 @@ def precheck(checkpoint: object, options: ExportOptions, *, writes: bool = True)
 
     Args:
         checkpoint: What was given as one.
-        options: The options; the files that they name are read.
+        options: The options; the files that they name are read, calibration pictures aside.
         writes: A model is going to be written.
 
     Raises:
         CheckpointError: the checkpoint does not exist, or is something else by its first bytes.
         OptionError: an option or a file that it names cannot be used.
-        InputError: there are no calibration pictures.
     """
     check_source(checkpoint)
     hints_of(options)
     if options.golden is not None:
         read_golden(options.golden)
-    if options.calib is not None:
-        folder_pictures(options.calib)
     if writes:
         output_path(checkpoint, options)
 

@@ -80,6 +80,21 @@ def test_export_writes_it_at_once(fixtures: Path, tmp_path: Path, capsys: Output
     assert [each.name for each in tmp_path.iterdir()] == ["vit.onnx"]
 
 
+def test_export_measures_on_the_pictures_of_a_data_set(
+    fixtures: Path, photos: dict[str, np.ndarray], tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    for number, photo in enumerate(photos.values()):
+        Image.fromarray(photo).save(tmp_path / "images" / "train" / f"{number}.jpg")
+    data = tmp_path / "data.yaml"
+    data.write_text("path: .\ntrain: images/train\nval: images/train\nnames: [a]\n")
+    target = tmp_path / "vit.onnx"
+    line = ["export", str(fixtures / "trained" / "vit.pth.tar"), "-o", str(target), "--no-witness"]
+    assert main([*line, "--precision", "fp16", "--calib", str(data), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["metadata"]
+    assert said["deploykit.precision.data"] == f"{len(photos)} pictures of data.yaml"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
@@ -91,6 +106,7 @@ def test_export_writes_it_at_once(fixtures: Path, tmp_path: Path, capsys: Output
         (["quantize", "CHECKPOINT", "--fp16"], 5, "is not a valid ONNX model"),
         (["export", "CHECKPOINT", "--calib", "EMPTY"], 2, "Add --precision fp16"),
         (["export", "CHECKPOINT", "--precision", "fp16", "--calib", "EMPTY"], 8, "holds no images"),
+        (["export", "CHECKPOINT", "--precision", "fp16", "--calib", "DATA"], 8, "train of"),
     ],
 )
 def test_what_cannot_be_used_is_told(
