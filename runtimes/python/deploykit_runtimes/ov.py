@@ -20,11 +20,13 @@ from deploykit_runtimes.machine.cores import usable_cores
 from deploykit_runtimes.machine.exhausted import exhausted
 from deploykit_runtimes.machine.memory_limit import first_run, loading
 from deploykit_runtimes.machine.trusted_folder import locked, trusted_folder
-from deploykit_runtimes.onnx.file import OnnxFile, read_onnx
+from deploykit_runtimes.onnx.file import OnnxFile, map_onnx, read_onnx
 from deploykit_runtimes.onnx.model_files import model_bytes
 from deploykit_runtimes.optional import require
 from deploykit_runtimes.ort.errors import no_memory, out_of_memory
+from deploykit_runtimes.ort.rewrites import Rewritten, rewrite_for_openvino
 from deploykit_runtimes.ort.saturation import saturates
+from deploykit_runtimes.ort.unsigned import joins_signed
 from deploykit_runtimes.runner import BaseRunner, Placement, check_feeds
 
 __all__ = ["OpenVinoDevice", "OpenVinoRunner", "load_openvino", "open_openvino"]
@@ -107,7 +109,8 @@ def open_openvino(
         )
     if options.detached:
         core.set_property({"ENABLE_MMAP": False})
-    compiled = _compiled(openvino, core, Path(path), file, device, options=options)
+    form = rewrite_for_openvino(Path(path), options, file)
+    compiled = _compiled(openvino, core, Path(path), file, device, options=options, form=form)
     spec = file.spec(options.outputs)
     version = openvino.__version__.partition("-")[0]
     runner = OpenVinoRunner(
@@ -117,21 +120,40 @@ def open_openvino(
         version=version,
         device=device,
         saturating=device == "cpu" and saturates(Path(path), file),
+        joining=form.model is None and _joins_signed(Path(path), file),
+        rewrites=form.names,
     )
     if options.strict:
         _refuse_lower_precision(runner.placement())
     return runner
 
 
+def _joins_signed(path: Path, file: OnnxFile) -> bool:
+    """Whether OpenVINO computes a part of a file wrongly; see ``ort.unsigned``."""
+    if not file.weights.get("int8"):
+        return False
+    try:
+        return joins_signed(map_onnx(path))
+    except (ValueError, IndexError, OSError):
+        return False  # for OpenVINO to refuse
+
+
 def _compiled(
-    openvino: Any, core: Any, path: Path, file: OnnxFile, device: OpenVinoDevice, *, options: EngineOptions
+    openvino: Any,
+    core: Any,
+    path: Path,
+    file: OnnxFile,
+    device: OpenVinoDevice,
+    *,
+    options: EngineOptions,
+    form: Rewritten,
 ) -> Any:
     """The model as OpenVINO compiled it for a device."""
     place = _place(device, options.gpu, core.available_devices)
     engine = f"OpenVINO {openvino.__version__.partition('-')[0]}"
     with loading(model_bytes(path, file)) if device == "cpu" else nullcontext() as allowed:
         try:
-            model = core.read_model(str(path))
+            model = core.read_model(str(path)) if form.model is None else core.read_model(form.model, b"")
         except (RuntimeError, MemoryError) as error:
             if exhausted(error):
                 raise no_memory(path, engine, allowed=allowed) from error
@@ -165,8 +187,12 @@ class OpenVinoRunner(BaseRunner):
         version: str,
         device: OpenVinoDevice,
         saturating: bool = False,
+        joining: bool = False,
+        rewrites: tuple[str, ...] = (),
     ) -> None:
         self._saturating = saturating
+        self._joining = joining
+        self._rewrites = rewrites
         self._spec = spec
         self._inputs, self._outputs = file.inputs, file.outputs
         self._version = version
@@ -218,7 +244,9 @@ class OpenVinoRunner(BaseRunner):
             providers={", ".join(compiled.get_property("EXECUTION_DEVICES")): every.total()},
             precision="+".join(name for name, _ in heavy.most_common()) or "fp32",
             precisions=dict(every.most_common()),
+            rewrites=self._rewrites,
             saturates=self._saturating and "int8" in heavy,
+            joins_signed=self._joining and "int8" in heavy,
         )
 
 

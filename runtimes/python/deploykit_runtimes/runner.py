@@ -40,6 +40,8 @@ class Placement:
             on this machine than elsewhere.
         saturates: Products of bytes saturate here, and the engine has no way around it: answers are others
             than elsewhere.
+        joins_signed: Int8 activations around 0 are joined by a Concat here, which the engine computes
+            wrongly; the file could not be put into a form that it computes rightly.
     """
 
     engine: str
@@ -51,6 +53,7 @@ class Placement:
     rewrites: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     saturates: bool = False
+    joins_signed: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -63,6 +66,7 @@ class Placement:
             "rewrites": list(self.rewrites),
             "settings": dict(self.settings),
             "saturates": self.saturates,
+            "joins_signed": self.joins_signed,
         }
 
     @property

@@ -22,6 +22,12 @@ _PLUGINS = {"OpenVINO": "ov", "NvTensorRTRTX": "trt", "Tensorrt": "trt"}
 
 def advice(spec: ModelSpec, placement: Placement) -> str:
     """What speaks against running a file here; empty: nothing."""
+    if placement.joins_signed:
+        return (
+            f"{placement.engine} {placement.version} computes int8 values that a Concat joins wrongly, and "
+            "the file keeps them signed (--exact, or weights beside the file): its answers are wrong. Run it "
+            "with --runtime ort-cpu, or without --exact and with its weights inside."
+        )
     said = "" if spec.precision is None else record_advice(spec.precision, placement, cpu_class())
     if not said and placement.saturates:
         return (

@@ -269,7 +269,8 @@ void write_placement(JsonWriter& json, const Placement& placement) {
   json.begin_object();
   for (const auto& [name, value] : placement.settings) json.member(name, value);
   json.end_object();
-  json.member("saturates", false);  // of other engines than ONNX Runtime
+  json.member("saturates", false);     // of other engines than ONNX Runtime
+  json.member("joins_signed", false);  // of OpenVINO
   json.end_object();
 }
 

@@ -37,6 +37,7 @@ def build_context(model: Path, runtime: str, options: BuildOptions, report: Buil
         RuntimeUnavailableError: the device is not here, or its provider compiled nothing of the model.
         ModelError: what was compiled does not open.
     """
+    from deploykit_runtimes.ort.rewrites import Rewritten, rewrite_for_openvino
     from deploykit_runtimes.ort.runner import provider_session
 
     refuse_others(options, runtime)
@@ -53,7 +54,10 @@ def build_context(model: Path, runtime: str, options: BuildOptions, report: Buil
         ort, session_options = provider_session(model, runtime, chosen)
         report.step(f"Compiling for {runtime}")
         started = time.perf_counter()
-        compile_context(ort, session_options, model, target)
+        form = Rewritten()
+        if runtime.startswith("ort-openvino"):
+            form = rewrite_for_openvino(model, chosen, read_onnx(model))
+        compile_context(ort, session_options, model, target, form.model)
         write_target(sidecar, json.dumps(key, indent=1, sort_keys=True))
         result = _result(runtime, target, sidecar)
         facts = {"engine": f"onnxruntime {ort.__version__} {runtime}"}
@@ -71,8 +75,17 @@ def build_tensorrt(model: Path, runtime: str, options: BuildOptions, report: Bui
     return (build_context if as_file else build_cache)(model, runtime, options, report)
 
 
-def compile_context(ort: Any, session_options: Any, model: Path, target: Path) -> None:
+def compile_context(
+    ort: Any, session_options: Any, model: Path, target: Path, content: bytes | None = None
+) -> None:
     """Write ``target``: the model with everything that the session's provider can compile compiled inside.
+
+    Args:
+        ort: The module onnxruntime.
+        session_options: With the provider that compiles.
+        model: The .onnx file.
+        target: The file to write.
+        content: The model in the form that is compiled; None: the file as it is.
 
     Raises:
         DependencyError: onnxruntime is older than 1.22.
@@ -89,7 +102,7 @@ def compile_context(ort: Any, session_options: Any, model: Path, target: Path) -
         try:
             ort.ModelCompiler(
                 session_options,
-                str(model),
+                str(model) if content is None else content,
                 embed_compiled_data_into_model=True,
                 flags=int(ort.OrtCompileApiFlags.ERROR_IF_NO_NODES_COMPILED),
             ).compile_to_file(str(draft))

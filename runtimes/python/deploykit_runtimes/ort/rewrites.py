@@ -37,6 +37,7 @@ __all__ = [
     "UNSIGNED_WEIGHTS",
     "Rewritten",
     "rewrite",
+    "rewrite_for_openvino",
 ]
 
 UNSIGNED_ACTIVATIONS, UNSIGNED_WEIGHTS = "unsigned_activations", "unsigned_weights"
@@ -97,6 +98,17 @@ def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) ->
     if _is_quantised(file) and processor_saturates() and _is_signed(form.model, path):
         form = form._replace(settings={**form.settings, **SIGNED_PRODUCTS})
     return form
+
+
+def rewrite_for_openvino(path: Path, options: EngineOptions, file: OnnxFile) -> Rewritten:
+    """Put an INT8 file of any exporter into the form that OpenVINO computes rightly: activations unsigned.
+
+    Left as they are: all files with ``options.exact``, and those with weights beside them or compiled parts.
+    """
+    if options.exact or file.external or file.compiled or not file.weights.get("int8"):
+        return Rewritten()
+    found = make_unsigned(path.read_bytes())
+    return Rewritten() if found is None else Rewritten(found, (UNSIGNED_ACTIVATIONS,))
 
 
 def _steps(options: EngineOptions, file: OnnxFile) -> Steps:

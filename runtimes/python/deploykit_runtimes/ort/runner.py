@@ -24,7 +24,7 @@ from deploykit_runtimes.ort.errors import failures, run_error
 from deploykit_runtimes.ort.options import cuda_options, session_settings, tensorrt_options
 from deploykit_runtimes.ort.plugins import PLUGINS, Plugin, register, select_device
 from deploykit_runtimes.ort.ranking import CLASSES, RANKED, RANKING, SCORES, read_ranking
-from deploykit_runtimes.ort.rewrites import APPEND_RANKING, Rewritten, rewrite
+from deploykit_runtimes.ort.rewrites import APPEND_RANKING, Rewritten, rewrite, rewrite_for_openvino
 from deploykit_runtimes.ort.session import (
     engine_key,
     nodes_per_provider,
@@ -189,7 +189,11 @@ def _open(
         add(session_options)
     path = Path(path)
     file = read_if_model(path)  # None: for ONNX Runtime to refuse, in the same words as to C++
-    form = rewrite(path, options, file) if file and device == "cpu" and add is None else Rewritten()
+    form = Rewritten()
+    if file and device == "cpu" and add is None:
+        form = rewrite(path, options, file)
+    elif file and wanted == PLUGINS["ort-openvino"].provider:
+        form = rewrite_for_openvino(path, options, file)
     for key, value in form.settings.items():
         session_options.add_session_config_entry(key, value)
     inside = weights_beside(file) if file and options.detached else ()
