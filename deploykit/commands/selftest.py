@@ -26,7 +26,6 @@ __all__ = ["command"]
     "selftest",
     cls=Command,
     examples=(
-        "deploykit selftest best.onnx",
         "deploykit selftest best.onnx --runtime ort-cpu --runtime ov-cpu --json",
         "deploykit selftest best.onnx --url http://localhost:8000 --compute fp16",
     ),
