@@ -101,13 +101,13 @@ def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) ->
 
 
 def rewrite_for_openvino(path: Path, options: EngineOptions, file: OnnxFile) -> Rewritten:
-    """Put an INT8 file of any exporter into the form that OpenVINO computes rightly: activations unsigned.
+    """Put an INT8 file of any exporter into a form that OpenVINO computes rightly: unsigned around a Concat.
 
     Left as they are: all files with ``options.exact``, and those with weights beside them or compiled parts.
     """
     if options.exact or file.external or file.compiled or not file.weights.get("int8"):
         return Rewritten()
-    found = make_unsigned(path.read_bytes())
+    found = make_unsigned(path.read_bytes(), joined=True)
     return Rewritten() if found is None else Rewritten(found, (UNSIGNED_ACTIVATIONS,))
 
 

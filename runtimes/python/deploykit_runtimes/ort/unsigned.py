@@ -8,8 +8,10 @@ a QuantizeLinear rounds the same quotient, a DequantizeLinear subtracts what was
 Tensors between which int8 values only move (Reshape, Concat, MaxPool, ...) change together or not at all.
 What another node reads, a body of a loop or a branch, or the caller, stays as it is.
 
-OpenVINO gets the same form, for another reason: of signed values that a Concat joins in front of a product it
-loses the scale (2024.6 to 2026.4; outputs of a YOLO are off by 10 to 30 %), of unsigned ones it does not.
+OpenVINO gets signed activations unsigned where a Concat joins them, for another reason: in front of a product
+it loses their scale (2024.6 to 2026.4; outputs of a YOLO are off by 10 to 30 %), and of unsigned ones it does
+not. All others stay signed there: unsigned, it refuses some (products of a ViT) and computes some wrongly (a
+decoder of boxes in 8 bits).
 """
 
 from __future__ import annotations
@@ -40,24 +42,29 @@ _SPREADS = ("Concat", "Split")
 """Operators that give such values in all of their outputs."""
 _PAIRS = ("Add", "Concat", "Div", "Max", "Min", "Mul", "Sub", "Where")
 """Operators whose quantised form takes inputs of one type: a constant there is no weight."""
+_CARRIES = ("AveragePool", "Clip", "LeakyRelu", "Pad", "PRelu", "Relu", "Resize")
+"""Further operators past which OpenVINO moves a quantisation."""
+_SCALES = ("Add", "Div", "Mul", "Sub")
+"""Those too, where one side is a constant."""
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 """Operators whose first input is an activation, constant or not."""
 
 
-def make_unsigned(model: bytes) -> bytes | None:
+def make_unsigned(model: bytes, *, joined: bool = False) -> bytes | None:
     """Quantise activations to uint8 around 128 where the file says int8 around 0.
 
     Args:
         model: An ONNX file with QuantizeLinear and DequantizeLinear nodes, and no weights beside it.
+        joined: Only those between which and a Concat values are moved, scaled or shifted.
 
     Returns:
         None: it has no such activations.
     """
-    return edit_graph(model, _rewritten)
+    return edit_graph(model, lambda graph: _rewritten(graph, joined=joined))
 
 
 def joins_signed(model: memoryview) -> bool:
-    """Whether a Concat joins what is quantised to int8, before or behind it.
+    """Whether a Concat joins what is quantised to int8 around 0, before or behind it.
 
     Raises:
         ValueError, IndexError: it is not a valid protobuf message.
@@ -67,21 +74,47 @@ def joins_signed(model: memoryview) -> bool:
 
 
 def _joins(read: QuantisedGraph) -> bool:
-    signed = {
-        name
-        for node in read.nodes
-        if quantises(node) and makes_signed(node, read)
-        for name in (node.inputs[0], node.outputs[0])
-    }
-    restored = {node.outputs[0] for node in read.nodes if dequantises(node) and node.inputs[0] in signed}
+    near = _near_concat(read)
     return any(
-        not (signed | restored).isdisjoint((*node.inputs, *node.outputs))
-        for node in read.nodes
-        if node.operator == "Concat" and not node.domain
+        quantises(node) and makes_signed(node, read) and node.outputs[0] in near for node in read.nodes
     )
 
 
-def _rewritten(graph: memoryview) -> bytes | None:
+def _near_concat(read: QuantisedGraph) -> set[str]:
+    """The tensors between which and a Concat values are moved, scaled or shifted."""
+    constants = set(read.stored)
+    constants |= {node.outputs[0] for node in read.nodes if dequantises(node) and node.inputs[0] in constants}
+    touching: dict[str, list[Node]] = {}
+    joining = []
+    for node in read.nodes:
+        if node.domain or not _carries(node, constants):
+            continue
+        for name in (*node.inputs, *node.outputs):
+            touching.setdefault(name, []).append(node)
+        if node.operator == "Concat":
+            joining.append(node)
+    near: set[str] = set()
+    left = [name for node in joining for name in (*node.inputs, *node.outputs)]
+    while left:
+        name = left.pop()
+        if name and name not in near and name not in constants:
+            near.add(name)
+            left += [each for node in touching.get(name, []) for each in (*node.inputs, *node.outputs)]
+    return near
+
+
+def _carries(node: Node, constants: set[str]) -> bool:
+    """Whether OpenVINO takes a quantisation from one side of a node to the other."""
+    if node.operator in _SCALES:
+        return any(name in constants for name in node.inputs)
+    return (
+        node.operator in (*_MOVES, *_SPREADS, *_CARRIES)
+        or quantises(node)
+        or (dequantises(node) and node.inputs[0] not in constants)
+    )
+
+
+def _rewritten(graph: memoryview, *, joined: bool) -> bytes | None:
     read = read_quantised(graph)
     if not any(quantises(node) for node in read.nodes):
         return None
@@ -95,7 +128,11 @@ def _rewritten(graph: memoryview) -> bytes | None:
         _spoil_other_uses(node, read, groups)
     for name in (*read.outputs, *read.inputs):
         groups.spoil(name)
-    return shift(read, _chosen(read, groups))
+    chosen = _chosen(read, groups)
+    if joined:
+        near = {groups.of(name) for name in _near_concat(read) if name in groups}
+        chosen = {name for name in chosen if groups.of(name) in near}
+    return shift(read, chosen)
 
 
 class _Groups:
