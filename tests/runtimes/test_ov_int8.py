@@ -181,6 +181,6 @@ def test_every_family_gives_the_files_own_answers(
         assert runner.placement().precision.startswith("int8")
         assert not runner.placement().joins_signed
     for one, other in zip(found, wanted, strict=True):
-        # At most 0.02 on a processor without VNNI. A scale that is lost costs 0.03 of a YOLO's outputs (most are
+        # At most 0.02 on a processor without VNNI. A lost scale costs 0.03 of a YOLO's outputs (most are
         # coordinates), and a decoder that overflows 1e4.
         assert np.abs(one - other).mean() < 0.025 * np.abs(other).mean()
