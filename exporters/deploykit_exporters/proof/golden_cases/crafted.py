@@ -9,12 +9,18 @@ its objects.
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import torch
 from deploykit_runtimes.contract.spec import ModelSpec
 from torch import nn
 
-__all__ = ["crafted_picture"]
+__all__ = ["LEVELS", "crafted_picture", "levels_of"]
+
+LEVELS = 3
+"""Grids of a detector, of strides 8, 16 and 32 as almost all have them."""
 
 _SIDE = 112
 """Longer side of the picture, which is stored in the file."""
@@ -24,6 +30,8 @@ _MOMENTUM = 0.8
 _BOXES = 24
 """Boxes whose scores are raised."""
 _ENOUGH = 12
+_LONGER = 8
+"""Steps more, where these are not of every grid: on small data, the coarsest one may never find anything."""
 
 
 def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf: float) -> np.ndarray | None:
@@ -48,6 +56,7 @@ def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf:
     velocity = torch.zeros_like(pixels)
     wanted = min(0.95, conf + 0.3 * (1 - conf))
     chosen: torch.Tensor | None = None
+    enough = 0
     for _ in range(_STEPS):
         pixels.requires_grad_(True)
         with torch.enable_grad():
@@ -58,7 +67,9 @@ def crafted_picture(module: nn.Module, core: ModelSpec, start: np.ndarray, conf:
                 chosen = _spread(scores.shape[0])
             raised = scores[chosen]
             (gradient,) = torch.autograd.grad(torch.log(raised + 1e-6).sum(), pixels)
-        if int((raised > wanted).sum()) >= _ENOUGH:
+        certain = raised > wanted
+        enough += int(certain.sum()) >= _ENOUGH
+        if enough > _LONGER or (enough and len(_levels(chosen[certain], len(scores))) == LEVELS):
             break
         velocity = _MOMENTUM * velocity + gradient / gradient.abs().mean().clamp_min(1e-12)
         pixels = (pixels.detach() + _STEP * velocity.sign()).clamp(0, 255)
@@ -82,7 +93,35 @@ def _scores(module: nn.Module, core: ModelSpec, pixels: torch.Tensor) -> torch.T
     ordered = pixels.flip(1) if how.color == "bgr" else pixels
     images = (ordered * how.scale - mean) / std
     found = module(images.expand(core.input.batch, -1, -1, -1))
-    head: torch.Tensor = (found if isinstance(found, torch.Tensor) else found[0])[0]
+    return _best((found if isinstance(found, torch.Tensor) else found[0])[0], core)
+
+
+def levels_of(heads: torch.Tensor, core: ModelSpec, conf: float) -> set[int]:
+    """The grids of a detector on which some box scores above ``conf``; all of them where any does and its
+    output does not tell them apart.
+
+    Args:
+        heads: The first output of the network, for a batch.
+        core: Its contract.
+        conf: The score.
+    """
+    found: set[int] = set()
+    for head in heads:
+        scores = _best(head, core)
+        above = torch.nonzero(scores > conf)[:, 0]
+        if core.output.layout == "end2end" and len(above):
+            return set(range(LEVELS))
+        found |= _levels(above, len(scores))
+    return found
+
+
+def _levels(boxes: torch.Tensor, count: int) -> set[int]:
+    """The grids of boxes by their places: each grid has a quarter of the cells of the one before it."""
+    bounds = torch.tensor([count * 16 / 21, count * 20 / 21])
+    return set(torch.bucketize(boxes.float(), bounds, right=True).tolist())
+
+
+def _best(head: torch.Tensor, core: ModelSpec) -> torch.Tensor:
     if core.output.layout == "end2end":
         return head[:, 4]
     classes = core.num_classes
@@ -92,8 +131,11 @@ def _scores(module: nn.Module, core: ModelSpec, pixels: torch.Tensor) -> torch.T
 
 
 def _spread(count: int) -> torch.Tensor:
-    """Boxes from all over the picture; those of the coarse grids, which come last, as often as the others."""
-    fine = torch.linspace(0, count - 1, _BOXES // 2)
-    coarse = torch.linspace(count * 3 // 4, count - 1, _BOXES // 2)
-    chosen: torch.Tensor = torch.unique(torch.cat([fine, coarse]).long())
+    """Boxes from all over the picture, of each grid as many."""
+    bounds = (0, count * 16 / 21, count * 20 / 21, count)
+    parts = [
+        torch.linspace(math.ceil(low), math.ceil(high) - 1, _BOXES // LEVELS)
+        for low, high in itertools.pairwise(bounds)
+    ]
+    chosen: torch.Tensor = torch.unique(torch.cat(parts).long())
     return chosen

@@ -31,7 +31,7 @@ from torch import nn
 from deploykit_exporters.families.base import BuiltModel, OutputGroup
 from deploykit_exporters.proof.answers import FEWEST
 from deploykit_exporters.proof.cases import LARGE
-from deploykit_exporters.proof.golden_cases.crafted import crafted_picture
+from deploykit_exporters.proof.golden_cases.crafted import LEVELS, crafted_picture, levels_of
 from deploykit_exporters.proof.golden_cases.rounding import Reduced, rounded_to
 from deploykit_exporters.proof.golden_cases.tolerances import with_tolerances
 from deploykit_exporters.proof.pictures import photo
@@ -97,7 +97,9 @@ def golden_keys(
     """
     checkpoint = _Checkpoint(built, core, finished, around)
     found = [*_kept_cases(checkpoint, file, _plans(finished))]
-    if finished.output.layout == "detections" and _answers(found) < FEWEST:
+    if finished.output.layout == "detections" and (
+        _answers(found) < FEWEST or checkpoint.levels(each.case for each in found) < LEVELS
+    ):
         crafted = crafted_picture(built.module, core, photo(), finished.output.conf)
         if crafted is not None:
             found += _kept_cases(checkpoint, file, _crafted_plans(finished, crafted))
@@ -274,6 +276,18 @@ class _Checkpoint:
                 scalars = [torch.from_numpy(feeds[name]) for name in THRESHOLD_INPUTS if name in feeds]
                 heads = tuple(self._around.after(images, *heads, *scalars))
         return {name: value.numpy() for name, value in zip(self.finished.output.names, heads, strict=True)}
+
+    def levels(self, cases: Iterable[Case]) -> int:
+        """On how many grids of a detector the cases show something: a fault in another one is not seen."""
+        found: set[int] = set()
+        with torch.no_grad():
+            for case in cases:
+                feeds = feeds_of(case, self.finished)
+                images = torch.from_numpy(np.ascontiguousarray(feeds[self.finished.input.name]))
+                tensor = images if self._around.before is None else self._around.before(images)
+                heads = self._network(tensor, None, channels_last=False)
+                found |= levels_of(heads[0], self._core, self.finished.output.conf)
+        return len(found)
 
     def _network(
         self, tensor: torch.Tensor, reduced: Reduced | None, *, channels_last: bool
