@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from deploykit_runtimes.answers.decode import decode, find, in_image
 from deploykit_runtimes.answers.results import Classification
 from deploykit_runtimes.answers.thresholds import Thresholds
 from deploykit_runtimes.contract.spec import ModelSpec
-from deploykit_runtimes.errors import InputError
+from deploykit_runtimes.errors import InputError, ModelError
 from deploykit_runtimes.pixels.images import ImageSource
 from deploykit_runtimes.prediction.predictor import Predictor, Prepared
 
@@ -125,7 +126,7 @@ class Measure:
         def start(count: int) -> None:
             for source, truth in islice(todo, count):
                 way = self.plan if ways is None else next(ways)
-                running.append((pool.submit(self._prepare, source, way), truth))
+                running.append((pool.submit(self._prepare, source, truth, way), truth))
 
         try:
             start(self.workers + self._limit())
@@ -139,7 +140,13 @@ class Measure:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, source: ImageSource, plan: Plan | None) -> Prepared:
+    def _prepare(self, source: ImageSource, truth: Truth, plan: Plan | None) -> Prepared:
+        prepared = self._laid_out(source, plan)
+        if isinstance(truth, Objects) and truth.size is not None:
+            _check_size(source, prepared.geometry.image_size, truth.size)
+        return prepared
+
+    def _laid_out(self, source: ImageSource, plan: Plan | None) -> Prepared:
         if self.spec.task == "classify":
             return self.predictor.prepare(source, imgsz=self.imgsz)
         if not self.spec.output.runtime_thresholds:
@@ -151,6 +158,7 @@ class Measure:
         """One call of the engine for the pictures between two errors."""
         ready = [each for each in job if not isinstance(each, InputError)]
         outputs = self.predictor.runner.infer(_joined([each for each, _ in ready])) if ready else {}
+        _check_numbers(outputs)
         row = 0
         for each in job:
             if isinstance(each, InputError):
@@ -181,6 +189,28 @@ def scores_of(spec: ModelSpec, records: Sequence[Record]) -> dict[str, Any]:
     if spec.task == "classify":
         return classification_scores(records, spec)
     return detection_scores(records, spec)
+
+
+def _check_numbers(outputs: Mapping[str, np.ndarray]) -> None:
+    """NaN is below every threshold: a detector that overflows would count as one that finds nothing."""
+    for name, values in outputs.items():
+        if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+            raise ModelError(
+                f"The model's output {name} holds NaN.",
+                hint="Run `deploykit selftest` on it; half precision can overflow.",
+            )
+
+
+def _check_size(source: ImageSource, found: tuple[int, int], labelled: tuple[int, int]) -> None:
+    if tuple(found) == tuple(labelled):
+        return
+    name = f"Image {source}" if isinstance(source, str | Path) else "An image"
+    raise InputError(
+        f"{name} is {found[0]}x{found[1]} (height x width), its labels are of {labelled[0]}x{labelled[1]}.",
+        hint="Where an EXIF orientation turns a picture, its labels have to be of the upright one."
+        if tuple(found) == tuple(labelled[::-1])
+        else "",
+    )
 
 
 def _together(

@@ -32,6 +32,9 @@ from deploykit.progress import counter_of
 
 __all__ = ["Run", "evaluate"]
 
+_WITHOUT_EFFECT = frozenset({"runtimes", "fresh", "batch", "workers", "resamples", "seed", "cache"})
+"""Options that leave the record of a picture as it is; what ``seed`` draws is among the pictures."""
+
 
 @dataclass
 class Run:
@@ -163,11 +166,12 @@ class _Work:
         return dataset.limited(options.limit, options.seed)
 
     def _key(self, run: Run) -> dict[str, object]:
-        """All that the records depend on."""
+        """All that the records depend on: every option but those that are known not to change them."""
+        given = asdict(self.options)
         return {
             "model": run.subject.digest(),
             "runtime": run.subject.runtime,
-            "engine": {name: str(value) for name, value in asdict(self.options.engine).items()},
+            "options": {name: str(value) for name, value in given.items() if name not in _WITHOUT_EFFECT},
             "placement": run.placement,
             "data": run.dataset.digest(),
             "classes": run.spec.classes,
@@ -213,7 +217,8 @@ def _planned(
     )
     settings: dict[str, object] = {"protocol": dataset.protocol}
     if spec.task == "classify":
-        settings["input"] = f"{spec.tensor.height}x{spec.tensor.width}, pre-processed as predict does"
+        height, width = options.imgsz or (spec.tensor.height, spec.tensor.width)
+        settings["input"] = f"{height}x{width}, pre-processed as predict does"
     else:
         settings.update(conf=thresholds.conf, iou=thresholds.iou, max_det=thresholds.max_det)
         settings["classes"] = "one a box" if spec.is_finished or _is_end2end(spec) else "several a box"

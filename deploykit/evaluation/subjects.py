@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ class Subject:
     def digest(self) -> str:
         """A hash of its files."""
         if self.runtime == "torch":
-            return sha256_of(self.path) if self.path.is_file() else str(self.path)
+            return _checkpoint_digest(self.path)
         return hash_model(model_file(self.path))
 
     def open(self) -> tuple[Predictor, ModelSpec]:
@@ -80,6 +81,17 @@ class Subject:
             axes = {"batch": _BATCHES, "height": side, "width": side}
             spec = replace(spec, input=replace(spec.input, dynamic=axes))
         return Predictor(TorchRunner(built, spec, threads=self.options.engine.threads)), spec
+
+
+def _checkpoint_digest(path: Path) -> str:
+    """A hash of a checkpoint, or of every file in its folder; a name such as timm:NAME stands for itself."""
+    if path.is_file():
+        return sha256_of(path)
+    if not path.is_dir():
+        return str(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    told = "".join(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\0" for file in files)
+    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
 
 
 def subjects_of(paths: Sequence[str | Path], options: EvalOptions) -> list[Subject]:

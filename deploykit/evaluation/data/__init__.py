@@ -2,6 +2,8 @@
 
 classes.py  the classes of the labels against those of the model
 coco.py     COCO's JSON: boxes, masks, keypoints
+coco_checks.py  what COCO's evaluation would take in silence
+files.py    the pictures of a folder, and what else lies there
 folder.py   a folder of class folders
 labels.py   Ultralytics' label files
 read.py     which of them it is

@@ -13,6 +13,7 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import InputError, OptionError
 
 from deploykit.evaluation.data.classes import Matching, by_name, in_order
+from deploykit.evaluation.data.coco_checks import check_annotation, check_images, numbered
 from deploykit.evaluation.data.truth import Dataset, Objects, Sample
 
 __all__ = ["is_coco", "read_coco"]
@@ -47,20 +48,22 @@ def read_coco(path: Path, spec: ModelSpec, matching: Matching, images: Path | No
             hint="Evaluate it on an Ultralytics data.yaml." if spec.task == "obb" else "",
         )
     try:
+        check_images(content["images"], path)
         classes = _classes(content["categories"], spec, matching, path)
         found = _annotations(content, spec, classes, path)
+        ids = [image["id"] for image in content["images"]]
+        content, notes = numbered(content)
         folder = images or _folder(path, content["images"])
         samples = tuple(
             Sample(
                 path=folder / str(image["file_name"]),
-                truth=_objects(image, found[image["id"]], spec, classes),
+                truth=_objects(image, found[given], spec, classes),
                 number=image["id"],
             )
-            for image in content["images"]
+            for image, given in zip(content["images"], ids, strict=True)
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
-    notes = []
     if crowds := sum(bool(each.get("iscrowd")) for each in content["annotations"]):
         notes.append(f"{crowds} crowds count as COCO does: what lies in them is neither right nor wrong")
     return Dataset(
@@ -91,6 +94,9 @@ def _classes(
     """COCO's category to the class of the model."""
     ordered = sorted(categories, key=lambda each: each["id"])
     names = [str(each["name"]) for each in ordered]
+    for what, values in (("id", [each["id"] for each in ordered]), ("name", names)):
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise InputError(f"Two categories of {path} have the {what} {twice[0]!r}.")
     if matching != "order" and spec.classes:
         found = by_name(names, spec, str(path))
     elif spec.num_classes and len(names) != spec.num_classes:
@@ -104,20 +110,18 @@ def _annotations(
     content: Mapping[str, Any], spec: ModelSpec, classes: Mapping[int, int], path: Path
 ) -> Mapping[int, list[Mapping[str, Any]]]:
     """The annotations of each picture."""
-    known = {image["id"] for image in content["images"]}
+    images = {image["id"]: image for image in content["images"]}
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for each in content["annotations"]:
         told = f"Annotation {each.get('id')} of {path}"
-        if each["image_id"] not in known:
+        if each["image_id"] not in images:
             raise InputError(f"{told} belongs to picture {each['image_id']}, which is not listed.")
         if each["category_id"] not in classes:
             raise OptionError(
                 f"{told} has category {each['category_id']}, and the categories are "
                 f"{', '.join(map(str, sorted(classes)[:8]))}."
             )
-        wanted = {"segment": "segmentation", "pose": "keypoints"}.get(spec.task)
-        if wanted and not each.get(wanted):
-            raise InputError(f"{told} has no {wanted}, and the model's task is {spec.task}.")
+        check_annotation(each, images[each["image_id"]], spec.task, told)
         if spec.task == "pose" and len(each["keypoints"]) != 3 * spec.output.keypoints[0]:
             raise OptionError(
                 f"{told} has {len(each['keypoints']) // 3} keypoints, the model has "
@@ -144,6 +148,7 @@ def _objects(
         marks = marks.reshape(-1, spec.output.keypoints[0], 3)
         marks[..., :2] /= size
     return Objects(
+        size=(image["height"], image["width"]),
         class_ids=np.array([classes[each["category_id"]] for each in single], np.int64),
         boxes=(boxes / size).reshape(-1, 4),
         keypoints=marks,

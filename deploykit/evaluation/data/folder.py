@@ -9,6 +9,7 @@ from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.pixels.listing import SUFFIXES, natural_order
 
 from deploykit.evaluation.data.classes import Matching, by_name, in_order
+from deploykit.evaluation.data.files import other_files, pictures_in
 from deploykit.evaluation.data.truth import Dataset, Sample
 
 __all__ = ["read_class_folders"]
@@ -44,6 +45,7 @@ def read_class_folders(folder: Path, spec: ModelSpec, matching: Matching, split:
     names = list(pictures if matching == "order" else found)
     numbers = (in_order if matching == "order" or not spec.classes else by_name)(names, spec, str(root))
     notes = [f"{name} is an empty folder" for name in pictures if name not in found][:3]
+    notes += other_files(classes)
     if not spec.classes:
         notes.append("the model names no classes: the folders are taken in sorted order")
     elif len(found) < len(spec.classes):
@@ -78,5 +80,4 @@ def _split_of(folder: Path, split: str) -> Path:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(files, key=natural_order)
+    return sorted(pictures_in(folder), key=natural_order)

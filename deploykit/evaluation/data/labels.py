@@ -101,11 +101,7 @@ def _row(
         )
     class_id = classes[int(row[0])]
     points = row[1:].reshape(-1, 2) if polygon else row[1:5]
-    if points.min(initial=0) < -_SLACK or points.max(initial=0) > 1 + _SLACK:
-        raise InputError(
-            f"Wanted coordinates in 0..1 for {place}, found {points.min():g} to {points.max():g}.",
-            hint="Label files hold shares of the picture's width and height, not pixels.",
-        )
+    _check_shares(points, place)
     if polygon:
         return class_id, np.concatenate([points.min(0), points.max(0)]), points, None
     centre, half = row[1:3], row[3:5] / 2
@@ -113,7 +109,17 @@ def _row(
     if task != "pose":
         return class_id, box, None, None
     marks: np.ndarray = row[5:].reshape(keypoints)
+    _check_shares(marks[:, :2], place)
     if keypoints[1] == 2:
         seen = np.asarray((marks >= 0).all(1), np.float32)[:, None]
         marks = np.concatenate([marks, seen], 1)
     return class_id, box, None, marks
+
+
+def _check_shares(points: np.ndarray, place: str) -> None:
+    low, high = points.min(initial=0), points.max(initial=0)
+    if not (low >= -_SLACK and high <= 1 + _SLACK):  # NaN is neither
+        raise InputError(
+            f"Wanted coordinates in 0..1 for {place}, found {points.min():g} to {points.max():g}.",
+            hint="Label files hold shares of the picture's width and height, not pixels.",
+        )

@@ -25,12 +25,14 @@ class Objects:
         boxes: float32 [n, 4]; x1, y1, x2, y2.
         outlines: A polygon of each, float32 [k, 2]; empty where boxes are all that is known.
         keypoints: float32 [n, K, 3], x, y and visibility (0: not labelled); None where there are none.
+        size: Height and width of the picture that was labelled, where the labels say so.
     """
 
     class_ids: np.ndarray
     boxes: np.ndarray
     outlines: tuple[np.ndarray, ...] = ()
     keypoints: np.ndarray | None = None
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -108,6 +110,7 @@ def _parts(truth: Truth) -> Iterable[bytes]:
     if not isinstance(truth, Objects):
         yield str(truth).encode()
         return
+    yield repr(truth.size).encode()
     yield truth.class_ids.tobytes()
     yield truth.boxes.tobytes()
     for outline in truth.outlines:

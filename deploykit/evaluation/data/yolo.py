@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import InputError, OptionError
-from deploykit_runtimes.pixels.listing import SUFFIXES, natural_order
+from deploykit_runtimes.pixels.listing import natural_order
 
 from deploykit.evaluation.data.classes import Matching, same_classes
+from deploykit.evaluation.data.files import other_files, pictures_in
 from deploykit.evaluation.data.folder import read_class_folders
 from deploykit.evaluation.data.labels import LabelForm, label_path, read_label_file
 from deploykit.evaluation.data.table import read_lines
@@ -63,7 +64,7 @@ def read_data_yaml(
         protocol="ultralytics",
         samples=samples,
         sigmas=sigmas,
-        notes=notes,
+        notes=(*notes, *other_files([folder for folder in folders if folder.is_dir()])),
     )
 
 
@@ -204,6 +205,5 @@ def _keypoints(said: Mapping[str, Any], spec: ModelSpec, path: Path) -> tuple[in
 
 def _pictures(place: Path) -> Iterable[Path]:
     if place.is_dir():
-        return (path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    found = [place.parent / line.strip() for line in read_lines(place)]
-    return [path for path in found if path.suffix.lower() in SUFFIXES]
+        return pictures_in(place)
+    return [place.parent / line.strip() for line in read_lines(place)]

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from deploykit_runtimes.errors import InputError, OptionError
+from deploykit_runtimes.errors import InputError, ModelError, OptionError
 
 import deploykit
 from deploykit.evaluation.html import to_html
 from deploykit.evaluation.mistakes import drawn_mistakes, save_differences
+from deploykit.evaluation.options import EvalOptions
+from deploykit.evaluation.subjects import Subject
 
 
 def test_a_classifier_has_what_a_loop_over_predict_has_right(vit: Path, digits: Path) -> None:
@@ -90,6 +93,43 @@ def test_what_was_measured_in_another_way_is_not_taken(
     else:
         settings["fresh"] = True
     assert deploykit.evaluate(vit, data, **settings).models[0].resumed == 0
+
+
+def test_another_size_is_measured_anew_and_told(fixtures: Path, digits: Path, tmp_path: Path) -> None:
+    path = tmp_path / "vit.onnx"
+    checkpoint = fixtures / "trained" / "vit.pth.tar"
+    deploykit.export(checkpoint, output=path, dynamic=True, golden_cases=False, witness=False)
+    with pytest.raises(KeyboardInterrupt):
+        deploykit.evaluate(path, digits, report=Interrupting(25))
+    report = deploykit.evaluate(path, digits, imgsz=64)
+    assert report.models[0].resumed == 0
+    assert str(report.settings["input"]).startswith("64x64")
+
+
+def test_a_changed_checkpoint_folder_is_another_model(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"1")
+    subject = Subject(name="weights", path=tmp_path / "weights", runtime="torch", options=EvalOptions())
+    before = subject.digest()
+    assert subject.digest() == before
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"2")
+    assert subject.digest() != before
+
+
+def test_a_detector_that_answers_nan_is_an_error(
+    fixtures: Path, scenes: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "detect.onnx"
+    deploykit.export(
+        fixtures / "trained" / "detect.pt", output=path, golden_cases=False, witness=False, simplify=False
+    )
+    model = onnx.load(path)
+    values = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    broken = onnx.numpy_helper.to_array(values) * np.float32(np.nan)
+    values.CopyFrom(onnx.numpy_helper.from_array(broken, values.name))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="holds NaN"):
+        deploykit.evaluate(path, scenes("detect"))
 
 
 def test_a_damaged_state_is_told(vit: Path, digits: Path, cache: Path) -> None:

@@ -168,6 +168,7 @@ def test_a_missing_label_file_is_told_or_taken_as_empty(copied: Path) -> None:
         ("11 0.5 0.5 0.1 0.1", OptionError, "has class 11, and the data set has 10"),
         ("1.5 0.5 0.5 0.1 0.1", OptionError, "has class 1.5"),
         ("1 80 80 20 20", InputError, "coordinates in 0..1"),
+        ("1 nan 0.5 0.1 0.1", InputError, "coordinates in 0..1"),
         ("1 0.5 0.5 0.1", InputError, "Wanted 5 values for object 1"),
         ("one 0.5 0.5 0.1 0.1", InputError, "cannot be read"),
     ],
@@ -179,6 +180,20 @@ def test_a_wrong_label_is_told_with_its_place(
     with pytest.raises(kind, match=said) as told:
         read_dataset(copied, model("detect"))
     assert "0002.txt" in str(told.value)
+
+
+def test_keypoints_in_pixels_are_refused(scenes: Callable[[str], Path], tmp_path: Path) -> None:
+    data = Path(shutil.copytree(scenes("pose").parent, tmp_path / "pose")) / "data.yaml"
+    (data.parent / "labels" / "val" / "0002.txt").write_text("0 0.5 0.5 0.1 0.1" + " 80 60 2" * 4)
+    with pytest.raises(InputError, match=r"coordinates in 0..1 for object 1 of .*0002\.txt"):
+        read_dataset(data, model("pose", ("arrow",)))
+
+
+def test_a_list_of_pictures_leaves_none_out(scenes: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(scenes("detect").parent, tmp_path / "detect"))
+    (folder / "val.txt").write_text("images/val/0000.png\nimages/val/0001.unknown\n")
+    found = read_dataset(folder / "val.txt", model("detect"))
+    assert [sample.path.name for sample in found.samples] == ["0000.png", "0001.unknown"]
 
 
 def test_a_label_that_stands_twice_counts_once(copied: Path) -> None:

@@ -1,0 +1,122 @@
+"""What COCO's own evaluation would take, and count as something else in silence.
+
+Two pictures of one id, boxes without a side, outlines of two points, masks of another size: each is an error
+that names the picture or annotation. What can be told without doubt is filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit_runtimes.errors import InputError
+
+__all__ = ["check_annotation", "check_images", "numbered"]
+
+Entry = Mapping[str, Any]
+
+
+def check_images(images: Sequence[Entry], path: Path) -> None:
+    """Each picture has an id of its own, a file and a size.
+
+    Raises:
+        InputError: one has not.
+    """
+    seen = set()
+    for place, image in enumerate(images, start=1):
+        told = f"Picture {place} of {path}"
+        lacking = [key for key in ("id", "file_name", "width", "height") if image.get(key) is None]
+        if lacking:
+            raise InputError(f"{told}, {image.get('file_name')!r}, has no {' and no '.join(lacking)}.")
+        if not all(_is_number(image[key]) and image[key] >= 1 for key in ("width", "height")):
+            raise InputError(f"{told} wants a width and a height, found {image['width']}, {image['height']}.")
+        if image["id"] in seen:
+            raise InputError(f"{told} has the id {image['id']!r} of another one before it.")
+        seen.add(image["id"])
+
+
+def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
+    """It has the box, outline or keypoints that the task needs, in finite numbers.
+
+    Args:
+        each: The annotation.
+        image: Its picture.
+        task: ``detect``, ``segment`` or ``pose``.
+        told: What errors call it.
+
+    Raises:
+        InputError: it has not.
+    """
+    box: Any = each.get("bbox")
+    # COCO's own data have a few boxes with a side of 0.
+    if not _are_numbers(box, least=4) or len(box) != 4 or min(box[2:]) < 0:
+        raise InputError(f"{told} wants a bbox [x, y, width, height], found {box}.")
+    wanted = {"segment": "segmentation", "pose": "keypoints"}.get(task)
+    if wanted and not each.get(wanted):
+        raise InputError(f"{told} has no {wanted}, and the model's task is {task}.")
+    area = each.get("area")
+    if area is None and task == "pose":
+        raise InputError(f"{told} has no area, by which COCO measures keypoints.")
+    if area is not None and not (_is_number(area) and area >= 0):
+        raise InputError(f"{told} wants an area in pixels, found {area}.")
+    if task == "pose" and not _are_numbers(each["keypoints"], least=3):
+        raise InputError(f"{told} wants keypoints [x, y, visibility, ...], found {each['keypoints']}.")
+    if task == "segment":
+        _check_outline(each["segmentation"], image, told)
+
+
+def _check_outline(outline: Any, image: Entry, told: str) -> None:
+    if isinstance(outline, Mapping):
+        size = [image["height"], image["width"]]
+        if list(outline.get("size", ())) != size:
+            raise InputError(f"{told} has a mask of {outline.get('size')}, its picture is {size}.")
+        return
+    for polygon in outline if isinstance(outline, list) else [outline]:
+        if not _are_numbers(polygon, least=6) or len(polygon) % 2:
+            raise InputError(
+                f"{told} wants polygons [x1, y1, x2, y2, x3, y3, ...] of three points or more, "
+                f"found {str(polygon)[:60]}."
+            )
+
+
+def numbered(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The same with ids that COCO's evaluation can tell apart, and with all that it reads.
+
+    It marks what was found by the id of the annotation: one of id 0 is never found, and of several with one
+    id the last stands for all.
+
+    Returns:
+        The content, and what the reader has to know, in sentences.
+    """
+    notes = []
+    images, annotations = content["images"], content["annotations"]
+    ids = [each.get("id") for each in annotations]
+    if None in ids or 0 in ids or len(set(ids)) < len(ids):
+        notes.append("annotations are numbered anew: COCO's evaluation wants ids above 0, each of them once")
+    if bare := sum(each.get("area") is None for each in annotations):
+        notes.append(f"{bare} annotations have no area: numbers by size go by their boxes")
+    places = {image["id"]: place for place, image in enumerate(images, start=1)}
+    if not all(type(image["id"]) is int for image in images):
+        images = [{**image, "id": places[image["id"]]} for image in images]
+        annotations = [{**each, "image_id": places[each["image_id"]]} for each in annotations]
+    annotations = [_completed(each, number) for number, each in enumerate(annotations, start=1)]
+    return {**content, "images": images, "annotations": annotations}, notes
+
+
+def _completed(each: Entry, number: int) -> dict[str, Any]:
+    added: dict[str, Any] = {"id": number}
+    if each.get("area") is None:
+        added["area"] = each["bbox"][2] * each["bbox"][3]
+    if "keypoints" in each and "num_keypoints" not in each:
+        added["num_keypoints"] = sum(flag > 0 for flag in each["keypoints"][2::3])
+    return {**each, **added}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(values: object, *, least: int) -> bool:
+    return isinstance(values, list) and len(values) >= least and all(map(_is_number, values))
