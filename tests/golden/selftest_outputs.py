@@ -183,9 +183,24 @@ def _of_detections() -> Iterator[Block]:
     yield from _changed(
         replace(model, output=OutputSpec(names=names, layout="detections")), bare, {"boxes": moved}
     )
-    turned = {"rotated_boxes": np.concatenate([right["boxes"], tensor((2, 4, 1), 9)], 2), **bare}
-    model = contract("detections", ("rotated_boxes", *names[1:]), "obb")
-    yield from _changed(model, turned, {"rotated_boxes": turned["rotated_boxes"] * 1.001})
+    rotated = np.concatenate([right["boxes"], tensor((2, 4, 1), 9)], 2).astype(np.float32)
+    centre, half, angle = rotated[..., :2], rotated[..., 2:4] / 2, rotated[..., 4:]
+    cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+    reach = half[..., :1] * np.concatenate([cos, sin], 2) + half[..., 1:] * np.concatenate([sin, cos], 2)
+    upright = np.concatenate([centre - reach, centre + reach], 2)
+    turned = {**bare, "rotated_boxes": rotated, "boxes": upright}
+    model = contract("detections", ("rotated_boxes", *names), "obb")
+    beyond = upright.copy()
+    beyond[0, 3] = np.nan  # behind the last detection
+    yield from _changed(
+        model,
+        turned,
+        {"rotated_boxes": rotated * np.float32(1.001)},
+        {"boxes": upright + np.float32(0.5)},
+        {"boxes": upright * np.float32(np.nan)},
+        {"boxes": upright[..., :3]},
+        {"boxes": beyond},
+    )
 
 
 def _changed(model: ModelSpec, right: Outputs, *changes: Outputs) -> Iterator[Block]:

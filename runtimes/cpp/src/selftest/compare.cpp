@@ -164,6 +164,7 @@ Found of_rows(const std::vector<Tensor>& outputs, const KeptRows& kept, const Sp
     compare(wanted, rows.images[image]);
     compare(rows.images[image], wanted);
   }
+  found.gaps[1] = larger(found.gaps[1], upright_gap(outputs, spec, rows));
   return found;
 }
 

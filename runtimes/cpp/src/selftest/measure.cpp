@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "deploykit/error.hpp"
 #include "ort/half.hpp"
@@ -11,6 +12,7 @@
 namespace deploykit::selftest {
 namespace {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t kWholeAxis = 1024;  // longest axis with a mean for each index
 constexpr std::size_t kBins = 64;         // equal stretches of a longer one
 constexpr double kSmall = 1e-3;           // engines compute small probabilities to an absolute precision
@@ -129,6 +131,27 @@ class Answers {
     if (spec_.output.layout == Layout::top_k) return top_k();
     if (spec_.output.layout == Layout::end2end) return end2end();
     return detections();
+  }
+
+  double upright_gap(const Rows& rows) const {
+    const Tensor* known = find(outputs_, "boxes");
+    const std::vector<std::int64_t>& places = find(outputs_, "scores")->shape;
+    if (known == nullptr) return 0;
+    if (known->shape != std::vector<std::int64_t>{places[0], places[1], 4}) return kInfinity;
+    const std::vector<double> upright = values("boxes").flat;
+    double worst = 0;
+    for (std::size_t image = 0; image < rows.images.size(); ++image) {
+      const double* box = upright.data() + image * static_cast<std::size_t>(places[1]) * 4;
+      for (const std::vector<double>& row : rows.images[image]) {
+        const double cos = std::abs(std::cos(row[6])), sin = std::abs(std::sin(row[6]));
+        const double x = (row[4] * cos + row[5] * sin) / 2, y = (row[4] * sin + row[5] * cos) / 2;
+        for (const double off : {row[2] - x - box[0], row[3] - y - box[1], row[2] + x - box[2], row[3] + y - box[3]}) {
+          worst = std::max(worst, std::isfinite(off) ? std::abs(off) : kInfinity);
+        }
+        box += 4;
+      }
+    }
+    return worst;
   }
 
  private:
@@ -297,5 +320,10 @@ std::vector<double> means(const Values& values) {
 }
 
 Rows rows_of(const std::vector<Tensor>& outputs, const Spec& spec) { return Answers(outputs, spec).read(); }
+
+double upright_gap(const std::vector<Tensor>& outputs, const Spec& spec, const Rows& rows) {
+  if (spec.task != Task::obb || spec.output.layout != Layout::detections) return 0;
+  return Answers(outputs, spec).upright_gap(rows);
+}
 
 }  // namespace deploykit::selftest

@@ -40,4 +40,8 @@ struct Rows {
 // Throws ModelError: an output that the layout has is not there, or of another shape.
 Rows rows_of(const std::vector<Tensor>& outputs, const Spec& spec);
 
+// How far `boxes` of rotated detections are from the upright boxes around `rotated_boxes`, which rows hold; 0
+// elsewhere, infinite where they have another shape. Throws ModelError, as above.
+double upright_gap(const std::vector<Tensor>& outputs, const Spec& spec, const Rows& rows);
+
 }  // namespace deploykit::selftest

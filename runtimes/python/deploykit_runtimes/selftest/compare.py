@@ -11,7 +11,7 @@ from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.selftest.bits import positions
 from deploykit_runtimes.selftest.cases import Kept, KeptRows, KeptValues
-from deploykit_runtimes.selftest.measure import means, rows_of, sliced
+from deploykit_runtimes.selftest.measure import means, rows_of, sliced, upright_gap
 
 __all__ = ["Difference", "differences", "gaps", "largest"]
 
@@ -162,6 +162,7 @@ def _of_rows(
                 agreed += off is not None
                 if off is not None:
                     worst = np.maximum(worst, off)
+    worst[1] = max(worst[1], upright_gap(outputs, spec))
     return (float(worst[0]), float(worst[1]), float(worst[2])), agreed, answers
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "means",
     "rows_of",
     "sliced",
+    "upright_gap",
 ]
 
 SAMPLES = 256
@@ -140,6 +141,29 @@ def rows_of(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[f
         shapes = {name: value.shape for name, value in outputs.items()}
         raise ModelError(f"The outputs are not those of the layout {layout}: {shapes}.") from error
     return found
+
+
+def upright_gap(outputs: Outputs, spec: ModelSpec) -> float:
+    """How far ``boxes`` of rotated detections are from the upright boxes around ``rotated_boxes``, which rows
+    hold; 0 elsewhere.
+
+    Raises:
+        ModelError: see ``rows_of``.
+    """
+    upright = outputs.get("boxes")
+    if spec.task != "obb" or spec.output.layout != "detections" or upright is None:
+        return 0.0
+    per_image, _, _, _ = rows_of(outputs, spec)
+    if upright.shape != (*outputs["scores"].shape, 4):
+        return np.inf
+    worst = 0.0
+    for rows, boxes in zip(per_image, upright.astype(np.float64), strict=True):
+        centre, half = rows[:, 2:4], rows[:, 4:6] / 2
+        cos, sin = np.abs(np.cos(rows[:, 6:7])), np.abs(np.sin(rows[:, 6:7]))
+        reach = half[:, :1] * np.hstack([cos, sin]) + half[:, 1:] * np.hstack([sin, cos])
+        off = np.abs(np.hstack([centre - reach, centre + reach]) - boxes[: len(rows)])
+        worst = max(worst, float(np.where(np.isfinite(off), off, np.inf).max(initial=0.0)))
+    return worst
 
 
 def _read_rows(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], list[float], int, int]:
