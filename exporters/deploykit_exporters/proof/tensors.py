@@ -243,6 +243,7 @@ def compare(expected: np.ndarray, found: np.ndarray, group: OutputGroup) -> Diff
 def difference(expected: np.ndarray, found: np.ndarray, floor: float = 0.0) -> Difference:
     if expected.size == 0:
         return Difference()
+    expected, found = np.atleast_1d(expected), np.atleast_1d(found)  # numbers without an axis
     with np.errstate(invalid="ignore"):
         gap = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     # An infinity or NaN that both give in the same place is agreement; anything else of the kind is not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from deploykit_exporters.families.base import OutputGroup
-from deploykit_exporters.proof.tensors import Case, compare, proof_cases, prove
+from deploykit_exporters.proof.tensors import Case, compare, difference, proof_cases, prove
 from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, OutputSpec, Preprocess
 from deploykit_runtimes.errors import ParityError
 from deploykit_runtimes.runner import Placement
@@ -149,6 +149,13 @@ def test_equal_infinities_agree_and_others_do_not() -> None:
     want = np.array([[1.0, np.inf, 2.0]], np.float32)
     assert compare(want, want.copy(), LOGITS).max_rel == 0.0
     assert compare(want, np.array([[1.0, 5.0, 2.0]], np.float32), LOGITS).max_rel == np.inf
+
+
+@pytest.mark.parametrize(("one", "other", "off"), [(2.0, 2.0, 0.0), (2.0, 3.0, 1.0), (np.nan, np.nan, 0.0)])
+def test_numbers_without_an_axis_are_compared(one: float, other: float, off: float) -> None:
+    """As a graph has them in its constants, which bisect compares."""
+    found = difference(np.array(one, np.float32), np.array(other, np.float32))
+    assert found.max_abs == off
 
 
 def test_a_case_is_named_in_the_failure() -> None:
