@@ -150,6 +150,7 @@ FOREIGN = (
             ("patch_embed.proj.weight", "stages.0.blocks.0.attn.kv.weight"),
             ("encoder.patch_embeddings.0.proj.weight",),
             ("encoder.patch_embeddings.0.projection.weight",),
+            ("encoder.layers.0.patch_embedding.proj.weight", "encoder.layers.0.blocks.0.layer_norm_1.weight"),
         ),
         ("pvt", "pvt_v2", "segformer"),
     ),
@@ -199,8 +200,12 @@ FOREIGN = (
     ),
     Foreign(
         "a ViT with relative positions",
-        (("blocks.0.attn.rel_pos.mlp.fc1.weight",), ("blocks.0.attn.rel_pos.relative_position_bias_table",)),
-        certain=False,
+        (
+            ("blocks.0.attn.rel_pos.mlp.fc1.weight",),
+            ("blocks.0.attn.rel_pos.relative_position_bias_table",),
+            ("shared_rel_pos.mlp.fc1.weight",),
+            ("shared_rel_pos.relative_position_bias_table",),
+        ),
     ),
     Foreign(
         "an EVA or DINOv3 (rotary positions)",
@@ -213,7 +218,16 @@ FOREIGN = (
         certain=False,
     ),
     Foreign("a CaiT", (("blocks_token_only.0.attn.q.weight", "blocks.0.attn.proj_l.weight"),)),
-    Foreign("a Hiera", (("blocks.0.attn.qkv.weight", "pos_embed_spatial"),), ("hiera",)),
+    Foreign(
+        "a Hiera",
+        (
+            ("blocks.0.attn.qkv.weight", "pos_embed_spatial"),
+            ("blocks.0.attn.qkv.weight", "blocks.1.proj.weight"),
+            ("blocks.0.attn.qkv.weight", "blocks.2.proj.weight"),
+            ("encoder.stages.0.layers.0.attn.qkv.weight", "embeddings.patch_embeddings.projection.weight"),
+        ),
+        ("hiera",),
+    ),
     Foreign(
         "an AIMv2",
         (("blocks.0.mlp.fc1_g.weight", "patch_embed.norm.weight"),),

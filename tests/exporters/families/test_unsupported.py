@@ -45,6 +45,10 @@ TIMM = {
     "vitamin_small_224": "a hybrid",
     "vit_pe_core_tiny_patch16_384": "a Perception Encoder",
     "naflexvit_base_patch16_gap": "a SigLIP 2 or a ViT in the NaFlex form",
+    "vit_relpos_small_patch16_224": "a ViT with relative positions",
+    "vit_srelpos_small_patch16_224": "a ViT with relative positions",
+    "hiera_tiny_224": "a Hiera",
+    "hiera_base_224": "a Hiera",
     "cait_xxs24_224": "a CaiT",
     "aimv2_large_patch14_224": "an AIMv2",
     "mixer_s16_224": "an MLP-Mixer",
@@ -171,9 +175,9 @@ def test_the_user_may_know_better() -> None:
 
 def test_what_a_family_may_read_one_day_only_explains_why_nobody_claims_it() -> None:
     with torch.device("meta"):
-        model = timm.create_model("vit_relpos_small_patch16_224")
+        model = timm.create_model("beit_base_patch16_224", depth=2)
     checkpoint = checkpoint_of(model)
-    assert foreign_name(checkpoint) == "a ViT with relative positions"
+    assert foreign_name(checkpoint) == "a BEiT (relative positions)"
     assert foreign_name(checkpoint, claimed=checkpoint.tensors) == ""
 
 

@@ -21,6 +21,7 @@ from deploykit_exporters.families.shared.classifiers import (
     matched_tensors,
     sensible,
 )
+from deploykit_exporters.families.shared.given_preprocess import usual_preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -244,16 +245,15 @@ def _spec(found: _Found) -> ModelSpec:
     classes, assumed_classes = (
         ((), ()) if hints.features else class_names(hints, source.classes, plan.classes)
     )
-    assumed_preprocess = (
-        () if source.preprocess_from else (f"Pre-processing is the usual one of {found.match.origin}.",)
-    )
+    how = source.preprocess(found.size)
+    assumed_preprocess = () if source.preprocess_from else (usual_preprocess(how, found.match.origin),)
     return ModelSpec(
         task="features" if hints.features else "classify",
         family="efficientnet",
         variant=source.variant or _custom_name(plan),
         origin=found.match.origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=plan.channels),
-        preprocess=source.preprocess(found.size),
+        preprocess=how,
         output=_output(found),
         classes=classes,
         num_classes=0 if hints.features else plan.classes,

@@ -103,7 +103,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         or "_pruned" in told.name
         or (told.model is not None and not told.other)
     )
-    name = told.architecture if fits else _name(compound, tensorflow=told.tensorflow)
+    name = told.architecture if fits else _name(plan, tensorflow=told.tensorflow)
     config = _config(told.name if fits else name, checkpoint.path.name)
     side = native_size(compound)
     return EfficientNetSource(
@@ -122,7 +122,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         preprocess_from=file.preprocess_from
         or (f"timm's configuration of {name}, named by {told.source}" if name and fits else ""),
         classes=file.class_names,
-        assumed=_assumed(told, name),
+        assumed=_assumed(told, plan, name),
         settings=file.account(plan.channels, named=told.model is not None),
         witness=partial(_witness, told, file, tensors, hints),
         confirm=None if told.model is None or told.other else partial(_confirm, told),
@@ -256,19 +256,14 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
     return "", ""
 
 
-def _assumed(told: _Told, name: str) -> tuple[str, ...]:
+def _assumed(told: _Told, plan: EfficientNetPlan, name: str) -> tuple[str, ...]:
     if not told.name and told.model is None:
-        return (_guess(name),)
+        return (_guess(plan, name),)
     if not told.other:
         return ()
-    style = (
-        "TensorFlow's padding, BatchNorm eps 1e-3"
-        if told.tensorflow
-        else "symmetric padding, BatchNorm eps 1e-5"
-    )
     return (
         f"The weights are not those of timm's {told.architecture}, named by {told.source} "
-        f"({first_of(told.other)}); what they do not show is as in timm's plain ones: {style}.",
+        f"({first_of(told.other)}); what they do not show is as in timm's plain ones: {_unshown(plan)}.",
     )
 
 
@@ -301,18 +296,30 @@ def _witness(
     )
 
 
-def _name(compound: str, *, tensorflow: bool) -> str:
+def _name(plan: EfficientNetPlan, *, tensorflow: bool) -> str:
+    compound = compound_name(plan)
     if not compound:
         return ""
+    experts = max(block.experts for stage in plan.stages for block in stage)
+    compound = f"cc_{compound}_{experts}e" if experts else compound
     return f"{'tf_' if tensorflow else ''}efficientnet{'' if compound.startswith('v2') else '_'}{compound}"
 
 
-def _guess(name: str) -> str:
-    name = name or "EfficientNet"
-    return (
-        f"The network is timm's own {name} (symmetric padding, BatchNorm eps 1e-5); the TensorFlow-born "
-        f"tf_{name} has the same keys and shapes: --variant tf_{name} says so."
-    )
+def _guess(plan: EfficientNetPlan, name: str) -> str:
+    timm = require("timm", extra="export", purpose="know the names of its EfficientNets")
+    assumed = f"Not in the file, and assumed: {_unshown(plan)}."
+    if name and timm.is_model(f"tf_{name}"):
+        return (
+            f"{assumed} This is timm's own {name}; the TensorFlow-born tf_{name} has the same keys and "
+            f"shapes: --variant tf_{name} says so."
+        )
+    return f"{assumed} Name the architecture as timm does: --variant NAME."
+
+
+def _unshown(plan: EfficientNetPlan) -> str:
+    """What the weights do not show, as it was assumed."""
+    padding = "TensorFlow's padding" if plan.padding == "same" else "symmetric padding"
+    return f"{padding}, BatchNorm eps {plan.eps:g}, activation {plan.activation}, no blur before the strides"
 
 
 def _config(name: str, file_name: str) -> dict[str, Any]:

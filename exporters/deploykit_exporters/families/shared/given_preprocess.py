@@ -10,7 +10,7 @@ from deploykit_runtimes.contract.spec import Preprocess
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.shared.imagenet import TIMM_SETTINGS, timm_preprocess
 
-__all__ = ["with_given"]
+__all__ = ["usual_preprocess", "with_given"]
 
 
 def with_given(
@@ -31,7 +31,12 @@ def with_given(
         how = _override(how, timm_preprocess(size, config, _in_timm_words(how)), asked)
     if told or asked:
         return how, []
-    return how, [f"Pre-processing is the usual one of {origin}: {_describe(how)}."]
+    return how, [usual_preprocess(how, origin)]
+
+
+def usual_preprocess(how: Preprocess, origin: str) -> str:
+    """The assumption that images are prepared as an origin usually does, with what that is."""
+    return f"Pre-processing is the usual one of {origin}: {_describe(how)}."
 
 
 def _in_timm_words(how: Preprocess) -> dict[str, Any]:

@@ -38,7 +38,7 @@ ORIGIN = "timm"
 
 _BLOCKS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
 _ENCODER = ("norm_pre.weight", "attn_pool.latent", "cls_token")
-_FORM = ("norms before the layers", "patches side by side")
+_FORM = ("norms before the layers", "patches side by side", "no rotary positions")
 _UNUSED = {"used only in pre-training": ("mask_token",)}
 
 

@@ -156,3 +156,46 @@ def test_normalisation_layers_of_other_kinds_are_named() -> None:
     checkpoint = Checkpoint(path=Path("w.pth"), sha256="", container="torch", tensors=weights)
     with pytest.raises(CheckpointError, match="how many channels a GroupNorm groups"):
         described(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("efficientnet_blur_b0", "efficientnet_b0"),
+        ("efficientnet_es", "efficientnet_es"),
+        ("tf_efficientnet_cc_b0_4e", "efficientnet_cc_b0_4e"),
+        ("tf_efficientnet_cc_b0_8e", "efficientnet_cc_b0_8e"),
+    ],
+)
+def test_what_a_file_without_a_name_does_not_show_is_said(name: str, own: str, tmp_path: Path) -> None:
+    """The weights are those of several models of timm, and the one that is meant can be named."""
+    torch.save(timm.create_model(name, num_classes=3).state_dict(), tmp_path / "best.pth")
+    spec = spec_of(tmp_path / "best.pth")
+    assert spec.variant == own
+    activation = "relu" if own.endswith("es") else "silu"
+    assert spec.assumed[0] == (
+        f"Not in the file, and assumed: symmetric padding, BatchNorm eps 1e-05, activation {activation}, no "
+        f"blur before the strides. This is timm's own {own}; the TensorFlow-born tf_{own} has the same keys "
+        f"and shapes: --variant tf_{own} says so."
+    )
+    assert padding(spec_of(tmp_path / "best.pth", variant=f"tf_{own}")) == "same"
+
+
+@pytest.mark.parametrize("name", ["tinynet_e", "efficientnet_b1_pruned"])
+def test_only_models_that_timm_has_are_suggested(name: str, tmp_path: Path) -> None:
+    torch.save(timm.create_model(name, num_classes=3).state_dict(), tmp_path / "best.pth")
+    assert (
+        "blur before the strides. Name the architecture as timm does"
+        in spec_of(tmp_path / "best.pth").assumed[0]
+    )
+    assert not any(
+        "not those of timm" in line for line in spec_of(tmp_path / "best.pth", variant=name).assumed
+    )
+
+
+def test_assumed_preprocessing_is_described(b0: Weights, tmp_path: Path) -> None:
+    torch.save(b0, tmp_path / "best.pth")
+    assert spec_of(tmp_path / "best.pth", config={"crop_pct": 1.0, "mean": [0.1, 0.2, 0.3]}).assumed[-1] == (
+        "Pre-processing is the usual one of timm: short edge to 224 (bicubic), centre crop 224x224, "
+        "mean 0.1 0.2 0.3, std 0.229 0.224 0.225."
+    )

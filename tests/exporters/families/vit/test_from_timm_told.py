@@ -42,7 +42,7 @@ def test_what_was_assumed_is_said() -> None:
         "1 attention heads (48 channels each): the weights do not show it; override as in --config "
         "'{\"num_heads\": 1}'.",
         "Not in the file, and assumed: activation GELU, norms with eps 1e-06, the class token "
-        "pooled, norms before the layers, patches side by side. "
+        "pooled, norms before the layers, patches side by side, no rotary positions. "
         "Name the architecture with --variant, or give what it does not say with --config.",
         "The positions are those of 64x64 images, assuming a square: the file does not say. For others "
         "of as many patches say so, as in --config '{\"img_size\": [64, 64]}'.",

@@ -13,6 +13,7 @@ from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match,
 from deploykit_exporters.families.heads.join import Joined, witness_of
 from deploykit_exporters.families.shared.class_names import class_names
 from deploykit_exporters.families.shared.classifiers import sensible
+from deploykit_exporters.families.shared.given_preprocess import usual_preprocess
 
 if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
@@ -177,14 +178,15 @@ def _spec(found: _Found) -> ModelSpec:
         strides = (net.patch_embed.patch_size[0],)
         output = OutputSpec(names=("features", "pooled"), layout="features", strides=strides)
     origin = source.origin or found.match.origin
-    assumed = () if source.preprocess_from else (f"Pre-processing is the usual one of {origin}.",)
+    how = source.preprocess(found.size)
+    assumed = () if source.preprocess_from else (usual_preprocess(how, origin),)
     return ModelSpec(
         task="classify" if count else "features",
         family="vit",
         variant=source.name,
         origin=origin,
         input=InputSpec(height=found.size[0], width=found.size[1], channels=net.patch_embed.proj.in_channels),
-        preprocess=source.preprocess(found.size),
+        preprocess=how,
         output=output,
         classes=classes,
         num_classes=count,
