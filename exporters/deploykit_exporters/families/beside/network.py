@@ -193,12 +193,11 @@ def _pool(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
             value = next(
                 word for word in ("max", "attention", "cls", "avg", "mean", "average") if word in name
             )
-    word = plain(word_of(value))
-    if not word:
+    several = [plain(word_of(one)) for one in (value if isinstance(value, list | tuple) else (value,))]
+    if not all(several):
         return UNCLEAR
-    return (
-        AGREES if word in _POOLS.get(facts.pool, (facts.pool,)) else Verdict(differs=True, built=facts.pool)
-    )
+    same = several and set(several) <= {*_POOLS.get(facts.pool, (facts.pool,))}
+    return AGREES if same else Verdict(differs=True, built=facts.pool)
 
 
 def _patch(value: Any, facts: Facts, *_: Any) -> Verdict:

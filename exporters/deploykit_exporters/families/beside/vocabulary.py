@@ -87,8 +87,7 @@ _HARMLESS = {
         memory prefetch persistent shuffle gpu gpus device devices cuda accelerator strategy precision amp
         fp16 bf16 grad grads gradient gradients clip clipping accumulate accumulation accum freeze frozen
         unfreeze unfrozen finetune tune trainable ema swa sampler sampling fold folds split splits kfold
-        monitor compile distributed ddp rank world nodes sync cudnn benchmark profiler trainer
-        checkpointing task mode
+        monitor compile distributed ddp rank world nodes sync cudnn benchmark profiler trainer checkpointing
     """,
     "augmentation": """
         aug augs augment augments augmentation augmentations random rand randaugment ra jitter mixup
@@ -208,7 +207,8 @@ def harmless(name: str) -> str:
     found = words(name)
     if any(told <= found for told in _WEIGHTS_TELL):
         return "read from the weights"
-    return next((why for why, known in _KNOWN.items() if found & known), "")
+    alone = found in ({"task"}, {"mode"})  # ``attn_mode`` may be anything.
+    return next((why for why, known in _KNOWN.items() if alone or found & known), "")
 
 
 def subject(name: str) -> Subject | None:
@@ -354,7 +354,7 @@ _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
         lambda found: bool(found & _POOLS) and not found & {"size", "kernel", "stride", "pools", "num"},
     ),
     ("stride", lambda found: "patch" in found and bool(found & {"stride", "overlap"})),
-    ("stride", lambda found: found in ({"stride"}, {"overlap"}, {"overlapping"})),
+    ("stride", lambda found: found in ({"stride"}, {"stride", "size"}, {"overlap"}, {"overlapping"})),
     ("padding", lambda found: "type" in found and found <= {"pad", "padding", "type", "conv"}),
     ("patch", lambda found: {"patch", "size"} <= found or found == {"patch"}),
     ("other", lambda found: {"output", "stride"} <= found or found == {"pool", "p"}),

@@ -346,9 +346,10 @@ def _num_heads(
         siglip = "attn_pool.latent" in source.tensors
         wide = _SIGLIP_HEADS if siglip and (embed_dim, depth) in _SIGLIP_HEADS else _WIDE_HEADS
         heads = wide.get((embed_dim, depth)) or max(1, embed_dim // 64)
+        other = heads // 2 or next((count for count in (3, 2) if embed_dim % count == 0), 1)
         assumed.append(
             f"{heads} attention heads ({embed_dim / heads:g} channels each): the weights do not show it; "
-            f"override as in --config '{{\"num_heads\": {max(1, heads // 2)}}}'."
+            f"override as in --config '{{\"num_heads\": {other}}}'."
         )
     if heads < 1 or embed_dim % heads:
         raise CheckpointError(

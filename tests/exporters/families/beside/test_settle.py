@@ -198,6 +198,8 @@ OTHER: list[tuple[dict[str, Any], str]] = [
     ({"parallel_blocks": True}, "parallel_blocks = True"),
     ({"overlap": True}, "overlap = True .*do not overlap"),
     ({"stride": 8}, "stride = 8"),
+    ({"STRIDE_SIZE": [8, 8]}, "STRIDE_SIZE = .8, 8."),
+    ({"pool": ["cls", "mean"]}, "pool = .'cls', 'mean'. .*deploykit would build token"),
     ({"quick_gelu": True}, "quick_gelu = True .*deploykit would build gelu"),
     ({"use_relu6": True}, "use_relu6 = True"),
     ({"head_type": "cosine"}, "head_type = 'cosine'"),
@@ -287,6 +289,12 @@ def test_the_option_of_the_hint_settles_it(tmp_path: Path, told: Any, given: dic
     assert error.value.hint is not None
     assert f"--config '{json.dumps(given)}'" in error.value.hint
     assert built_with(vit(), {"cfg": told}, tmp_path, config=given).spec.num_classes == 5
+
+
+@pytest.mark.parametrize(("name", "known"), [("mode", True), ("task", True), ("attn_mode", False)])
+def test_a_word_of_the_training_is_harmless_alone(tmp_path: Path, name: str, known: bool) -> None:
+    (found,) = (one for one in built_with(vit(), {name: "own"}, tmp_path).settings if one.name == name)
+    assert (found.why == "of the training") == known
 
 
 def test_transforms_of_the_training_are_no_settings(tmp_path: Path) -> None:

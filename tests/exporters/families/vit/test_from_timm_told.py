@@ -40,7 +40,7 @@ def test_what_was_assumed_is_said() -> None:
     assert spec.variant == "vit_d48_l2_h1_patch16_64"
     assert spec.assumed == (
         "1 attention heads (48 channels each): the weights do not show it; override as in --config "
-        "'{\"num_heads\": 1}'.",
+        "'{\"num_heads\": 3}'.",
         "Not in the file, and assumed: activation GELU, norms with eps 1e-06, the class token "
         "pooled, norms before the layers, patches side by side, no rotary positions. "
         "Name the architecture with --variant, or give what it does not say with --config.",
