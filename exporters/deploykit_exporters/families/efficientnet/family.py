@@ -57,8 +57,8 @@ _HEAD = ("conv_head.", "bn2.", "classifier.")
 _IMAGES = ("mean", "std", "interpolation")
 _SETTINGS = {
     "timm": (*_IMAGES, "crop_pct", "crop_mode", "scores"),
-    "torchvision": (*_IMAGES, "scores"),
-    "lukemelas": ("mean", "std", "advprop", "image_size", "scores"),
+    "torchvision": (*_IMAGES, "eps", "scores"),
+    "lukemelas": ("mean", "std", "advprop", "image_size", "eps", "scores"),
     "keras": ("mean", "std", "advprop", "scores"),
 }
 
@@ -68,6 +68,7 @@ _OPTIONS = {
     "crop": "crop_pct",
     "scores": "scores",
     "multi-label": "scores",
+    "eps": "eps",
     **{name: name for name in _IMAGES},
 }
 
@@ -108,6 +109,7 @@ class EfficientNetFamily:
         from deploykit_exporters.families.efficientnet.names import name_in_file
         from deploykit_exporters.families.efficientnet.network import EfficientNet
         from deploykit_exporters.families.efficientnet.pickled import told_by_module
+        from deploykit_exporters.families.efficientnet.source import with_eps
         from deploykit_exporters.families.shared.loading import load_strict
         from deploykit_exporters.families.shared.unfilled import unfilled
 
@@ -120,6 +122,8 @@ class EfficientNetFamily:
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
             source = told_by_module(source, checkpoint.module, match.prefix, features=hints.features)
+        if "eps" in _SETTINGS.get(match.origin, ()):
+            source = with_eps(source, hints.config or {}, told=checkpoint.module is not None)
         hints, size_from = _with_size(checkpoint, source, hints)
         _check_variant(source.plan, hints)
         if not (source.plan.classes and source.plan.head) and not hints.features:

@@ -108,7 +108,6 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         image_size=(side, side),
         preprocess=preprocess,
         preprocess_from="--config" if asked else told_by,
-        assumed=() if compound else (f"BatchNorm eps is {plan.eps:g}, as in torchvision's nearest variant.",),
         settings=file.account(),
         witness=witness,
     )

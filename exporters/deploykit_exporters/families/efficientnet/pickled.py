@@ -107,9 +107,7 @@ def _only(what: str, found: set[_Value], default: _Value) -> _Value:
 
 
 def _activation(layers: Mapping[str, Any], default: Activation) -> Activation:
-    kinds = {
-        type(layer).__name__ for path, layer in layers.items() if not path.startswith(("classifier", "head"))
-    }
+    kinds = {type(layer).__name__ for path, layer in layers.items() if not path.startswith(_CLASSIFIERS)}
     unknown = [kind for kind in kinds & _ACTIVATIONS.keys() if _ACTIVATIONS[kind] is None]
     if unknown:
         raise CheckpointError(f"The pickled module has the activation {unknown[0]}, which is not built.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit_runtimes.contract.spec import Activation as Scores
 from deploykit_runtimes.contract.spec import Preprocess
-from deploykit_runtimes.errors import CheckpointError
+from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.efficientnet.network import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.families.base import Witness
 
-__all__ = ["STRIDES", "EfficientNetSource", "generation", "is_fused", "read_plan", "split_stages"]
+__all__ = ["STRIDES", "EfficientNetSource", "generation", "is_fused", "read_plan", "split_stages", "with_eps"]
 
 Generation = Literal["v1", "v2", "edge"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -137,6 +138,27 @@ def read_plan(
         eps=eps,
         channels=channels,
     )
+
+
+def with_eps(source: EfficientNetSource, config: Mapping[str, Any], *, told: bool) -> EfficientNetSource:
+    """The same source with the eps of the norms as the user gives it, or the origin's own as assumed.
+
+    Args:
+        source: What the file tells.
+        config: Settings of ``--config``.
+        told: The file tells it: the module was pickled.
+
+    Raises:
+        OptionError: the user's is not a positive number.
+    """
+    eps = config.get("eps")
+    if eps is None:
+        said = f"Not in the file, and assumed: BatchNorm eps {source.plan.eps:g}; override as in --config "
+        example = json.dumps({"eps": 1e-3 if source.plan.eps < 1e-3 else 1e-5})
+        return source if told else replace(source, assumed=(*source.assumed, f"{said}'{example}'."))
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
+        raise OptionError(f"--config says eps = {eps!r}; wanted a number between 0 and 1.")
+    return replace(source, plan=replace(source.plan, eps=float(eps)))
 
 
 _CLASSIFIER = ("classifier.weight", "classifier.bias")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,18 @@ class Layers:
     Attributes:
         path: The module that holds them, as the file names it.
         layers: Position in the module -> weights by ``weight``, ``bias``, ...; a layer that is
-            the module itself has the position -1.
+            the module itself has the position -1. Layers of modules within modules are counted through,
+            with a gap where one module ends: what it ends with may have no weights.
+        names: Position -> name in the module, where it is another: ``1.0``.
     """
 
     path: str
     layers: Mapping[int, Layer]
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def name(self, position: int) -> str:
+        """What the file calls a layer."""
+        return f"{self.path}.{self.names.get(position, position)}"
 
     @property
     def inputs(self) -> int:
@@ -67,18 +74,31 @@ def read_layers(path: str, tensors: Mapping[str, torch.Tensor]) -> Layers | None
             break
         path = f"{path}.{head}"
         parts = {name[1:]: tensor for name, tensor in parts.items()}
-    layers: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in parts.items():
-        if len(name) == 1:
-            layers.setdefault(-1, {})[name[0]] = tensor
-        elif len(name) == 2 and name[0].isdigit():
-            layers.setdefault(int(name[0]), {})[name[1]] = tensor
-        else:
+    layers: dict[tuple[int, ...], dict[str, torch.Tensor]] = {}
+    for (*where, part), tensor in parts.items():
+        if not all(name.isdigit() for name in where):
             return None
-    if -1 in layers and len(layers) > 1:
-        return None
-    ordered = dict(sorted(layers.items()))
-    return Layers(path=path, layers=ordered) if _fit(ordered) else None
+        layers.setdefault(tuple(map(int, where)), {})[part] = tensor
+    places = sorted(layers)
+    if any(after[: len(before)] == before for before, after in pairwise(places)):
+        return None  # A module with weights of its own that holds another.
+    positions = dict(zip(_counted(places), places, strict=True))
+    ordered = {position: layers[place] for position, place in positions.items()}
+    nested = {position: ".".join(map(str, at)) for position, at in positions.items() if len(at) > 1}
+    return Layers(path=path, layers=ordered, names=nested) if _fit(ordered) else None
+
+
+def _counted(places: Sequence[tuple[int, ...]]) -> list[int]:
+    """Positions of layers, in order: within one module as they are, within several counted through."""
+    if all(len(place) == 1 for place in places):
+        return [place[0] for place in places]
+    if places == [()]:
+        return [-1]
+    found = [int(any(places[0]))]
+    for before, after in pairwise(places):
+        adjoining = before[:-1] == after[:-1] and after[-1] == before[-1] + 1
+        found.append(found[-1] + (1 if adjoining else 2))
+    return found
 
 
 def _fit(layers: Mapping[int, Layer]) -> bool:
@@ -125,7 +145,7 @@ def build_layers(
         raise OptionError(f"--head-activation {activation} is not one of {', '.join(ACTIVATIONS)}.")
     node = at(module, found.path)
     if class_path(node) == _SEQUENTIAL:
-        return _told(found, children(node)), (), False
+        return _told(found, node), (), False
     between, assumed, used = _between(found, activation)
     steps: list[nn.Module] = []
     for index, layer in found.layers.items():
@@ -133,7 +153,7 @@ def build_layers(
         steps.append(_layer(layer, _EPS))
     norms = [index for index, layer in found.layers.items() if not _is_linear(layer)]
     if norms:
-        named = ", ".join(f"{found.path}.{index}" for index in norms)
+        named = ", ".join(map(found.name, norms))
         assumed = (*assumed, f"The eps of {named} is {_EPS:g}, torch's default: the weights do not show it.")
     return nn.Sequential(*steps).eval(), assumed, used
 
@@ -151,7 +171,7 @@ def scores_behind(node: Any, path: str) -> Activation | None:
     if class_path(node) != _SEQUENTIAL:
         return None
     scores: Activation | None = None
-    for name, child in reversed(children(node).items()):
+    for name, child in reversed(list(_in_turn(node))):
         kind = class_path(child)
         short = kind.rpartition(".")[2]
         if short in _SCORES and scores is None and getattr(child, "dim", None) in (None, 1, -1):
@@ -163,18 +183,20 @@ def scores_behind(node: Any, path: str) -> Activation | None:
     return scores
 
 
-def _told(found: Layers, nodes: Mapping[str, Any]) -> nn.Sequential:
+def _told(found: Layers, module: Any) -> nn.Sequential:
     """The layers as the pickled module has them."""
     from torch import nn
 
     steps: list[nn.Module] = []
-    behind = max(found.layers)
-    for name, node in nodes.items():
-        if name.isdigit() and int(name) > behind:  # looked at by ``scores_behind``
+    places = {found.names.get(position, str(position)): layer for position, layer in found.layers.items()}
+    left = len(places)
+    for name, node in _in_turn(module):
+        if not left:  # looked at by ``scores_behind``
             break
         kind = class_path(node)
         short = kind.rpartition(".")[2]
-        layer = found.layers.get(int(name)) if name.isdigit() else None
+        layer = places.get(name)
+        left -= layer is not None
         if not kind.startswith("torch.nn.modules.") or (
             layer is not None and short not in {"Linear", "LayerNorm", "BatchNorm1d"}
         ):
@@ -187,6 +209,15 @@ def _told(found: Layers, nodes: Mapping[str, Any]) -> nn.Sequential:
         elif short not in _NOTHING:
             raise _unsupported(found.path, name, kind)
     return nn.Sequential(*steps).eval()
+
+
+def _in_turn(module: Any) -> Iterator[tuple[str, Any]]:
+    """The layers of a pickled Sequential, and of those within it, in the order in which they are applied."""
+    for name, child in children(module).items():
+        if class_path(child) == _SEQUENTIAL:
+            yield from ((f"{name}.{inner}", node) for inner, node in _in_turn(child))
+        else:
+            yield name, child
 
 
 def _unsupported(path: str, name: str, kind: str) -> CheckpointError:
@@ -212,13 +243,13 @@ def _between(
         return (
             {},
             (
-                f"What is before {found.path}.{indices[0]} has no weights and is assumed to be dropout; "
+                f"What is before {found.name(indices[0])} has no weights and is assumed to be dropout; "
                 "if it is an activation, say so with --head-activation.",
             ),
             False,
         )
     linear = [index for index, layer in found.layers.items() if _is_linear(layer)]
-    where = " and ".join(f"{found.path}.{index}" for index in gaps)
+    where = " and ".join(map(found.name, gaps))
     if any(
         sum(low < gap <= high for gap in gaps) > 1 for low, high in zip([-1, *linear], linear, strict=False)
     ):
@@ -234,7 +265,7 @@ def _between(
             hint=f"Say which one: --head-activation {'|'.join(ACTIVATIONS)}.",
         )
     told = f"{activation} stands before {where}, as --head-activation says"
-    first = f"; what is before {found.path}.{indices[0]} is taken for dropout" if starts else ""
+    first = f"; what is before {found.name(indices[0])} is taken for dropout" if starts else ""
     return dict.fromkeys(gaps, (activation,)), (f"{told}{first}.",), True
 
 

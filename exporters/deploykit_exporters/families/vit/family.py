@@ -64,7 +64,7 @@ _EMBEDDINGS = (
     *("patch_embed.proj.weight", "conv_proj.weight", "embeddings.patch_embeddings.weight"),
     *(
         f"{one}embeddings.patch_embeddings.projection.weight"
-        for one in ("", "vit.", "deit.", "beit.", "data2vec_vision.")
+        for one in ("", "vit.", "deit.", "beit.", "data2vec_vision.", "dinov2.", "dinov2_with_registers.")
     ),
 )
 _POOLS = {
@@ -235,7 +235,10 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
         return without_classifiers(
             checkpoint, match, hints, own=_OWN_LAYERS.get(match.dialect or match.origin, ())
         )
-    width = next((size for key in _EMBEDDINGS if key in tensors for size in tensors[key].shape[:1]), 0)
+    embedding = next((key for key in _EMBEDDINGS if key in tensors), "")
+    width = next(iter(tensors[embedding].shape), 0) if embedding else 0
+    if embedding.startswith("dinov2"):  # Its classifier takes the class token and the mean of the patches.
+        width *= 2
     return join_head(checkpoint, match, own, width, hints)
 
 

@@ -135,7 +135,8 @@ def _module_facts(module: Any) -> tuple[int | None, float]:
     found = [inner for _, inner in walk(module) if class_path(inner) == f"{_PACKAGE}.VisionTransformer"]
     if len(found) != 1:
         return None, _EPS
-    layers = dict(walk(found[0]))
+    # Its classifier, which training code may have replaced, is built by itself.
+    layers = {path: layer for path, layer in walk(found[0]) if not path.startswith("heads")}
     eps = {float(layer.eps) for layer in layers.values() if type(layer).__name__ == "LayerNorm"}
     activations = {type(layer).__name__ for path, layer in layers.items() if path.endswith(".mlp.1")}
     if len(eps) > 1 or not activations <= {"GELU"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,28 @@ def test_another_gate_of_a_pickled_network_is_refused(tmp_path: Path) -> None:
             module.scale_activation = nn.Hardsigmoid()
     with pytest.raises(CheckpointError, match="a Hardsigmoid"):
         built_from(pickled(model.eval(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: torchvision.models.efficientnet_b0(
+            num_classes=4, norm_layer=partial(nn.BatchNorm2d, eps=0.02)
+        ),
+        lambda: EfficientNet.from_name(
+            "efficientnet-b0", num_classes=4, image_size=64, batch_norm_epsilon=0.02
+        ),
+    ],
+    ids=["torchvision", "lukemelas"],
+)
+def test_the_eps_of_weights_alone_is_assumed_and_can_be_told(model: Any, perturb: Perturb) -> None:
+    network = perturb(model(), 1).eval()
+    (said,) = (line for line in built_from(bare(network)).spec.assumed if "BatchNorm eps" in line)
+    assert 'override as in --config \'{"eps": ' in said
+    told = built_from(bare(network), config={"eps": 0.02}, imgsz=(64, 64))
+    assert not any("BatchNorm eps" in line for line in told.spec.assumed)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(told.module(images), network(images), rtol=1e-4, atol=1e-5)
+    with pytest.raises(OptionError, match="eps = -1; wanted a number between 0 and 1"):
+        built_from(bare(network), config={"eps": -1})

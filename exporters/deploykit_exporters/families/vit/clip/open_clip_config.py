@@ -6,6 +6,7 @@ Hugging Face hub, which holds it under ``model_cfg`` beside the ``preprocess_cfg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -127,10 +128,10 @@ def _named(quick: bool) -> str:
 
 
 def _assumed(name: str, why: str) -> str:
-    other = "quick_gelu" if name == "GELU" else "gelu"
+    told = json.dumps({"activation": "quick_gelu" if name == "GELU" else "gelu"})
     return (
-        f"The activation is {name}, because {why}: the weights do not show; "
-        f'override with --config {{"activation": "{other}"}} or open_clip\'s name of the model as --variant.'
+        f"The activation is {name}, because {why}: the weights do not show; override with --config '{told}' "
+        f"or open_clip's name of the model as --variant."
     )
 
 

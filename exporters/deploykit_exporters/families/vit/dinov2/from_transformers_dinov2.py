@@ -94,7 +94,10 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     processor = read_processor(checkpoint, hints, "Bit", **_EVALUATION)
     heads = config.get("num_attention_heads")
     _agree(config, renamed)
-    layers = head_layers(renamed, renamed["patch_embed.proj.weight"].shape[0])
+    width = renamed["patch_embed.proj.weight"].shape[0]
+    # A classifier of the user's own on Dinov2Model takes what that model gives.
+    on_class_token = "head.weight" in renamed and renamed["head.weight"].shape[1] == width
+    layers = 0 if on_class_token else head_layers(renamed, width)
     return VitSource(
         tensors=renamed,
         original=tensors,
@@ -110,6 +113,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         activation=activation_name(config.get("hidden_act", "gelu")),
         classes=label_names(config.get("id2label")),
         head_layers=layers,
+        assumed=("The classifier takes pooler_output, the class token.",) if on_class_token else (),
         scores=output_activation(told),
         untold=() if told else ("activation", "eps"),
         settings=(*unused, *config.account(strict=True), *processor.settings),
