@@ -189,7 +189,7 @@ class _Change:
 
 
 def _why(changes: Sequence[_Change], spec: ModelSpec) -> Why:
-    config = {one.kind: one.value for one in changes} if spec.family == "vit" else {}
+    config = {one.kind: one.value for one in changes} if spec.family in {"vit", "efficientnet"} else {}
     return Why(said=f"The recorded model {' and '.join(one.said for one in changes)}.", config=config)
 
 

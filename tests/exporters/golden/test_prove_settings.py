@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from deploykit_exporters.export import export
 from deploykit_exporters.golden.prove import GoldenProof
 from deploykit_exporters.options import ExportOptions
@@ -202,3 +204,16 @@ def test_answers_on_which_float32_can_tell_nothing(
     assert prove(vit(), vit()).spec.parity.golden  # equal answers need no float64
     error = refused(lambda: prove(vit(), vit(), forward=lambda net, images: 1.001 * net(images)))
     assert "Nothing can be proven with golden.npz" in error.problem
+
+
+def test_the_eps_of_torchvisions_efficientnet_is_suggested_as_an_option(
+    perturb: Perturb, tmp_path: Path
+) -> None:
+    norms = partial(nn.BatchNorm2d, eps=1e-3)
+    net = perturb(torchvision.models.efficientnet_b0(num_classes=3, norm_layer=norms), 0).eval()
+    torch.save(net.state_dict(), tmp_path / "best.pth")
+    record(net, tmp_path / "golden.npz", size=64)
+    told = ExportOptions(imgsz=(64, 64), golden=tmp_path / "golden.npz", witness=False, golden_cases=False)
+    error = refused(lambda: export(tmp_path / "best.pth", told))
+    assert """norms with eps 0.001. Export with --config '{"eps": 0.001}'.""" in error.hint
+    assert export(tmp_path / "best.pth", replace(told, config={"eps": 1e-3})).spec.parity.golden
