@@ -173,6 +173,8 @@ def _of_detections() -> Iterator[Block]:
         {"count": np.array([-1, 1], np.int64)},
         {"count": np.array([3, 1], np.float32)},
         {"masks": 1 - right["masks"]},
+        {"masks": right["masks"][..., ::-1]},
+        {"masks": np.roll(right["masks"], 1, axis=2)},
         {"masks": right["masks"][0]},
         {"keypoints": right["keypoints"][:1]},
         {"mask_coefficients": right["mask_coefficients"] * 2},

