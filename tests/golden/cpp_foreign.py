@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from cpp_models import Case, head
+from cpp_models import Case, head, spec
+from deploykit_runtimes.contract.spec import OutputSpec
 
 __all__ = ["foreign_cases", "wrong_cases"]
 
@@ -105,4 +106,33 @@ def wrong_cases() -> list[Case]:
             declared="probabilities",
         ),
         Case(name="foreign_misfit", spec=None, outputs={"output0": head(anchors=84)}, declared="end2end"),
+        *_not_numbers(),
+    ]
+
+
+def _not_numbers() -> list[Case]:
+    """One NaN among the scores of a detector, as of half precision that overflows: of the last class, of
+    an objectness, of a class where there is an object, of a chosen row."""
+    raw = head()
+    raw[0, -1, 7] = np.nan
+    rows = np.concatenate([head().transpose(0, 2, 1)[..., :4], np.full((1, 40, 4), 0.5, np.float32)], 2)
+    nothing, classless, chosen = rows.copy(), rows.copy(), rows[..., :6].copy()
+    nothing[0, 3, 4] = classless[0, 3, 6] = chosen[0, 9, 4] = np.nan
+    chosen[..., 5] = 1
+    flat = np.concatenate([np.zeros((40, 1), np.float32), chosen[0, :, [0, 1, 2, 3, 5, 4]].T], 1)
+    made = {
+        "yolo": ("yolo", raw),
+        "objectness": ("yolov5", nothing),
+        "class": ("yolov5", classless),
+        "end2end": ("end2end", chosen),
+        "flat": ("end2end_flat", flat),
+    }
+    return [
+        Case(
+            name=f"nan_{name}",
+            spec=spec("detect", OutputSpec(names=("output0",), layout=layout)),
+            outputs={"output0": values},
+            little=0,
+        )
+        for name, (layout, values) in made.items()
     ]

@@ -198,6 +198,25 @@ def test_scores_that_are_not_numbers(value) -> None:
         one("classify", np.array([[0.0, value]]), classes=2, layout="logits")
 
 
+@pytest.mark.parametrize(
+    ("layout", "shape", "place"),
+    [
+        ("yolo", (1, 7, 9), (0, 6, 8)),
+        ("yolo", (1, 7, 9), (0, 4, 0)),
+        ("yolov5", (1, 9, 8), (0, 0, 4)),
+        ("yolov5", (1, 9, 8), (0, 8, 7)),
+        ("end2end", (1, 9, 6), (0, 8, 4)),
+    ],
+)
+def test_detections_whose_scores_are_not_numbers(layout, shape, place) -> None:
+    """Below every threshold, they would count as nothing found."""
+    head = np.full(shape, 0.5, np.float32)
+    one("detect", head, classes=3, layout=layout)
+    head[place] = np.nan
+    with pytest.raises(ModelError, match="scores hold NaN"):
+        one("detect", head, classes=3, layout=layout)
+
+
 def test_half_precision_outputs() -> None:
     found = one("classify", np.array([[1, 2]], np.float16), classes=2, layout="logits", activation="softmax")
     assert found.score == pytest.approx(0.7310586, abs=1e-4)

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "answers/decode.hpp"
+#include "answers/value_checks.hpp"
 #include "text/text.hpp"
 
 namespace deploykit {
@@ -170,6 +171,7 @@ void read_rows(const Reading& reading, Candidates& found) {
   const FloatView classes = rows_of(reading, "classes", most, 2);
   const auto conf = static_cast<float>(reading.thresholds.conf);
   const auto limit = static_cast<std::size_t>(reading.thresholds.max_det);
+  check_numbers({scores.values, 1, count, count});
   for (std::int64_t i = 0; i < count && found.rows.size() < limit; ++i) {
     if (!(scores.values[i] > conf)) continue;
     Candidate row;

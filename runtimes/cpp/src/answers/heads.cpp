@@ -136,8 +136,10 @@ void read_with_objectness(const float* head, std::int64_t anchors, std::int64_t 
   std::optional<Grid> grid;
   if (!spec.output.decoded) grid.emplace(spec, input_size, anchors);
   const std::int64_t stop = columns - static_cast<std::int64_t>(found.extra_count);
+  check_numbers({head + 4, anchors, 1, columns});
   for (std::int64_t i = 0; i < anchors; ++i, head += columns) {
     if (!(head[4] > conf)) continue;
+    check_numbers({head + 5, 1, stop - 5, columns});
     float best = head[5] * head[4];
     std::int64_t class_id = 0;
     for (std::int64_t c = 6; c < stop; ++c) {
@@ -189,6 +191,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
       check_whole({output.values + 5, count, 1, 7}, spec, "class number");
       check_scores({output.values + 6, count, 1, 7}, spec, -1);
     }
+    check_numbers({output.values + 6, output.size(0), 1, 7});
     read_flat(output.values, output.size(0), image, conf, found);
     return;
   }
@@ -206,6 +209,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
         check_whole({rows + 5, count, 1, columns}, spec, "class number");
         check_scores({rows + 4, count, 1, columns}, spec, -1);
       }
+      check_numbers({rows + 4, count, 1, columns});
       read_end2end(rows, count, columns, conf, found);
       return;
     }
@@ -215,6 +219,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
       const std::int64_t anchors = output.size(2);
       const float* head = output.values + image * columns * anchors;
       if (spec.inferred) check_scores({head + 4 * anchors, columns - 4 - extra, anchors, anchors}, spec);
+      check_numbers({head + 4 * anchors, columns - 4 - extra, anchors, anchors});
       read_anchor_free(head, columns, anchors, spec, conf, found, scratch);
       return;
     }

@@ -1,6 +1,7 @@
 #include "answers/value_checks.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "deploykit/error.hpp"
@@ -37,6 +38,22 @@ void check_scores(const Values& scores, const Spec& spec, float least) {
   if (numbers && low >= least - kSlack && high <= 1 + kSlack) return;
   const auto text = [&](float value) { return numbers ? short_number(static_cast<double>(value)) : std::string("nan"); };
   refuse(spec, "scores from " + text(low) + " to " + text(high) + ", wanted 0 to 1");
+}
+
+void check_numbers(const Values& scores) {
+  // NaN is what lies above infinity, so that adding the difference carries into the sign. Without a branch, which
+  // lets compilers work on many values at once.
+  std::uint32_t seen = 0;
+  const float* row = scores.first;
+  for (std::int64_t i = 0; i < scores.rows; ++i, row += scores.stride) {
+    for (std::int64_t k = 0; k < scores.columns; ++k) {
+      std::uint32_t bits = 0;
+      std::memcpy(&bits, row + k, sizeof bits);
+      seen |= (bits & 0x7fffffffU) + 0x007fffffU;
+    }
+  }
+  if (seen >> 31 == 0) return;
+  throw ModelError("The model's scores hold NaN.", "Run `deploykit selftest` on it; half precision can overflow.");
 }
 
 void check_whole(const Values& numbers, const Spec& spec, const char* what) {

@@ -377,7 +377,7 @@ Spec spec_from_metadata(const Metadata& metadata) {
       static_cast<std::int64_t>(spec.classes.size()) != spec.num_classes) {
     throw ModelError("The model has " + std::to_string(spec.num_classes) + " classes but " +
                          std::to_string(spec.classes.size()) + " class names.",
-                     "Give one name per line with --labels, as many as the model has classes.");
+                     "Export the checkpoint again with as many names as it has classes: --labels FILE");
   }
   return spec;
 }

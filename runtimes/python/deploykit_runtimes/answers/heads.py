@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploykit_runtimes.answers.value_checks import check_scores, check_whole
+from deploykit_runtimes.answers.value_checks import check_numbers, check_scores, check_whole
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError
 
@@ -63,7 +63,7 @@ def read_candidates(
             otherwise for its best class alone. Of no effect where the graph has chosen a class itself.
 
     Raises:
-        ModelError: the output's shape contradicts the contract.
+        ModelError: the output's shape contradicts the contract, or a score is NaN.
     """
     layout = spec.output.layout
     if layout == "end2end_flat":
@@ -72,6 +72,7 @@ def read_candidates(
             check_whole(output[:, 0], spec, "number of an image")
             check_whole(output[:, 5], spec, "class number")
             check_scores(output[:, 6], spec, least=-1)
+        check_numbers(output[:, 6])
         rows = output[(output[:, 0] == row) & (output[:, 6] > conf)]
         return Candidates(
             boxes=rows[:, 1:5], scores=rows[:, 6], class_ids=rows[:, 5].astype(np.int64), extra=rows[:, 7:]
@@ -82,6 +83,7 @@ def read_candidates(
         if spec.inferred:
             check_whole(output[row, :, 5], spec, "class number")
             check_scores(output[row, :, 4], spec, least=-1)
+        check_numbers(output[row, :, 4])
         rows = output[row][output[row, :, 4] > conf]
         return Candidates(
             boxes=rows[:, :4], scores=rows[:, 4], class_ids=rows[:, 5].astype(np.int64), extra=rows[:, 6:]
@@ -117,10 +119,11 @@ def read_finished(
         rotated boxes are centre x, centre y, width, height, and the angle in ``extra``.
 
     Raises:
-        ModelError: an output has another shape than the contract says.
+        ModelError: an output has another shape than the contract says, or a score is NaN.
     """
     count = int(outputs["count"][row])
     scores = outputs["scores"][row, :count]
+    check_numbers(scores)
     rows = np.flatnonzero(scores > conf)[:limit]
     boxes, extra = outputs["boxes"][row][rows], np.empty((len(rows), 0), np.float32)
     if spec.task == "obb":
@@ -158,8 +161,9 @@ def _anchor_free(
     head: np.ndarray, spec: ModelSpec, extra: int, conf: float, *, every_class: bool
 ) -> Candidates:
     """[4 + C + E, A]: one row per value, so that the search for the best class runs along memory."""
-    scores = head[4 : len(head) - extra]
-    chosen = np.flatnonzero(scores.max(0) > conf)
+    best = head[4 : len(head) - extra].max(0)  # NaN where one of them is
+    check_numbers(best)
+    chosen = np.flatnonzero(best > conf)
     head = head[:, chosen]
     scores = head[4 : len(head) - extra]
     found = Candidates(
@@ -183,10 +187,12 @@ def _with_objectness(
     """[A, 5 + C + E]; the score is objectness times class."""
     if not spec.output.decoded:
         head = _decode_grid(head, input_size, spec.output.strides or _YOLOX_STRIDES)
+    check_numbers(head[:, 4])
     head = head[head[:, 4] > conf]
     scores = head[:, 5 : head.shape[1] - extra] * head[:, 4:5]
     class_ids = scores.argmax(1)
-    best = scores[np.arange(len(scores)), class_ids]
+    best = scores[np.arange(len(scores)), class_ids]  # NaN where one of them is
+    check_numbers(best)
     keep = best > conf
     head = head[keep]
     found = Candidates(

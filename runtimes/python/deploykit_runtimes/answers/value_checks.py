@@ -1,4 +1,5 @@
-"""Whether values are what a reading says that was inferred or declared: the proof that other files lack.
+"""Whether values are what a reading says that was inferred or declared: the proof that other files lack; and
+whether scores of any file are numbers.
 
 A wrong reading takes coordinates for scores, and scores for class numbers. Both show in the values.
 """
@@ -11,7 +12,7 @@ from deploykit_runtimes.contract.readings import name_of
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError
 
-__all__ = ["check_class_scores", "check_scores", "check_whole"]
+__all__ = ["check_class_scores", "check_numbers", "check_scores", "check_whole"]
 
 _SLACK = 1e-3
 
@@ -32,6 +33,22 @@ def check_scores(scores: np.ndarray, spec: ModelSpec, *, least: float = 0.0) -> 
     low, high = float(scores.min()), float(scores.max())
     if not (low >= least - _SLACK and high <= 1 + _SLACK):
         _refuse(spec, f"scores from {low:g} to {high:g}, wanted 0 to 1")
+
+
+def check_numbers(scores: np.ndarray) -> None:
+    """Refuse NaN among the scores of detections: below every threshold, it would count as nothing found.
+
+    Args:
+        scores: Floats of any shape.
+
+    Raises:
+        ModelError: one is NaN.
+    """
+    if np.isnan(scores).any():
+        raise ModelError(
+            "The model's scores hold NaN.",
+            hint="Run `deploykit selftest` on it; half precision can overflow.",
+        )
 
 
 def check_whole(numbers: np.ndarray, spec: ModelSpec, what: str) -> None:
