@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,24 +166,22 @@ def measured(subject: Subject, folder: Path, asked: Any, notes: list[str]) -> It
     folder.mkdir()
     float32 = deploykit.export(subject.checkpoint, output=folder / "float32.onnx", **subject.options).path
     files = {"float32": float32}
-    makers: dict[str, Callable[[Path], object]] = {
-        "deploykit fp16": lambda target: deploykit.quantize(
-            float32, fp16=True, calib=pictures(subject), output=target
-        ),
-        "deploykit int8": lambda target: deploykit.quantize(
-            float32, int8=True, calib=subject.data, budget=asked.budget, output=target, slower=True
-        ),
-        "deploykit int8 for ort-cpu": lambda target: deploykit.quantize(
-            float32,
-            int8=True,
-            calib=subject.data,
-            budget=asked.budget,
-            output=target,
-            slower=True,
-            target="ort-cpu",
-        ),
-        "quantize_static": lambda target: naive(float32, subject, target),
-        "NNCF": lambda target: nncf(float32, subject, target),
+    makers: dict[str, Callable[..., object]] = {
+        "deploykit fp16": partial(deploykit.quantize, float32, fp16=True, calib=pictures(subject)),
+        **{
+            f"deploykit int8{f' for {engine}' if engine != 'any' else ''}": partial(
+                deploykit.quantize,
+                float32,
+                int8=True,
+                calib=subject.data,
+                budget=asked.budget,
+                slower=True,
+                target=engine,
+            )
+            for engine in ("any", "ort-cpu", "ov")
+        },
+        "quantize_static": partial(naive, float32, subject),
+        "NNCF": partial(nncf, float32, subject),
     }
     chosen = tuple(name for name in asked.files.split(",") if name) or ("",)
     for name, make in makers.items():
@@ -190,7 +189,7 @@ def measured(subject: Subject, folder: Path, asked: Any, notes: list[str]) -> It
             continue
         target = folder / f"{name.replace(' ', '-')}.onnx"
         try:
-            make(target)
+            make(output=target)
         except (DeploykitError, ImportError) as error:
             notes.append(f"{subject.name}, {name}: {error}")
         else:
@@ -250,7 +249,7 @@ def calibration(float32: Path, subject: Subject) -> list[dict[str, np.ndarray]]:
         return [dict(predictor.prepare(path).feeds) for path in files[:: max(len(files) // 64, 1)][:64]]
 
 
-def naive(float32: Path, subject: Subject, target: Path) -> None:
+def naive(float32: Path, subject: Subject, *, output: Path) -> None:
     """ONNX Runtime's quantiser with its defaults."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
@@ -260,19 +259,19 @@ def naive(float32: Path, subject: Subject, target: Path) -> None:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(feeds, None)
 
-    quantize_static(float32, target, Reader())
-    keep_metadata(float32, target)
+    quantize_static(float32, output, Reader())
+    keep_metadata(float32, output)
 
 
-def nncf(float32: Path, subject: Subject, target: Path) -> None:
+def nncf(float32: Path, subject: Subject, *, output: Path) -> None:
     """NNCF with its defaults, on the ONNX file."""
     import nncf as library
     import onnx
 
     model = onnx.load(float32)
     found = library.quantize(model, library.Dataset(calibration(float32, subject)))
-    onnx.save(found, target)
-    keep_metadata(float32, target)
+    onnx.save(found, output)
+    keep_metadata(float32, output)
 
 
 def ultralytics(subject: Subject, folder: Path, float32: Path, seconds: float) -> Row:
