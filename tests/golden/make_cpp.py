@@ -66,6 +66,15 @@ def finished(count: int = 3) -> dict[str, np.ndarray]:
     }
 
 
+def upright(rotated: np.ndarray) -> np.ndarray:
+    """The boxes [N, K, 4] around rotated ones [N, K, 5]: centre, sides, angle in radians."""
+    exact = rotated.astype(np.float64)
+    centre, half, angle = exact[..., :2], exact[..., 2:4] / 2, exact[..., 4:]
+    cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+    reach = half[..., :1] * np.concatenate([cos, sin], 2) + half[..., 1:] * np.concatenate([sin, cos], 2)
+    return np.concatenate([centre - reach, centre + reach], 2).astype(np.float32)
+
+
 def masks() -> np.ndarray:
     values = np.zeros((1, 4, 100, 150), np.uint8)
     values[0, 0, 10:60, 8:50] = 1
@@ -86,6 +95,7 @@ def cases() -> list[Case]:
     flat[:, 5], flat[:, 6] = rng.integers(0, 3, 20), rng.uniform(0, 1, 20)
     segments = OutputSpec(names=("output0", "output1"), layout="yolo", mask_channels=4)
     prototypes = rng.normal(0, 1, (1, 4, 16, 16)).astype(np.float32)
+    rotated = np.random.default_rng(8).uniform(0.5, 60, (1, 4, 5)).astype(np.float32)
     return [
         Case(
             name="logits",
@@ -241,7 +251,8 @@ def cases() -> list[Case]:
             spec=raw_spec(
                 "obb", OutputSpec(names=(*found, "rotated_boxes"), layout="detections", nms=True, max_det=4)
             ),
-            outputs={**finished(), "rotated_boxes": rng.uniform(0.5, 60, (1, 4, 5)).astype(np.float32)},
+            outputs={**finished(), "boxes": upright(rotated), "rotated_boxes": rotated},
+            little=0,  # the boxes are those around the rotated ones
         ),
         *foreign_cases(),
     ]
