@@ -44,14 +44,14 @@ class BenchOptions(EngineOptions):
     reference: str | None = option(
         None,
         "Measure the checkpoint in torch too (adds --runtime torch).",
-        "None: where torch is one of the runtimes, looked for beside the model.",
+        "None: if torch is one of the runtimes, the checkpoint is looked for beside the model.",
         metavar="CKPT",
         completes="files",
     )
     batches: tuple[int, ...] = option(
         (),
         "Batch sizes to measure.",
-        "One or several; none: the model's own.",
+        "One or several. Default: the model's own.",
         form="counts",
         flags="--batch",
         metavar="N[,N]",

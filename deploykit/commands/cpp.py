@@ -27,9 +27,18 @@ _FOLDERS = {"cmake_dir": "cmake", "include_dir": "include", "source_dir": "."}
         'c++ -I"$(deploykit cpp --include-dir)" -c main.cpp',
     ),
 )
-@click.option("--cmake-dir", "folder", flag_value="cmake_dir", help="For -Ddeploykit_DIR=... of CMake.")
-@click.option("--include-dir", "folder", flag_value="include_dir", help="Where <deploykit/deploykit.h> is.")
-@click.option("--source-dir", "folder", flag_value="source_dir", help="For add_subdirectory() of CMake.")
+@click.option(
+    "--cmake-dir", "folder", flag_value="cmake_dir", help="Print the folder for CMake's -Ddeploykit_DIR=..."
+)
+@click.option(
+    "--include-dir",
+    "folder",
+    flag_value="include_dir",
+    help="Print the folder that holds <deploykit/deploykit.h>.",
+)
+@click.option(
+    "--source-dir", "folder", flag_value="source_dir", help="Print the folder for CMake's add_subdirectory()."
+)
 @common
 def command(*, folder: str | None, json_output: bool) -> int:
     """Print where the C++ runtime is.

@@ -62,9 +62,11 @@ _SHARE = 4
     "--watch",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Answer the pictures in a folder that fills, each when it is complete, until Ctrl-C.",
+    help="Watch FOLDER, and answer each picture in it once it is complete, until Ctrl-C.",
 )
-@click.option("--only-new", is_flag=True, help="With --watch: leave out what is in the folder already.")
+@click.option(
+    "--only-new", is_flag=True, help="With --watch: skip the pictures that are already in the folder."
+)
 @runtime_option
 @click_options(PredictOptions)
 @click.option(

@@ -44,7 +44,7 @@ An export is then compared with the recorded answers:
 )
 @click.argument("file", required=False, type=existing_file, metavar="[FILE]")
 @click.option(
-    "--print", "print_file", is_flag=True, help="Print the Python file that records, and nothing else."
+    "--print", "print_file", is_flag=True, help="Print only the Python file that does the recording."
 )
 @common
 def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:

@@ -43,19 +43,19 @@ __all__ = ["command"]
 @click.option(
     "--url",
     metavar="URL",
-    help="Instead a server that runs MODEL (Triton, KServe, deploykit serve): http://HOST:PORT, or with "
-    "/v2/models/NAME where its name there is not that of the file.",
+    help="Test a server that runs MODEL instead (Triton, KServe, deploykit serve): http://HOST:PORT, "
+    "followed by /v2/models/NAME if the server does not call it by the name of the file.",
 )
 @click.option(
     "--compute",
     metavar="fp32|tf32|fp16|bf16|int8",
-    help="With --url: what the server computes in. Default: what deploykit serve says; of others fp32.",
+    help="With --url: what the server computes in. Default: what deploykit serve reports; fp32 for others.",
 )
 @click.option(
     "--api-key-file",
     type=existing_file,
     metavar="FILE",
-    help="With --url: the server's key, on the first line.",
+    help="With --url: file with the server's key on its first line.",
 )
 @engine_options()
 @common

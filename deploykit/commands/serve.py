@@ -39,10 +39,10 @@ __all__ = ["command"]
 )
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL...", shell_complete=files)
 @click_options(ServeOptions, "host", "port", "grpc_port")
-@click.option("--no-grpc", is_flag=True, help="Serve HTTP alone.")
+@click.option("--no-grpc", is_flag=True, help="Serve only HTTP.")
 @runtime_option
 @click_options(ServeOptions, without=("host", "port", "grpc_port", "runtime"))
-@click.option("--api-key-file", type=existing_file, metavar="FILE", help="Bearer keys, one on each line.")
+@click.option("--api-key-file", type=existing_file, metavar="FILE", help="Bearer keys, one per line.")
 @common
 def command(
     *,

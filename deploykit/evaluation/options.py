@@ -56,7 +56,7 @@ class EvalOptions(EngineOptions):
     )
     conf: float | None = option(
         None,
-        "Lowest score that counts. Default: 0.001, for rotated boxes 0.01.",
+        "Lowest score that counts. Default: 0.001, or 0.01 for rotated boxes.",
         least=0,
         most=1,
         metavar="P",
@@ -66,15 +66,17 @@ class EvalOptions(EngineOptions):
     rect: bool = option(
         False,
         "Ultralytics' rectangular batches, for models that take any size.",
-        "Its ``val`` has them by default for PyTorch and dynamic models; off: squares, as rect=False there.",
+        "Ultralytics' ``val`` uses them by default for PyTorch and dynamic models; off: squares, like "
+        "rect=False.",
     )
     imgsz: tuple[int, int] | None = same_as(PredictOptions, "imgsz")
     limit: int | None = option(None, "Measure N pictures, drawn at random by --seed.", least=1, metavar="N")
-    seed: int = option(0, "Of --limit, and of the draws for intervals.", least=0, metavar="N")
-    split: str = option("val", "Part of a data set with several: val, test, train.", metavar="NAME")
+    seed: int = option(0, "Seed for --limit and for the draws of intervals.", least=0, metavar="N")
+    split: str = option("val", "Which part of a data set that has several: val, test, train.", metavar="NAME")
     matching: Matching = option(
         "exact",
-        "How classes of the labels become the model's: names and order have to agree; by name; by number.",
+        "How classes of the labels are matched to the model's: names and order must agree; by name; by "
+        "number.",
         flags="--match",
         form="choice",
         choices=("exact", "names", "order"),
@@ -86,10 +88,10 @@ class EvalOptions(EngineOptions):
         path="folder",
         metavar="DIR",
     )
-    unlabelled: bool = option(False, "A picture without a label file has no objects.")
-    fresh: bool = option(False, "Begin anew, instead of where an interrupted run ended.")
+    unlabelled: bool = option(False, "Count a picture without a label file as one without objects.")
+    fresh: bool = option(False, "Start over, instead of resuming an interrupted run.")
     batch: int = option(
-        8, "Images per call of the engine, where the model's batch is dynamic.", least=1, metavar="N"
+        8, "Images per call of the engine, if the model's batch is dynamic.", least=1, metavar="N"
     )
     workers: int | None = option(
         None,
@@ -99,7 +101,7 @@ class EvalOptions(EngineOptions):
         metavar="N",
     )
     resamples: int = option(
-        1000, "Draws of the bootstrap, for the interval of a difference of mAP.", least=1, metavar="N"
+        1000, "Bootstrap draws for the interval of an mAP difference.", least=1, metavar="N"
     )
 
     def __post_init__(self) -> None:

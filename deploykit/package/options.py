@@ -54,7 +54,7 @@ class TritonOptions(Options):
     """How Triton runs the models."""
 
     max_batch: int | None = option(
-        None, "Most images of one run. Default: the declared batch, up to 32.", least=1, metavar="N"
+        None, "Maximum number of images per run. Default: the declared batch, up to 32.", least=1, metavar="N"
     )
     max_delay_ms: float = option(
         2.0,
@@ -66,7 +66,7 @@ class TritonOptions(Options):
     )
     queue: int = option(256, "Requests that may wait; 0: any number.", least=0, metavar="N")
     device: Literal["auto", "cpu", "gpu"] = option(
-        "auto", "Where the models run.", "``auto`` takes a GPU where there is one."
+        "auto", "Where the models run.", "``auto`` takes a GPU if there is one."
     )
     instances: int = option(1, "Copies of each model, per GPU.", least=1, metavar="N")
     tensorrt: bool = option(
@@ -75,7 +75,9 @@ class TritonOptions(Options):
         "They are its optimisation profile.",
     )
     precision: Literal["fp32", "fp16"] = option("fp32", "What TensorRT may compute in.")
-    warmup: bool = option(True, "Be ready before the models ran once.", "True: run each once with zeros.")
+    warmup: bool = option(
+        True, "Report ready before the models have run once.", "True: run each once with zeros."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,8 +105,8 @@ class RayOptions(Options):
     max_replicas: int = option(4, "Most replicas.", least=1, metavar="N")
     resubmit: bool = option(
         True,
-        "One hop less; a replica that dies fails its requests.",
-        "True: send requests again that a replica took with it when it died.",
+        "Save one hop; when a replica dies, its requests fail.",
+        "True: send the requests of a replica that died again.",
     )
     host: str = option("127.0.0.1", "Where the proxies listen.", metavar="HOST")
     port: int = option(8000, "Where the proxies listen.", least=1, most=65535, metavar="PORT")
@@ -126,7 +128,7 @@ class KServeOptions(Options):
     """How the cluster runs the models."""
 
     storage_uri: str = option(
-        "", "Where the models will lie: s3://..., pvc://...", metavar="URI", required=True
+        "", "Where the models will be stored: s3://..., pvc://...", metavar="URI", required=True
     )
     image: str = option(
         "",
@@ -138,9 +140,11 @@ class KServeOptions(Options):
     device: Literal["cpu", "cuda"] = same_as(RayOptions, "device")
     cpu: str = option("2", "CPUs of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
     memory: str = option("4Gi", "Memory of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
-    min_replicas: int = same_as(RayOptions, "min_replicas", more="0 lets an unused model go.", least=0)
+    min_replicas: int = same_as(RayOptions, "min_replicas", more="0 lets an unused model shut down.", least=0)
     max_replicas: int = same_as(RayOptions, "max_replicas")
-    concurrency: int = option(16, "Requests under way that a replica is scaled for.", least=1, metavar="N")
+    concurrency: int = option(
+        16, "Concurrent requests that each replica is scaled for.", least=1, metavar="N"
+    )
     namespace: str = option("", "Where the resources live. Default: the current one.", metavar="NAME")
 
     def __post_init__(self) -> None:
@@ -175,12 +179,22 @@ class DockerOptions(Options):
     device: Literal["cpu", "cuda", "each"] = option(
         "each", "Which Dockerfiles to write.", "``each``: one for each device."
     )
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = option("3.12", "Python of the image.")
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = option("3.12", "Python version of the image.")
     port: int = option(
-        8000, "HTTP.", "Compose publishes it on the loopback.", least=1024, most=65535, metavar="PORT"
+        8000,
+        "HTTP port.",
+        "Compose publishes it on the loopback interface.",
+        least=1024,
+        most=65535,
+        metavar="PORT",
     )
     grpc_port: int = option(
-        8001, "gRPC.", "Compose publishes it on the loopback.", least=1024, most=65535, metavar="PORT"
+        8001,
+        "gRPC port.",
+        "Compose publishes it on the loopback interface.",
+        least=1024,
+        most=65535,
+        metavar="PORT",
     )
     wheel: str | None = same_as(RayOptions, "wheel")
 

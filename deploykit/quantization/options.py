@@ -40,12 +40,12 @@ class QuantizeKeywords(EngineKeywords, total=False):
 class QuantizeOptions(Int8Options):
     """In which precision a model file is written, and what it is measured on."""
 
-    fp16: bool = option(False, "Write float16, with float32 where it is needed.")
+    fp16: bool = option(False, "Write float16, with float32 where needed.")
     int8: bool = option(False, "Write 8 bits, with float32 where the accuracy needs it.")
     calib: Path | None = option(
         None,
-        "Pictures to measure on: a folder, class folders, or Ultralytics' data.yaml. Default, of --fp16 "
-        "alone: the golden cases and a photo.",
+        "Pictures to measure on: a folder, class folders, or Ultralytics' data.yaml. Default, for "
+        "--fp16 only: the golden cases and a photo.",
         metavar="DIR|data.yaml",
         completes="files",
     )

@@ -28,9 +28,9 @@ class ServeOptions(Options):
     """How models are served."""
 
     host: str = option("127.0.0.1", "Address to listen on.", metavar="HOST")
-    port: int = option(8000, "For HTTP; 0: a free one.", least=0, most=65535, metavar="PORT")
+    port: int = option(8000, "HTTP port; 0: any free one.", least=0, most=65535, metavar="PORT")
     grpc_port: int | None = option(
-        8001, "For gRPC; 0: a free one.", "None: no gRPC at all.", least=0, most=65535, metavar="PORT"
+        8001, "gRPC port; 0: any free one.", "None: no gRPC at all.", least=0, most=65535, metavar="PORT"
     )
     runtime: str = same_as(RuntimeOptions, "runtime", default="ort-cpu")
     outputs: tuple[str, ...] = option(
@@ -52,7 +52,7 @@ class ServeOptions(Options):
     )
     max_batch: int | None = option(
         None,
-        "Most rows that run together. Default: 8, and 1 on a CPU, where batches gain nothing.",
+        "Maximum number of rows that run together. Default: 8, or 1 on a CPU, where batches gain nothing.",
         least=1,
         metavar="N",
     )
@@ -65,22 +65,28 @@ class ServeOptions(Options):
         metavar="MS",
     )
     queue: int = option(
-        256, "Most requests that wait per model.", "More are refused with 503.", least=1, metavar="N"
+        256,
+        "Maximum number of requests that wait per model.",
+        "More are refused with 503.",
+        least=1,
+        metavar="N",
     )
     instances: int | None = option(
         None,
-        "Runs side by side per model. Default: one per core on a CPU, else 1.",
+        "Concurrent runs per model. Default: one per core on a CPU, else 1.",
         least=1,
         most=256,
         metavar="N",
     )
-    timeout_s: float = option(60.0, "Longest time of a request.", flags="--timeout", above=0, metavar="S")
+    timeout_s: float = option(
+        60.0, "Longest time that a request may take.", flags="--timeout", above=0, metavar="S"
+    )
     api_keys: tuple[str, ...] = option(
-        (), "Bearer keys of which a client needs one; empty: none is needed.", form="texts", flags=()
+        (), "Bearer keys, one of which a client needs; empty: none is needed.", form="texts", flags=()
     )
     cors: tuple[str, ...] = option(
         (),
-        "Web origin that may call, or *; repeatable.",
+        "Web origin that may call the server, or *; repeatable.",
         form="words",
         several=True,
         metavar="ORIGIN",
@@ -89,14 +95,18 @@ class ServeOptions(Options):
         MAX_BODY_MB, "Largest request.", "In MB of 10^6 bytes.", flags="--max-body", above=0, metavar="MB"
     )
     max_pixels: int = option(
-        MAX_PIXELS, "Most pixels of a picture.", "Known before it is decoded.", least=1, metavar="N"
+        MAX_PIXELS,
+        "Maximum number of pixels of a picture.",
+        "Checked before it is decoded.",
+        least=1,
+        metavar="N",
     )
-    max_images: int = option(MAX_IMAGES, "Most pictures of one request.", least=1, flags=())
+    max_images: int = option(MAX_IMAGES, "Maximum number of pictures per request.", least=1, flags=())
     poll_s: float = option(
-        1.0, "How often files are looked at for changes; 0: never.", flags="--poll", least=0, metavar="S"
+        1.0, "How often files are checked for changes; 0: never.", flags="--poll", least=0, metavar="S"
     )
-    log_json: bool = option(False, "Log in lines of JSON.")
-    log_level: LogLevel = option("info", "From which level on; debug has a line for each request.")
+    log_json: bool = option(False, "Log one JSON object per line.")
+    log_level: LogLevel = option("info", "Lowest level to log; debug adds a line for each request.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

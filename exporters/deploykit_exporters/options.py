@@ -81,7 +81,7 @@ class CheckpointOptions(Options):
         None,
         "Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
         "YAML, JSON, or a Python file of plain assignments; a JSON object as text, or a mapping. For the "
-        "weights of an Ultralytics network alone its yaml, or the name of one that comes with ultralytics.",
+        "bare weights of an Ultralytics network: its yaml, or the name of one that comes with ultralytics.",
         form="own",
         metavar="FILE|JSON",
         completes="files",
@@ -89,19 +89,19 @@ class CheckpointOptions(Options):
     weights: str | None = option(
         None,
         "Which weights, if the file holds several sets or networks: ema, state_dict.teacher.",
-        "A set by its key, a network in one state dict by the start of its names.",
+        "A set is named by its key, a network in one state dict by the start of its names.",
         metavar="KEY",
     )
     head: str | None = option(
         None,
         "Which head, if the model has several.",
-        "By the start of its keys; of YOLOv10 and YOLO26 ``one-to-one`` or ``one-to-many``.",
+        "Named by the start of its keys; for YOLOv10 and YOLO26 ``one-to-one`` or ``one-to-many``.",
         metavar="NAME",
     )
     head_activation: str | None = option(
         None,
         "Activation between the layers of a head: gelu, relu, ...",
-        "``silu``, ``tanh`` and ``none`` too.",
+        "Also ``silu``, ``tanh`` and ``none``.",
         metavar="NAME",
     )
     ignore: tuple[str, ...] = option(
@@ -164,9 +164,9 @@ class ExportOptions(CheckpointOptions):
     )
     dynamic: tuple[str, ...] = option(
         (),
-        f"Axes to make dynamic, joined by commas: {','.join(AXES)}. Without a value: all that the model "
-        "allows.",
-        "In Python ``True`` means all.",
+        f"Axes to make dynamic, joined by commas: {','.join(AXES)}. Without a value: all that the "
+        "model allows.",
+        "In Python, ``True`` means all.",
         form="own",
         several=True,
         metavar="[AXES]",
@@ -188,10 +188,10 @@ class ExportOptions(CheckpointOptions):
         PredictOptions,
         "conf",
         help="Lowest score of a detection to keep.",
-        more="Built in by ``postprocess``, the default of the host without it; None: the checkpoint's own.",
+        more="Built in by ``postprocess``; without it, the host's default. None: the checkpoint's own.",
     )
-    iou: float | None = same_as(PredictOptions, "iou", more="As ``conf``.")
-    max_det: int | None = same_as(PredictOptions, "max_det", more="As ``conf``.")
+    iou: float | None = same_as(PredictOptions, "iou", more="Handled like ``conf``.")
+    max_det: int | None = same_as(PredictOptions, "max_det", more="Handled like ``conf``.")
     class_agnostic: bool = option(False, "Let better boxes of any class suppress a box.")
     runtime_thresholds: bool = option(False, "Make conf and iou inputs of the graph.")
     masks: bool = option(False, "Return segmentation masks at the size of the image.")
@@ -207,17 +207,17 @@ class ExportOptions(CheckpointOptions):
     witness: bool = option(
         True,
         "Do not compare with the training library's own model.",
-        "True: compare where it is installed.",
+        "True: compare if it is installed.",
     )
     golden_cases: bool = option(
         True,
-        "Put no golden cases into the file.",
-        "True: by them every engine can test itself (``self_test``).",
+        "Leave the golden cases out of the file.",
+        "True: include them, so that every engine can be tested with them (``self_test``).",
         flags="--no-golden",
     )
     exporter: ExporterName | None = option(None, "Default: the one that measured better for the family.")
     precision: Literal["fp32", "fp16"] = option(
-        "fp32", "What the file computes in; fp16: with float32 where measuring shows that it is needed."
+        "fp32", "What the file computes in; fp16: with float32 where measurements show that it is needed."
     )
     calib: Path | None = option(
         None,
@@ -268,9 +268,9 @@ class VerifyOptions(Options):
 
     tolerance: float | None = option(
         None,
-        "Allowed share of an output's scale.",
-        "Of a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file; for "
-        "float16 1e-2, or 5e-2.",
+        "Allowed difference, as a share of an output's scale.",
+        "For a file with pre- or post-processing inside: of a score. None: 1e-4, or 1e-3 for such a file; "
+        "for float16 1e-2, or 5e-2.",
         above=0,
         most=1,
         metavar="SHARE",
@@ -285,7 +285,7 @@ class BisectOptions(Options):
     tolerance: float | None = same_as(
         VerifyOptions,
         "tolerance",
-        more="Of a bisection: of the largest value of any tensor between two layers. None: 1e-4, for "
+        more="With --bisect: of the largest value of each tensor between two layers. None: 1e-4, for "
         "float16 1e-2.",
     )
     against: str = option(

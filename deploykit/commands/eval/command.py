@@ -53,7 +53,7 @@ _SHOWN = 20
     default=12,
     show_default=True,
     metavar="N",
-    help="Most pictures in --html and --save.",
+    help="Maximum number of pictures in --html and --save.",
 )
 @click.option(
     "--html",

@@ -32,7 +32,7 @@ class Int8Options(EngineOptions):
 
     budget: float = option(
         0.01,
-        "Loss of the metric that is allowed, as a share: 0.01 is one point of top-1 or mAP50-95.",
+        "Allowed loss of the metric, as a share: 0.01 is one point of top-1 or mAP50-95.",
         form="share",
         least=0,
         most=1,
@@ -40,12 +40,12 @@ class Int8Options(EngineOptions):
     )
     metric: Metric | None = option(
         None,
-        "What is measured: top1, map (mAP50-95), or agreement with float32. Default: by the labels.",
+        "What is measured: top1, map (mAP50-95), or agreement with float32. Default: depends on the labels.",
         form="choice",
         choices=("top1", "map", "agreement"),
     )
     target: Target = option("any", "The engine that the file is for; any: the fastest of those installed.")
-    calibrate: int = option(128, "Pictures that ranges are taken from, at most.", least=1, metavar="N")
+    calibrate: int = option(128, "Maximum number of pictures to take ranges from.", least=1, metavar="N")
     limit: int | None = same_as(EvalOptions, "limit")
     seed: int = same_as(EvalOptions, "seed")
     split: str = same_as(EvalOptions, "split")

@@ -38,13 +38,13 @@ class BuildOptions(Options):
 
     output: Path | None = option(
         None,
-        "File to write, or a folder for engine and model. Default: next to the model.",
+        "File to write, or a folder for the engine and the model. Default: next to the model.",
         flags=("-o", "--output"),
         metavar="ENGINE|DIR",
     )
     shapes: tuple[str, ...] = option(
         (),
-        "Optimisation profile, for instance images:1x3x224x224,8x3x224x224,32x3x640x640. Once per input; "
+        "Optimisation profile, such as images:1x3x224x224,8x3x224x224,32x3x640x640. Once per input; "
         "repeat an input for another profile. Default: the ranges the model declares.",
         form="texts",
         several=True,
@@ -79,8 +79,8 @@ class BuildOptions(Options):
     force: bool = option(False, "Build even if a matching engine already exists.")
     selftest: bool = option(
         True,
-        "Do not run the golden cases of the model on what was built.",
-        "True: run them where this machine can, and fail where one is wrong.",
+        "Do not run the model's golden cases on the new engine.",
+        "True: run them if this machine can, and fail if one is wrong.",
     )
 
     def __post_init__(self) -> None:

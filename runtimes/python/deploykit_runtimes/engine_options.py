@@ -52,12 +52,12 @@ class EngineOptions(Options):
     goal: Goal = option("latency", "All threads on one call, or several concurrent calls.")
     precision: Precision = option(
         "model",
-        "auto allows a lower precision than the file's (bf16, TF32) where that is faster.",
+        "auto allows a lower precision than the file's (bf16, TF32) if that is faster.",
     )
     cache: Path | None = option(
         None,
         "Folder that keeps what engines compile.",
-        "None compiles anew each time.",
+        "None: compile again each time.",
         path="folder",
         metavar="DIR",
     )
@@ -67,19 +67,19 @@ class EngineOptions(Options):
     exact: bool = option(
         False,
         "Run the file's own graph, node for node. Default: ort-cpu may get a faster form of it.",
-        "``Placement.rewrites`` tells.",
+        "``Placement.rewrites`` says which.",
     )
     detached: bool = option(
         False,
         "Read weights that lie beside the file into memory, where engines for the CPU would map them: a "
         "mapped file that is cut short ends the process (SIGBUS).",
-        "For who runs on while files change.",
+        "For programs that run on while files change.",
         flags=(),
     )
     selftest: bool = option(
         True,
         "Run the golden cases of the model on an engine that is compiled into a cache as it is opened.",
-        "A ``ParityError`` where one fails.",
+        "A ``ParityError`` if one fails.",
         flags=(),
     )
 

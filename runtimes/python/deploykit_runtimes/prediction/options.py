@@ -71,14 +71,14 @@ class PredictOptions(Options):
     imgsz: tuple[int, int] | None = option(
         None,
         "Input size of a dynamic model.",
-        "A side, or (height, width), in pixels; needs pre-processing outside of the graph.",
+        "A side, or (height, width), in pixels; needs pre-processing outside the graph.",
         form="size",
         metavar="H[,W]",
     )
     batch: int | None = option(
         None,
         "Images per call of the engine.",
-        "Those are run together whose tensors have the same size. None: 8 where the batch is dynamic.",
+        "Images whose tensors have the same size run together. None: 8 if the batch is dynamic.",
         least=1,
         metavar="N",
     )
@@ -89,5 +89,5 @@ class PredictOptions(Options):
         flags=(),
     )
     progress: Callable[[int, int], None] | None = option(
-        None, "Called as ``progress(done, total)`` as images of several are answered.", form="own", flags=()
+        None, "Called as ``progress(done, total)`` while several images are answered.", form="own", flags=()
     )
