@@ -176,7 +176,7 @@ def inspect(
     if outputs is not None:
         raise OptionError(
             f"--outputs says what a model file's outputs mean, and {source_name(file)} is a checkpoint.",
-            hint="Leave it out: a checkpoint's head tells it.",
+            hint="Leave it out: a checkpoint's head says what its outputs mean.",
         )
     refuse_other_fields("inspect()", settings, ("outputs", "options", "report"), ExportOptions)
     chosen = put_over(options, ExportOptions, settings)
@@ -284,7 +284,7 @@ def quantize(
             ``budget``, ``target``, ``output``, ...
 
     Returns:
-        Of ``int8``, ``output`` is None where nothing is faster than float32 on this machine.
+        With ``int8``, ``output`` is None if nothing is faster than float32 on this machine.
 
     Raises:
         OptionError: there is no such option, or its value cannot be used.

@@ -1,4 +1,4 @@
-"""The ``deploykit`` command: sub-commands loaded when they are used, errors told in one message.
+"""The ``deploykit`` command: sub-commands loaded when they are used, errors reported in one message.
 
 Exit codes: 0 done, 1 other failures, such as no memory or a full disk, 2 wrong options or checkpoint,
 3 parity beyond tolerance, 5 model file, 6 missing package, 7 engine or device not available, 8 image or

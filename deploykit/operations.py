@@ -163,7 +163,7 @@ def selftest(
     else:
         if (runtime, device) != (None, None) or put_over(engine, EngineOptions, settings) != EngineOptions():
             raise OptionError(
-                "A server runs the model of a url: runtime, device and engine options have no effect there.",
+                "With url=, a server runs the model: runtime, device and engine options have no effect.",
                 hint="Set them where the server is started.",
             )
         name = shown_url(url)

@@ -39,7 +39,7 @@ def _vendors(files: Iterable[Path]) -> set[str]:
 
 
 def nvidia_gpus() -> tuple[str, ...]:
-    """Name, driver version and memory of each GPU, as nvidia-smi tells them; empty without it."""
+    """Name, driver version and memory of each GPU, as nvidia-smi reports them; empty without it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

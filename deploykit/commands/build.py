@@ -42,10 +42,10 @@ _EVERY = 10.0  # seconds
 @click_options(BuildOptions)
 @common
 def command(*, model: Path, json_output: bool, **settings: Any) -> None:
-    """Compile MODEL for a runtime, into what `bench` and `predict` open in its place.
+    """Compile MODEL for a runtime; `bench` and `predict` open the result in its place.
 
-    An engine that fits is kept as it is. The file beside it (.json) says what it was built from and
-    for; an engine that fits no longer is built again when it is opened, and the reason told.
+    An engine that still fits is kept. The file beside it (.json) says what it was built from and for; an
+    engine that no longer fits is rebuilt when it is opened, and the reason is printed.
     """
     from deploykit.operations import build
 

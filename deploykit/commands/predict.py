@@ -146,7 +146,7 @@ def _check_sources(
     if watch is not None and os.path.realpath(watch) == os.path.realpath(save):
         raise OptionError(
             f"--save {save} is the folder that is watched: each picture that is saved would be a new one.",
-            hint="Save into another folder, or one inside of it.",
+            hint="Save into another folder, or one inside it.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Records on disk, so that an interrupted run goes on where it ended.
+"""Records on disk, so that an interrupted run can be resumed.
 
 A folder a model and data set, under a key of all that the records depend on: the files of the model, the
 engine and its options, the pictures and their labels, the settings, and the release. Parts are written whole
@@ -102,6 +102,6 @@ class State:
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 raise OptionError(
                     f"{part}, which an interrupted evaluation left, cannot be read: {error}.",
-                    hint="--fresh begins anew.",
+                    hint="--fresh starts over.",
                 ) from error
         return found

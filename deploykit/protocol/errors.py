@@ -166,7 +166,7 @@ class RequestTimeoutError(RequestError):
 
 
 def status_of(error: BaseException) -> tuple[int, str]:
-    """The HTTP status of an error and the text for the client, which tells nothing of a bug."""
+    """The HTTP status of an error and the text for the client, which reveals nothing about a bug."""
     if isinstance(error, RequestError):
         return error.status, _short(error)
     if isinstance(error, InputError | OptionError):
@@ -184,7 +184,7 @@ def _short(error: DeploykitError) -> str:
 
 
 def grpc_status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
-    """The gRPC status of an error and the text for the client, which tells nothing of a bug."""
+    """The gRPC status of an error and the text for the client, which reveals nothing about a bug."""
     import grpc
 
     status, text = status_of(error)

@@ -26,7 +26,7 @@ def headers_by_name(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """Parameters behind the ``?``.
+    """Parameters after the ``?``.
 
     Raises:
         BadRequestError: there are too many, one comes twice, or the query is malformed.

@@ -145,7 +145,7 @@ def _options(given: Mapping[str, str]) -> dict[str, Any]:
     for name, text in given.items():
         if name not in _OPTIONS:
             known = ", ".join(_OPTIONS)
-            raise BadRequestError(f"The options are {known}, format and id, found {name[:32]!r}.")
+            raise BadRequestError(f"The known options are {known}, format and id, found {name[:32]!r}.")
         if not _NUMBER.fullmatch(text):
             raise BadRequestError(f"{name} wants a number, found {text[:32]!r}.")
         try:

@@ -1,4 +1,4 @@
-"""Requests and responses of ``infer``: JSON, with binary tensors behind it.
+"""Requests and responses of ``infer``: JSON, with binary tensors after it.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md and
 Triton's binary tensor extension

@@ -1,4 +1,4 @@
-"""Whether the files of a model have changed, told without opening them."""
+"""Whether the files of a model have changed, found without opening them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """What changes when the files of a model are written anew.
+    """What changes when the files of a model are rewritten.
 
     Attributes:
         content: Of each file its type, time of writing, size and inode, or why these are unknown.

@@ -53,7 +53,7 @@ def check_source(source: object) -> None:
         return
     if not isinstance(source, str | Path) or not str(source):
         raise OptionError(
-            f"A checkpoint is given by its path or name, or as a module, found {described(source)}.",
+            f"Wanted a checkpoint as a path, a name or a module, found {described(source)}.",
             hint='For instance "best.pt" or "timm:vit_base_patch16_224".',
         )
     name = str(source)

@@ -79,8 +79,8 @@ def command(
     A MODEL is a model file, or a checkpoint, which runs in torch. DATA is a folder of class folders, a list
     of pictures and classes (.csv, .txt), Ultralytics' data.yaml, or COCO's JSON.
 
-    A picture that cannot be read is reported, and the exit code is then 8. An interrupted run goes on where
-    it ended when the same command is given again.
+    A picture that cannot be read is reported, and the exit code is then 8. The same
+    command resumes an interrupted run.
     """
     if len(paths) < 2:
         raise click.UsageError("Wanted MODEL and DATA, found one of them.")

@@ -51,9 +51,9 @@ _SLOWER = "Stay with the float32 file, or name another engine with --target; --k
 def command(*, model: Path, html: Path | None, json_output: bool, **settings: Any) -> int:
     """Write MODEL, an .onnx file in float32, in a lower precision.
 
-    Inputs and outputs keep their types. Nothing is written when the answers leave their budget, or when 8
-    bits are no faster than float32 on this machine (exit code 3). An interrupted search goes on where it
-    ended when the same command is given again.
+    Inputs and outputs keep their types. Nothing is written if the answers exceed their budget, or if 8
+    bits are no faster than float32 on this machine (exit code 3). The same command resumes an interrupted
+    search.
     """
     from deploykit_runtimes.files import write_target
     from deploykit_runtimes.targets import check_target, is_standard_output

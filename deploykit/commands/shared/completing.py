@@ -32,7 +32,7 @@ def buildable(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 
 def bench_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of ``--runtime`` of ``bench``, also behind a comma."""
+    """Names of ``--runtime`` of ``bench``, also after a comma."""
     from deploykit_runtimes.runtimes import available_runtimes
 
     names = (*available_runtimes(), "torch", "torch-channels-last", "torch-compile")
@@ -54,7 +54,7 @@ def families(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def axes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Axes of ``--dynamic``, also behind a comma; the value may be left out, and a file follow."""
+    """Axes of ``--dynamic``, also after a comma; the value may be left out, and a file follow."""
     from deploykit_runtimes.contract.axes import AXES
 
     return _listed((*AXES, "all"), incomplete) or files(ctx, param, incomplete)

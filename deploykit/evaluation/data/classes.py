@@ -71,7 +71,7 @@ def by_name(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int
     if len(places) < len(spec.classes):
         twice = sorted(name for name in places if spec.classes.count(name) > 1)
         raise OptionError(
-            f"The model calls several classes {twice[0]!r}, so names do not tell which is meant.",
+            f"The model calls several classes {twice[0]!r}, so a name does not say which one is meant.",
             hint="--match order takes the classes in their order.",
         )
     lacking = [name for name in names if name not in places]
@@ -95,7 +95,7 @@ def in_order(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, in
     if spec.num_classes and len(names) != spec.num_classes:
         raise OptionError(
             f"{source} has {len(names)} classes, the model has {spec.num_classes}: "
-            "their order tells nothing.",
+            "they cannot be matched by order.",
             hint="Name the model's classes with --labels FILE.",
         )
     from pathlib import Path

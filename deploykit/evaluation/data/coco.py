@@ -167,6 +167,6 @@ def _folder(path: Path, images: Sequence[Mapping[str, Any]]) -> Path:
         if (place / first).is_file():
             return place
     raise InputError(
-        f"{first}, the first picture of {path}, is not beside it, nor in images/ or {stem}/ there.",
+        f"{first}, the first picture of {path}, is neither beside it nor in images/ or {stem}/ next to it.",
         hint="Name the folder of the pictures with --images.",
     )

@@ -22,7 +22,7 @@ def check_images(images: Sequence[Entry], path: Path) -> None:
     """Each picture has an id of its own, a file and a size.
 
     Raises:
-        InputError: one has not.
+        InputError: a picture lacks one of these.
     """
     seen = set()
     for place, image in enumerate(images, start=1):
@@ -47,7 +47,7 @@ def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
         told: What errors call it.
 
     Raises:
-        InputError: it has not.
+        InputError: it does not.
     """
     box: Any = each.get("bbox")
     # COCO's own data have a few boxes with a side of 0.
@@ -58,7 +58,7 @@ def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
         raise InputError(f"{told} has no {wanted}, and the model's task is {task}.")
     area = each.get("area")
     if area is None and task == "pose":
-        raise InputError(f"{told} has no area, by which COCO measures keypoints.")
+        raise InputError(f"{told} has no area, which COCO needs to measure keypoints.")
     if area is not None and not (_is_number(area) and area >= 0):
         raise InputError(f"{told} wants an area in pixels, found {area}.")
     if task == "pose" and not _are_numbers(each["keypoints"], least=3):

@@ -35,7 +35,7 @@ def read_class_folders(folder: Path, spec: ModelSpec, matching: Matching, split:
     if not classes:
         loose = any(entry.suffix.lower() in SUFFIXES for entry in root.iterdir())
         raise InputError(
-            f"Wanted a folder for each class in {root}, found {'pictures alone' if loose else 'none'}.",
+            f"Wanted a folder for each class in {root}, found {'only pictures' if loose else 'none'}.",
             hint="A list with a picture and its class a line is read too: labels.csv.",
         )
     pictures = {entry.name: _pictures(entry) for entry in classes}

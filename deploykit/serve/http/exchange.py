@@ -74,7 +74,7 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """Parameters behind the ``?``.
+        """Parameters after the ``?``.
 
         Raises:
             BadRequestError: there are too many, or one comes twice.

@@ -24,7 +24,7 @@ _CHOOSES = ("TopK", "NonMaxSuppression", "ArgMax", "ArgMin", "NonZero", "Unique"
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A cut behind a node.
+    """A cut after a node.
 
     Attributes:
         node: The node.

@@ -63,9 +63,9 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
 
     Raises:
         OptionError: ``hints.family`` names no family.
-        DependencyError: it names one of another package, which cannot be loaded.
-        UnrecognisedCheckpointError: no family claims the weights, or they are known to be of another
-            architecture than the one whose names they share.
+        DependencyError: it names a family of another package, which cannot be loaded.
+        UnrecognisedCheckpointError: no family claims the weights, or they are known to belong to another
+            architecture that shares the names of a known one.
     """
     if hints.family in _ADDED.names and hints.family not in _BUILT_IN:
         _ADDED.load(hints.family)

@@ -147,10 +147,10 @@ class _Fit:
 
 
 def explain_pixels(image: np.ndarray, theirs: np.ndarray, spec: ModelSpec) -> Why:
-    """Which simple change of our pre-processing gives a recorded tensor.
+    """Find a simple change to our pre-processing that reproduces a recorded tensor.
 
     Args:
-        image: uint8 RGB [H, W, 3], grey [H, W, 1], or of other channels.
+        image: uint8 RGB [H, W, 3], grey [H, W, 1], or with other channels.
         theirs: What the recorded transform made of it, float32 [C, h, w].
         spec: Our contract.
     """

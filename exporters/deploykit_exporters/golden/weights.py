@@ -34,7 +34,7 @@ class _Comparison:
 
 
 def explain_weights(golden: Golden, loaded: LoadedCheckpoint, *, rounding: bool) -> Why:
-    """That the recorded weights are others than those of the checkpoint, and where it has them.
+    """Whether the recorded weights differ from those of the checkpoint, and where it has them.
 
     Args:
         golden: What was recorded.

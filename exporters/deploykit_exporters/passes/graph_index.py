@@ -27,7 +27,7 @@ class Values:
         self.readers = Counter(_all_reads(graph))
 
     def sole_maker(self, name: str) -> onnx.NodeProto | None:
-        """The node that makes a value, if one node only reads it."""
+        """The node that makes a value, if exactly one node reads it."""
         return self.makers.get(name) if self.readers[name] == 1 else None
 
     def behind(self, name: str) -> list[onnx.NodeProto]:

@@ -32,7 +32,7 @@ with such a score: nobody looks at the others."""
 _HEADS = ("yolo", "yolov5")
 _Objects = tuple[np.ndarray, np.ndarray]
 _DIFFER = 0.01
-"""Share of the best classes that may be others."""
+"""Share of the best classes that may differ."""
 
 
 @dataclass(frozen=True)

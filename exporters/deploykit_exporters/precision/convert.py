@@ -125,7 +125,7 @@ def _references(graph: FloatGraph, feeds: Sequence[Feed], spec: ModelSpec) -> li
         reference = reference_of(outputs, spec, image, inner=graph.watched, judged=feed.judged)
         if feed.judged and not reference.finite:
             raise ModelError(
-                f"The model answers NaN or infinity to {feed.name} in float32 already.",
+                f"The model already gives NaN or infinity for {feed.name} in float32.",
                 hint="Find the layer that makes it: deploykit verify CKPT MODEL --bisect.",
             )
         found.append(reference)

@@ -48,9 +48,9 @@ def find_islands(
 ) -> Chosen:
     """Put into float32 what costs the answers most, until they are close enough.
 
-    What stands behind the last products, such as the decoding of boxes, takes no time: it goes to float32
-    wherever that lessens the difference by a fifth. Then the network is cut into pieces; each is rounded
-    alone, and the worst goes to float32 first. As much of these pieces as possible returns to float16.
+    Nodes after the last products, such as the decoding of boxes, take no time: they go to float32 if that
+    reduces the difference by a fifth. Then the network is cut into pieces; each is rounded by itself, and
+    the worst goes to float32 first. As much of these pieces as possible returns to float16.
 
     Args:
         graph: The float32 graph.
@@ -122,7 +122,7 @@ class _Search:
 
 
 def _tail(graph: FloatGraph) -> frozenset[int]:
-    """The nodes behind which there is no convolution or product any more."""
+    """The nodes after which no convolution or product follows."""
     leads: set[str] = set()
     found = []
     for place in range(len(graph.model.graph.node) - 1, -1, -1):

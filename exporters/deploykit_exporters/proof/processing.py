@@ -159,5 +159,5 @@ def prove_decoding(
         return compare_answers(expected, found, finished.output)
     except ParityError as error:
         raise ParityError(
-            f"Of the post-processing inside the graph, {error.problem}", hint=NOT_EQUAL
+            f"In the post-processing inside the graph, {error.problem}", hint=NOT_EQUAL
         ) from error

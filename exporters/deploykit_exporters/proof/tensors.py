@@ -172,9 +172,8 @@ def _check_compared(cases: Sequence[Case], compared: Sequence[Case], tolerance: 
     for shape in sorted(strict - proven):
         raise ParityError(
             f"Nothing can be proven about this network at {shape}: on every picture, down to an eighth of "
-            f"its "
-            f"contrast, float32 itself is further than {tolerance:.0e} from float64, and two engines that "
-            "are both right give different answers.",
+            f"its contrast, float32 itself is off by more than {tolerance:.0e} from float64, and two engines "
+            "that are both correct give different answers.",
             hint="Its activations explode: check the training, or export an earlier checkpoint.",
         )
 

@@ -41,7 +41,7 @@ class Placement:
         saturates: Products of bytes saturate here, and the engine has no way around it: answers are others
             than elsewhere.
         joins_signed: Int8 activations around 0 are joined by a Concat here, which the engine computes
-            wrongly; the file could not be put into a form that it computes rightly.
+            wrongly; the file could not be put into a form that it computes correctly.
     """
 
     engine: str

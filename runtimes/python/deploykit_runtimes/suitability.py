@@ -32,8 +32,8 @@ def advice(spec: ModelSpec, placement: Placement) -> str:
     if not said and placement.saturates:
         return (
             f"Weights of the file go beyond [-64, 64], and {placement.engine} adds their products in 16 bits "
-            "on this processor: its answers are others than elsewhere. Run it with --runtime ort-cpu, which "
-            "adds them in 32 bits."
+            "on this processor: its answers differ from those elsewhere. Run it with --runtime ort-cpu, "
+            "which adds them in 32 bits."
         )
     return said
 

@@ -178,7 +178,7 @@ def _metric(metric: Metric | None, spec: ModelSpec, path: Path, *, labelled: boo
         raise OptionError(f"--metric {metric} does not fit a model of the task {spec.task}: {fits} do.")
     if not labelled:
         raise OptionError(
-            f"--metric {metric} wants labels, and {path} holds pictures alone.",
+            f"--metric {metric} wants labels, and {path} holds only pictures.",
             hint="Give class folders or a data.yaml, or --metric agreement.",
         )
     return metric

@@ -63,6 +63,6 @@ class State:
         except (OSError, ValueError) as error:
             raise OptionError(
                 f"{file}, which an interrupted search left, cannot be read: {error}.",
-                hint="--fresh begins anew.",
+                hint="--fresh starts over.",
             ) from error
         return found if isinstance(found, dict) else {}

@@ -125,7 +125,7 @@ def grouped(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def outside(checkpoint: Checkpoint, prefix: str) -> Iterator[tuple[str, Tensors]]:
-    """The modules beside the matched one, and beside each of those that it is in."""
+    """The modules beside the matched one, and beside each module that contains it."""
     parts = prefix.split(".")[:-1]
     for depth in range(len(parts)):
         parent = "".join(f"{part}." for part in parts[:depth])

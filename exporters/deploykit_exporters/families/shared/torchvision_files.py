@@ -170,7 +170,7 @@ def torchvision_witness(
         tensors: Weights under torchvision's names.
         transform: torchvision's own for images of that size, if the file says so which; else None.
         size: (height, width) of the network's input.
-        module: The pickled module, or None: its layers may be others than those of that name.
+        module: The pickled module, or None: its layers may differ from those of that name.
         hints: So may be what the user says.
         features: The built model gives features.
 

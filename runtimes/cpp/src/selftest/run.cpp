@@ -108,7 +108,7 @@ SelfTest self_test(const Subject& subject) {
   const auto started = std::chrono::steady_clock::now();
   const std::vector<Case> cases = cases_from_keys(subject.metadata);
   if (cases.empty()) {
-    throw ModelError("The model file carries no golden cases.", "Write the file anew: deploykit export CKPT");
+    throw ModelError("The model file carries no golden cases.", "Export the model again: deploykit export CKPT");
   }
   SelfTest found;
   found.placement = subject.placement;

@@ -118,8 +118,8 @@ def _refuse_nothing(model: Path, cache: Path, runtime: str) -> None:
         with room_for(wanted):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise RuntimeUnavailableError(
-        f"{runtime} compiled {model}, and kept nothing of it in a cache.",
-        hint="`deploykit doctor` tells what this machine can run.",
+        f"{runtime} compiled {model}, but stored nothing in a cache.",
+        hint="`deploykit doctor` shows what this machine can run.",
     )
 
 

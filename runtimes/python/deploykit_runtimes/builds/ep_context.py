@@ -109,7 +109,7 @@ def compile_context(
         except (state.Fail, state.NotImplemented, state.RuntimeException, state.EPFail) as error:
             raise RuntimeUnavailableError(
                 f"{model} could not be compiled: {str(error).strip().splitlines()[-1][:300]}",
-                hint="`deploykit doctor` tells what this machine can run.",
+                hint="`deploykit doctor` shows what this machine can run.",
             ) from error
         if not read_onnx(draft).compiled:
             raise ModelError(f"ONNX Runtime {ort.__version__} compiled {model} to a file without EPContext.")

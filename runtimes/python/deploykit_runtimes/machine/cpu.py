@@ -38,7 +38,7 @@ def cpu_class(root: Path = Path("/"), *, architecture: str | None = None) -> Cpu
 
 
 def cpu_flags(root: Path = Path("/")) -> frozenset[str]:
-    """The instruction sets of the processor, in Linux' words; empty where nobody tells them."""
+    """The instruction sets of the processor, as Linux names them; empty if they are unknown."""
     return frozenset(cpu_field(_cpuinfo(root), "flags", "Features").split())
 
 

@@ -81,7 +81,7 @@ def share_memory() -> None:
 
 @contextmanager
 def loading(nbytes: int) -> Iterator[int | None]:
-    """A model is loaded in the block, and may take only so much; behind it, the process' own limit holds.
+    """A model is loaded in the block, and may take only so much; after it, the process' own limit holds.
 
     Args:
         nbytes: Of the model, with the weights beside it.

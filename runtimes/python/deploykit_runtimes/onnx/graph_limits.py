@@ -1,4 +1,4 @@
-"""Whether a graph asks for more than ``limits`` allows, told without running it.
+"""Whether a graph asks for more than ``limits`` allows, found without running it.
 
 The nodes are walked in their order, with functions put in place of their calls, and the sizes that follow
 from constants are worked out: a shape that is stored, or computed from stored ones. Sizes that depend on what

@@ -58,7 +58,7 @@ def load_error(
         )
     return RuntimeUnavailableError(
         f"ONNX Runtime {version} cannot run {path} on {device}: {_reason(error)}",
-        hint="`deploykit doctor` tells what this machine can run.",
+        hint="`deploykit doctor` shows what this machine can run.",
     )
 
 

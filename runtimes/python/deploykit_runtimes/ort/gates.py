@@ -51,7 +51,7 @@ _FLOAT, _TEXT = 1, 3  # types of a tensor and of an attribute
 
 
 def repeat_gates(model: bytes, largest: int | None = None) -> bytes | None:
-    """Repeat the gates of maps whose sizes the file tells.
+    """Repeat the gates of maps whose sizes the file gives.
 
     Args:
         model: An ONNX file.

@@ -28,7 +28,7 @@ _MOVES = ("Gather", "Reshape", "Slice", "Transpose")
 
 
 def cast_late(model: bytes, images: str) -> bytes | None:
-    """Cast ``images`` behind the nodes that move them and alone read them.
+    """Cast ``images`` after the nodes that move them, if no other node reads them.
 
     Args:
         model: An ONNX file.

@@ -43,7 +43,7 @@ def session_settings(options: EngineOptions) -> SessionSettings:
     For latency all cores work on one call. Waiting threads spin for 0.1 ms before they sleep: as fast
     as spinning for ever, at half the CPU use, and other sessions are not slowed down. For throughput
     the callers' own threads are the parallelism, and each runs its call alone: two callers on two cores
-    get 125 images/s of an EfficientNet-B0 in place of 95.
+    get 125 images/s of an EfficientNet-B0 instead of 95.
     """
     entries = {"session.record_ep_graph_assignment_info": "1"}
     if options.goal == "latency":

@@ -101,7 +101,7 @@ def rewrite(path: Path, options: EngineOptions, file: OnnxFile | None = None) ->
 
 
 def rewrite_for_openvino(path: Path, options: EngineOptions, file: OnnxFile) -> Rewritten:
-    """Put an INT8 file of any exporter into a form that OpenVINO computes rightly: unsigned around a Concat.
+    """Put any exporter's INT8 file into a form that OpenVINO computes correctly: unsigned around a Concat.
 
     Left as they are: all files with ``options.exact``, and those with weights beside them or compiled parts.
     """

@@ -1,13 +1,13 @@
-"""Products of bytes that saturate, and how INT8 files have right answers on x86 processors without VNNI.
+"""Products of bytes that saturate, and how INT8 files give correct answers on x86 processors without VNNI.
 
 Their vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits: 255 * 127 + 255 * 127 gives
-32767 in place of 64770, and an INT8 file has other answers than with VNNI, on Arm and on GPUs. Weights within
-[-64, 64] cannot get there. Others become unsigned at load, exactly as activations do (``unsigned``): products
+32767 instead of 64770, and an INT8 file gives other answers than with VNNI, on Arm and on GPUs. Weights
+within [-64, 64] cannot get there. Others become unsigned at load, exactly as activations do (``unsigned``): products
 of unsigned bytes take 32 bits. ONNX Runtime's own setting for that, ``session.x64quantprecision``, does not
 open files in which two weights share a zero point (1.32).
 
-Activations that stay signed, as with ``EngineOptions.exact``, ONNX Runtime makes unsigned itself unless
-``session.qdqisint8allowed`` is set; with it products stay signed, which are right and slow.
+ONNX Runtime itself makes activations unsigned that stay signed, as with ``EngineOptions.exact``, unless
+``session.qdqisint8allowed`` is set; with it products stay signed, which is correct but slow.
 """
 
 from __future__ import annotations

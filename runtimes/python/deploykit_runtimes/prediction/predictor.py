@@ -142,12 +142,12 @@ class Predictor:
             iou: Overlap above which the worse of two boxes falls; likewise.
             max_det: Most detections of one image; likewise.
             imgsz: Side, or (height, width), to use instead of the model's own; needs dynamic axes, and
-                pre-processing outside of the graph.
+                pre-processing outside the graph.
             batch: Most images to run at once where the batch axis is dynamic (8). Images are batched
                 with neighbours whose tensors have the same size.
             bgr: Arrays, and those of .npy files, have OpenCV's order of colours, as ``cv2.imread`` and
                 ``VideoCapture.read`` give them. Other sources know their order.
-            progress: Called as ``progress(done, total)`` as images of several are answered.
+            progress: Called as ``progress(done, total)`` while several images are answered.
 
         Returns:
             One result for one image; for several a list, in the order of the sources, or in natural order for
@@ -293,7 +293,7 @@ class Predictor:
     def _check_bgr(self, bgr: object) -> None:
         if as_flag(bgr, "bgr") and self._format.color == "as_is":
             raise OptionError(
-                f"bgr tells the order of colours; the model takes {self._format}, which are not reordered.",
+                f"bgr sets the order of colours; the model takes {self._format}, which are not reordered.",
                 hint="Give the channels in the order that the model was trained on.",
             )
 

@@ -86,7 +86,7 @@ def means(values: np.ndarray) -> np.ndarray:
 
 
 def best_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each image the flat index of its largest value, int64 [N], and its lead over the next one, [N]."""
+    """The flat index of the largest value of each image, int64 [N], and its lead over the next one, [N]."""
     flat = values.reshape(len(values), -1)
     best = flat.argmax(1)
     top = np.partition(flat, -2, axis=1)[:, -2:] if flat.shape[1] > 1 else np.repeat(flat, 2, axis=1)

@@ -1,4 +1,4 @@
-"""Golden cases for a file of a lower precision: the answers stay, the tolerances are measured anew."""
+"""Golden cases for a file of a lower precision: the answers stay, the tolerances are measured again."""
 
 from __future__ import annotations
 

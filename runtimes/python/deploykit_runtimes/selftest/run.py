@@ -134,7 +134,7 @@ def golden_cases(spec: ModelSpec) -> tuple[Case, ...]:
     if not cases:
         raise ModelError(
             "The model file carries no golden cases.",
-            hint="Write the file anew: deploykit export CKPT",
+            hint="Export the model again: deploykit export CKPT",
         )
     return cases
 

@@ -94,7 +94,7 @@ class Bindings:
         known = self.compute_capabilities()
         if wanted and not known:
             raise OptionError(
-                "TensorRT builds for the GPU that it runs on; targets can be named for trt-rtx alone.",
+                "TensorRT builds for the GPU that it runs on; only trt-rtx takes other targets.",
                 hint="Build with --runtime trt-rtx, or on a machine with that GPU; --compatibility ampere+ "
                 "makes one engine for several.",
             )

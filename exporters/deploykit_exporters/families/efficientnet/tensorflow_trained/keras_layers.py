@@ -176,7 +176,7 @@ def _rescaling(
     """A lone Rescaling; those of ``keras.applications`` come with a Normalization.
 
     Raises:
-        CheckpointError: others than these.
+        CheckpointError: the layers are not of these kinds.
     """
     numbers = [
         (float(config["scale"]), float(config.get("offset", 0.0)))

@@ -225,7 +225,7 @@ class TimmFile:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """``label_names`` of a published model, in words where it has ``label_descriptions``."""
+        """A published model's ``label_names``, or the ``label_descriptions`` of those that have one."""
         labels: Any = next(
             (place.get(name) for place in (self.hub, self.pretrained) for name in _LABELS if place.get(name)),
             (),

@@ -123,7 +123,7 @@ def _rotations(tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch
         return None
     sin = tensors.get(keys[0].replace("freqs_cos", "freqs_sin"))
     if sin is None or sin.ndim != 2 or sin.shape != tensors[keys[0]].shape:
-        raise CheckpointError(f"The checkpoint has {keys[0]} without a sine of its shape.")
+        raise CheckpointError(f"The checkpoint has {keys[0]}, but no sine of the same shape.")
     return tensors[keys[0]].float(), sin.float()
 
 

@@ -104,7 +104,7 @@ def _named_steps(transforms: Any) -> dict[str, Any]:
     """The transforms by the name of their class.
 
     Raises:
-        CheckpointError: they are others than Ultralytics has, or in another order.
+        CheckpointError: they are not Ultralytics' own, or in another order.
     """
     steps = _steps(transforms)
     names = [class_path(step) for step in steps]

@@ -9,7 +9,7 @@
 namespace deploykit {
 namespace {
 
-constexpr const char* kDoctor = "`deploykit doctor` tells what this machine can run.";
+constexpr const char* kDoctor = "`deploykit doctor` shows what this machine can run.";
 constexpr const char* kLess = "Give it smaller images or a smaller batch, or a machine with more memory.";
 constexpr const char* kLift =
     "Models of its size take less; DEPLOYKIT_MEMORY=off sets no limit, and DEPLOYKIT_MEMORY=16G one of 16 GB.";

@@ -1,4 +1,4 @@
-"""ONNX file -> TensorRT network, with the parser's refusals told by node."""
+"""ONNX file -> TensorRT network, with the parser's refusals reported by node."""
 
 from __future__ import annotations
 

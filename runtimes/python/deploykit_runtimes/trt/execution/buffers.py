@@ -58,7 +58,7 @@ class Buffer:
 
 
 class OutputBuffer(Buffer):
-    """Memory of an output whose shape only the data tells; TensorRT asks for it while it runs.
+    """Memory of an output whose shape depends on the data; TensorRT asks for it while it runs.
 
     Attributes:
         shape: Of the last run.

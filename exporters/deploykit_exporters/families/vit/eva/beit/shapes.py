@@ -92,7 +92,7 @@ def _parts(layer: str) -> tuple[str, str]:
 
 
 def square_size(tensors: Mapping[str, torch.Tensor]) -> Size:
-    """(height, width) of the square images that positions and tables are for."""
+    """(height, width) of the square images for which positions and tables were made."""
     high, wide = (int(side) for side in tensors["patch_embed.proj.weight"].shape[2:])
     positions, table = tensors.get("pos_embed"), _table(tensors)
     side = _USUAL // high
