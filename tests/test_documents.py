@@ -153,7 +153,7 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
     assert told in PYTHON
     security = (ROOT / "SECURITY.md").read_text()
     assert f"| bytes of the file | {limits.size >> 20} MiB" in security
-    assert f"| time of the whole | {limits.seconds:.0f} s" in security
+    assert f"| total time | {limits.seconds:.0f} s" in security
     assert f"| redirects | {limits.redirects};" in security
 
 

@@ -2,9 +2,9 @@
 
 Their vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits: 255 * 127 + 255 * 127 gives
 32767 instead of 64770, and an INT8 file gives other answers than with VNNI, on Arm and on GPUs. Weights
-within [-64, 64] cannot get there. Others become unsigned at load, exactly as activations do (``unsigned``): products
-of unsigned bytes take 32 bits. ONNX Runtime's own setting for that, ``session.x64quantprecision``, does not
-open files in which two weights share a zero point (1.32).
+within [-64, 64] cannot get there. Others become unsigned at load, exactly like activations (``unsigned``):
+products of unsigned bytes take 32 bits. ONNX Runtime's own setting for that, ``session.x64quantprecision``,
+does not open files in which two weights share a zero point (1.32).
 
 ONNX Runtime itself makes activations unsigned that stay signed, as with ``EngineOptions.exact``, unless
 ``session.qdqisint8allowed`` is set; with it products stay signed, which is correct but slow.
