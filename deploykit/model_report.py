@@ -32,7 +32,7 @@ class ModelReport:
 
     Attributes:
         path: Its file.
-        size_bytes, sha256: Of the file, with the files beside it that it names; see ``hash_model``.
+        size_bytes, sha256: Size and hash of the file and of the files that it names; see ``hash_model``.
         inputs, outputs: Of the graph.
         graph: Its operators and their cost; None where the package ``onnx`` is not installed.
         placement: What ran where on the CPU; None for what only the engine opens that compiled it.

@@ -31,7 +31,7 @@ def tables(text: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_table_is_whole(document: Path) -> None:
-    """Rows behind an empty line are no table, but text with bars."""
+    """Rows after an empty line are not a table but text with bars."""
     for rows in tables(document.read_text()):
         assert len(rows) > 2, rows
         assert re.fullmatch(r"\|( *:?-+:? *\|)+", rows[1]), rows[:2]

@@ -16,7 +16,7 @@ _SIDE = 320
 def matrix_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     """A confusion matrix: a row for each true class, a column for each answer, shaded by the share.
 
-    Of many classes, those that are confused most are shown.
+    If there are many classes, those that are confused most are shown.
 
     Args:
         labels: The classes.

@@ -44,7 +44,7 @@ class Run:
         subject: The model.
         spec: Its contract.
         dataset: The pictures, with its classes.
-        records: Of the pictures that it has answered, by place.
+        records: Records of the pictures that it has answered, by place.
         unread: Those that cannot be read.
         resumed: How many records an interrupted run left.
         seconds: Spent on the others.

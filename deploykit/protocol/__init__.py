@@ -13,5 +13,5 @@ metadata.py      What a model declares to clients: its inputs and outputs
 picture_cost.py  What a picture will cost, read before it is decoded, and how much may be in memory at once
 pictures.py      The pictures and options of a ``predict`` request, and its answers
 responses.py     What a client gets: a status, headers and a body, also for an error
-tensors.py       Requests and responses of ``infer``: JSON, with binary tensors behind it
+tensors.py       Requests and responses of ``infer``: JSON, with binary tensors after it
 """

@@ -1,4 +1,4 @@
-"""What a client gets: a status, headers and a body, also in place of an answer."""
+"""What a client gets: a status, headers and a body, also instead of an answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] |
 
 
 def failure(error: Exception, log: logging.Logger) -> Response:
-    """What is answered in place of an answer: the status of the error's kind, and its text.
+    """What is answered instead of an answer: the status of the error's kind, and its text.
 
     Args:
         error: What a request led to.

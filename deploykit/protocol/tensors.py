@@ -61,7 +61,7 @@ def read_request(
     """Read a request.
 
     Args:
-        body: JSON, and the binary tensors behind it.
+        body: JSON, and the binary tensors after it.
         header_length: ``Inference-Header-Content-Length``: bytes of JSON; None: all; 0: none, the body is the
             model's only input.
         inputs: Of the model, for a body without JSON.

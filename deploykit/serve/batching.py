@@ -82,7 +82,7 @@ class Batcher:
         solo: For a request that comes while nothing else is under way; None: it takes the next instance.
         policy: How requests are put together.
         statistics: Told of every run.
-        version: Of the model, for the answers.
+        version: Version of the model, for the answers.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ __all__ = ["Finish", "finished_spec", "host_output", "host_spec", "network_axes"
 def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str, AxisRange]:
     """The axes that stay free in the network behind its pre-processing.
 
-    Where every image comes out at one size, a free height and width would only slow the network down.
+    If every image comes out at one size, a free height and width would only slow the network down.
 
     Raises:
         OptionError: images come out at sizes that the network does not take.
@@ -248,7 +248,7 @@ class Finish:
         )
 
     def _host(self) -> TorchRunner:
-        """The checkpoint, behind the host's processing with the thresholds of the whole."""
+        """The checkpoint with the host's processing and the thresholds of the whole."""
         return TorchRunner(self.built, host_spec(self.core, self.finished))
 
     def _prove_before(self, before: onnx.ModelProto) -> float:

@@ -43,7 +43,7 @@ NOT_OURS = {
         ("--half", "--quantize", "--quantise"), "of other exporters; the answer says where that is"
     ),
 }
-"""Options that cannot be typed here, or are no one command's, and why."""
+"""Options that cannot be typed here, or belong to no single command, and why."""
 
 
 _OPENING = ("predict", "bench", "verify", "build", "serve", "inspect")

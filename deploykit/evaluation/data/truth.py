@@ -66,7 +66,7 @@ class Dataset:
         kind: What it is, in words.
         protocol: Whose arithmetic measures it: ``classify``, ``ultralytics`` or ``coco``.
         samples: The pictures.
-        sigmas: Of the keypoints, for their similarity; empty: the default for their number.
+        sigmas: Those of the keypoints, for their similarity; empty: the default for their number.
         names: The classes by the numbers of the model, where the labels tell all of them.
         categories: COCO's category of each class of the model that it has.
         notes: What was assumed or left out, in sentences.

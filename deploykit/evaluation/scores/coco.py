@@ -62,7 +62,7 @@ def coco_scores(
     """COCO's numbers.
 
     Args:
-        records: Of the pictures that could be read, by the place of the sample.
+        records: Records of the pictures that could be read, by the place of the sample.
         dataset: COCO's JSON.
         spec: The model.
         sizes: Height and width that the JSON gives for each picture, by its number.

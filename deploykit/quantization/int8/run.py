@@ -61,7 +61,7 @@ def quantize_int8(
         timers: Instead of measuring the engines of this machine, by runtime.
 
     Returns:
-        What was measured; ``output`` is None where nothing faster than float32 was found.
+        What was measured; ``output`` is None if nothing faster than float32 was found.
 
     Raises:
         OptionError: the model is not float32, an option cannot be used, or labels contradict the model.

@@ -144,7 +144,7 @@ def _field(data: bytes, start: int) -> _Field:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """A varint and the position behind it."""
+    """A varint and the position after it."""
     value = 0
     for shift, byte in enumerate(data[position : position + 10]):
         value |= (byte & 0x7F) << 7 * shift

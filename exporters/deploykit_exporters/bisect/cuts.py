@@ -1,6 +1,6 @@
 """Where a graph can be cut, and which values are alive there.
 
-The nodes whose values depend on the input are numbered in the graph's order. A cut lies behind each: what
+The nodes whose values depend on the input are numbered in the graph's order. A cut lies after each: what
 was computed up to there and is read later, or returned, is alive. Of those values that can be compared the
 narrowest cuts have one.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Cut", "cuts_of"]
 
 _CHOOSES = ("TopK", "NonMaxSuppression", "ArgMax", "ArgMin", "NonZero", "Unique")
-"""Operators behind which equals may come in any order: there the values are compared, not their places."""
+"""Operators after which equals may come in any order: there the values are compared, not their places."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class Layer:
         place, of: Its number in the graph, from 1, and the number of nodes.
         output: The value at which the difference is largest.
         inputs: What it reads of other layers.
-        before, after: The difference of all values that are alive before it and behind it, as a share of the
+        before, after: The difference of all values that are alive before it and after it, as a share of the
             largest value of each.
         alone: The difference when the engine computes this node alone, from the reference's inputs; None: it
             could not.

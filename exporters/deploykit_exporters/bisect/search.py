@@ -2,7 +2,7 @@
 
 A part of the graph that ends at a cut is run on both sides. Cuts with one value alive come first: an engine
 fuses what lies before them as it does in the whole graph. Between two of them wider cuts follow. What remains
-is a node before which the sides agree, and behind which they do not.
+is a node before which the sides agree, and after which they do not.
 """
 
 from __future__ import annotations

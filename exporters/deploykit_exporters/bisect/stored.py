@@ -29,7 +29,7 @@ class Stored:
     """A model file, taken apart.
 
     Attributes:
-        nodes: Of the main graph, in their order.
+        nodes: Nodes of the main graph, in their order.
         inputs, outputs: Names of the graph's inputs without a stored value, and of its outputs.
         spec: The contract of the file.
         tensors: The stored tensors by name; those above 1 KB name their bytes in a file.
@@ -73,7 +73,7 @@ class Stored:
 
         Args:
             wanted: The values.
-            given: Values that the part takes as inputs, in place of the nodes that make them; their shapes
+            given: Values that the part takes as inputs, instead of the nodes that make them; their shapes
                 and dtypes are those of the arrays. None: the part starts at the inputs of the graph.
 
         Returns:

@@ -25,7 +25,7 @@ def blaming(name: str) -> Iterator[None]:
         name: The file's name.
 
     Raises:
-        CheckpointError: in place of the error, which is its cause.
+        CheckpointError: instead of the error, which is its cause.
         MemoryError: the machine's memory does not suffice; torch tells that as a RuntimeError.
     """
     try:

@@ -93,7 +93,7 @@ def names_from(value: Any) -> tuple[str, ...]:
 
 
 def _from_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Lines of names, or of names with their index before or behind them, perhaps below a header."""
+    """Lines of names, or of names with their index before or after them, perhaps below a header."""
     if any(len(line) > _LONGEST for line in lines):
         raise OptionError(f"--labels has a line of more than {_LONGEST} characters.", hint=_FORMS)
     for pattern, order in ((_FIRST, (1, 2)), (_LAST, (2, 1))):

@@ -164,7 +164,7 @@ def _sha256(files: Iterable[Path]) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> Exception:
-    """A link to itself, a name that no file can have, a folder in place of weights. What the machine lacks is
+    """A link to itself, a name that no file can have, a folder instead of weights. What the machine lacks is
     told as that."""
     if exhausted(error) is not None:
         return error

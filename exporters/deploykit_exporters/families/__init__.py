@@ -3,7 +3,7 @@
 beside/         Settings that training code left anywhere in a checkpoint, compared with what was built
 crossformer/    CrossFormer and CrossFormer++ of the official code
 efficientnet/   EfficientNets: one file per training code (from_*.py), and the network
-heads/          The classifier that training code put beside a network, or in place of the origin's own
+heads/          The classifier that training code put beside a network, or instead of the origin's own
 shared/         What several families share: loading, class names, heads, and the files of training
                 libraries
 vit/            Vision transformers: one file per training code (from_*.py), the network, and the form that

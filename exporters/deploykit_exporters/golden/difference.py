@@ -58,11 +58,11 @@ class DifferenceError(Exception):
 def one_error(
     differences: Sequence[DifferenceError], name: str, given: Mapping[str, Any] | None
 ) -> ParityError:
-    """The first difference as the problem, the others behind it, and the options that fix all of them.
+    """The first difference as the problem, the others after it, and the options that fix all of them.
 
     Args:
         differences: In the order of the parts.
-        name: Of the file with the golden answers.
+        name: Name of the file with the golden answers.
         given: What --config was given, which another one would replace.
     """
     first, *others = differences

@@ -36,7 +36,7 @@ class _Join(NamedTuple):
 
 
 def convolve_before_upsampling(model: onnx.ModelProto) -> bool:
-    """Move nearest-neighbour upsampling behind the 1x1 convolutions that read it through a Concat.
+    """Move nearest-neighbour upsampling after the 1x1 convolutions that read it through a Concat.
 
     Returns:
         Whether the graph changed. Nodes and constants that it no longer reads are left to ``drop_unused``.

@@ -51,7 +51,7 @@ class Values:
         return name in self.weights and self.weights[name].data_type == _FLOAT
 
     def replace(self, parts: Mapping[int, Sequence[onnx.NodeProto]]) -> None:
-        """Put other nodes, or none, in place of some.
+        """Replace some nodes with others, or with none.
 
         Args:
             parts: What stands for a node of ``nodes``, by its ``id``; the others stay.

@@ -50,7 +50,7 @@ def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
 
 
 def _finished_axes(name: str, spec: ModelSpec) -> list[onnx.TensorShapeProto.Dimension]:
-    """The axes behind the batch of an output that ``docs/spec.md`` fixes; none for others."""
+    """The axes after the batch of an output that ``docs/spec.md`` fixes; none for others."""
     from onnx import TensorShapeProto
 
     output = spec.output

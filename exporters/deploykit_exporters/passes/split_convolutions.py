@@ -1,7 +1,7 @@
 """Convolutions whose channels are split become one convolution per part.
 
 Engines for CPUs keep the channels of convolutions in blocks. A Split leaves that layout, so tensors are
-written in rows before it and in blocks again behind it: 4 to 9 % of the time of a YOLO11n, whose C3k2 blocks
+written in rows before it and in blocks again after it: 4 to 9 % of the time of a YOLO11n, whose C3k2 blocks
 begin with one. Two convolutions with half of the filters each compute the same sums.
 """
 

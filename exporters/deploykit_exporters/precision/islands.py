@@ -32,7 +32,7 @@ class Chosen:
         half: Their places.
         found: How far the answers are from float32's.
         moved: Nodes that stay in float32 because the answers were too far off otherwise.
-        tail: Those of them that stand behind the last products.
+        tail: Those of them that stand after the last products.
         runs: How many graphs were measured.
     """
 

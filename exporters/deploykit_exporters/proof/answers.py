@@ -1,6 +1,6 @@
 """The proof end to end: answers of a self-contained file against the checkpoint's.
 
-The checkpoint runs in torch behind the host's pre- and post-processing, the file takes the image as it
+The checkpoint runs in torch with the host's pre- and post-processing, the file takes the image as it
 is. What is compared are results: classes, scores, boxes. Where the file's resize differs from the host's
 in the last bit of a pixel, or a score lies on a threshold, the two may differ by a little; the limits
 below say by how much.

@@ -340,7 +340,7 @@ def runtimes_of_provider(provider: str) -> tuple[str, ...]:
 def meant_runtime(name: str, known: Sequence[str]) -> str:
     """``Did you mean ...?`` for a name that is not one of the known ones; empty when none is near.
 
-    Of a device with a number (``cuda:0``) the number is for ``--gpu``.
+    In a device with a number (``cuda:0``), the number is for ``--gpu``.
     """
     word = name.lower().replace("_", "-").partition(":")[0]
     rows = sorted(

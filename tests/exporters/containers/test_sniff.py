@@ -1,4 +1,4 @@
-"""Files that are no checkpoint are called by their name."""
+"""Files that are not checkpoints are called by their name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no golden answers: one clear error each, before anything large is allocated."""
+"""Files that are not golden answers: one clear error each, before anything large is allocated."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def check_coefficients(
     ("name", "preprocessed"), [("yolo11n-seg", True), ("yolo26n-seg", True), ("yolo11n-seg", False)]
 )
 def test_masks_equal_the_host(name: str, preprocessed: bool, ultralytics_file, finish) -> None:
-    """Pixel for pixel, at sizes that shrink and enlarge; empty masks are no detections."""
+    """Pixel for pixel, at sizes that shrink and enlarge; empty masks are not detections."""
     module, core = network(name, ultralytics_file)
     example = heads_of(module, (2, 3, 160, 160), 0)
     conf = threshold(core, example[0])

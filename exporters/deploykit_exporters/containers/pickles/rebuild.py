@@ -43,7 +43,7 @@ class NotPlainError(UnpicklingError):
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """A global that has a rebuilding function. It stands on the pickle's stack in place of the real
+    """A global that has a rebuilding function. It stands on the pickle's stack instead of the real
     one and is deliberately not callable.
 
     Attributes:

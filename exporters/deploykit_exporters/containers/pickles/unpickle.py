@@ -57,7 +57,7 @@ def load_inert(
     rebuilders: Mapping[str, Any] = REBUILDERS,
     budget: Budget | None = None,
 ) -> Pickle:
-    """Read one pickle of ``file``, which is left just behind it.
+    """Read one pickle of ``file``, which is left just after it.
 
     Args:
         file: A seekable binary file whose ``read(n)`` allocates no more than the file has (an mmap

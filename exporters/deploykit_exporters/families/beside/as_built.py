@@ -54,7 +54,7 @@ class Facts:
         learned_positions: Whether positions are embeddings that are added.
         rotary: Whether there are rotary positions.
         head_activations: Those inside the classifier.
-        head_eps: Of the norms inside the classifier.
+        head_eps: The eps of the norms inside the classifier.
         class_token: Whether a class token goes through the network; None where it has no tokens.
         depth: Number of attention layers.
         width: Channels of a token; 0 without tokens.

@@ -21,7 +21,7 @@ __all__ = ["around", "beside_note", "foreign_class", "refuse_acting", "refuse_be
 
 _LISTED = 6
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
-# Steps that change nothing, or the scale of scores only: softmax is done behind the network.
+# Steps that change nothing, or the scale of scores only: softmax is done after the network.
 _NOTHING = {
     "Identity",
     "Dropout",

@@ -35,7 +35,7 @@ _LOSSES = {"loss", "criterion", "criteria", "objective"}
 def with_scores(
     spec: ModelSpec, checkpoint: Checkpoint, entries: Sequence[Entry], hints: Hints, prefix: str
 ) -> ModelSpec:
-    """The spec with what --config, a pickled step behind the network or a setting says of its scores.
+    """The spec with what --config, a pickled step after the network or a setting says of its scores.
 
     Args:
         spec: Of what was built.

@@ -59,7 +59,7 @@ def has_head(tensors: Tensors) -> bool:
 
 def weights(tensors: Tensors, *, features: bool) -> dict[str, torch.Tensor]:
     """The weights that the network has: without tables that it computes and, for ``features``, without
-    the norm and head behind the last stage."""
+    the norm and head after the last stage."""
     return {
         key: tensor
         for key, tensor in tensors.items()

@@ -242,7 +242,7 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
             return claim, source
         match = _NAME.search(claim)
         whole = re.split(r"[-.]", claim)[0]
-        # A name that goes on behind the size: tf_efficientnet_cc_b0_4e-4362b6b2.pth.
+        # A name that goes on after the size: tf_efficientnet_cc_b0_4e-4362b6b2.pth.
         longer = "efficientnet" in whole and (match is None or match[0].partition(".")[0] != whole)
         if longer and whole in timm.list_models(whole, module="efficientnet"):
             return whole, source

@@ -102,7 +102,7 @@ class EfficientNetPlan:
     norm_group: int = 0
 
     def behind(self, stride: int) -> EfficientNetPlan:
-        """The plan for what comes behind a convolution with this stride."""
+        """The plan for what comes after a convolution with this stride."""
         if self.padded_for is None or stride == 1:
             return self
         height, width = self.padded_for

@@ -46,7 +46,7 @@ def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any
     """timm's model of a name, which has to be an EfficientNet.
 
     Args:
-        name: Of an architecture that timm has.
+        name: Name of an architecture that timm has.
         arguments: Of its constructor.
         where: What holds the arguments, for errors.
 
@@ -102,7 +102,7 @@ def unseen(template: Any) -> tuple[Padding, float, Activation, int]:
 
 
 def _first_act(template: Any) -> Any:
-    """The activation behind the stem, which older releases of timm kept beside the norm."""
+    """The activation after the stem, which older releases of timm kept beside the norm."""
     return getattr(template.bn1, "act", None) or template.act1
 
 

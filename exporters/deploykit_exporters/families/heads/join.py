@@ -1,4 +1,4 @@
-"""The classifier that training code put beside the network, or in place of the origin's own."""
+"""The classifier that training code put beside the network, or instead of the origin's own."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ ACTIVATIONS = ("gelu", "relu", "silu", "tanh", "none")
 _EPS = 1e-5
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _NOTHING = ("Identity", "Dropout", "AlphaDropout", "Flatten")
-# What ends a classifier and makes scores of its logits, which is done behind the network.
+# What ends a classifier and makes scores of its logits, which is done after the network.
 _SCORES: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 _CLASSES = {"GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}
 NORM_PARTS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}

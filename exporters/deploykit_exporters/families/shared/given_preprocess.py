@@ -19,7 +19,7 @@ def with_given(
     """Pre-processing for the size at hand, and what was assumed about it.
 
     Args:
-        how: Of the file, or the usual one of its origin.
+        how: The file's own, or the usual one of its origin.
         size: (height, width) of the network's input.
         hints: What the user said.
         told: Where the file tells it; empty where it does not.

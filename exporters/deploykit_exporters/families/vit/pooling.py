@@ -57,7 +57,7 @@ class AttentionalPool(nn.Module):
 
 def class_tokens_and_mean(net: Any, states: Sequence[torch.Tensor]) -> torch.Tensor:
     """What the classifiers of DINOv2 see: the class tokens after each of the last blocks, then the mean of
-    the last patches, all behind the norm.
+    the last patches, all after the norm.
 
     Args:
         net: timm's network.
@@ -72,7 +72,7 @@ def class_tokens_and_mean(net: Any, states: Sequence[torch.Tensor]) -> torch.Ten
 
 
 def build_projection(tensors: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The layers behind the pooled vector, without weights, by the names of these: ``dense``, a linear layer
+    """The layers after the pooled vector, without weights, by the names of these: ``dense``, a linear layer
     and tanh (ViT of transformers); ``proj``, a linear layer (CLIP); ``mlp.fc1`` and ``mlp.fc2`` with GELU
     between (open_clip's towers of timm)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()

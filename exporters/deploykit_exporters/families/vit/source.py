@@ -73,7 +73,7 @@ class VitSource:
         variant: The origin's name of the architecture, if the file says so.
         name: Names an architecture at an image size in the origin's terms; empty for none of its own.
         classes: Class names, or empty.
-        pooler: Weights of the layers behind the pooled vector, see ``build_projection``, or empty.
+        pooler: Weights of the layers after the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
         assumed: What the file does not say and the dialect had to assume, in sentences.
         untold: Which of the values above are the origin's usual ones because the file does not say them.
@@ -233,7 +233,7 @@ def read_architecture(
         distilled=distilled,
         prefix_positions=with_prefix,
         head_hidden=_rows(tensors, "head.pre_logits.weight"),
-        # Only behind a norm are patches embedded without a bias; elsewhere it was lost.
+        # Only after a norm are patches embedded without a bias; elsewhere it was lost.
         patch_bias="patch_embed.proj.bias" in tensors or not _has(tensors, "norm_pre"),
         pre_norm=_has(tensors, "norm_pre"),
         norm=_has(tensors, "norm"),

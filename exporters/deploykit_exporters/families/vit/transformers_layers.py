@@ -94,7 +94,7 @@ def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str])
 def _stack(
     tensors: Mapping[str, torch.Tensor], keys: Sequence[str], name: Callable[[str], str]
 ) -> torch.Tensor:
-    """Tensors of one shape behind one another along their first axis.
+    """Tensors of one shape one after another along their first axis.
 
     Raises:
         CheckpointError: they have different shapes.

@@ -24,7 +24,7 @@ class Candidates(NamedTuple):
     class itself has one place, which holds its number.
 
     Attributes:
-        scores: Of the best class where it is above ``conf``, 0 elsewhere (and for NaN), float32 [N, A].
+        scores: Score of the best class where it is above ``conf``, 0 elsewhere (and for NaN), float32 [N, A].
         boxes: float32 [N, G, A]: corners in pixels of the tensor, G = 4; or centre, sides and angle, G = 5.
         extra: Keypoints, mask coefficients or the angle, float32 [N, E, A].
         class_scores: The whole head, float32 [N, F].

@@ -289,7 +289,7 @@ class ModelSpec:
     Attributes:
         task: What the model answers.
         input: What the graph takes.
-        network: What the network takes behind the pre-processing inside the graph; None where the graph
+        network: What the network takes after the pre-processing inside the graph; None where the graph
             holds none, and ``input`` says it.
         family, variant, origin: ``efficientnet``, ``tf_efficientnet_lite0``, ``timm``.
         source, source_sha256: File name and hash of the checkpoint.

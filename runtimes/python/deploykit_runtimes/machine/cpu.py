@@ -25,7 +25,7 @@ def cpu_class(root: Path = Path("/"), *, architecture: str | None = None) -> Cpu
     products. ``arm``: Arm without.
 
     Args:
-        root: Of the file tree that describes the machine.
+        root: Root of the file tree that describes the machine.
         architecture: As ``platform.machine`` names it; None: this machine's.
     """
     machine = (architecture or platform.machine()).lower()

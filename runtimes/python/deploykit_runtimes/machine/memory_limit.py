@@ -66,9 +66,9 @@ class _State:
 def limit_memory() -> None:
     """Hold this process to the memory that the machine or its container has, from the first model on.
 
-    For programs that deploykit alone runs in: the limit also holds for everything else in the process.
+    For programs that run only deploykit: the limit also holds for everything else in the process.
     The loading of a model and its first run have limits of their own, which follow from its size and that of
-    its inputs. ``DEPLOYKIT_MEMORY`` sets another limit in place of all, for any program, or ``off``.
+    its inputs. ``DEPLOYKIT_MEMORY`` sets another limit instead, for any program, or ``off``.
     """
     _State.own = True
 
@@ -84,7 +84,7 @@ def loading(nbytes: int) -> Iterator[int | None]:
     """A model is loaded in the block, and may take only so much; after it, the process' own limit holds.
 
     Args:
-        nbytes: Of the model, with the weights beside it.
+        nbytes: Size of the model, with the weights beside it.
 
     Yields:
         Bytes that may be taken in the block; None: there is no limit.

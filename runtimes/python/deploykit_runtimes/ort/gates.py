@@ -4,7 +4,7 @@ ONNX Runtime convolves in blocks of channels, and multiplies a map [N, C, H, W] 
 outside of them: in an EfficientNet every gate reorders its map, multiplies, and reorders it back, 16 % of the
 time. Products of two maps stay in blocks. So the gate is repeated to the size of its map first, which for
 small maps takes less than what it saves: 3 % of an EfficientNet-B0, and 5 % where each call has one
-thread (repeating is done by one, reordering by all of them). Equal products; the sums behind them may differ
+thread (repeating is done by one, reordering by all of them). Equal products; the sums after them may differ
 in their last bit. ``deploykit export`` writes down the sizes of gated maps.
 """
 

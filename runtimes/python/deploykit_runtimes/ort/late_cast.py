@@ -74,7 +74,7 @@ def _rewritten(graph: memoryview, images: str) -> bytes | None:
 
 
 def _moves(readers: Mapping[str, list[Node]], cast: Node) -> list[Node]:
-    """The nodes behind the Cast, one after another, that move what it gives and nobody else reads."""
+    """The nodes after the Cast, one after another, that move what it gives and nobody else reads."""
     moves: list[Node] = []
     name = cast.outputs[0]
     while len(behind := readers.get(name, [])) == 1:

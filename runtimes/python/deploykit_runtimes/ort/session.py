@@ -131,8 +131,8 @@ def start_session(
 
     Args:
         providers: Options by provider, in order of priority; None: those in ``session_options``.
-        nbytes: Of the model with the weights beside it.
-        model: What to open in place of the file; None: the file.
+        nbytes: Size of the model with the weights beside it.
+        model: What to open instead of the file; None: the file.
 
     Raises:
         ModelError: the file is missing or not an ONNX model.

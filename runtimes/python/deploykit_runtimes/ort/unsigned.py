@@ -64,7 +64,7 @@ def make_unsigned(model: bytes, *, joined: bool = False) -> bytes | None:
 
 
 def joins_signed(model: memoryview) -> bool:
-    """Whether a Concat joins what is quantised to int8 around 0, before or behind it.
+    """Whether a Concat joins what is quantised to int8 around 0, before or after it.
 
     Raises:
         ValueError, IndexError: it is not a valid protobuf message.

@@ -32,7 +32,7 @@ def renewed_keys(
 
     Args:
         cases: The golden cases of the float32 file.
-        answers: Of each case the outputs of the engines that ran it; none: it cannot be compared.
+        answers: For each case, the outputs of the engines that ran it; none: it cannot be compared.
         spec: The contract of the file.
         tolerances: Of what is kept of an output, and by which shares of its scales the worst engine is off on
             the worst case: the largest differences by precision.

@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 _BATCH, _PIXELS = 32, 1 << 25
 """Images and pixels of the largest default batch: what a context reserves grows with both."""
 _RAW_SIDE, _RAW_PIXELS = 4096, 8 * 4096 * 4096
-"""The same for graphs that take whole photos, which are small behind their pre-processing."""
+"""The same for graphs that take whole photos, which are small after their pre-processing."""
 _GUESSED_SIDE = 1280
 """Largest side where another exporter's file does not say what it takes."""
 

@@ -207,7 +207,7 @@ def _to_torch(key: str, tensor: torch.Tensor) -> torch.Tensor:
 def _own_normalisation(tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> _Normalisation | None:
     """What the first layers of a `keras.applications` model do to pixels divided by 255.
 
-    The weights trained on ImageNet hold the standard deviation in place of the variance there, and the
+    The weights trained on ImageNet hold the standard deviation instead of the variance there, and the
     model divides by its root once more, in a second Rescaling layer.
     """
     found = {_kind(key): tensor.double().flatten().tolist() for key, tensor in tensors.items()}

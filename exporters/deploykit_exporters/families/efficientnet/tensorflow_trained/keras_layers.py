@@ -58,7 +58,7 @@ class KerasLayers:
         activation: Of the network; None if nothing says.
         scores: Activation of the last layer: ``softmax``, ``sigmoid``, ``linear``; empty where nothing tells.
         rescaling: (scale, offset) of a lone Rescaling layer without a Normalization; None for none.
-        strides: Of each convolution by its name.
+        strides: Strides of each convolution, by its name.
         settings: Every class of layers, and what became of it.
     """
 

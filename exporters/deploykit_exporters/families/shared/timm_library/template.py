@@ -61,7 +61,7 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
     """timm's model of a name without weights, on the meta device.
 
     Args:
-        name: Of an architecture that timm has.
+        name: Name of an architecture that timm has.
         arguments: Of its constructor, plain values.
         where: What holds the arguments, for errors.
 

@@ -74,7 +74,7 @@ def timm_witness(
     """Build timm's model of a name by its own constructor, the weights loaded strictly.
 
     Args:
-        name: Of an architecture that timm has.
+        name: Name of an architecture that timm has.
         arguments: Of its constructor.
         tensors: The weights under timm's names; timm resizes positions that are for another size.
         size: (height, width) of the network's input.

@@ -43,7 +43,7 @@ class ConvBlock(nn.Module):
 
 
 class SeparableConvBlock(nn.Module):
-    """A depth-wise and a point-wise block: what ``nano`` has in place of every 3 x 3 convolution."""
+    """A depth-wise and a point-wise block: what ``nano`` has instead of every 3 x 3 convolution."""
 
     def __init__(self, dconv: ConvBlock, pconv: ConvBlock) -> None:
         super().__init__()

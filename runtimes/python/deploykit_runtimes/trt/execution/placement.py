@@ -46,7 +46,7 @@ def read_placement(
 ) -> Placement:
     """Ask the inspector about the engine at its best shapes.
 
-    Where the inspector names no precision, it is the file's own: networks are strongly typed.
+    If the inspector names no precision, it is the file's own: networks are strongly typed.
     """
     trt = engine.bindings.trt
     context.set_best_shapes()

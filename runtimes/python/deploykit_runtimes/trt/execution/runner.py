@@ -29,7 +29,7 @@ _CONTEXTS = {"latency": 2, "throughput": 4}
 class ContextPool:
     """Execution contexts, made when they are first needed and lent to one thread at a time.
 
-    Where the GPU's memory does not suffice for another one, callers wait for those that are there.
+    If the GPU's memory does not suffice for another one, callers wait for one of the existing ones.
 
     Args:
         make: Makes a context.

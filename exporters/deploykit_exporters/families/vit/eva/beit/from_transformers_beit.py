@@ -79,7 +79,7 @@ _MEAN = True
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """A ViT of transformers with layer scale, relative positions or a norm behind the pooling, or whose keys
+    """A ViT of transformers with layer scale, relative positions or a norm after the pooling, or whose keys
     have no bias in any block."""
     for wrapper in ("", *_WRAPPERS):
         if f"{wrapper}embeddings.patch_embeddings.projection.weight" not in tensors:
@@ -241,7 +241,7 @@ def _agree(config: Settings, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _norm(config: Settings, tensors: Mapping[str, torch.Tensor]) -> str | None:
-    """Which norm is behind the blocks: ``norm`` of all tokens, of which the class token is pooled,
+    """Which norm is after the blocks: ``norm`` of all tokens, of which the class token is pooled,
     ``fc_norm`` of the patches' mean, or none."""
     there = norms_of(tensors)
     if len(there) == 1:

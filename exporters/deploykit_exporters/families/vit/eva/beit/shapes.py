@@ -83,7 +83,7 @@ def refuse_heads(config: Mapping[str, Any], heads: int) -> None:
 
 
 def norms_of(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Which of the norms behind the blocks are there: ``norm``, ``fc_norm``."""
+    """Which of the norms after the blocks are there: ``norm``, ``fc_norm``."""
     return [layer for layer in ("norm", "fc_norm") if not tensors.keys().isdisjoint(_parts(layer))]
 
 
