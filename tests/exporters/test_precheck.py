@@ -15,7 +15,7 @@ from deploykit_runtimes.errors import CheckpointError, OptionError
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (None, "path or name, or as a module, found None"),
+        (None, "as a path, a name or a module, found None"),
         ("", "found ''"),
         (3, "found 3"),
         ("foo:bar", "from 'foo'"),

@@ -180,7 +180,7 @@ def test_what_is_none_of_the_families(source: object, told: str, tmp_path: Path)
 @pytest.mark.parametrize("source", [None, 3, b"PK", ["best.pt"], torch.zeros(3), nn.Linear, ""])
 def test_what_is_not_in_memory(source: object) -> None:
     assert not is_in_memory(source)
-    with pytest.raises(OptionError, match="by its path or name, or as a module"):
+    with pytest.raises(OptionError, match="as a path, a name or a module"):
         precheck(source, ExportOptions())
 
 

@@ -1,4 +1,4 @@
-// Whether a graph asks for more than contract/limits.hpp allows, told without running it.
+// Whether a graph asks for more than contract/limits.hpp allows, found without running it.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// What a file given as a model is, told by its first bytes before an engine sees it.
+// What a file given as a model is, recognised by its first bytes before an engine sees it.
 #pragma once
 
 #include <cstdint>
