@@ -298,6 +298,20 @@ def _deep(file: h5py.File) -> None:
         group = group.create_group("g")
 
 
+def _long_text(path: Path) -> Path:
+    """A text of any length that claims 2 GB; the library allocates them before it looks for the text."""
+    with h5py.File(path, "w") as file:  # of the older form, which has no checksums
+        file.attrs["layer_names"] = [b"conv"]
+        names = np.array(["conv/kernel_0:0"] * 4, object)
+        file.create_group("conv").attrs.create("weight_names", names, dtype=h5py.string_dtype("ascii"))
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    reference = content.index(struct.pack("<IQ", len("conv/kernel_0:0"), heap))
+    content[reference : reference + 4] = struct.pack("<I", 0x7FFFFFFF)
+    path.write_bytes(content)
+    return path
+
+
 def _mm(config: str) -> Writer:
     def write(path: Path) -> Path:
         import torch
@@ -341,6 +355,7 @@ ATTACKS: dict[str, Writer] = {
     "hdf5: zeros, compressed": _hdf5(_compressed),
     "hdf5: a chunk that inflates": _hdf5(_inflating),
     "hdf5: groups in groups": _hdf5(_deep),
+    "hdf5: a text that claims 2 GB": _long_text,
     "hdf5: a link to another file": _hdf5(_outside),
     "mmengine: lists in lists": _mm(
         SHARED + "model = dict(backbone=dict(type='VisionTransformer', arch=a8))"

@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from deploykit_runtimes.machine.memory_limit import allocating
 
 from deploykit_exporters.containers.budget import FREE_BYTES, ExcessError
 
@@ -22,6 +23,9 @@ __all__ = ["Hdf5Reader", "NotPlainDataError"]
 
 _BYTES_PER_BYTE = 20
 """Bytes of arrays for each byte of the file: weights hardly compress, arrays of zeros do."""
+
+_ROOM = 64 << 20
+"""Memory that the library may take for itself while it reads an attribute."""
 
 _HEAP = b"GCOL"  # marks a collection of the global heap, where texts of any length lie
 _HEAP_SIZE, _HEAP_END = 8, 16  # where its size stands
@@ -72,7 +76,9 @@ class Hdf5Reader:
             raise NotPlainDataError(f"its attribute {name!r} is neither numbers nor text")
         size = self._longest if text is not None and text.length is None else claimed.dtype.itemsize
         self._take(math.prod(claimed.shape or ()) * size, f"its attribute {name!r}")
-        return holder.attrs[name]
+        # Texts of any length say their length themselves, where nothing but the library reads it.
+        with allocating(self._left + _ROOM):
+            return holder.attrs[name]
 
     def array(self, dataset: h5py.Dataset) -> np.ndarray:
         """The content of a data set, in the machine's byte order.

@@ -27,6 +27,7 @@ __all__ = [
     "LOAD_BYTES",
     "LOAD_PER_BYTE",
     "MEMORY",
+    "allocating",
     "container_memory",
     "limit_memory",
     "loading",
@@ -105,6 +106,29 @@ def first_run(values: int) -> Iterator[int | None]:
     """
     with _bounded(RUN_BYTES + RUN_PER_VALUE * values) as allowed:
         yield allowed
+
+
+@contextmanager
+def allocating(nbytes: int) -> Iterator[None]:
+    """Limit what a library allocates in the block for sizes that a file claims; it reports what goes beyond.
+
+    For blocks of milliseconds, in any process; its other threads are limited meanwhile too. On Linux only.
+
+    Args:
+        nbytes: The most that may be taken.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    with _State.lock:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = _own_memory()[0] + nbytes
+        known = [given for given in (soft, hard) if given != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limit, *known) if known else limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @contextmanager
