@@ -36,8 +36,8 @@ def coded() -> dict[str, str]:
         "a tensor that repeats its storage": free,
         "a deflated archive": f"{torch_file._MAX_EXPANSION} times its size",
         "globals that a pickle names": f"{machine._MAX_GLOBALS:,}, of {machine._MAX_PATH:,} characters",
-        "different keys and elements that have one hash": f"{budget._MAX_ALIKE:,} parts, "
-        "of sets their square",
+        "different keys and elements with the same hash": f"{budget._MAX_ALIKE:,} parts; "
+        "for sets, their square",
         "levels of plain containers": str(budget._MAX_LEVELS),
         "content written out": f"{text}, and {budget._TEXT_PER_BYTE} bytes for each byte read",
         "containers that contain themselves": f"{budget._MAX_LOOPS} places",
