@@ -128,7 +128,7 @@ def test_flags_and_targets_follow_the_version(version: str, machine_with: Any) -
             found.targets(("9.0",))
     else:
         assert found.targets(()) == ()
-        with pytest.raises(OptionError, match="trt-rtx alone"):
+        with pytest.raises(OptionError, match="only trt-rtx takes"):
             found.targets(("8.6",))
 
 
