@@ -16,7 +16,8 @@ from deploykit_runtimes.errors import ModelError, OptionError, RuntimeUnavailabl
 from deploykit_runtimes.pixels.urls import shown_url
 from deploykit_runtimes.text.printable import one_line, printable
 
-from deploykit.protocol.datatypes import DATATYPES, datatype_of
+from deploykit.protocol.datatypes import datatype_of, dtype_of
+from deploykit.protocol.errors import BadRequestError
 
 __all__ = ["Connection", "parse_url"]
 
@@ -25,7 +26,6 @@ _PATIENCE_SECONDS = 300.0
 _LARGEST = 1 << 30
 """Bytes of an answer."""
 _LENGTH = "Inference-Header-Content-Length"
-_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
 _PATH = re.compile(r"(?P<base>(?:/(?!v2(?:/|$))[^/]+)*)(?:/v2(?:/models/(?P<name>[^/]+))?)?/?")
 _FORM = "http://HOST:PORT, or http://HOST:PORT/v2/models/NAME"
 
@@ -216,14 +216,14 @@ class Connection:
     def _tensor(self, entry: Any, tail: memoryview) -> tuple[str, np.ndarray, memoryview]:
         try:
             name, shape = str(entry["name"]), [int(n) for n in entry["shape"]]
-            dtype = _DTYPES[entry["datatype"]]
+            dtype = dtype_of(entry["datatype"])
             nbytes = (entry.get("parameters") or {}).get("binary_data_size")
             if nbytes is None:
                 return name, np.array(entry["data"], dtype).reshape(shape), tail
             if min(shape, default=0) < 0 or nbytes != math.prod(shape) * dtype.itemsize or nbytes > len(tail):
                 self._damaged(f"output {name[:64]!r} {shape} comes with {nbytes} of {len(tail)} bytes")
             array = np.frombuffer(tail[:nbytes], dtype).reshape(shape)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (BadRequestError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             self._damaged(f"an output is not described as the protocol does it ({one_line(error)})")
         return name, array.astype(dtype.newbyteorder("="), copy=False), tail[nbytes:]
 

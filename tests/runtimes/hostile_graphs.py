@@ -131,7 +131,7 @@ def _made(
 
 
 def _shape_by_product() -> bytes:
-    """The shape is no constant of the file: 4096 * 4096 * 1024."""
+    """The shape is not a constant of the file: 4096 * 4096 * 1024."""
     return model(
         nodes=[
             node("Mul", ["a", "a"], ["aa"]),

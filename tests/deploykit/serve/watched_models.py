@@ -26,7 +26,7 @@ TENSOR = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
 
 
 class Clients:
-    """Ask for both models all the while; whatever is no answer is kept."""
+    """Ask for both models all the while; whatever fails is kept."""
 
     def __init__(self, port: int, models: tuple[str, ...]) -> None:
         self._port = port

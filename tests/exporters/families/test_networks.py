@@ -186,7 +186,7 @@ def test_equal_networks_are_not_asked_about(tmp_path: Path) -> None:
 
 
 def test_different_networks_are_asked_about(tmp_path: Path) -> None:
-    """A teacher of another architecture is no average of its student."""
+    """A teacher of another architecture is not an average of its student."""
     both = {f"student.{name}": tensor for name, tensor in weights("ViT", 0).items()}
     both |= {f"teacher.{name}": tensor for name, tensor in weights("EfficientNet", 0).items()}
     path = write(tmp_path, both)

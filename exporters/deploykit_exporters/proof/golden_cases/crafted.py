@@ -115,9 +115,14 @@ def levels_of(heads: torch.Tensor, core: ModelSpec, conf: float) -> set[int]:
     return found
 
 
+def _bounds(count: int) -> tuple[float, float]:
+    """Where the second and the third grid begin: each has a quarter of the cells of the one before it."""
+    return count * 16 / 21, count * 20 / 21
+
+
 def _levels(boxes: torch.Tensor, count: int) -> set[int]:
-    """The grids of boxes by their places: each grid has a quarter of the cells of the one before it."""
-    bounds = torch.tensor([count * 16 / 21, count * 20 / 21])
+    """The grids of boxes by their places."""
+    bounds = torch.tensor(_bounds(count))
     return set(torch.bucketize(boxes.float(), bounds, right=True).tolist())
 
 
@@ -132,7 +137,7 @@ def _best(head: torch.Tensor, core: ModelSpec) -> torch.Tensor:
 
 def _spread(count: int) -> torch.Tensor:
     """Boxes from all over the picture, of each grid as many."""
-    bounds = (0, count * 16 / 21, count * 20 / 21, count)
+    bounds = (0, *_bounds(count), count)
     parts = [
         torch.linspace(math.ceil(low), math.ceil(high) - 1, _BOXES // LEVELS)
         for low, high in itertools.pairwise(bounds)

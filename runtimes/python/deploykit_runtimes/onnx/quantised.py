@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from deploykit_runtimes.onnx.edit import (
+    GRAPH,
     GRAPH_INPUT,
     GRAPH_OUTPUT,
     INITIALIZER,
@@ -19,7 +21,7 @@ from deploykit_runtimes.onnx.edit import (
     read_attributes,
     read_node,
 )
-from deploykit_runtimes.onnx.protobuf import encode, pieces
+from deploykit_runtimes.onnx.protobuf import encode, fields, pieces
 from deploykit_runtimes.onnx.stored import INT8, UINT8, Stored, encode_stored, read_stored
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "dequantises",
     "is_in_blocks",
     "makes_signed",
+    "quantised_graphs",
     "quantises",
     "read_quantised",
     "shift",
@@ -74,6 +77,17 @@ class QuantisedGraph(NamedTuple):
         if point and (found.dtype != INT8 or not found.bytes() or any(found.bytes())):
             return None
         return found.shape if len(found.shape) < 2 and found.size > 0 else None
+
+
+def quantised_graphs(model: memoryview) -> Iterator[QuantisedGraph]:
+    """What each graph of an ONNX file consists of.
+
+    Raises:
+        ValueError, IndexError: it is not a valid protobuf message.
+    """
+    for number, value in fields(model):
+        if number == GRAPH and isinstance(value, memoryview):
+            yield read_quantised(value)
 
 
 def read_quantised(graph: memoryview) -> QuantisedGraph:

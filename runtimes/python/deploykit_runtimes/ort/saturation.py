@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from deploykit_runtimes.machine.cpu import cpu_class
-from deploykit_runtimes.onnx.edit import GRAPH, Node, edit_graph
+from deploykit_runtimes.onnx.edit import Node, edit_graph
 from deploykit_runtimes.onnx.file import OnnxFile, map_onnx
-from deploykit_runtimes.onnx.protobuf import fields
 from deploykit_runtimes.onnx.quantised import (
     QuantisedGraph,
     dequantises,
     is_in_blocks,
     makes_signed,
+    quantised_graphs,
     quantises,
     read_quantised,
     shift,
@@ -73,11 +73,8 @@ def saturates(path: Path, file: OnnxFile) -> bool:
     if not file.weights.get("int8") or not processor_saturates():
         return False
     try:
-        found = fields(map_onnx(path))
-        graphs = [each for number, each in found if number == GRAPH and isinstance(each, memoryview)]
-        return any(
-            map(goes_beyond, (tensor for graph in graphs for tensor in read_quantised(graph).stored.values()))
-        )
+        graphs = quantised_graphs(map_onnx(path))
+        return any(goes_beyond(tensor) for graph in graphs for tensor in graph.stored.values())
     except (ValueError, IndexError, OSError):
         return False  # for the engine to refuse
 
@@ -88,12 +85,10 @@ def keeps_signed(model: memoryview) -> bool:
     Raises:
         ValueError, IndexError: it is not a valid protobuf message.
     """
-    for number, value in fields(model):
-        if number == GRAPH and isinstance(value, memoryview):
-            graph = read_quantised(value)
-            signed = any(quantises(node) and makes_signed(node, graph) for node in graph.nodes)
-            if signed and any(map(goes_beyond, graph.stored.values())):
-                return True
+    for graph in quantised_graphs(model):
+        signed = any(quantises(node) and makes_signed(node, graph) for node in graph.nodes)
+        if signed and any(map(goes_beyond, graph.stored.values())):
+            return True
     return False
 
 

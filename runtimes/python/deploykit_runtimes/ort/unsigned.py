@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploykit_runtimes.onnx.edit import GRAPH, Node, edit_graph, read_attributes
-from deploykit_runtimes.onnx.protobuf import fields
+from deploykit_runtimes.onnx.edit import Node, edit_graph, read_attributes
 from deploykit_runtimes.onnx.quantised import (
     QuantisedGraph,
     dequantises,
     is_in_blocks,
     makes_signed,
+    quantised_graphs,
     quantises,
     read_quantised,
     shift,
@@ -69,8 +69,7 @@ def joins_signed(model: memoryview) -> bool:
     Raises:
         ValueError, IndexError: it is not a valid protobuf message.
     """
-    graphs = [value for number, value in fields(model) if number == GRAPH and isinstance(value, memoryview)]
-    return any(_joins(read_quantised(graph)) for graph in graphs)
+    return any(map(_joins, quantised_graphs(model)))
 
 
 def _joins(read: QuantisedGraph) -> bool:

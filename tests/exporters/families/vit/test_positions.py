@@ -31,7 +31,7 @@ def test_equals_torch_at_every_size(
     expected = resample_grid(grid, (height, width), way)
     found = GridPositions(grid, way)(height, width)
     assert found.shape == expected.shape == (1, height * width, 8)
-    # An offset is no whole number: its scale is rounded.
+    # An offset is not a whole number: its scale is rounded.
     tolerance = 2e-5 if way.offset else 5e-6
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
