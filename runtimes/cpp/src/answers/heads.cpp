@@ -135,6 +135,7 @@ void read_with_objectness(const float* head, std::int64_t anchors, std::int64_t 
                           Size input_size, float conf, Candidates& found) {
   std::optional<Grid> grid;
   if (!spec.output.decoded) grid.emplace(spec, input_size, anchors);
+  if (anchors == 0) return;
   const std::int64_t stop = columns - static_cast<std::int64_t>(found.extra_count);
   check_numbers({head + 4, anchors, 1, columns});
   for (std::int64_t i = 0; i < anchors; ++i, head += columns) {
@@ -178,6 +179,8 @@ void read_flat(const float* row, std::int64_t count, std::int64_t image, float c
 
 std::int64_t class_id_of(float value) { return value > -1e9F && value < 1e9F ? static_cast<std::int64_t>(value) : -1; }
 
+// An output without rows may come with a null pointer, on which any arithmetic is undefined: such an output is
+// checked for its shape, then left alone.
 void read_candidates(const FloatView& output, std::int64_t image, const Spec& spec, Size input_size, float conf,
                      Candidates& found, HeadScratch& scratch) {
   found.rows.clear();
@@ -185,14 +188,15 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
   found.extra_count = 0;
   if (spec.output.layout == Layout::end2end_flat) {
     expect(output, spec, 2, 7, 1, 7, image);
+    const std::int64_t count = output.size(0);
+    if (count == 0) return;
     if (spec.inferred) {
-      const std::int64_t count = output.size(0);
       check_whole({output.values, count, 1, 7}, spec, "number of an image");
       check_whole({output.values + 5, count, 1, 7}, spec, "class number");
       check_scores({output.values + 6, count, 1, 7}, spec, -1);
     }
-    check_numbers({output.values + 6, output.size(0), 1, 7});
-    read_flat(output.values, output.size(0), image, conf, found);
+    check_numbers({output.values + 6, count, 1, 7});
+    read_flat(output.values, count, image, conf, found);
     return;
   }
   const std::int64_t extra = extra_columns(spec);
@@ -204,6 +208,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
       expect(output, spec, 3, 6 + extra, 2, 6, image);
       const std::int64_t count = output.size(1);
       const std::int64_t columns = output.size(2);
+      if (count == 0) return;
       const float* rows = output.values + image * count * columns;
       if (spec.inferred) {
         check_whole({rows + 5, count, 1, columns}, spec, "class number");
@@ -217,6 +222,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
       expect(output, spec, 3, classes != 0 ? 4 + classes + extra : 0, 1, 5 + extra, image);
       const std::int64_t columns = output.size(1);
       const std::int64_t anchors = output.size(2);
+      if (anchors == 0) return;
       const float* head = output.values + image * columns * anchors;
       if (spec.inferred) check_scores({head + 4 * anchors, columns - 4 - extra, anchors, anchors}, spec);
       check_numbers({head + 4 * anchors, columns - 4 - extra, anchors, anchors});
