@@ -2,10 +2,10 @@
 
     python benchmarks/gates.py [MODEL.onnx ...] [--threads 1,8] [--turns 12] [--openings 5]
 
-``deploykit_runtimes.ort.gates`` rewrites EfficientNets at load on all of x86-64, and was measured with
-AVX2 only. ONNX Runtime's blocks have 8 channels with AVX2 and 16 with AVX-512, so what a gate costs
+``deploykit_runtimes.ort.gates`` rewrites EfficientNets at load on x86-64 with AVX2 and without AVX-512, where
+it was measured. ONNX Runtime's blocks have 8 channels with AVX2 and 16 with AVX-512, so what a gate costs
 differs between them. Run this on an idle machine (frequency governor ``performance``), once for each
-kind of processor, before ``runs_in_blocks`` decides anew; the first line says which instruction sets the
+kind of processor, before ``repeating_pays`` decides anew; the first line says which instruction sets the
 processor has.
 
 Without models, EfficientNet-B0 with random weights (the time does not depend on them). Each model runs

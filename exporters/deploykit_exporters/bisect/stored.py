@@ -17,7 +17,7 @@ from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 import deploykit_exporters
 from deploykit_exporters.bisect.weights import WEIGHTS, move_weights
 from deploykit_exporters.graph.metadata import set_metadata
-from deploykit_exporters.passes.graph_index import bodies
+from deploykit_exporters.passes.edit import subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -121,7 +121,7 @@ class Stored:
 def reads(node: onnx.NodeProto) -> Iterator[str]:
     """The names of all values that a node reads, also inside of loops and branches."""
     yield from node.input
-    for body in bodies(node):
+    for body in subgraphs(node):
         own = {name for inner in body.node for name in inner.output}
         own |= {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
         for inner in body.node:

@@ -16,8 +16,8 @@ from deploykit_runtimes.machine.scratch import scratch_folder
 from torch import nn
 
 from deploykit_exporters.passes.apply import clean_up
+from deploykit_exporters.passes.edit import subgraphs
 from deploykit_exporters.passes.fold_normalisation import fold_normalisation
-from deploykit_exporters.passes.graph_index import bodies
 
 if TYPE_CHECKING:
     import onnx
@@ -136,7 +136,7 @@ def _defined(graph: onnx.GraphProto) -> set[str]:
     names = {value.name for value in graph.input} | {weights.name for weights in graph.initializer}
     for node in graph.node:
         names.update(name for name in node.output if name)
-        for body in bodies(node):
+        for body in subgraphs(node):
             names |= _defined(body)
     return names
 
@@ -146,7 +146,7 @@ def _name_nodes(graph: onnx.GraphProto, prefix: str, first: int = 0) -> int:
     for node in graph.node:
         node.name = f"{prefix}{node.op_type}_{first}"
         first += 1
-        for body in bodies(node):
+        for body in subgraphs(node):
             first = _name_nodes(body, prefix, first)
     return first
 
@@ -156,7 +156,7 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-        for body in bodies(node):
+        for body in subgraphs(node):
             rename(body, names)
     for values in (graph.input, graph.output, graph.value_info):
         for value in values:

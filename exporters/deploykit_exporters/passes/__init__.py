@@ -5,10 +5,9 @@ apply.py                       The rewrites of an exported graph, in their order
 convolve_before_upsampling.py  Feature pyramids: the convolution of what was upsampled becomes the
                                upsampling of what was convolved
 drop_unused.py                 Remove what no output needs
+edit.py                        Rewrites on onnx-ir's form of a graph, in which every value knows its maker
+                               and its readers
 fold_normalisation.py          Fold the normalisation of the pixels into the convolution that reads them
-graph_index.py                 Who makes, reads and holds each value of an ONNX graph
-known_shapes.py                The shapes of a graph's values, as far as they follow from those of its
-                               inputs
 name_dimensions.py             Give the inputs and outputs of a graph the sizes and names of axes that the
                                spec has
 note_gates.py                  Squeeze-and-excitation (https://arxiv.org/abs/1709.01507): the sizes that a

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploykit_runtimes.contract.spec import ModelSpec
 
 from deploykit_exporters.passes.convolve_before_upsampling import convolve_before_upsampling
 from deploykit_exporters.passes.drop_unused import drop_unused
+from deploykit_exporters.passes.edit import Pass
 from deploykit_exporters.passes.name_dimensions import name_dimensions
 from deploykit_exporters.passes.note_gates import note_gates
 from deploykit_exporters.passes.pool_columns_first import pool_columns_first
@@ -17,10 +18,7 @@ from deploykit_exporters.passes.split_convolutions import split_convolutions
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PASSES", "Pass", "apply_passes", "clean_up"]
-
-Pass = Callable[["onnx.ModelProto"], bool]
-"""A rewrite in place that keeps what the graph computes, but for rounding. True: it changed the graph."""
+__all__ = ["PASSES", "apply_passes", "clean_up"]
 
 PASSES: Mapping[str, Pass] = {
     "convolutions whose channels are split became one convolution a part": split_convolutions,

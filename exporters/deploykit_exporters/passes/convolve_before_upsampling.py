@@ -8,13 +8,12 @@ takes 2 to 4 % less time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploykit_exporters.passes.graph_index import Values, attribute
+from deploykit_exporters.passes.edit import add_weight, constant, edits, infer_shapes, is_weight, sole_readers
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx_ir as ir
 
 __all__ = ["convolve_before_upsampling"]
 
@@ -23,108 +22,105 @@ class _Join(NamedTuple):
     """Two maps that a Concat joins.
 
     Attributes:
-        names: Of the two.
+        maps: The two.
         resizes: What enlarges each, None for one that is not enlarged; one of them is not.
         channels: Of the first.
         convolutions: The 1x1 ones that alone read the join.
     """
 
-    names: tuple[str, str]
-    resizes: tuple[onnx.NodeProto | None, onnx.NodeProto | None]
+    maps: tuple[ir.Value, ir.Value]
+    resizes: tuple[ir.Node | None, ir.Node | None]
     channels: int
-    convolutions: tuple[onnx.NodeProto, ...]
+    convolutions: tuple[ir.Node, ...]
 
 
-def convolve_before_upsampling(model: onnx.ModelProto) -> bool:
+@edits
+def convolve_before_upsampling(model: ir.Model) -> bool:
     """Move nearest-neighbour upsampling after the 1x1 convolutions that read it through a Concat.
 
     Returns:
         Whether the graph changed. Nodes and constants that it no longer reads are left to ``drop_unused``.
     """
-    values = Values(model.graph)
-    upsampled = {node.output[0] for node in values.nodes if _enlarges(values, node)}
     concats = [
         node
-        for node in values.nodes
-        if node.op_type == "Concat" and len(node.input) == 2 and upsampled.intersection(node.input)
+        for node in model.graph
+        if node.op_type == "Concat" and len(node.inputs) == 2 and any(map(_enlarging, node.inputs))
     ]
-    channels = _channels(model) if concats else {}
-    joins = [join for node in concats if (join := _match(values, upsampled, channels, node)) is not None]
-    parts = {id(conv): _summed(values, join, conv) for join in joins for conv in join.convolutions}
-    if not parts:
-        return False
-    values.replace(parts)
-    return True
+    if concats:
+        infer_shapes(model)
+    joins = [join for node in concats if (join := _match(node)) is not None]
+    for join in joins:
+        for conv in join.convolutions:
+            _convolve_apart(model.graph, join, conv)
+    return bool(joins)
 
 
-def _enlarges(values: Values, node: onnx.NodeProto) -> bool:
-    """Whether a node repeats each pixel a whole number of times in both directions."""
-    if node.op_type != "Resize" or attribute(node, "mode", b"nearest") != b"nearest" or len(node.input) != 3:
-        return False
-    given = values.constant(node.input[2])
-    if given is None or given.shape != (4,) or not all(given[:2] == 1):
-        return False
-    return all(scale >= 1 and scale == int(scale) for scale in given[2:].tolist()) and given[2:].max() > 1
-
-
-def _channels(model: onnx.ModelProto) -> dict[str, int]:
-    """The second axis of every value whose size is known."""
-    import onnx
-
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {
-        value.name: value.type.tensor_type.shape.dim
-        for value in (*graph.value_info, *graph.input, *graph.output)
-    }
-    return {name: dims[1].dim_value for name, dims in shapes.items() if len(dims) == 4 and dims[1].dim_value}
-
-
-def _match(
-    values: Values, upsampled: set[str], channels: Mapping[str, int], concat: onnx.NodeProto
-) -> _Join | None:
-    first, second = concat.input
-    readers = values.behind(concat.output[0])
-    if attribute(concat, "axis", 0) != 1 or first not in channels or not readers:
+def _enlarging(value: ir.Value | None) -> ir.Node | None:
+    """The node that makes a value by repeating each pixel a whole number of times in both directions."""
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != "Resize" or len(node.inputs) != 3:
         return None
-    if (first in upsampled) == (second in upsampled) or not all(
-        _is_pointwise(values, node) for node in readers
-    ):
+    given = constant(node.inputs[2])
+    if node.attributes.get_string("mode", "nearest") != "nearest" or given is None:
         return None
-    resizes = tuple(values.makers[name] if name in upsampled else None for name in concat.input)
-    return _Join((first, second), (resizes[0], resizes[1]), channels[first], tuple(readers))
+    if given.shape != (4,) or not all(given[:2] == 1) or given[2:].max() <= 1:
+        return None
+    return node if all(scale >= 1 and scale == int(scale) for scale in given[2:].tolist()) else None
 
 
-def _is_pointwise(values: Values, conv: onnx.NodeProto) -> bool:
-    """Whether a node convolves each pixel alone, with weights of the file."""
-    if conv.op_type != "Conv" or not all(values.is_weight(name) for name in conv.input[1:]):
-        return False
+def _match(concat: ir.Node) -> _Join | None:
+    first, second = concat.inputs
+    readers = sole_readers(concat.outputs[0])
+    if concat.attributes.get_int("axis", 0) != 1 or first is None or second is None or not readers:
+        return None
+    channels = first.shape[1] if first.shape is not None and len(first.shape) == 4 else None
+    resizes = _enlarging(first), _enlarging(second)
+    if not isinstance(channels, int) or (resizes[0] is None) == (resizes[1] is None):
+        return None
     return (
-        list(values.weights[conv.input[1]].dims[2:]) == [1, 1]
-        and attribute(conv, "group", 1) == 1
-        and not any(attribute(conv, "pads", []))
-        and all(stride == 1 for stride in attribute(conv, "strides", []))
+        _Join((first, second), resizes, channels, tuple(readers))
+        if all(map(_is_pointwise, readers))
+        else None
     )
 
 
-def _summed(values: Values, join: _Join, conv: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The convolution of either map, the one of the coarse map before it is enlarged, and their sum."""
-    from onnx import helper
+def _is_pointwise(conv: ir.Node) -> bool:
+    """Whether a node convolves each pixel alone, with weights of the file."""
+    if conv.op_type != "Conv" or not all(is_weight(value) for value in conv.inputs[1:]):
+        return False
+    weight = constant(conv.inputs[1])
+    assert weight is not None
+    return (
+        weight.shape[2:] == (1, 1)
+        and conv.attributes.get_int("group", 1) == 1
+        and not any(conv.attributes.get_ints("pads", []))
+        and all(stride == 1 for stride in conv.attributes.get_ints("strides", []))
+    )
 
-    weight = values.constant(conv.input[1])
+
+def _convolve_apart(graph: ir.Graph, join: _Join, conv: ir.Node) -> None:
+    """The convolution of either map, the one of the coarse map before it is enlarged, and their sum."""
+    import onnx_ir as ir
+    from onnx_ir.convenience import replace_nodes_and_values
+
+    weight = constant(conv.inputs[1])
     assert weight is not None
     halves = weight[:, : join.channels], weight[:, join.channels :]
-    nodes: list[onnx.NodeProto] = []
-    terms: list[str] = []
-    for part, (name, resize, half) in enumerate(zip(join.names, join.resizes, halves, strict=True)):
-        made = f"{conv.output[0]}.{part}"
-        kernel = values.add_weight(half.copy(), f"{made}.weight")
-        read = resize.input[0] if resize is not None else name
-        bias = conv.input[2:] if resize is None else []
-        nodes.append(helper.make_node("Conv", [read, kernel, *bias], [made], made, kernel_shape=[1, 1]))
+    nodes: list[ir.Node] = []
+    terms: list[ir.Value] = []
+    for part, (features, resize, half) in enumerate(zip(join.maps, join.resizes, halves, strict=True)):
+        name = f"{conv.outputs[0].name}.{part}"
+        kernel = add_weight(graph, half.copy(), f"{name}.weight")
+        read, bias = (features, conv.inputs[2:]) if resize is None else (resize.inputs[0], ())
+        convolved = ir.Value(name=name)
+        nodes.append(
+            ir.node("Conv", [read, kernel, *bias], {"kernel_shape": [1, 1]}, outputs=[convolved], name=name)
+        )
         if resize is not None:
-            enlarged = type(resize).FromString(resize.SerializeToString())
-            enlarged.name = f"{made}.enlarged"
-            enlarged.input[0], enlarged.output[0] = made, enlarged.name
-            nodes.append(enlarged)
-        terms.append(nodes[-1].output[0])
-    return [*nodes, helper.make_node("Add", terms, conv.output, conv.name)]
+            enlarged = ir.Value(name=f"{name}.enlarged")
+            inputs = [convolved, *resize.inputs[1:]]
+            attributes = resize.attributes.values()
+            nodes.append(ir.Node("", "Resize", inputs, attributes, outputs=[enlarged], name=enlarged.name))
+        terms.append(nodes[-1].outputs[0])
+    nodes.append(ir.node("Add", terms, outputs=[ir.Value()], name=conv.name))
+    replace_nodes_and_values(graph, conv, [conv], nodes, conv.outputs, nodes[-1].outputs)

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deploykit_exporters.passes.graph_index import Values, attribute
+from deploykit_exporters.passes.edit import add_weight, constant, edits, is_weight, sole_maker
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx_ir as ir
 
 __all__ = ["fold_normalisation"]
 
 
-def fold_normalisation(model: onnx.ModelProto) -> bool:
+@edits
+def fold_normalisation(model: ir.Model) -> bool:
     """Scale the first convolution's weights instead of the pixels, and move the mean into its bias.
 
     Takes a ``Mul`` by one number or one per channel, alone or followed by such an ``Add``, whose result
@@ -24,12 +25,11 @@ def fold_normalisation(model: onnx.ModelProto) -> bool:
     Returns:
         Whether the graph changed. Constants that it no longer reads are left to ``drop_unused``.
     """
-    graph = Values(model.graph)
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and not node.domain]
-    found = [(conv, _match(graph, conv)) for conv in convolutions]
+    convolutions = [node for node in model.graph if node.op_type == "Conv" and not node.domain]
+    found = [(conv, _match(conv)) for conv in convolutions]
     for conv, normalisation in found:
         if normalisation is not None:
-            _fold(graph, conv, normalisation)
+            _fold(model.graph, conv, normalisation)
     return any(normalisation is not None for _, normalisation in found)
 
 
@@ -39,39 +39,39 @@ class _Normalisation(NamedTuple):
     ``gain`` and ``bias`` are float64 [channels].
     """
 
-    pixels: str
-    mul: onnx.NodeProto
+    pixels: ir.Value
+    mul: ir.Node
     gain: np.ndarray
-    add: onnx.NodeProto | None
+    add: ir.Node | None
     bias: np.ndarray
 
 
-def _match(graph: Values, conv: onnx.NodeProto) -> _Normalisation | None:
+def _match(conv: ir.Node) -> _Normalisation | None:
     """The normalisation in front of a convolution, if all about both is as it must be."""
-    if attribute(conv, "group", 1) != 1 or not all(graph.is_weight(name) for name in conv.input[1:]):
+    if conv.attributes.get_int("group", 1) != 1 or not all(is_weight(value) for value in conv.inputs[1:]):
         return None
-    if graph.readers[conv.input[1]] != 1:
-        return None
-    channels = graph.weights[conv.input[1]].dims[1]
-    node, add, bias = graph.sole_maker(conv.input[0]), None, np.zeros(channels)
+    kernel = constant(conv.inputs[1])
+    assert kernel is not None
+    channels = kernel.shape[1]
+    node, add, bias = sole_maker(conv.inputs[0]), None, np.zeros(channels)
     if node is not None and node.op_type == "Add":
-        parts = _with_constant(graph, node, channels)
+        parts = _with_constant(node, channels)
         if parts is None:
             return None
-        add, node, bias = node, graph.sole_maker(parts[0]), parts[1]
+        add, node, bias = node, sole_maker(parts[0]), parts[1]
     if node is None or node.op_type != "Mul":
         return None
-    parts = _with_constant(graph, node, channels)
+    parts = _with_constant(node, channels)
     if parts is None or not parts[1].all():
         return None
     return _Normalisation(parts[0], node, parts[1], add, bias)
 
 
-def _with_constant(graph: Values, node: onnx.NodeProto, channels: int) -> tuple[str, np.ndarray] | None:
+def _with_constant(node: ir.Node, channels: int) -> tuple[ir.Value, np.ndarray] | None:
     """The variable input of a sum or a product of images, and the constant one, float64 [channels]."""
-    for variable, name in (node.input, node.input[::-1]):
-        value = graph.constant(name)
-        if value is None or value.dtype != np.float32 or value.ndim > 4:
+    for variable, other in (node.inputs, node.inputs[::-1]):
+        value = constant(other)
+        if variable is None or value is None or value.dtype != np.float32 or value.ndim > 4:
             continue
         shape = (1,) * (4 - value.ndim) + value.shape
         if shape in ((1, 1, 1, 1), (1, channels, 1, 1)):
@@ -79,30 +79,33 @@ def _with_constant(graph: Values, node: onnx.NodeProto, channels: int) -> tuple[
     return None
 
 
-def _fold(graph: Values, conv: onnx.NodeProto, found: _Normalisation) -> None:
-    from onnx import numpy_helper
-
-    kernel = graph.weights[conv.input[1]]
-    values = numpy_helper.to_array(kernel).astype(float)
+def _fold(graph: ir.Graph, conv: ir.Node, found: _Normalisation) -> None:
+    kernel = constant(conv.inputs[1])
+    assert kernel is not None
+    values = kernel.astype(float)
+    name = conv.outputs[0].name
     if found.add is None:
-        conv.input[0] = found.pixels
+        conv.replace_input_with(0, found.pixels)
     elif _pads(conv, values.shape[2:]):
         mean = (found.bias / found.gain).astype(np.float32).reshape(-1, 1, 1)
-        found.add.input[:] = [found.pixels, graph.add_weight(mean, f"{found.add.output[0]}_over_gain")]
+        moved = add_weight(graph, mean, f"{found.add.outputs[0].name}_over_gain")
+        found.add.replace_input_with(0, found.pixels)
+        found.add.replace_input_with(1, moved)
     else:
-        moved = values.sum(axis=tuple(range(2, values.ndim))) @ found.bias
-        if len(conv.input) == 3:
-            moved += numpy_helper.to_array(graph.weights[conv.input[2]])
-        bias = graph.add_weight(moved.astype(np.float32), f"{conv.output[0]}_bias")
-        conv.input[:] = [found.pixels, kernel.name, bias]
-        graph.proto.node.remove(found.add)
+        total = values.sum(axis=tuple(range(2, values.ndim))) @ found.bias
+        own = constant(conv.inputs[2]) if len(conv.inputs) == 3 else None
+        bias = add_weight(graph, (total if own is None else total + own).astype(np.float32), f"{name}_bias")
+        conv.resize_inputs(3)
+        conv.replace_input_with(0, found.pixels)
+        conv.replace_input_with(2, bias)
+        graph.remove(found.add, safe=True)
     scaled = np.einsum("oi...,i->oi...", values, found.gain).astype(np.float32)
-    kernel.CopyFrom(numpy_helper.from_array(scaled, kernel.name))
-    graph.proto.node.remove(found.mul)
+    conv.replace_input_with(1, add_weight(graph, scaled, f"{name}_scaled"))
+    graph.remove(found.mul, safe=True)
 
 
-def _pads(conv: onnx.NodeProto, kernel: tuple[int, ...]) -> bool:
-    automatic = attribute(conv, "auto_pad", b"NOTSET")
-    if automatic in (b"NOTSET", b""):
-        return any(attribute(conv, "pads", []))
-    return automatic != b"VALID" and max(kernel) > 1
+def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> bool:
+    automatic = conv.attributes.get_string("auto_pad", "") or "NOTSET"
+    if automatic == "NOTSET":
+        return any(conv.attributes.get_ints("pads", []))
+    return automatic != "VALID" and max(kernel) > 1

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploykit_exporters.passes.known_shapes import inferred_values
+from deploykit_exporters.passes.edit import infer_shapes
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
 __all__ = ["note_gates"]
 
@@ -28,25 +29,33 @@ def note_gates(model: onnx.ModelProto) -> bool:
     Returns:
         Whether there are any.
     """
-    graph = model.graph
-    products = [node for node in graph.node if node.op_type == _MULTIPLY]
-    if not products or not any(node.op_type in _POOLS for node in graph.node):
+    import onnx_ir as ir
+
+    if not any(node.op_type in _POOLS for node in model.graph.node):
         return False
-    known = {value.name: value for value in inferred_values(model)}
-    noted: dict[str, onnx.ValueInfoProto] = {}
-    for node in products:
-        for features, gate in (node.input, reversed(node.input)):
-            if features in known and gate in known and _gates(known[features], known[gate]):
-                noted |= {name: known[name] for name in (features, gate)}
-    graph.value_info.extend(noted.values())
+    inferred = ir.from_proto(model)
+    infer_shapes(inferred)
+    noted: dict[str | None, ir.Value] = {}
+    for node in inferred.graph:
+        if node.op_type != _MULTIPLY:
+            continue
+        for features, gate in (node.inputs, node.inputs[::-1]):
+            if _gates(features, gate):
+                noted |= {value.name: value for value in (features, gate) if value is not None}
+    model.graph.value_info.extend(ir.to_proto(value) for value in noted.values())
     return bool(noted)
 
 
-def _gates(features: onnx.ValueInfoProto, gate: onnx.ValueInfoProto) -> bool:
-    wide, narrow = (value.type.tensor_type.shape.dim for value in (features, gate))
-    if len(wide) != 4 or len(narrow) != 4 or wide[0] != narrow[0]:
+def _gates(features: ir.Value | None, gate: ir.Value | None) -> bool:
+    wide, narrow = _inner_shape(features), _inner_shape(gate)
+    if len(wide) != 4 or len(narrow) != 4 or wide[0] != narrow[0] or not wide[0]:
         return False
-    batch = wide[0].dim_param or wide[0].dim_value
-    sizes = [dim.dim_value for dim in wide[1:]]
-    ones = [dim.dim_value for dim in narrow[1:]] == [sizes[0], 1, 1]
-    return bool(batch) and all(sizes) and ones and sizes[1:] != [1, 1]
+    fixed = all(isinstance(size, int) and size for size in wide[1:])
+    return fixed and narrow[1:] == [wide[1], 1, 1] and wide[2:] != [1, 1]
+
+
+def _inner_shape(value: ir.Value | None) -> list[int | str | None]:
+    """The shape of a value that a node makes, and that is not an output; empty where it is not known."""
+    if value is None or value.producer() is None or value.is_graph_output() or value.shape is None:
+        return []
+    return [size if isinstance(size, int) else size.value for size in value.shape]

@@ -11,65 +11,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploykit_exporters.passes.graph_index import Values, attribute
-from deploykit_exporters.passes.known_shapes import known_shapes
+from deploykit_exporters.passes.edit import constant, edits, infer_shapes
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx_ir as ir
 
 __all__ = ["pool_columns_first"]
 
 
-def pool_columns_first(model: onnx.ModelProto) -> bool:
+@edits
+def pool_columns_first(model: ir.Model) -> bool:
     """Write each ReduceMean over height and width of a map of known size as two AveragePools.
 
     Returns:
         Whether the graph changed. Constants that it no longer reads are left to ``drop_unused``.
     """
-    values = Values(model.graph)
-    means = [node for node in values.nodes if node.op_type == "ReduceMean" and _is_spatial(values, node)]
-    if not means:
-        return False
-    shapes = known_shapes(model)
-    pooled = {
-        id(node): _pools(node, shape[2], shape[3])
-        for node in means
-        if len(shape := shapes.get(node.input[0], ())) == 4
-        and isinstance(shape[2], int)
-        and isinstance(shape[3], int)
-    }
-    if not pooled:
-        return False
-    values.replace(pooled)
-    return True
+    means = [node for node in model.graph if node.op_type == "ReduceMean" and _is_spatial(node)]
+    if means:
+        infer_shapes(model)
+    sized = [(node, sides) for node in means if (sides := _sides(node.inputs[0])) is not None]
+    for node, (height, width) in sized:
+        _pool(model.graph, node, height, width)
+    return bool(sized)
 
 
-def _is_spatial(values: Values, node: onnx.NodeProto) -> bool:
-    if len(node.input) != 2 or attribute(node, "keepdims", 1) != 1:
+def _is_spatial(node: ir.Node) -> bool:
+    if len(node.inputs) != 2 or node.attributes.get_int("keepdims", 1) != 1:
         return False
-    axes = values.constant(node.input[1])
+    axes = constant(node.inputs[1])
     return axes is not None and sorted(int(axis) for axis in axes) in ([2, 3], [-2, -1])
 
 
-def _pools(node: onnx.NodeProto, height: int, width: int) -> list[onnx.NodeProto]:
-    from onnx import helper
+def _sides(value: ir.Value | None) -> tuple[int, int] | None:
+    """Height and width of a map that a node makes, where both are known."""
+    if value is None or value.producer() is None or value.shape is None or len(value.shape) != 4:
+        return None
+    height, width = value.shape[2], value.shape[3]
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
-    columns = f"{node.output[0]}_columns"
-    return [
-        helper.make_node(
-            "AveragePool",
-            [node.input[0]],
-            [columns],
-            name=columns,
-            kernel_shape=[height, 1],
-            strides=[height, 1],
-        ),
-        helper.make_node(
-            "AveragePool",
-            [columns],
-            [node.output[0]],
-            name=node.name or f"{node.output[0]}_rows",
-            kernel_shape=[1, width],
-            strides=[1, width],
-        ),
-    ]
+
+def _pool(graph: ir.Graph, mean: ir.Node, height: int, width: int) -> None:
+    import onnx_ir as ir
+    from onnx_ir.convenience import replace_nodes_and_values
+
+    output = mean.outputs[0]
+    columns, pooled = ir.Value(name=f"{output.name}_columns"), ir.Value(name=output.name)
+    sizes = {"kernel_shape": [height, 1], "strides": [height, 1]}
+    nodes = [ir.node("AveragePool", mean.inputs[:1], sizes, outputs=[columns], name=columns.name)]
+    sizes = {"kernel_shape": [1, width], "strides": [1, width]}
+    name = mean.name or f"{output.name}_rows"
+    nodes.append(ir.node("AveragePool", [columns], sizes, outputs=[pooled], name=name))
+    replace_nodes_and_values(graph, mean, [mean], nodes, [output], [pooled])

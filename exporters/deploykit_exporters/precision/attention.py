@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploykit_exporters.passes.graph_index import Values
+from deploykit_exporters.passes.edit import constant, edits, sole_maker, sole_readers
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
 __all__ = ["attention_nodes", "scale_queries"]
 
@@ -22,105 +23,99 @@ _MOST_BETWEEN = 8
 
 def attention_nodes(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     """Of each attention the outputs of its nodes: a product, what follows on it, a softmax, a product."""
-    graph = Values(model.graph)
+    import onnx_ir as ir
+
     found = []
-    for softmax in graph.nodes:
+    for softmax in ir.from_proto(model).graph:
         if softmax.op_type != "Softmax":
             continue
-        before = _back(graph, softmax.input[0])
-        after = _onward(graph, softmax.output[0])
+        before = _back(softmax.inputs[0])
+        after = _onward(softmax.outputs[0])
         if before and after:
-            found.append(tuple(node.output[0] for node in (*before, softmax, *after)))
+            found.append(tuple(node.outputs[0].name or "" for node in (*before, softmax, *after)))
     return found
 
 
-def scale_queries(model: onnx.ModelProto) -> int:
-    """Multiply the queries by the scale where it is applied to the scores; how many attentions that changed.
+@edits
+def scale_queries(model: ir.Model) -> bool:
+    """Multiply the queries by the scale where it is applied to the scores; whether that changed anything.
 
     Equal but for rounding.
     """
-    graph = Values(model.graph)
-    parts: dict[int, list[onnx.NodeProto]] = {}
-    for softmax in graph.nodes:
-        before = _back(graph, softmax.input[0]) if softmax.op_type == "Softmax" else []
-        scale = _scale(graph, before[1], before[0]) if len(before) > 1 else None
+    changed = False
+    for softmax in list(model.graph):
+        before = _back(softmax.inputs[0]) if softmax.op_type == "Softmax" else []
+        scale = _scale(before[1], before[0]) if len(before) > 1 else None
         if scale is not None:
-            parts[id(before[0])] = _scaled_product(before[0], before[1], scale)
-            parts[id(before[1])] = []
-    if parts:
-        graph.replace(parts)
-    return len(parts) // 2
+            _scale_first(model.graph, before[0], before[1], scale)
+            changed = True
+    return changed
 
 
-def _back(graph: Values, name: str) -> list[onnx.NodeProto]:
+def _back(value: ir.Value | None) -> list[ir.Node]:
     """The nodes from a product to a value, if nothing else reads what they make."""
-    found: list[onnx.NodeProto] = []
+    found: list[ir.Node] = []
     for _ in range(_MOST_BETWEEN):
-        node = graph.sole_maker(name)
+        node = sole_maker(value)
         if node is None or node.op_type not in ("MatMul", *_BETWEEN):
             return []
         found.insert(0, node)
         if node.op_type == "MatMul":
-            dynamic = all(graph.constant(each) is None for each in node.input)
-            return found if dynamic else []
-        name = next((each for each in node.input if _leads_to_product(graph, each)), "")
-        if not name:
-            return []
+            return [] if any(constant(each) is not None for each in node.inputs) else found
+        value = next((each for each in node.inputs if _leads_to_product(each)), None)
     return []
 
 
-def _leads_to_product(graph: Values, name: str) -> bool:
+def _leads_to_product(value: ir.Value | None) -> bool:
     for _ in range(_MOST_BETWEEN):
-        node = graph.sole_maker(name)
-        if node is None:
-            return False
-        if node.op_type == "MatMul":
-            return True
+        node = sole_maker(value)
+        if node is None or node.op_type == "MatMul":
+            return node is not None
         if node.op_type not in _BETWEEN:
             return False
-        dynamic = [each for each in node.input if graph.constant(each) is None]
-        if not dynamic:
-            return False
-        name = dynamic[0]
+        value = next((each for each in node.inputs if constant(each) is None), None)
     return False
 
 
-def _onward(graph: Values, name: str) -> list[onnx.NodeProto]:
+def _onward(value: ir.Value) -> list[ir.Node]:
     """The nodes from a value to a product, if nothing else reads it."""
-    found: list[onnx.NodeProto] = []
+    found: list[ir.Node] = []
     for _ in range(_MOST_BETWEEN):
-        readers = graph.behind(name)
+        readers = sole_readers(value)
         if len(readers) != 1 or readers[0].op_type not in ("MatMul", *_BETWEEN):
             return []
         found.append(readers[0])
         if readers[0].op_type == "MatMul":
-            return found if name in readers[0].input else []
-        name = readers[0].output[0]
+            return found
+        value = readers[0].outputs[0]
     return []
 
 
-def _scale(graph: Values, scaling: onnx.NodeProto, product: onnx.NodeProto) -> str | None:
+def _scale(scaling: ir.Node, product: ir.Node) -> ir.Value | None:
     """The number by which a node multiplies or divides a product; None where it does something else."""
     if scaling.op_type not in ("Mul", "Div"):
         return None
-    sides = [(scaling.input[0], scaling.input[1])]
+    sides = [scaling.inputs[:2]]
     if scaling.op_type == "Mul":
-        sides.append((scaling.input[1], scaling.input[0]))
-    for scores, name in sides:
-        number = graph.constant(name)
-        if scores == product.output[0] and number is not None and number.size == 1 and number.ndim <= 1:
-            return name
+        sides.append(scaling.inputs[1::-1])
+    for scores, scale in sides:
+        number = constant(scale)
+        if scores is product.outputs[0] and number is not None and number.size == 1 and number.ndim <= 1:
+            return scale
     return None
 
 
-def _scaled_product(product: onnx.NodeProto, scaling: onnx.NodeProto, scale: str) -> list[onnx.NodeProto]:
-    from onnx import helper
+def _scale_first(graph: ir.Graph, product: ir.Node, scaling: ir.Node, scale: ir.Value) -> None:
+    """Apply the scale to the first input of the product in place of its output."""
+    import onnx_ir as ir
+    from onnx_ir.convenience import replace_nodes_and_values
 
-    scaled = f"{product.output[0]}/queries"
-    queries = helper.make_node(
-        scaling.op_type, [product.input[0], scale], [scaled], name=f"{scaling.name}/queries"
-    )
-    moved = type(product).FromString(product.SerializeToString())
-    moved.input[0] = scaled
-    moved.output[0] = scaling.output[0]
-    return [queries, moved]
+    queries = ir.Value(name=f"{product.outputs[0].name}/queries")
+    scores = ir.Value()
+    nodes = [
+        ir.node(
+            scaling.op_type, [product.inputs[0], scale], outputs=[queries], name=f"{scaling.name}/queries"
+        ),
+        ir.node("MatMul", [queries, product.inputs[1]], outputs=[scores], name=product.name),
+    ]
+    replace_nodes_and_values(graph, scaling, [product, scaling], nodes, scaling.outputs, [scores])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploykit_exporters.passes.graph_index import bodies
+from deploykit_exporters.passes.edit import subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -88,7 +88,7 @@ class FloatGraph:
             self.fixed |= {
                 name for index, name in enumerate(node.input) if half is None or index not in half.inputs
             }
-            for body in bodies(node):
+            for body in subgraphs(node):
                 self.fixed |= set(_read_in(body))
 
     @cached_property
@@ -218,7 +218,7 @@ def same_model(source: onnx.ModelProto) -> onnx.ModelProto:
 def _half_node(place: int, node: onnx.NodeProto, floats: set[str], version: int) -> HalfNode | None:
     import onnx
 
-    standard = node.domain in ("", "ai.onnx") and not node.name.startswith(AROUND) and not bodies(node)
+    standard = node.domain in ("", "ai.onnx") and not node.name.startswith(AROUND) and not subgraphs(node)
     if not standard or not any(name in floats for name in (*node.input, *node.output)):
         return None
     try:
@@ -302,7 +302,7 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
 def _watched(graph: onnx.GraphProto, floats: set[str]) -> tuple[str, ...]:
     ends = [node for node in graph.node if node.name.startswith(_ENDS)]
     read = {name for node in ends for name in node.input}
-    read |= {name for node in ends for body in bodies(node) for name in _read_in(body)}
+    read |= {name for node in ends for body in subgraphs(node) for name in _read_in(body)}
     made = [name for node in graph.node if not node.name.startswith(AROUND) for name in node.output]
     return tuple(name for name in made if name in read and name in floats)
 
@@ -312,5 +312,5 @@ def _read_in(graph: onnx.GraphProto) -> Iterator[str]:
         yield output.name
     for node in graph.node:
         yield from node.input
-        for body in bodies(node):
+        for body in subgraphs(node):
             yield from _read_in(body)

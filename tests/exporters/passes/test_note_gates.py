@@ -14,6 +14,7 @@ from deploykit_exporters.passes.note_gates import note_gates
 from deploykit_runtimes import load
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.ort import rewrites
 from deploykit_runtimes.ort.gates import repeat_gates
 from onnx import TensorProto, helper
 
@@ -63,8 +64,9 @@ def test_nothing_else_is_noted(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize("whole", [False, True], ids=["plain", "self-contained"])
 @pytest.mark.parametrize("dynamic", [(), ("batch",)], ids=["fixed", "dynamic"])
 def test_an_efficientnet_runs_with_repeated_gates(
-    fixtures: Path, tmp_path: Path, dynamic: tuple[str, ...], whole: bool
+    fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dynamic: tuple[str, ...], whole: bool
 ) -> None:
+    monkeypatch.setattr(rewrites, "repeating_pays", lambda: True)
     options = ExportOptions(
         output=tmp_path / "net.onnx", dynamic=dynamic, preprocess=whole, postprocess=whole
     )

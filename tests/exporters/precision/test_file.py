@@ -14,6 +14,7 @@ from deploykit_runtimes.build_options import BuildOptions
 from deploykit_runtimes.builds.build import build_engine
 from deploykit_runtimes.errors import InputError, ModelError, OptionError
 from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.ort import rewrites
 from deploykit_runtimes.ort.runner import open_ort
 from deploykit_runtimes.ov import open_openvino
 from deploykit_runtimes.selftest.run import self_test
@@ -128,7 +129,10 @@ def test_what_the_file_says(converted: Callable[[str, str], Fp16File], exported:
     assert data["share_of_budget"] <= 1
 
 
-def test_a_gate_is_repeated_in_float16(converted: Callable[[str, str], Fp16File]) -> None:
+def test_a_gate_is_repeated_in_float16(
+    converted: Callable[[str, str], Fp16File], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewrites, "repeating_pays", lambda: True)
     with open_ort(converted("efficientnet", "plain").path) as runner:
         assert "repeat_gates" in runner.placement().rewrites
         assert self_test(runner).ok

@@ -15,7 +15,7 @@ from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, P
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.onnx.file import OnnxFile
 from deploykit_runtimes.open import open_runner
-from deploykit_runtimes.ort import rewrites
+from deploykit_runtimes.ort import gates, rewrites
 from deploykit_runtimes.ort.rewrites import Rewritten, rewrite
 from onnx import helper
 
@@ -49,9 +49,9 @@ ALL = ("repeat_gates", "cast_late", "append_ranking")
 
 
 @pytest.fixture(autouse=True)
-def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def repeating_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on the machines on which gates are repeated."""
-    monkeypatch.setattr(rewrites, "runs_in_blocks", lambda: True)
+    monkeypatch.setattr(rewrites, "repeating_pays", lambda: True)
 
 
 def write(path: Path, *, described: bool = True) -> Path:
@@ -133,8 +133,27 @@ def test_files_by_others_are_opened_as_they_are(tmp_path: Path) -> None:
 
 
 def test_gates_are_left_alone_on_other_machines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrites, "runs_in_blocks", lambda: False)
+    monkeypatch.setattr(rewrites, "repeating_pays", lambda: False)
     assert rewrite(path, EngineOptions()).names == ("cast_late", "append_ranking")
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "pays"),
+    [
+        ("x86_64", "fma avx2", True),
+        ("AMD64", "avx2", True),
+        ("x86_64", "avx2 avx512f", False),
+        ("x86_64", "sse4_2", False),
+        ("x86_64", "", False),
+        ("aarch64", "asimd", False),
+    ],
+)
+def test_gates_are_repeated_where_that_was_measured_to_be_faster(
+    machine: str, flags: str, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates.platform, "machine", lambda: machine)
+    monkeypatch.setattr(gates, "cpu_flags", lambda: frozenset(flags.split()))
+    assert gates.repeating_pays() is pays
 
 
 def test_an_output_that_is_named_as_the_ranking_stays_the_files_own(tmp_path: Path) -> None:

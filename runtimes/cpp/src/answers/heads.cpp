@@ -234,7 +234,7 @@ void read_candidates(const FloatView& output, std::int64_t image, const Spec& sp
       const std::int64_t anchors = output.size(1);
       const std::int64_t columns = output.size(2);
       const float* head = output.values + image * anchors * columns;
-      if (spec.inferred) check_scores({head + 4, anchors, columns - 4 - extra, columns}, spec);
+      if (spec.inferred && anchors != 0) check_scores({head + 4, anchors, columns - 4 - extra, columns}, spec);
       read_with_objectness(head, anchors, columns, spec, input_size, conf, found);
       return;
     }

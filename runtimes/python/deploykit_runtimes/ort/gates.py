@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
+from deploykit_runtimes.machine.cpu import cpu_flags
 from deploykit_runtimes.onnx.edit import (
     INITIALIZER,
     NODE,
@@ -33,11 +34,12 @@ from deploykit_runtimes.onnx.file import read_tensor_info
 from deploykit_runtimes.onnx.protobuf import encode, encode_number, pieces
 from deploykit_runtimes.ort.ranking import ADDED
 
-__all__ = ["SMALL", "repeat_gates", "runs_in_blocks"]
+__all__ = ["SMALL", "repeat_gates", "repeating_pays"]
 
 _MACHINES = ("x86_64", "AMD64")
-"""Where it was measured, with AVX2: elsewhere the blocks are others, or there are none. AVX-512, whose blocks
-are twice as wide, was not measured; ``benchmarks/gates.py`` does that."""
+_BLOCKS_OF_8, _BLOCKS_OF_16 = "avx2", "avx512f"
+"""The rewrite was measured on x86-64 with AVX2. Blocks are twice as wide with AVX-512, and elsewhere there
+may be none; ``benchmarks/gates.py`` measures what it costs there."""
 SMALL = 256
 """Pixels of a map up to which one thread repeats its gate sooner than several reorder the map."""
 
@@ -63,9 +65,10 @@ def repeat_gates(model: bytes, largest: int | None = None) -> bytes | None:
     return edit_graph(model, partial(_rewritten, largest=largest))
 
 
-def runs_in_blocks() -> bool:
-    """Whether this machine is of the kind that the rewrite is for."""
-    return platform.machine() in _MACHINES
+def repeating_pays() -> bool:
+    """Whether this machine is of the kind on which the rewrite was measured to be faster."""
+    flags = cpu_flags()
+    return platform.machine() in _MACHINES and _BLOCKS_OF_8 in flags and _BLOCKS_OF_16 not in flags
 
 
 class _Gated(NamedTuple):

@@ -16,7 +16,7 @@ from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import ModelError
 from deploykit_runtimes.machine.cpu import X86
 from deploykit_runtimes.onnx.file import OnnxFile, map_onnx, read_onnx
-from deploykit_runtimes.ort.gates import SMALL, repeat_gates, runs_in_blocks
+from deploykit_runtimes.ort.gates import SMALL, repeat_gates, repeating_pays
 from deploykit_runtimes.ort.late_cast import cast_late
 from deploykit_runtimes.ort.options import session_settings
 from deploykit_runtimes.ort.ranking import append_ranking
@@ -122,7 +122,7 @@ def _steps(options: EngineOptions, file: OnnxFile) -> Steps:
         steps[UNSIGNED_WEIGHTS] = widen_products
     if spec.inferred:
         return steps
-    if runs_in_blocks() and not quantised:  # quantised maps are not kept in blocks
+    if repeating_pays() and not quantised:  # quantised maps are not kept in blocks
         alone = session_settings(options).threads == 1
         steps[REPEAT_GATES] = lambda model: repeat_gates(model, largest=None if alone else SMALL)
     if spec.preprocess.included:

@@ -229,7 +229,7 @@ def test_every_lost_weight_is_named(name: str) -> None:
             path=Path("x.pt"), sha256="", container="torch", tensors=kept, meta=dict(checkpoint.meta)
         )
         if lost in ("head.weight", "patch_embed.proj.weight"):
-            continue  # the first leaves features, and without the other it is no ViT
+            continue  # the first leaves features, and without the other it is not a ViT
         with pytest.raises(DeploykitError) as error:
             family, match = recognise(broken, Hints())
             family.build(broken, match, Hints())
