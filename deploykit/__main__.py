@@ -31,10 +31,10 @@ def run() -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Where a standard stream is closed (``>&-``), what is printed there goes nowhere.
+    """Send what is printed to a closed standard stream (``>&-``) nowhere.
 
-    Its number is taken, so that no file which is opened later gets it and what libraries print there. It
-    cannot be written: ``-o /dev/stdout`` fails as it should.
+    The stream's file descriptor is occupied, so that a file opened later cannot get that number and receive
+    what libraries print. It is not writable: ``-o /dev/stdout`` fails as it should.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:

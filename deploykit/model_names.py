@@ -21,10 +21,10 @@ def named_models(models: str | Path | Iterable[str | Path]) -> dict[str, Path]:
 
     Args:
         models: Model files, or folders that ``deploykit build`` wrote; texts may be ``NAME=PATH``. A text
-            under which a file exists is a path, also with ``=`` in it.
+            that is the path of an existing file is a path, even if it contains ``=``.
 
     Raises:
-        OptionError: none is given, something else than a path is, or a name is malformed or comes twice.
+        OptionError: no model is given, an argument is not a path, or a name is malformed or repeated.
         ModelError: a file is missing.
     """
     named: dict[str, Path] = {}
@@ -57,7 +57,7 @@ def _several(models: object) -> list[object]:
 
 
 def _split(model: object) -> tuple[str, Path]:
-    """The name that is given, or none, and the path."""
+    """The given name, if any, and the path."""
     if not isinstance(model, str | os.PathLike):
         raise OptionError(f"A model is given by its path, found {described(model)}.")
     name, sign, path = model.partition("=") if isinstance(model, str) else ("", "", "")

@@ -32,13 +32,14 @@ class ModelReport:
 
     Attributes:
         path: Its file.
-        size_bytes, sha256: Size and hash of the file and of the files that it names; see ``hash_model``.
+        size_bytes, sha256: Size and hash of the file, including the files that it refers to; see
+            ``hash_model``.
         inputs, outputs: Of the graph.
-        graph: Its operators and their cost; None where the package ``onnx`` is not installed.
-        placement: What ran where on the CPU; None for what only the engine opens that compiled it.
+        graph: Its operators and their cost; None if the package ``onnx`` is not installed.
+        placement: What ran where on the CPU; None for compiled models, which only their own engine opens.
         compiled: Who compiled it, for what, and what opens it; empty for an ordinary model.
-        built: What was compiled of it and lies with it: engine files, and folders of caches.
-        spec: The contract; inferred from shapes where another exporter wrote the file.
+        built: Compiled forms stored next to it: engine files, and cache folders.
+        spec: The contract; inferred from shapes if another exporter wrote the file.
     """
 
     path: Path
@@ -68,8 +69,9 @@ class ModelReport:
 
 
 def is_model_file(file: object) -> bool:
-    """Whether the file is a model rather than a checkpoint: by its suffix, or its first bytes; of a folder,
-    by what it holds."""
+    """Whether the file is a model rather than a checkpoint: by suffix or first bytes, for a folder by its
+    content.
+    """
     if not isinstance(file, str | Path):
         return False
     path = Path(file)
@@ -79,7 +81,7 @@ def is_model_file(file: object) -> bool:
 
 
 def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelReport:
-    """Open a model on the CPU and read its graph; of what was compiled already, read its description.
+    """Open a model on the CPU and read its graph; for a compiled model, read its description.
 
     Args:
         path: The file, or a folder that ``deploykit build`` wrote.
@@ -89,7 +91,7 @@ def inspect_model(path: str | Path, *, outputs: str | None = None) -> ModelRepor
         ModelError: it is not an ONNX model or engine, its metadata is damaged, or a file that it needs
             is missing.
         OptionError: ``outputs`` does not fit the file.
-        DependencyError, RuntimeUnavailableError: no engine to open it with.
+        DependencyError, RuntimeUnavailableError: no engine can open it.
     """
     given = Path(path)
     path = model_file(given)
@@ -144,7 +146,7 @@ def _context_maker(file: OnnxFile) -> str:
 
 
 def _graph(path: Path) -> GraphReport | None:
-    """None on a machine without the export packages, where models only run."""
+    """The graph; None on a machine without the export packages, which only runs models."""
     try:
         from deploykit_exporters.graph.report import inspect_graph
     except DependencyError:

@@ -40,10 +40,12 @@ def build(
     Args:
         model: The .onnx file.
         runtime: What to build for; see ``deploykit_runtimes.runtimes.buildable_runtimes``.
-        output: File or folder to write; None: beside the model.
-        device: As for ``load``, instead of the runtime: ``"npu"``; beside it the GPU to use: ``"cuda:1"``.
-        options: All options in one; what is given beside them wins.
-        report: Called with a sentence as each stage starts; a ``BuildReport`` also hears how far a stage is.
+        output: File or folder to write; None: next to the model.
+        device: As for ``load``, instead of the runtime: ``"npu"``; or, with a runtime, the GPU to use:
+            ``"cuda:1"``.
+        options: All options in one object; keywords take precedence.
+        report: Called with a sentence as each stage starts; a ``BuildReport`` is also notified of the
+            progress within a stage.
         settings: Any field of ``BuildOptions``, which explains them: ``shapes``, ``precision``, ...
 
     Raises:
@@ -74,7 +76,7 @@ def build(
 
 
 def _tested(built: BuildResult, gpu: int, report: BuildReport) -> str:
-    """What the golden cases say of what was built, or why they were not run.
+    """The outcome of the golden cases on the built model, or why they were not run.
 
     Raises:
         ParityError: one fails.
@@ -118,15 +120,15 @@ def selftest(
     Args:
         model: The .onnx file, an engine, or a folder that ``build`` wrote.
         runtime, device: What runs it, as for ``load``.
-        url: In their place a server of the Open Inference Protocol that runs the file (Triton, KServe,
-            ``deploykit serve``): ``http://host:8000``, or ``http://host:8000/v2/models/NAME`` where the model
-            does not have the name of its file.
-        compute: What that server computes in, whose tolerances then hold: ``fp32``, ``tf32``, ``fp16``,
-            ``bf16``, ``int8``. None: what ``deploykit serve`` says; of others ``fp32``.
-        key: A bearer key that it asks for.
-        engine: How it is opened here; what is given beside it wins.
-        report: Called with a sentence as each stage starts; where it has a method ``count(done, total)``,
-            that is called as cases are run.
+        url: Instead of these, a server of the Open Inference Protocol that runs the file (Triton, KServe,
+            ``deploykit serve``): ``http://host:8000``, or ``http://host:8000/v2/models/NAME`` if the model
+            is not named like its file.
+        compute: The precision of that server, which determines the tolerances: ``fp32``, ``tf32``, ``fp16``,
+            ``bf16``, ``int8``. None: as ``deploykit serve`` reports; for other servers ``fp32``.
+        key: The bearer key that the server requires.
+        engine: How the model is opened here; keywords take precedence.
+        report: Called with a sentence as each stage starts; its method ``count(done, total)``, if it has
+            one, is called as cases are run.
         settings: Any field of ``EngineOptions``: ``threads``, ``precision``, ``exact``, ...
 
     Raises:
@@ -219,7 +221,7 @@ def doctor(
 
 
 def _self_tested(model: str | Path, runtime: str, report: Callable[[str], None] | None) -> Finding:
-    """The golden cases of a model on a runtime that runs here."""
+    """The golden cases of a model on a working runtime."""
     from deploykit_runtimes.errors import DeploykitError
     from deploykit_runtimes.selftest.run import ADVICE
 
@@ -242,7 +244,7 @@ def demo(
     """Export an ImageNet-trained EfficientNet-Lite0, prove it, show it a cat, and measure it.
 
     Args:
-        output, seconds: See ``DemoOptions``, whose defaults None takes.
+        output, seconds: See ``DemoOptions``, None takes its defaults.
         report: Called with a sentence as each stage starts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What ``export`` takes without its keyword: the file to write, and the size of the input or an example."""
+"""The positional arguments of ``export``: the file to write, and the input size or an example."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _WANTED = (
 
 
 def placed(where: Iterable[object], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what was given without a keyword put under its own.
+    """The settings, with each positional argument stored under its keyword.
 
     Raises:
-        OptionError: it is neither, or was given twice.
+        OptionError: an argument is neither, or was given twice.
     """
     found = dict(settings)
     for value in where:
@@ -63,7 +63,7 @@ def _meant(value: object, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_example(value: object, shape: list[int], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Height and width of an example, and its batch where the batch stays fixed."""
+    """Height and width of an example, and its batch if the batch stays fixed."""
     if len(shape) != 4 or 0 in shape:
         raise OptionError(f"An example is a tensor [N, C, H, W], found {described(value)}.")
     batch, channels, height, width = shape

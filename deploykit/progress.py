@@ -27,19 +27,19 @@ _EVERY = 10.0
 class Progress:
     """Tells which step is under way. An instance is the ``report`` callable that operations take.
 
-    Used as a context manager; each call names the step that starts now, and ends the one before:
+    Used as a context manager; each call names the step that starts now, and ends the previous one:
 
         with Progress() as report:
             report("reading the checkpoint")
             report("building the model")
 
-    On a terminal the current step moves and shows its time; finished steps stay, with theirs.
+    On a terminal the current step moves and shows its time; finished steps stay visible with theirs.
     Elsewhere each step is one plain line.
 
     Args:
         quiet: Print nothing.
-        animate: Draw on the terminal; None = when stderr is one.
-        clock: Seconds that only grow.
+        animate: Draw on the terminal; None = if stderr is one.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Progress:
                 self._step = printable(step)
 
     def count(self, done: int, total: int) -> None:
-        """How much of the current step is done, and about how long the rest takes.
+        """Report how much of the current step is done, and about how long the rest takes.
 
-        It stands in the moving line; elsewhere it is a line of its own every ten seconds.
+        On a terminal this is part of the moving line, elsewhere a line every ten seconds.
         """
         with self._lock:
             now = self._clock()
@@ -90,7 +90,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """A block that prints lines of its own, which the moving line does not tear."""
+        """A block that prints lines of its own, without breaking up the moving line."""
         with self._lock:
             if self._animate and self._step and not self._quiet:
                 draw(before=_CLEAR)
@@ -140,12 +140,14 @@ class Progress:
 
 
 def say_torch_loads(report: Callable[[str], None] | None) -> None:
-    """Say that the seconds begin that importing torch takes; all that can be refused before, was."""
+    """Announce the seconds that importing torch takes; whatever can be refused without torch was refused
+    before.
+    """
     if report is not None and "torch" not in sys.modules:
         report("Loading torch")
 
 
 def counter_of(report: Callable[[str], None] | None) -> Callable[[int, int], None]:
-    """The method ``count(done, total)`` of a report; of one without it, what hears no numbers."""
+    """The method ``count(done, total)`` of a report, or a function that ignores the counts if it has none."""
     count: Callable[[int, int], None] = getattr(report, "count", None) or (lambda _done, _total: None)
     return count

@@ -1,4 +1,6 @@
-"""The stand-alone file that records golden answers: where it is, and its use without the export packages."""
+"""The stand-alone script that records golden answers: where it is, and its use without the export
+packages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ _NAME = "deploykit_record"
 
 
 def source() -> Path:
-    """The file, which ``deploykit record --print`` prints; the package that holds it is not imported.
+    """The script that ``deploykit record --print`` prints; the package that contains it is not imported.
 
     Raises:
         DependencyError: this installation came without the exporters.
@@ -31,7 +33,7 @@ def source() -> Path:
 
 
 def load() -> Any:
-    """The file as a module: a machine that trains needs numpy and torch for it, nothing to export with.
+    """The script as a module: a training machine needs only numpy and torch for it.
 
     Raises:
         DependencyError: torch is not installed.

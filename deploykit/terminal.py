@@ -1,7 +1,7 @@
-"""How commands print: the one way out, aligned pairs, units, and JSON that is valid everywhere.
+"""How commands print: the only way out, with aligned pairs, units, and JSON that is valid everywhere.
 
-Text of strangers (names in files, paths, messages of engines) is made printable here, on its way out, so
-that no caller can forget it. Our own colours are marks that no file can know until they are printed.
+Untrusted text (names in files, paths, messages of engines) is made printable here, so that no caller can
+forget it. Our own colours are secret marks, which no file can imitate, until they are printed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _MOST_LINES = 1000
 
 
 def echo(*lines: str, err: bool = False) -> None:
-    """Print lines, on stdout or stderr. A line end inside of one is not ours and is escaped."""
+    """Print lines on stdout or stderr. Line ends inside a line are not ours, and are escaped."""
     _write("".join(f"{_rendered(line)}\n" for line in lines), err=err)
 
 
@@ -75,12 +75,12 @@ def echo_json(value: object) -> None:
 
 
 def echo_json_line(value: object) -> None:
-    """Print a JSON document in one line on stdout, for readers of many."""
+    """Print a JSON document in one line on stdout, for readers that expect many."""
     _write(as_json(value, indent=None) + "\n", err=False)
 
 
 def echo_file(text: str) -> None:
-    """Print a file of deploykit itself on stdout, as it is."""
+    """Print one of deploykit's own files on stdout, unchanged."""
     _write(text, err=False)
 
 
@@ -89,13 +89,13 @@ def draw(text: str = "", *, before: str = "", after: str = "") -> None:
 
     Args:
         text: What is shown.
-        before, after: Control sequences of ours around it.
+        before, after: Our own control sequences around it.
     """
     _write(before + _rendered(text) + after, err=True)
 
 
 def plain(text: str) -> str:
-    """A line as ``echo`` prints it, without colours."""
+    """A line as ``echo`` prints it, but without colours."""
     return click.unstyle(_rendered(text))
 
 
@@ -128,7 +128,7 @@ def _write(text: str, *, err: bool) -> None:
 
 
 def _silence_stderr() -> None:
-    """Let what a full stderr still holds go nowhere, or the interpreter's end fails at it."""
+    """Discard what a full stderr still buffers, since flushing it would fail when the interpreter ends."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stderr.fileno())
@@ -136,7 +136,7 @@ def _silence_stderr() -> None:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal says that it knows no control sequences, as those of editors do."""
+    """Whether the terminal declares that it knows no control sequences, as in some editors."""
     return os.environ.get("TERM") == "dumb"
 
 
@@ -147,7 +147,7 @@ def is_terminal(*, err: bool = False) -> bool:
 
 
 def _rendered(text: str) -> str:
-    """The text made printable, with our marks as the escape sequences that they stand for."""
+    """The text made printable, with our marks replaced by escape sequences."""
     parts = _MARKS.split(text)
     parts[::2] = map(printable, parts[::2])
     parts[1::2] = (f"\x1b[{number}m" for number in parts[1::2])
@@ -199,7 +199,7 @@ def pairs(rows: Iterable[tuple[str, str | Sequence[str]]], *, indent: int = 2) -
 
 
 def paragraph(text: str, *, indent: int = 0, err: bool = False) -> list[str]:
-    """A text as lines for stdout, or stderr; on a terminal wrapped as the values of ``pairs`` are."""
+    """A text as lines for stdout or stderr, wrapped on a terminal like the values of ``pairs``."""
     return [" " * indent + line for line in _wrapped([text], _columns(err=err) - indent)]
 
 
@@ -210,12 +210,14 @@ def problem_lines(problem: str, hint: str = "") -> list[str]:
 
 
 def _columns(*, err: bool = False) -> int:
-    """The width of the terminal on stdout or stderr; where neither is one, lines have any length."""
+    """The width of the terminal on stdout or stderr; None if there is no terminal."""
     return shutil.get_terminal_size().columns if is_terminal(err=err) else sys.maxsize
 
 
 def _wrapped(values: Iterable[str], room: int) -> Iterator[str]:
-    """The values in lines of at most that many characters, continuation lines indented; words stay whole."""
+    """The values in lines of at most ``room`` characters, with continuation lines indented; words are not
+    split.
+    """
     for value in values:
         if room < _NARROWEST or len(plain(value)) <= room:
             yield value
@@ -240,9 +242,10 @@ def _several(values: Sequence[str]) -> list[str]:
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """A table as lines; the first ``left`` columns are aligned left, the others right.
+    """A table as lines; the first ``left`` columns are left-aligned, the others right-aligned.
 
-    One that is wider than the terminal comes in several parts below each other, each with the first columns.
+    A table wider than the terminal is split into several parts, one below the other, each with the first
+    columns.
     """
     table = [list(map(name, row)) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
@@ -254,7 +257,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
 
 
 def _parts(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
-    """The columns of each part of a table: the first ones again, and as many others as there is room for."""
+    """The columns of each part of a table: the first ones, and as many others as fit."""
     own = list(range(min(left, len(widths))))
     parts = [[*own]]
     for column in range(len(own), len(widths)):
@@ -279,7 +282,7 @@ def _aligned(table: Sequence[Sequence[str]], widths: Sequence[int], left: int) -
 
 
 def name(text: str) -> str:
-    """A name in a line with others: printable, and no longer than a line of a terminal."""
+    """A name for use inside a line: printable, and no longer than a line of a terminal."""
     return printable(text, _MOST_OF_A_NAME)
 
 
@@ -297,7 +300,7 @@ def duration(value: float) -> str:
 
 
 def size(n: int) -> str:
-    """A number of bytes in decimal units, as disks and networks count."""
+    """A number of bytes in decimal units, as for disks and networks."""
     value = float(n)
     for unit in ("B", "kB", "MB"):
         if value < 1000:
@@ -309,7 +312,7 @@ def size(n: int) -> str:
 def as_json(value: object, *, indent: int | None = 2) -> str:
     """Strict JSON, indented or in one line: NaN and infinities become null, numpy and paths plain values.
 
-    It is UTF-8 whatever is in it, and what a terminal could obey is escaped.
+    The output is always UTF-8, and characters that a terminal could interpret are escaped.
     """
     return printable_json(json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False))
 

@@ -1,4 +1,4 @@
-"""The record of where a measurement was taken; without it a number cannot be compared."""
+"""The record of where a measurement was taken, without which numbers cannot be compared."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Environment:
         return asdict(self)
 
     def warnings(self) -> tuple[str, ...]:
-        """What makes numbers taken here hard to trust, in sentences."""
+        """Reasons, in sentences, why numbers measured here are hard to trust."""
         found = []
         cpu = self.cpu
         if cpu.load and cpu.load[0] > cpu.usable * 0.5:

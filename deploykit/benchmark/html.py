@@ -44,7 +44,7 @@ _WIDTH, _HEIGHT, _BINS = 720, 140, 60
 
 
 def to_html(report: BenchReport, *, lead: str = "") -> str:
-    """The page.
+    """Render the page.
 
     Args:
         report: What was measured.
@@ -72,7 +72,7 @@ def document(title: str, style: str, parts: Iterable[str]) -> str:
     """A self-contained page.
 
     Args:
-        title: Of the page; it is escaped here.
+        title: Title of the page; it is escaped here.
         style: CSS.
         parts: HTML, which the caller escaped; empty ones are left out.
     """
@@ -86,7 +86,7 @@ def document(title: str, style: str, parts: Iterable[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """A text as HTML, for the inside an element or attribute."""
+    """Escape a text for HTML, for use inside an element or attribute."""
     return escape(printable(text))
 
 

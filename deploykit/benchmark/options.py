@@ -15,7 +15,7 @@ __all__ = ["BenchKeywords", "BenchOptions"]
 
 
 class BenchKeywords(EngineKeywords, total=False):
-    """The fields of ``BenchOptions`` as keywords, in every form that is understood."""
+    """The fields of ``BenchOptions`` as keywords, in every accepted form."""
 
     runtimes: str | Iterable[str]
     reference: str | Path | None

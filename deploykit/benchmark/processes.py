@@ -25,7 +25,7 @@ _MAX_BLOCKS = 10_000
 
 
 class Side(Protocol):
-    """What ``take_turns`` measures."""
+    """A side that ``take_turns`` measures."""
 
     def time(self, batch: int, *, seconds: float, most: int) -> list[float]: ...
 
@@ -76,7 +76,7 @@ def bench_apart(
 def take_turns(
     cases: Mapping[str, tuple[Side, int]], *, runs: int | None = None, seconds: float = 3.0
 ) -> dict[str, list[float]]:
-    """Time the cases in short blocks, each round starting one case further.
+    """Time the cases in short blocks; each round starts with the next case.
 
     Args:
         cases: A side and a batch size, by name.
@@ -132,12 +132,12 @@ class Worker:
         return calls
 
     def time(self, batch: int, *, seconds: float, most: int) -> list[float]:
-        """Seconds of each of a block of calls."""
+        """Time a block of calls; seconds of each call."""
         samples: list[float] = self._ask({"batch": batch, "seconds": seconds, "most": most})["samples"]
         return samples
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the process, after what it is at or at once."""
+        """End the process, immediately or after its current work."""
         try:
             if self._process.stdin is not None and not at_once:
                 with suppress(BrokenPipeError):  # a process that ended leaves what it was asked last

@@ -70,7 +70,7 @@ class BenchReport:
     """Everything that was measured, and where.
 
     Attributes:
-        advice: What speaks against running the file on these engines, in sentences.
+        advice: Reasons not to run the file on these engines, in sentences.
     """
 
     title: str
@@ -84,7 +84,7 @@ class BenchReport:
         return "\n".join([self.title, *self.table()])
 
     def warnings(self) -> tuple[str, ...]:
-        """Why the numbers may not be trusted, in sentences; empty when nothing speaks against them."""
+        """Reasons why the numbers may not be trustworthy, in sentences; empty if there are none."""
         noisy = [f"{row.name} {row.summary.variation:.0%}" for row in self.rows if row.summary.noisy]
         few = [f"{row.name} {row.summary.runs}" for row in self.rows if row.summary.runs < _FEW]
         found = []

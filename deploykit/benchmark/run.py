@@ -90,14 +90,14 @@ def bench(
 
 
 def _with_reference(runtimes: tuple[str, ...], reference: object) -> tuple[str, ...]:
-    """The runtimes, and torch where a checkpoint is named that none of them would run."""
+    """Add ``torch`` to the runtimes if a checkpoint is named that none of them would run."""
     if reference is None or any(name.startswith("torch") for name in runtimes):
         return runtimes
     return (*runtimes, "torch")
 
 
 def _check_request(spec: ModelSpec, options: BenchOptions) -> None:
-    """Wrong sizes are reported before an engine is opened, which can take minutes."""
+    """Report wrong sizes before an engine is opened, which can take minutes."""
     for batch in options.batches:
         check_batch(spec, batch, "--batch")
     if options.imgsz is not None and not spec.preprocess.included:
@@ -105,7 +105,7 @@ def _check_request(spec: ModelSpec, options: BenchOptions) -> None:
 
 
 def _bench_here(subject: Subject, settings: Mapping[str, Any]) -> tuple[BenchRow, ...]:
-    """One engine has nobody to fight with: it needs no process of its own."""
+    """Measure a single engine in this process: nothing competes with it."""
     settings["report"](f"Opening the model on {subject.name}")
     start = time.perf_counter()
     with subject.open() as runner:
@@ -177,7 +177,7 @@ def model_facts(path: Path, spec: ModelSpec) -> dict[str, object]:
 
 
 def feeds_for(spec: ModelSpec, batch: int = 1, imgsz: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-    """Feeds of one call: the model's image input filled by ``example_images``, and its own thresholds."""
+    """Inputs of one call: ``example_images`` as the image input, and the model's own thresholds."""
     feeds = {spec.input.name: example_images(spec, batch, imgsz)}
     if spec.output.runtime_thresholds:
         feeds.update((name, np.array(getattr(spec.output, name), np.float32)) for name in THRESHOLD_INPUTS)

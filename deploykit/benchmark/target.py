@@ -21,7 +21,7 @@ def subject_name(name: str) -> str:
     """The full name of a runtime, or of a mode of torch.
 
     Raises:
-        OptionError: neither knows it.
+        OptionError: it is neither.
     """
     if not name.startswith("torch"):
         try:
@@ -74,7 +74,8 @@ class Subject:
 
 
 def find_checkpoint(model: Path, spec: ModelSpec) -> Path:
-    """The checkpoint that a file was exported from, beside it or here, by its name and hash.
+    """Find the checkpoint that a file was exported from, next to the file or in the current folder, by name
+    and hash.
 
     Raises:
         OptionError: it is not there.

@@ -107,8 +107,9 @@ def summarise(samples: Sequence[float]) -> TimingSummary:
 
 
 def interleave(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Endless rounds in which every name occurs once; each round starts one name further, so that
-    nobody always runs after the same neighbour."""
+    """Endless rounds in which every name occurs once; each round starts with the next name, so that no name
+    always runs after the same one.
+    """
     turn = 0
     while names:
         start = turn % len(names)
@@ -126,7 +127,7 @@ def warm_up(
     """Call until the time of a call no longer falls, and return how many calls that took.
 
     Stable means that the best of the last three calls is within 5 % of the best of the three
-    before. At least six calls are made, unless ``max_seconds`` passes before.
+    before. At least six calls are made, unless ``max_seconds`` elapse first.
 
     Args:
         runs: Make exactly this many calls instead.
@@ -155,12 +156,12 @@ def sample(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
-    """Time warmed-up calls in interleaved rounds; the samples of each, in seconds.
+    """Time warmed-up calls in interleaved rounds; returns the samples of each, in seconds.
 
     Args:
         runs: Rounds to make; None goes on until ``seconds`` per call have passed, and for five rounds
             unless these take more than twice as long.
-        on_round: Told how many rounds are done, between timed calls.
+        on_round: Called between timed calls with the number of finished rounds.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
     budget = seconds * len(calls)

@@ -25,9 +25,9 @@ class Diagnosis:
     """Engines that run models, abilities that need packages, and conflicts between packages.
 
     Attributes:
-        machine: What was looked at.
+        machine: The machine that was examined.
         asked: The runtime that has to work, by its full name; empty: any.
-        tested: The golden cases of a model on each engine that runs, where a model was given.
+        tested: The golden cases of a model on each engine that runs, if a model was given.
     """
 
     machine: Machine
@@ -46,8 +46,9 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """An engine runs, the one that was asked for where one was, nothing is in conflict, and no engine
-        fails a golden case of the model that was given."""
+        """An engine runs (the requested one, if any), no packages conflict, and no engine fails a golden
+        case of the given model.
+        """
         runs = self.asked in self.ready if self.asked else bool(self.ready)
         return runs and not self.conflicts and all(each.ok for each in self.tested)
 
@@ -59,7 +60,7 @@ class Diagnosis:
         )
 
     def engine(self, name: str) -> Finding:
-        """What was found of a runtime, by its full name."""
+        """The finding for a runtime, by its full name."""
         return next(found for found in self.engines if found.name == name)
 
     def to_dict(self) -> dict[str, object]:
@@ -70,7 +71,7 @@ class Diagnosis:
 
 
 def diagnose(machine: Machine, *, asked: str = "") -> Diagnosis:
-    """Judge a machine. A pure function: made-up machines are judged like real ones."""
+    """Diagnose a machine. A pure function, so that made-up machines can be tested."""
     return Diagnosis(
         machine=machine,
         asked=asked,

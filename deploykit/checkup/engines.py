@@ -91,7 +91,7 @@ def _driver_trouble(machine: Machine, name: str) -> Finding | None:
 
 
 def _old_driver(machine: Machine, name: str) -> Finding | None:
-    """A driver runs CUDA up to its own major version."""
+    """Whether the driver is too old: it runs CUDA up to its own major version."""
     linked = machine.linked_libraries.get("cuda", ())
     wanted = next((lib.rpartition(".")[2] for lib in linked if lib.startswith("libcudart.so")), "")
     if not (wanted and machine.driver_cuda) or int(machine.driver_cuda.partition(".")[0]) >= int(wanted):
@@ -116,7 +116,7 @@ def _no_gpu(machine: Machine, name: str) -> Finding:
 
 
 def _here(machine: Machine) -> str:
-    """What runs on the CPU of this machine."""
+    """The finding for the CPU of this machine."""
     run = (name for name in ("ort-cpu", "ov-cpu") if name in machine.probes and machine.probes[name].ok)
     return " or ".join(run) or "the CPU"
 
@@ -195,7 +195,7 @@ def _plugins(machine: Machine) -> Iterator[Finding]:
 
 
 def _added(machine: Machine) -> Iterator[Finding]:
-    """Runtimes of other packages."""
+    """Findings for runtimes from other packages."""
     for row in working_runtimes(quiet=True):
         package = package_of(row.name)
         if package or row.engine == "other":

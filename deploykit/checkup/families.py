@@ -1,4 +1,4 @@
-"""Families of other packages that cannot be loaded."""
+"""Families from other packages that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _SECONDS = 120
 
 
 def broken_families() -> dict[str, str]:
-    """Why each family of another package cannot be loaded, tried in a process of its own, with torch."""
+    """Why each family from another package cannot be loaded, found by importing it, with torch, in a
+    separate process.
+    """
     points = entry_points(group=_GROUP)
     if not points:
         return {}

@@ -1,4 +1,4 @@
-"""One thing that the doctor looked at."""
+"""One thing that the doctor checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at: an engine, an ability, or a conflict.
+    """One thing that was checked: an engine, an ability, or a conflict.
 
     Attributes:
         ok: It works.

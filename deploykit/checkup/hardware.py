@@ -1,4 +1,4 @@
-"""Accelerators that are in the machine, whether or not their drivers are."""
+"""Accelerators in the machine, whether or not their drivers are installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def accelerators(sys: Path = Path("/sys")) -> tuple[str, ...]:
     """Some of ``nvidia-gpu``, ``intel-gpu``, ``intel-npu``, as the kernel lists the devices.
 
     Args:
-        sys: Where sysfs is, so that made-up machines can be looked at.
+        sys: Where sysfs is mounted, so that made-up machines can be examined.
     """
     found = []
     if _NVIDIA in _vendors(sys.glob("bus/pci/devices/*/vendor")):

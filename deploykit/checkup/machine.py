@@ -1,4 +1,4 @@
-"""Everything that the diagnosis is made from, collected in one record."""
+"""All the facts behind a diagnosis, collected in one record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PROVIDERS = ("cuda", "tensorrt")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine as far as running models is concerned.
+    """What is known about a machine's ability to run models.
 
     Attributes:
         python, system: Interpreter and operating system.
@@ -55,11 +55,11 @@ class Machine:
         accelerators: Devices in the machine; see ``hardware.accelerators``.
         nvidia_driver: libcuda.so.1 can be loaded.
         driver_cuda: Newest CUDA version that the driver runs, empty without one.
-        gpus: Names and driver versions as nvidia-smi tells them.
+        gpus: Names and driver versions as nvidia-smi reports them.
         linked_libraries: NVIDIA libraries that each provider library of onnxruntime-gpu links to, by
             provider (``cuda``, ``tensorrt``), read from the files.
-        missing_libraries: Those of them that cannot be found. The driver's own is not among them.
-        probes: Engines that were tried, and how that went.
+        missing_libraries: Those of them that cannot be found. The driver's own library is excluded.
+        probes: Engines that were tried, with the outcome.
         broken_families: Families of other packages that cannot be loaded, and why.
     """
 
@@ -92,7 +92,7 @@ class Machine:
 
 
 def collect(report: Callable[[str], None] = lambda _: None) -> Machine:
-    """Look at this machine, and try each engine whose packages are installed."""
+    """Examine this machine, and try each engine whose packages are installed."""
     packages = installed(*_packages())
     driver = has_nvidia_driver()
     libraries = {name: package_file("onnxruntime-gpu", _library(name)) for name in _PROVIDERS}
@@ -148,7 +148,7 @@ def _probes(packages: Mapping[str, str], driver: bool, report: Callable[[str], N
 
 
 def _listed(name: str, probes: Mapping[str, Probe]) -> set[str]:
-    """Kinds of device that an engine listed when its CPU was tried."""
+    """Kinds of device that an engine listed when it was tried on the CPU."""
     first = probes.get(f"{name.rpartition('-')[0]}-cpu")
     return (
         {device.partition(".")[0].partition(" ")[0].lower() for device in first.devices} if first else set()

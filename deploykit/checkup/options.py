@@ -1,4 +1,4 @@
-"""What the doctor is asked."""
+"""The options of the doctor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DoctorOptions"]
 @declared
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DoctorOptions(RuntimeOptions):
-    """The runtime that has to work; none: any."""
+    """The runtime that has to work; by default any."""
 
     runtime: str | None = same_as(
         RuntimeOptions, "runtime", help="Exit with 0 only if this runtime works here."

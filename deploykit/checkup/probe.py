@@ -27,7 +27,7 @@ class Probe:
     """Whether an engine ran, and its version and device, or what stopped it.
 
     Attributes:
-        devices: What the engine lists, where it lists devices.
+        devices: The devices that the engine lists, if it lists any.
     """
 
     ok: bool
@@ -45,7 +45,7 @@ def probe(name: str) -> Probe:
 
 
 def read_answer(code: int, stdout: str, stderr: str) -> Probe:
-    """The last line of stdout is the answer; engines print what they like before it."""
+    """Read the answer from the last line of stdout; engines may print anything before it."""
     lines = stdout.strip().splitlines()
     if code == 0 and lines:
         # A line that is not ours is reported below.

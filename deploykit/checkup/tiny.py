@@ -1,6 +1,6 @@
 """The smallest image model, as bytes: enough to make an engine prove that it runs.
 
-Encoded by hand, because neither onnx nor torch needs to be installed where models only run. The
+Encoded by hand, because a machine that only runs models need not have onnx or torch. The
 field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 

@@ -60,7 +60,7 @@ def command(*, model: Path, json_output: bool, **settings: Any) -> None:
 
 
 class _Notes:
-    """How far a build is: in the moving line of a terminal, elsewhere in a line now and then."""
+    """How far a build is: on a terminal in the moving line, elsewhere in an occasional line."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -75,7 +75,7 @@ class _Notes:
 
 
 def result_lines(result: BuildResult) -> list[str]:
-    """What was built, for whom, and what to try next."""
+    """What was built, for which target, and what to try next."""
     done = "kept, it fits:" if result.reused else "wrote"
     rows = [
         *result.facts.items(),

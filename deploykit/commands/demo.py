@@ -1,4 +1,4 @@
-"""``deploykit demo``: the whole way of a real trained model, on this machine."""
+"""``deploykit demo``: from a real trained model to a measured ONNX file, on this machine."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _checkpoint_rows(found: CheckpointReport) -> list[Row]:
 
 
 def _setting_rows(settings: Sequence[Setting]) -> list[Row]:
-    """What became of the checkpoint's settings, a row for each treatment."""
+    """What happened to the checkpoint's settings, a row for each treatment."""
     treatments = ("honoured", "harmless", "ignored", "unknown")
     return [
         (
@@ -175,7 +175,7 @@ def _spec_rows(spec: ModelSpec) -> list[Row]:
 
 
 def preprocess_text(process: Preprocess) -> str:
-    """What happens to an image, in order and in words."""
+    """What happens to an image, step by step, in words."""
     if process.included:
         return "inside the graph"
     steps = []

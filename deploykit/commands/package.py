@@ -48,7 +48,7 @@ def command() -> None:
 
 
 def _package(record: type[Options]) -> Callable[[_F], _F]:
-    """The options of a kind, and what all kinds take."""
+    """The options of one kind of package, and those that all kinds take."""
 
     def decorate(subcommand: _F) -> _F:
         models = click.argument(
@@ -136,7 +136,7 @@ def result_lines(result: PackageResult) -> list[str]:
 
 
 def _files(result: PackageResult) -> list[str]:
-    """The files by name, those of deploykit's sources as one line."""
+    """The files by name, with deploykit's own sources as one line."""
     sources = [file for file in result.files if file.startswith("source/")]
     others = [file for file in result.files if not file.startswith("source/")]
     return others + ([f"source/ ({len(sources)} files)"] if sources else [])

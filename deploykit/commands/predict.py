@@ -166,7 +166,7 @@ class _Run:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def answer(self, pictures: list[Picture]) -> None:
-        """Answer pictures that are known beforehand."""
+        """Answer pictures that are known in advance."""
         total = len(pictures)
         self.report(f"Predicting {total} image{'s' if total != 1 else ''}")
         for done, answer in enumerate(answers(self.predictor, pictures, self.options, self.tally), start=1):
@@ -174,7 +174,7 @@ class _Run:
             self._tell(answer)
 
     def watch(self, folder: Path, *, only_new: bool) -> None:
-        """Answer pictures as they come, until Ctrl-C or SIGTERM."""
+        """Answer pictures as they arrive, until Ctrl-C or SIGTERM."""
         from deploykit_runtimes.pixels.listing import SUFFIXES
 
         from deploykit.prediction.watching import FolderWatch, quiet_leases
@@ -230,7 +230,7 @@ class _Run:
                 echo(f"{answer.picture.name}  {answer_text(answer.outcome)}", *saved)
 
     def document(self, model: Path, placement: Placement) -> dict[str, object]:
-        """What --json prints."""
+        """The document that --json prints."""
         return {
             "model": str(model),
             "placement": placement.to_dict(),
@@ -241,7 +241,7 @@ class _Run:
         }
 
     def summary(self, placement: Placement) -> list[str]:
-        """What is said at the end."""
+        """The summary at the end."""
         lines = []
         tally = self.tally
         if tally.answered:

@@ -1,4 +1,6 @@
-"""``deploykit record``: the file that a training process records golden answers with, and what it wrote."""
+"""``deploykit record``: the script with which a training process records golden answers, and what it
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ An export is then compared with the recorded answers:
 def command(*, file: Path | None, print_file: bool, json_output: bool) -> None:
     """Show how to record golden answers (what a model answers where it is trained), or what FILE holds.
 
-    `deploykit export CKPT --golden FILE` holds its reading of the checkpoint against them: pre-processing,
+    `deploykit export CKPT --golden FILE` compares its reading of the checkpoint with them: pre-processing,
     network and head.
     """
     if file is not None and not print_file:

@@ -90,7 +90,7 @@ def command(
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Exit with 0 also at a SIGTERM that comes before the server listens to signals."""
+    """Exit with 0 if SIGTERM arrives before the server handles signals."""
 
     wishes = Wishes()
 
@@ -110,7 +110,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _silence_stdout() -> None:
-    """Let what is still to be printed go nowhere; the interpreter flushes its streams at the end."""
+    """Discard what is still to be printed; the interpreter flushes its streams when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -14,9 +14,9 @@ _SIDE = 320
 
 
 def matrix_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
-    """A confusion matrix: a row for each true class, a column for each answer, shaded by the share.
+    """A confusion matrix: a row for each true class, a column for each answer, shaded by their share.
 
-    If there are many classes, those that are confused most are shown.
+    If there are many classes, those confused most often are shown.
 
     Args:
         labels: The classes.
@@ -60,11 +60,11 @@ def _cell(count: int, total: int, *, right: bool) -> str:
 
 
 def precision_recall(curves: Mapping[str, Sequence[float]], names: Mapping[str, str], title: str) -> str:
-    """Precision over recall at overlap 0.5, a thin line a class and a thick one for their mean.
+    """Precision over recall at overlap 0.5: a thin line per class, and a thick one for their mean.
 
     Args:
         curves: Precision at 101 recalls from 0 to 1, by number of the class.
-        names: Of the classes.
+        names: Names of the classes.
         title: What is shown.
     """
     if not curves:

@@ -1,4 +1,4 @@
-"""The core: (picture, truth) after (picture, truth) through a model, a record of each.
+"""The core: pairs of picture and truth go through a model, and each becomes a record.
 
 measure = Measure.of(deploykit.load("best.onnx"))
 records = [r for r in measure.records(pairs) if not isinstance(r, InputError)]
@@ -51,11 +51,11 @@ class Measure:
         predictor: The model. Its engine is called from one thread; pictures are decoded in several.
         spec: Its contract, with class names that the caller may have given.
         protocol: See ``Dataset``.
-        thresholds: What counts of its answers.
-        sigmas: Of keypoints; empty: the default for their number.
+        thresholds: The thresholds below which its answers do not count.
+        sigmas: Sigmas of the keypoints; empty: the default for their number.
         plan: Where pixels go; None: as ``predict`` does it.
-        imgsz: (height, width) where the model is dynamic and not a detector.
-        batch: Pictures in a call, where the batch is dynamic.
+        imgsz: (height, width) for a dynamic model that is not a detector.
+        batch: Pictures per call, if the batch is dynamic.
         workers: Threads that decode.
     """
 
@@ -72,7 +72,7 @@ class Measure:
 
     @classmethod
     def of(cls, predictor: Predictor, **settings: Any) -> Measure:
-        """With the settings of the field: those of Ultralytics' ``val``, and top-5 of a classifier."""
+        """The usual settings: those of Ultralytics' ``val``, and top-5 for a classifier."""
         spec = settings.pop("spec", predictor.spec)
         default: Protocol = "classify" if spec.task == "classify" else "ultralytics"
         thresholds, notes = thresholds_of(spec)
@@ -87,10 +87,10 @@ class Measure:
     def records(
         self, pairs: Iterable[tuple[ImageSource, Truth]], plans: Iterable[Plan | None] | None = None
     ) -> Iterator[Outcome]:
-        """A record of each picture, in order, or the error that says why it cannot be read.
+        """A record of each picture, in order, or the error that says why the picture cannot be read.
 
         Args:
-            pairs: Pictures and what is known of them. They are taken as they are needed.
+            pairs: Pictures and what is known about them, consumed lazily.
             plans: Where the pixels of each picture go, instead of ``plan``.
 
         Raises:
@@ -117,7 +117,7 @@ class Measure:
     def _prepared(
         self, pairs: Iterable[tuple[ImageSource, Truth]], plans: Iterable[Plan | None] | None
     ) -> Iterator[tuple[Prepared, Truth] | InputError]:
-        """Pictures decoded ahead, at most twice as many as there are threads and places in a batch."""
+        """Decode pictures ahead: at most twice the number of threads and of places in a batch."""
         todo = iter(pairs)
         ways = iter(plans) if plans is not None else None
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
@@ -155,7 +155,7 @@ class Measure:
         return self.predictor.prepare(source, plan=plan, conf=asked.conf, iou=asked.iou)
 
     def _run(self, job: list[tuple[Prepared, Truth] | InputError]) -> Iterator[Outcome]:
-        """One call of the engine for the pictures between two errors."""
+        """One engine call for the pictures between two errors."""
         ready = [each for each in job if not isinstance(each, InputError)]
         outputs = self.predictor.runner.infer(_joined([each for each, _ in ready])) if ready else {}
         _check_numbers(outputs)
@@ -192,7 +192,7 @@ def scores_of(spec: ModelSpec, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _check_numbers(outputs: Mapping[str, np.ndarray]) -> None:
-    """NaN is below every threshold: a detector that overflows would count as one that finds nothing."""
+    """Refuse NaN, which is below every threshold: a detector that overflows would seem to find nothing."""
     for name, values in outputs.items():
         if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
             raise ModelError(
@@ -218,7 +218,7 @@ def _together(
     outcome: tuple[Prepared, Truth] | InputError,
     limit: int,
 ) -> bool:
-    """Whether a picture fits into the call of those that wait."""
+    """Whether a picture fits into the call with those that wait."""
     if isinstance(outcome, InputError):
         return len(waiting) < 2 * limit
     ready = [each[0] for each in waiting if not isinstance(each, InputError)]
@@ -229,7 +229,7 @@ def _together(
 
 
 def _joined(prepared: Sequence[Prepared]) -> Mapping[str, np.ndarray]:
-    """The tensors of several pictures as one; thresholds, which are numbers, are those of the first."""
+    """The tensors of several pictures as one; thresholds, being scalars, are those of the first."""
     first = prepared[0].feeds
     if len(prepared) == 1:
         return first
@@ -242,13 +242,13 @@ def _joined(prepared: Sequence[Prepared]) -> Mapping[str, np.ndarray]:
 def thresholds_of(
     spec: ModelSpec, *, conf: float | None = None, iou: float = 0.7, max_det: int = 300
 ) -> tuple[Thresholds, tuple[str, ...]]:
-    """What counts of a model's answers, and what the model does not follow, in sentences.
+    """The thresholds for a model's answers, and in sentences those that the model does not follow.
 
-    A graph with its post-processing inside has thresholds of its own, below which it tells nothing.
+    A graph with its post-processing inside has thresholds of its own, below which it returns nothing.
 
     Args:
         spec: The model.
-        conf: Lowest score; None: that of the field.
+        conf: Lowest score; None: the usual one.
         iou, max_det: See ``EvalOptions``.
     """
     if spec.task == "classify":

@@ -1,4 +1,4 @@
-"""Pictures of mistakes and of differences, drawn beside what was right."""
+"""Pictures of mistakes and of differences, drawn next to the truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Drawn:
 
 
 def worst(run: Run, count: int) -> list[int]:
-    """The places of the worst pictures: wrong and sure of it, or with the most objects missed or made up."""
+    """The positions of the worst pictures: confident mistakes, or the most objects missed or invented."""
     weights = {place: _badness(run.records[place]) for place in run.records}
     bad = [place for place, weight in weights.items() if weight > 0]
     return sorted(bad, key=lambda place: (-weights[place], place))[:count]
@@ -64,8 +64,8 @@ def drawn_differences(report: EvalReport, place: int, count: int | None = None) 
     """The pictures on which two models differ.
 
     Args:
-        report: Of several models.
-        place: Of the comparison.
+        report: The report on several models.
+        place: Index of the comparison.
         count: The largest number of pictures.
     """
     pair = (report.runs[0], report.runs[place + 1])
@@ -73,11 +73,11 @@ def drawn_differences(report: EvalReport, place: int, count: int | None = None) 
 
 
 def save_differences(report: EvalReport, folder: Path, count: int) -> list[Path]:
-    """Write pictures into a folder: those on which models differ, or of one model its worst mistakes.
+    """Write pictures into a folder: those on which models differ or, with one model, its worst mistakes.
 
     Args:
         report: What was measured.
-        folder: It is created. No file in it is replaced by another picture's.
+        folder: The folder, which is created. No file in it is replaced.
         count: The largest number of pictures of each comparison.
     """
     from deploykit_runtimes.files import atomic_path
@@ -115,7 +115,7 @@ def _draw(runs: Sequence[Run], places: Sequence[int]) -> list[Drawn]:
 
 
 def _answers(run: Run, places: Sequence[int]) -> list[Result]:
-    """The model once more, with the confidence from which the confusion matrix counts."""
+    """Run the model again, with the confidence that the confusion matrix uses."""
     predictor, spec = run.subject.open()
     asked: dict[str, Any] = {} if spec.task == "classify" else {"conf": max(CONFIDENCE, spec.output.conf)}
     if spec.is_finished and not spec.output.runtime_thresholds:
@@ -126,7 +126,7 @@ def _answers(run: Run, places: Sequence[int]) -> list[Result]:
 
 
 def _renamed(answer: Result, spec: ModelSpec) -> Result:
-    """With the names that the caller gave."""
+    """Apply the names that the caller gave."""
     if isinstance(answer, Classification):
         top = tuple(replace(each, name=spec.class_name(each.class_id)) for each in answer.top)
         return replace(answer, top=top)
@@ -183,7 +183,7 @@ def _said(answer: Result, record: Record, spec: ModelSpec) -> str:
 
 
 def _side_by_side(drawn: Drawn) -> Image.Image:
-    """The panels in a row, each below its name, and the caption below."""
+    """The panels in a row, each under its name, with the caption at the bottom."""
     images = [Image.fromarray(pixels) for _, pixels in drawn.panels]
     margin, head = 8, 22
     width = sum(image.width for image in images) + margin * (len(images) + 1)

@@ -18,7 +18,7 @@ __all__ = ["EvalKeywords", "EvalOptions"]
 
 
 class EvalKeywords(EngineKeywords, total=False):
-    """The fields of ``EvalOptions`` as keywords, in every form that is understood."""
+    """The fields of ``EvalOptions`` as keywords, in every accepted form."""
 
     runtimes: str | Iterable[str]
     conf: float | None
@@ -114,7 +114,7 @@ class EvalOptions(EngineOptions):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names that were given, or those of the file; empty: none were.
+        """The given class names, or those of the given file; empty if there are none.
 
         Raises:
             OptionError: the file cannot be read.

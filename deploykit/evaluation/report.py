@@ -38,7 +38,7 @@ class ModelScores:
             ``map``, ``map50``, ``precision`` and ``recall``, ``classes``, ``confusion``, ``curves``, and
             ``coco`` on COCO's JSON.
         unread: Pictures that could not be read.
-        resumed: Pictures that an interrupted run had answered.
+        resumed: Pictures that an interrupted run had already answered.
         seconds: Spent on the others.
     """
 
@@ -58,8 +58,9 @@ class ModelScores:
 
     @property
     def map(self) -> float:
-        """mAP50-95 of the task: of masks and keypoints where there are some, of boxes elsewhere; COCO's own
-        on COCO's JSON. 0 for a classifier."""
+        """mAP50-95 of the task: of masks or keypoints if there are any, otherwise of boxes; COCO's own for
+        COCO's JSON. 0 for a classifier.
+        """
         scores = self.scores.get("coco", self.scores)
         for part in reversed(PARTS):
             if part in scores:
@@ -91,7 +92,7 @@ class ModelScores:
                 yield f"{prefix}recall", rounded(scores[part]["recall"])
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """The main numbers, by name."""
         return {
             "name": self.name,
             "runtime": self.runtime,
@@ -116,7 +117,7 @@ class EvalReport:
         models: The numbers of each model.
         comparisons: Each further model against the first.
         environment: The machine.
-        runs: The records behind the numbers; not part of the documents.
+        runs: The records behind the numbers; not part of the JSON.
     """
 
     data: str
@@ -136,7 +137,7 @@ class EvalReport:
 
     @property
     def unread(self) -> int:
-        """Pictures that some model could not read."""
+        """Pictures that at least one model could not read."""
         return len({each.image for model in self.models for each in model.unread})
 
     def to_dict(self) -> dict[str, object]:
@@ -199,7 +200,7 @@ def _objects(entry: Mapping[str, Any]) -> int:
 
 
 def _coco_classes(scores: Mapping[str, Any]) -> Mapping[int, Mapping[str, float]]:
-    """COCO's numbers of each class; empty elsewhere."""
+    """COCO's numbers for each class; empty for other data."""
     part = next((part for part in reversed(PARTS) if part in scores), None)
     return {} if part is None else scores[part]["classes"]
 
@@ -212,17 +213,17 @@ def _of_class(entry: Mapping[str, Any]) -> float:
 
 
 def rounded(value: float | None) -> str:
-    """Four decimals, or a dash for what is not known."""
+    """Four decimals, or a dash for an unknown value."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def comparison_lines(found: Mapping[str, Any]) -> list[str]:
-    """Two models, for the terminal."""
+    """Lines for the terminal that compare two models."""
     return [strong(f"{found['second']} against {found['first']}"), *pairs(comparison_rows(found))]
 
 
 def comparison_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Two models, in words by what was compared."""
+    """Rows that compare two models, in words, one per quantity."""
     first, second = found["first"], found["second"]
     rows = [("agreement", f"{found['agreement']:.2%} of {found['images']} pictures")]
     if "mcnemar_p" in found:

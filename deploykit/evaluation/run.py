@@ -44,11 +44,11 @@ class Run:
         subject: The model.
         spec: Its contract.
         dataset: The pictures, with its classes.
-        records: Records of the pictures that it has answered, by place.
-        unread: Those that cannot be read.
+        records: Records of the answered pictures, by position.
+        unread: Pictures that cannot be read.
         resumed: How many records an interrupted run left.
         seconds: Spent on the others.
-        notes: What the reader has to know, in sentences.
+        notes: Notes for the reader, in sentences.
         settings: What was counted.
         placement: What ran where, in words.
     """
@@ -78,8 +78,8 @@ def evaluate(
         models: Model files, each on all of ``options.runtimes``, and checkpoints, in torch.
         data: See ``read_dataset``.
         options: What is measured, and how.
-        report: Called with a sentence as each stage starts; ``count(done, total)`` of it, where there is one,
-            as pictures are done.
+        report: Called with a sentence as each stage starts; its method ``count(done, total)``, if it has
+            one, is called as pictures are done.
 
     Raises:
         OptionError: the labels contradict the model's classes, or an option cannot be used.
@@ -111,12 +111,12 @@ def evaluate(
 
 @dataclass
 class _Work:
-    """One evaluation: what every model is measured on and by.
+    """One evaluation: the data and settings shared by all models.
 
     Attributes:
         data, options, say: As for ``evaluate``.
         count: Called as pictures are done.
-        finished: Removes what was kept for an interruption, once all models are measured.
+        finished: Removes the saved state once all models are measured.
     """
 
     data: Path
@@ -166,7 +166,7 @@ class _Work:
         return dataset.limited(options.limit, options.seed)
 
     def _key(self, run: Run) -> dict[str, object]:
-        """All that the records depend on: every option but those that are known not to change them."""
+        """All that the records depend on: every option except those known not to change them."""
         given = asdict(self.options)
         return {
             "model": run.subject.digest(),
@@ -180,7 +180,7 @@ class _Work:
         }
 
     def _answer(self, run: Run, measure: Measure, state: State) -> None:
-        """The pictures that an interrupted run has not answered."""
+        """Answer the pictures that an interrupted run has not answered."""
         samples = run.dataset.samples
         total = len(samples)
         left = [place for place in range(total) if place not in state.records]
@@ -199,7 +199,7 @@ class _Work:
 def _planned(
     subject: Subject, predictor: Predictor, spec: ModelSpec, dataset: Dataset, options: EvalOptions
 ) -> tuple[Run, Measure]:
-    """How the model is measured, and the same in words."""
+    """How the model is measured, as settings and in words."""
     thresholds, notes = thresholds_of(spec, conf=options.conf, iou=options.iou, max_det=options.max_det)
     if options.rect:
         _check_rect(spec)
@@ -279,7 +279,7 @@ def _check_rect(spec: ModelSpec) -> None:
 
 
 def _rectangular(run: Run, options: EvalOptions, left: Sequence[int]) -> Iterator[Plan | None]:
-    """The plan of each picture that is left; the shapes are those of the whole data set."""
+    """The plan of each remaining picture; the shapes are those for the whole data set."""
     height, width = options.imgsz or (run.spec.tensor.height, run.spec.tensor.width)
     sizes: list[tuple[int, int]] = []
     for sample in run.dataset.samples:
@@ -298,7 +298,7 @@ def _of_shape(shape: tuple[int, int], side: int) -> Plan:
 
 
 def _check_alike(runs: Sequence[Run]) -> None:
-    """Only models of one task and the same classes can be compared."""
+    """Refuse to compare models with different tasks or classes."""
     first = runs[0]
     for run in runs[1:]:
         if run.spec.task != first.spec.task:

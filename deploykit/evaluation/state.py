@@ -1,8 +1,8 @@
 """Records on disk, so that an interrupted run can be resumed.
 
-A folder a model and data set, under a key of all that the records depend on: the files of the model, the
-engine and its options, the pictures and their labels, the settings, and the release. Parts are written whole
-or not at all; what is lost is at most the last few seconds.
+One folder per model and data set, named by a key of everything the records depend on: the files of the
+model, the engine and its options, the pictures and their labels, the settings, and the release. Parts are
+written whole or not at all; at most the last few seconds are lost.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _PLACES = "places"
 class State:
     """The records of one model on one data set.
 
-    Used as a context manager: what was added is written at the end, also of an interrupted run.
+    Used as a context manager: added records are written at the end, even if the run is interrupted.
 
     Args:
         key: All that the records depend on, as plain values.
-        resume: Take what an interrupted run left; else begin anew.
+        resume: Continue from an interrupted run; otherwise start over.
         folder: Where; None: ``eval`` in deploykit's cache.
 
     Raises:
@@ -76,7 +76,7 @@ class State:
         self._new = {}
 
     def discard(self) -> None:
-        """Remove it: the run is finished."""
+        """Remove the records, since the run is finished."""
         self._new = {}
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -28,10 +28,10 @@ class Subject:
     """One side of a comparison.
 
     Attributes:
-        name: How reports call it.
+        name: Its name in reports.
         path: The model file, or the checkpoint.
         runtime: The engine; ``torch`` for a checkpoint.
-        options: Of the evaluation.
+        options: The options of the evaluation.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Subject:
 
 
 def _checkpoint_digest(path: Path) -> str:
-    """A hash of a checkpoint, or of every file in its folder; a name such as timm:NAME stands for itself."""
+    """A hash of a checkpoint, or of every file in its folder; a name such as timm:NAME is its own digest."""
     if path.is_file():
         return sha256_of(path)
     if not path.is_dir():
@@ -95,7 +95,7 @@ def _checkpoint_digest(path: Path) -> str:
 
 
 def subjects_of(paths: Sequence[str | Path], options: EvalOptions) -> list[Subject]:
-    """Each model file on each runtime, each checkpoint in torch; what is given twice counts once.
+    """Each model file on each runtime, each checkpoint in torch; duplicates count once.
 
     Raises:
         OptionError: there is no such runtime, or nothing to measure.
@@ -121,7 +121,7 @@ def subjects_of(paths: Sequence[str | Path], options: EvalOptions) -> list[Subje
 
 
 def _shared_names(paths: Sequence[str]) -> dict[str, str]:
-    """Their last parts, or more of them where two are called alike."""
+    """The last parts of the paths, or more parts if two are the same."""
     names = {path: Path(path).name for path in paths}
     alike = len(set(names.values())) < len(names)
     return {path: path for path in paths} if alike else names

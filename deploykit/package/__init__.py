@@ -49,7 +49,7 @@ def package(
 
     Raises:
         OptionError: no such kind or option, a name that the server does not take, or the folder exists.
-        ModelError: a model cannot be read, or it is not known what its outputs mean.
+        ModelError: a model cannot be read, or the meaning of its outputs is unknown.
     """
     from dataclasses import fields
 

@@ -28,7 +28,7 @@ _CUDA = ' "onnxruntime-gpu[cuda,cudnn]"'
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: DockerOptions) -> dict[str, Any]:
-    """Fill a build context; the lines to print about it."""
+    """Fill a build context; returns the lines to print about it."""
     files = {model.name: model.place for model in models}
     for model in models:
         copy_model(model.path, folder / model.place)

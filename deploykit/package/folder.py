@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and is replaced only where we wrote it."""
+"""A folder that appears whole or not at all, and replaces only folders that deploykit wrote."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def new_folder(
 ) -> Iterator[Path]:
     """A temporary folder beside ``output`` that becomes ``output`` when the block succeeds.
 
-    When the block raises, Ctrl-C included, nothing of it is left and an earlier folder is as it was. A link
-    stays, and the folder behind it is replaced.
+    When the block raises, Ctrl-C included, the temporary folder is removed and an earlier folder is
+    unchanged. A link stays, and the folder behind it is replaced.
 
     Raises:
-        OptionError: ``output`` exists and is not ours to replace, or cannot be created.
+        OptionError: ``output`` exists and was not written by deploykit, or cannot be created.
     """
     target = _followed(Path(output))
     _check(target, models, force=force)
@@ -71,7 +71,7 @@ def _check(target: Path, models: Sequence[PackagedModel], *, force: bool) -> Non
 
 
 def _followed(target: Path) -> Path:
-    """The folder behind a link."""
+    """The folder that a link points to."""
     try:
         return target.resolve() if target.is_symlink() else target
     except (OSError, RuntimeError) as error:  # the latter of a loop, before Python 3.13

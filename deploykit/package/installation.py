@@ -1,7 +1,7 @@
-"""The deploykit that a package brings along, so that it builds without an index that has it.
+"""The deploykit that a package brings along, so that it builds without a package index that has deploykit.
 
-A wheel that was given; of a checkout its sources, which pip builds where the package is installed; of an
-installed deploykit the wheel that it was installed from, packed again from its own files.
+This is the given wheel; for a checkout, its sources, which pip builds where the package is installed; for
+an installed deploykit, its wheel, repacked from the installed files.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Installation:
     """What pip installs in the place where a package is used.
 
     Attributes:
-        folder: Where in the package it lies: ``wheels`` or ``source``.
+        folder: Where it is in the package: ``wheels`` or ``source``.
         place: What to install: a file in it, or the folder itself.
-        said: Where it comes from, in a sentence.
+        said: Its origin, in a sentence.
     """
 
     folder: str
@@ -44,19 +44,19 @@ class Installation:
     said: str
 
     def at(self, root: str, extras: str) -> str:
-        """The requirement where the package's folder is copied below ``root``, an absolute path."""
+        """The requirement for a package whose folder is copied below ``root``, an absolute path."""
         return f"deploykit[{extras}] @ file://{quote(f'{root}/{self.place}')}"
 
     def beside(self, extras: str) -> str:
-        """The requirement of a requirements.txt in the package, for pip run in that folder."""
+        """The requirement for a requirements.txt in the package, when pip runs in that folder."""
         return f"./{self.place}[{extras}]"
 
 
 def check_wheel(wheel: str | Path | None) -> None:
-    """Refuse what is not a wheel of deploykit.
+    """Refuse a file that is not a wheel of deploykit.
 
     Raises:
-        OptionError: it is not named as one, or does not exist.
+        OptionError: its name is not that of one, or it does not exist.
     """
     if wheel and not re.fullmatch(_WHEEL, Path(wheel).name):
         raise OptionError(f"--wheel wants a wheel of deploykit, found {wheel}.")
@@ -69,7 +69,7 @@ def bring(package: Path, wheel: str | Path | None = None) -> Installation:
 
     Args:
         package: The folder that is being written.
-        wheel: What to install; None: the deploykit that runs.
+        wheel: What to install; None: the running deploykit.
 
     Raises:
         DependencyError: it is neither a checkout nor installed from a wheel.
@@ -93,7 +93,7 @@ def bring(package: Path, wheel: str | Path | None = None) -> Installation:
 
 
 def _checkout(folder: Path) -> Path | None:
-    """The folder, if deploykit's sources are there with what builds them."""
+    """The folder, if it holds deploykit's sources and the files needed to build them."""
     project = folder / "pyproject.toml"
     if not project.is_file():
         return None
@@ -102,7 +102,7 @@ def _checkout(folder: Path) -> Path | None:
 
 
 def _copy_sources(checkout: Path, target: Path) -> None:
-    """What a wheel is built from, as pyproject.toml lists it."""
+    """Copy the files that a wheel is built from, as pyproject.toml lists them."""
     said = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
     parts = [
         "pyproject.toml",
@@ -139,10 +139,10 @@ def _not_at_hand(why: str) -> DependencyError:
 
 
 def _repack(found: metadata.Distribution, folder: Path) -> str:
-    """Write the wheel of an installed distribution again; returns its name.
+    """Repack the wheel of an installed distribution; returns its name.
 
     Raises:
-        DependencyError: files of it are missing.
+        DependencyError: some of its files are missing.
     """
     tag = re.search(r"^Tag: *(\S+)", found.read_text("WHEEL") or "", re.MULTILINE)
     name = f"deploykit-{found.version}-{tag[1] if tag else 'py3-none-any'}.whl"
@@ -159,7 +159,9 @@ def _repack(found: metadata.Distribution, folder: Path) -> str:
 
 
 def _files(found: metadata.Distribution) -> Iterator[tuple[str, Path]]:
-    """The files of the wheel: neither what the installer added, nor scripts outside of the library folder."""
+    """The files of the wheel, without those that the installer added and scripts outside the library
+    folder.
+    """
     for each in found.files or ():
         path = Path(str(found.locate_file(each)))
         added = each.parent.name.endswith(".dist-info") and each.name in _OF_THE_INSTALLER

@@ -32,7 +32,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: KServeOptions)
     """Fill a folder with manifests and the models to upload; the lines to print about it.
 
     Raises:
-        OptionError: two models get the same name in Kubernetes' letters.
+        OptionError: two models get the same Kubernetes name.
     """
     labels = dns_labels(models)
     write_text(folder / "serving-runtime.yaml", to_yaml(serving_runtime(options)))
@@ -89,7 +89,7 @@ def serving_runtime(options: KServeOptions) -> dict[str, Any]:
 
 
 def inference_service(label: str, options: KServeOptions) -> dict[str, Any]:
-    """The InferenceService of one model, which clients know by the same name."""
+    """The InferenceService of one model, under the name that clients use."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",

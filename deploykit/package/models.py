@@ -25,13 +25,13 @@ _LONGEST_LABEL = 53
 
 @dataclass(frozen=True, kw_only=True)
 class PackagedModel:
-    """A model file and what a server must know of it.
+    """A model file and what a server must know about it.
 
     Attributes:
         name: What clients ask for.
         path: The .onnx file.
         inputs, outputs: Of the graph; dynamic axes by name.
-        files: All that the model consists of; see ``files_of``.
+        files: All files of the model; see ``files_of``.
     """
 
     name: str
@@ -43,21 +43,21 @@ class PackagedModel:
 
     @property
     def place(self) -> str:
-        """Where it lies in a package; one with files beside it gets a folder of its own."""
+        """The model's path in a package; one with several files gets a folder of its own."""
         folder = f"models/{self.name}" if len(self.files) > 1 else "models"
         return f"{folder}/{self.name}.onnx"
 
     @property
     def profile(self) -> Profile:
-        """Smallest, best and largest shape of each input, as ``deploykit build`` takes them by default."""
+        """Smallest, best and largest shape of each input, the defaults of ``deploykit build``."""
         return default_profile(self.spec, self.inputs)
 
     @property
     def max_batch(self) -> int:
-        """Most images of one run; 0 where requests cannot share a batch.
+        """The largest number of images in one run; 0 if requests cannot share a batch.
 
-        That takes a free first axis of every input and output, and a batch of any size from 1 on. The
-        largest declared batch is cut down as ``deploykit build`` does, to what a GPU can reserve.
+        Sharing needs a free first axis of every input and output, and any batch size from 1 upwards. The
+        largest declared batch is limited as in ``deploykit build``, to what a GPU can reserve.
         """
         batch = self.spec.input.dynamic.get("batch")
         tensors = (*self.inputs, *self.outputs)
@@ -73,20 +73,20 @@ def read_models(models: str | Path | Iterable[str | Path]) -> tuple[PackagedMode
     """Read the contract of each model, without an engine.
 
     Args:
-        models: .onnx files or built folders; ``NAME=PATH`` where the name is not to be the file's.
+        models: .onnx files or built folders; ``NAME=PATH`` for a name other than the file's.
 
     Raises:
-        OptionError: none is given, something else than a path is, or a name is malformed or comes twice.
-        ModelError: a file is missing or damaged, an engine, or takes something else than images.
+        OptionError: no model is given, an argument is not a path, or a name is malformed or repeated.
+        ModelError: a file is missing or damaged, is an engine, or takes inputs other than images.
     """
     return tuple(_read(name, path) for name, path in named_models(models).items())
 
 
 def dns_label(name: str) -> str:
-    """A name of Kubernetes (RFC 1123 label) from a model's: lower case, the rest of the signs a dash.
+    """A Kubernetes name (RFC 1123 label) for a model: lower case, other characters replaced by dashes.
 
     Raises:
-        OptionError: nothing is left of it.
+        OptionError: no valid character is left.
     """
     label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_LONGEST_LABEL].strip("-")
     if not label:
@@ -109,10 +109,10 @@ def dns_labels(models: Sequence[PackagedModel]) -> tuple[str, ...]:
 
 
 def check_max_batch(model: PackagedModel, wanted: int | None) -> int:
-    """The largest batch of a model, cut down to what is wanted.
+    """The largest batch of a model, limited to the requested one.
 
     Raises:
-        OptionError: the model's batch does not go so far.
+        OptionError: the model's largest batch is smaller.
     """
     if wanted is None or model.max_batch == 0:
         return model.max_batch

@@ -29,7 +29,7 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
 def runtime_for(device: str) -> Runtime:
-    """The runtime of a package for a device: what ``device=`` means everywhere."""
+    """The runtime of a package for a device; ``device=`` means the same everywhere."""
     return runtime_named(runtime_of(device)[0])
 
 

@@ -56,7 +56,7 @@ def _scalar(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """UTF-8 in double quotes; whatever is not printable ASCII as three octal digits."""
+    """UTF-8 in double quotes; everything that is not printable ASCII is written as three octal digits."""
     escaped = (
         f"\\{chr(byte)}" if byte in b'"\\' else chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
         for byte in text.encode("utf-8")

@@ -34,7 +34,7 @@ __all__ = ["app"]
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
-    """Fill a working directory of Ray; the lines to print about it.
+    """Fill a working directory of Ray; returns the lines to print about it.
 
     Raises:
         OptionError: ``max_batch`` is not in a model's range.
@@ -69,7 +69,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: RayOptions) ->
 
 
 def serve_config(models: Sequence[PackagedModel], options: RayOptions) -> dict[str, Any]:
-    """What Ray deploys: proxies on every node with replicas, and an application per model."""
+    """What Ray deploys: proxies on every node with replicas, and one application per model."""
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": options.host, "port": options.port, "request_timeout_s": 60},
@@ -115,7 +115,7 @@ def _application(model: PackagedModel, options: RayOptions) -> dict[str, Any]:
 
 
 def _front(options: RayOptions) -> dict[str, Any]:
-    """It waits more than it works: the models have the queue that counts."""
+    """The resources of the front, which mostly waits: the models hold the queue that counts."""
     return {
         "name": "Front",
         "max_ongoing_requests": 1000,

@@ -5,7 +5,7 @@
     GET  /         what it takes and returns            POST /infer    tensors, Open Inference Protocol
     GET  /ready    200                                  POST /predict  images: bytes, multipart or base64
 
-Both are read and answered as by ``deploykit serve``: see ``deploykit.protocol``.
+Both are handled as in ``deploykit serve``: see ``deploykit.protocol``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build_app(args: dict[str, Any]) -> serve.Application:
 
     Args:
         args: Those of ``serve.yaml``: the arguments of ``ModelServer``, and ``resubmit``, whether a
-            ``Front`` sends requests again that a replica took with it when it died.
+            ``Front`` resends requests that were lost with a replica.
     """
     settings = dict(args)
     resubmit = settings.pop("resubmit", True)
@@ -80,7 +80,7 @@ class ModelServer:
     Args:
         name: What clients ask for.
         path: The .onnx file, relative to Ray's working directory.
-        route_prefix: Where the application lies.
+        route_prefix: The path of the application.
         runtime, threads: See ``deploykit_runtimes.open.open_runner``.
     """
 
@@ -106,7 +106,7 @@ class ModelServer:
         self._warm_up()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take the batching of ``user_config`` over, also while running."""
+        """Apply the batching of ``user_config``, also while running."""
         # The number of images that a run takes is the model's; how many requests share it may be less.
         batch = max(1, min(int(user_config["max_batch"]), self._largest_batch()))
         delay = float(user_config["max_delay_ms"]) / 1000
@@ -136,7 +136,7 @@ class ModelServer:
         return to_starlette(await self._respond(request))
 
     async def answer(self, scope: dict[str, Any], body: bytes) -> Response:
-        """What answers an HTTP request that a ``Front`` took."""
+        """The response to an HTTP request that a ``Front`` accepted."""
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -166,7 +166,7 @@ class ModelServer:
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _share_run(self, requests: list[Feeds]) -> list[Feeds]:
-        """Runs of single images, joined where their shapes are alike."""
+        """Run single images, joined if their shapes are the same."""
         answers: list[Feeds] = [{} for _ in requests]
         for places in _alike([_shapes(feeds) for feeds in requests]):
             joined = CheckedFeeds(
@@ -181,7 +181,7 @@ class ModelServer:
     async def _share_prediction(
         self, requests: list[tuple[np.ndarray, dict[str, Any]]]
     ) -> list[Result | DeploykitError]:
-        """Images that are wanted with the same options; the predictor batches those of one size."""
+        """Answer images with the same options together; the predictor batches images of one size."""
         answers: list[Any] = [None] * len(requests)
         for places in _alike([sorted(options.items()) for _, options in requests]):
             images = [requests[place][0] for place in places]
@@ -193,7 +193,7 @@ class ModelServer:
     async def _results(
         self, images: list[np.ndarray], options: dict[str, Any]
     ) -> Sequence[Result | DeploykitError]:
-        """One run, or one for each image where the model refuses some of them."""
+        """One run, or one per image if the model refuses some of them."""
         batch = len(images) if self._model.max_batch else None
         try:
             return await self._on_engine(partial(self._predict_all, images, batch=batch, **options))
@@ -207,7 +207,7 @@ class ModelServer:
         return results
 
     async def _on_engine(self, call: Callable[[], _T]) -> _T:
-        """Run on the engine's thread, and count failures that are not the caller's."""
+        """Run on the engine's thread, and count failures that the caller did not cause."""
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._engine, call)
         except DeploykitError:
@@ -281,11 +281,11 @@ class ModelServer:
     async def _predict_file(
         self, file: bytes, options: dict[str, Any], *, keep: bool
     ) -> tuple[Result, np.ndarray | None]:
-        """The answer for an image file, which is decoded apart, so that a damaged one is refused alone.
+        """The answer for an image file, decoded separately, so that only a damaged one is refused.
 
         Args:
-            file, options: Which one, and how.
-            keep: Whether its pixels come along.
+            file, options: The file and the options.
+            keep: Whether its pixels are returned too.
         """
         pixels = await asyncio.to_thread(check_picture, file, MAX_PIXELS)
         async with pixel_budget(MAX_PIXELS).hold(pixels):
@@ -297,8 +297,8 @@ class ModelServer:
         return self._model.spec.input.dynamic["batch"].max if self._model.max_batch else 1
 
     def _warm_up(self) -> None:
-        """Run zeros in the model's own size, so that the first request does not pay for it, and the golden
-        cases, so that no wrong engine answers one.
+        """Run zeros of the model's own size, so that the first request is not slow, and the golden cases,
+        so that no wrong engine answers a request.
 
         Raises:
             ParityError: a golden case fails.
@@ -312,7 +312,7 @@ class ModelServer:
 
 
 async def _received(request: starlette.requests.Request) -> tuple[dict[str, str], bytes | memoryview]:
-    """The headers by name, and the whole body, inflated where it came compressed."""
+    """The headers by name, and the whole body, decompressed if necessary."""
     headers = headers_by_name(request.scope["headers"])
     body = await read_body(request)
     encoding = headers.get("content-encoding", "identity").strip().lower()
@@ -320,7 +320,7 @@ async def _received(request: starlette.requests.Request) -> tuple[dict[str, str]
 
 
 def _alike(keys: Sequence[object]) -> list[list[int]]:
-    """Places of equal keys together, in their order."""
+    """Indices of equal keys, grouped, in their order."""
     groups: list[tuple[object, list[int]]] = []
     for place, key in enumerate(keys):
         for known, places in groups:

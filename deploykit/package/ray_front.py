@@ -1,4 +1,4 @@
-"""Where requests of a Ray Serve application arrive: a replica that dies costs none of them."""
+"""Where requests to a Ray Serve application arrive: they survive the death of a replica."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PASSED_ON = ("type", "method", "path", "root_path", "query_string", "headers")
 
 
 class Front:
-    """Passes requests on to the replicas of a model, and again where one died while it had them.
+    """Passes requests on to the replicas of a model, and resends those whose replica died.
 
     Inference has no side effects, so a request may run twice.
 

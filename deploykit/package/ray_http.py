@@ -1,4 +1,4 @@
-"""HTTP of a Ray Serve application: requests as Ray hands them over, and responses as it takes them."""
+"""HTTP of a Ray Serve application: requests and responses in Ray's form."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_BODY = int(MAX_BODY_MB * 1e6)
 
 
 async def read_body(request: starlette.requests.Request) -> bytes:
-    """The body as it came, refused as soon as it is larger than ``MAX_BODY``.
+    """The body as received; refused as soon as it exceeds ``MAX_BODY``.
 
     Raises:
-        TooLargeError: it is.
+        TooLargeError: the body is too large.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > MAX_BODY:
@@ -35,6 +35,6 @@ async def read_body(request: starlette.requests.Request) -> bytes:
 
 
 def to_starlette(response: Response) -> starlette.responses.Response:
-    """What Ray sends to the client."""
+    """The response that Ray sends to the client."""
     headers = {"Content-Type": response.content_type, **response.headers}
     return starlette.responses.Response(response.body, response.status, headers)

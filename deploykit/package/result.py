@@ -31,7 +31,7 @@ class PackageResult:
     next: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values for JSON."""
         return {
             "kind": self.kind,
             "path": str(self.path),
@@ -43,5 +43,5 @@ class PackageResult:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What to type next, with the path in it."""
+        """What to type next, with the path filled in."""
         return tuple(command.replace("{path}", str(self.path)) for command in self.next)

@@ -1,8 +1,8 @@
 """A model repository for NVIDIA Triton: one folder per model, run by its ONNX Runtime backend.
 
 The configuration is the message ``ModelConfig`` of
-https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto; what the backend
-makes of it is in https://github.com/triton-inference-server/onnxruntime_backend.
+https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto; the backend's
+reading of it is described in https://github.com/triton-inference-server/onnxruntime_backend.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENGINE_CACHE = "/tmp/deploykit-engines"  # noqa: S108 - inside the server's con
 
 
 def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions) -> dict[str, Any]:
-    """Fill a model repository; the lines to print about it.
+    """Fill a model repository; returns the lines to print about it.
 
     Raises:
         OptionError: an option does not fit a model.
@@ -66,7 +66,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions)
 
 
 def _selftest(model: PackagedModel, options: TritonOptions) -> str:
-    """The command that runs the golden cases of a model on the server, which compares nothing by itself."""
+    """The command that runs a model's golden cases on the server, since Triton checks nothing itself."""
     # Neither TensorRT nor CUDA kernels are told to leave TF32 alone.
     precision = "fp16" if options.precision == "fp16" else "tf32"
     computes = f" --compute {precision}" if options.tensorrt or options.device != "cpu" else ""
@@ -98,7 +98,7 @@ def model_config(model: PackagedModel, options: TritonOptions) -> Message:
 
 
 def _tensor(info: TensorInfo, model: PackagedModel, *, batched: bool) -> Message:
-    """Name, type and axes; Triton adds the batch where there is one, and takes no scalars."""
+    """Name, type and axes; Triton adds the batch itself, and takes no scalars."""
     if info.dtype not in _DATATYPES:
         raise ModelError(f"Triton has no type for {info} of {model.path}.")
     if not info.shape:
@@ -137,7 +137,7 @@ def _dynamic_batching(limit: int, options: TritonOptions) -> Message:
 
 
 def _preferred(limit: int) -> tuple[int, ...]:
-    """Powers of two, and the largest batch: a batch of these leaves at once."""
+    """Preferred batch sizes, which are sent at once: powers of two, and the largest batch."""
     powers = [1 << n for n in range(limit.bit_length()) if _SMALLEST_PREFERRED <= 1 << n < limit]
     return (*powers, limit)
 
@@ -163,7 +163,7 @@ def _tensorrt(model: PackagedModel, limit: int, options: TritonOptions) -> Messa
 
 
 def _profile(model: PackagedModel, limit: int) -> dict[str, str]:
-    """Shapes as ``name:1x3x224x224,...``; none where every shape is fixed."""
+    """Shapes as ``name:1x3x224x224,...``; empty if every shape is fixed."""
     shapes = {name: _within(shape, limit) for name, shape in model.profile.items()}
     if all(shape.min == shape.max for shape in shapes.values()):
         return {}
@@ -176,14 +176,14 @@ def _profile(model: PackagedModel, limit: int) -> dict[str, str]:
 
 
 def _within(shape: ShapeRange, limit: int) -> ShapeRange:
-    """The range with the largest batch that Triton makes, which is also the best one."""
+    """The range with Triton's largest batch, which is also the best one."""
     if limit == 0:
         return shape
     return ShapeRange(min=shape.min, opt=(limit, *shape.opt[1:]), max=(limit, *shape.max[1:]))
 
 
 def _warmups(model: PackagedModel, limit: int) -> Message:
-    """Zeros in the model's own size: alone, and in the largest batch."""
+    """Zeros of the model's own size: one image, and the largest batch."""
     batches = sorted({1, limit}) if limit else [0]
     return [("model_warmup", _warmup(model, batch, batched=limit > 0)) for batch in batches]
 

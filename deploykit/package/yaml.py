@@ -1,4 +1,4 @@
-"""YAML out of plain values, as Kubernetes, Ray and Compose read it.
+"""YAML written from plain values, as Kubernetes, Ray and Compose read it.
 
 PyYAML is not used, for two reasons. Packaging needs no extra, and PyYAML comes only with ``export``. And it
 follows YAML 1.1: it leaves the texts ``1e3`` and ``0o10`` without quotes, which readers of YAML 1.2 take for

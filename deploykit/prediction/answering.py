@@ -35,12 +35,12 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """How answers and messages name it; of a URL without what may be secret."""
+        """The picture's name in answers and messages; secrets in a URL are removed."""
         return shown_url(self.place) if isinstance(self.place, str) else str(self.place)
 
     @property
     def file_name(self) -> PurePosixPath:
-        """The last part of its path, for the copy with the answers drawn in."""
+        """The last part of its path, used to name the drawn copy."""
         if isinstance(self.place, Path):
             return PurePosixPath(self.place.name)
         last = unquote(self.name.partition("://")[2].partition("/")[2].rpartition("/")[2])
@@ -50,7 +50,7 @@ class Picture:
         return PurePosixPath(f"{stem or 'picture'}{found.suffix[:8]}")
 
     def read(self) -> Path | bytes:
-        """What the predictor takes.
+        """The picture in the form that the predictor takes.
 
         Raises:
             InputError: a URL cannot be fetched within the limits.
@@ -64,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Answer:
-    """A picture, what was read of it, and what the model says or why it does not."""
+    """A picture, the image read from it, and the model's answer or the reason why there is none."""
 
     picture: Picture
     source: ImageSource | None
@@ -79,7 +79,7 @@ class Answer:
 
 @dataclass
 class Tally:
-    """How many pictures were answered and how many not, and where the time went."""
+    """The numbers of pictures with and without an answer, and where the time went."""
 
     answered: int = 0
     failed: int = 0
@@ -100,10 +100,10 @@ class Tally:
 
 
 def pictures_of(sources: Iterable[str]) -> list[Picture]:
-    """The pictures of files, folders, patterns and URLs in their order, each of them once.
+    """The pictures of files, folders, patterns and URLs, in order and without duplicates.
 
     Raises:
-        InputError: a path gives no picture.
+        InputError: a path has no pictures.
     """
     from deploykit_runtimes.pixels.listing import list_images
 
@@ -116,7 +116,7 @@ def pictures_of(sources: Iterable[str]) -> list[Picture]:
 def answers(
     predictor: Predictor, pictures: Sequence[Picture], options: Mapping[str, Any], tally: Tally
 ) -> Iterator[Answer]:
-    """The answers in order, in groups of what the model takes at once.
+    """The answers in order, in groups that the model can take at once.
 
     When a group fails, each picture is tried alone, to find the bad one.
     """
@@ -162,7 +162,7 @@ def _outcomes(
 
 
 def _named(picture: Picture, source: ImageSource, outcome: Result | InputError) -> Result | InputError:
-    """An error over the bytes behind a URL names the URL."""
+    """Make an error about downloaded bytes name their URL."""
     if isinstance(outcome, InputError) and isinstance(source, bytes):
         told = outcome.problem.replace(f"The {len(source)} bytes given", picture.name)
         return InputError(told, hint=outcome.hint)
@@ -170,7 +170,7 @@ def _named(picture: Picture, source: ImageSource, outcome: Result | InputError) 
 
 
 def save_drawn(folder: Path, answer: Answer, numbers: dict[str, int]) -> Path:
-    """Draw an answer into a copy of its picture, under a name that is free: no file is ever replaced.
+    """Draw an answer into a copy of its picture, under a free name: no file is ever replaced.
 
     Args:
         folder: Where copies go; it is created when missing.

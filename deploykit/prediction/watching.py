@@ -1,8 +1,8 @@
-"""A folder that fills: which pictures in it are complete, each of them once.
+"""A folder that fills: finds the pictures in it that are complete, each once.
 
-A picture is complete when nobody has it open for writing, where the system can tell (Linux, local disks),
-and its size and time of change stand still for a moment. One that then cannot be decoded may be a copy that
-stalls: it gets some seconds more.
+A picture is complete when no process has it open for writing, if the system can tell (Linux, local disks),
+and its size and modification time have not changed for a moment. One that cannot be decoded then may be
+a stalled copy: it gets some more seconds.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class _Seen:
 
 
 class FolderWatch:
-    """The pictures of a folder, handed out when they are complete.
+    """The pictures of a folder, each handed out when it is complete.
 
-    A picture that changes is a new one. One that is renamed is not. Hidden files and sub-folders are left
-    alone: programs that copy write under such names first.
+    A changed picture is a new one, a renamed picture is not. Hidden files and sub-folders are ignored:
+    programs that copy write under such names first.
 
     Args:
-        folder: It may go and come back.
+        folder: The folder; it may disappear and come back.
         suffixes: Of pictures, in lower case.
         skip: Leave out what is there at the first look.
-        clock: Seconds that only grow.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FolderWatch:
         self.missing = False
 
     def look(self) -> list[Path]:
-        """What became complete since the last look, in natural order.
+        """The pictures completed since the last look, in natural order.
 
         ``missing`` tells whether the folder was gone.
         """
@@ -88,16 +88,18 @@ class FolderWatch:
         return sorted(ready, key=natural_order)
 
     def unchanged(self, path: Path) -> bool:
-        """Whether a picture is still there as it was at the last look."""
+        """Whether a picture is unchanged since the last look."""
         one = self._seen.get(path.name)
         return one is not None and _identity(path) == one.identity
 
     def done(self, path: Path) -> None:
-        """A picture was answered, or is given up."""
+        """Note that a picture was answered, or given up."""
         self._seen[path.name].state = "done"
 
     def try_later(self, path: Path) -> bool:
-        """Put a picture off that cannot be decoded; False: it stood still long enough and is broken."""
+        """Postpone a picture that cannot be decoded; False if it has been unchanged for long enough to be
+        broken.
+        """
         one = self._seen[path.name]
         if self._clock() - one.since >= _PATIENCE:
             return False
@@ -133,7 +135,7 @@ class FolderWatch:
 
 @contextmanager
 def quiet_leases() -> Iterator[None]:
-    """Ignore the signal that announces a writer at the instant a lease is tried: it would end the process."""
+    """Ignore the signal that announces a writer while a lease is tried: it would end the process."""
     if not sys.platform.startswith("linux"):
         yield
         return
@@ -145,7 +147,7 @@ def quiet_leases() -> Iterator[None]:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """What changes when a file is replaced or written; None: no file, or an empty one."""
+    """A value that changes when a file is replaced or written; None: no file, or an empty one."""
     try:
         status = path.stat()
     except OSError:
@@ -156,9 +158,9 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether somebody has a file open for writing: then Linux grants no lease to read (fcntl(2)).
+    """Whether a process has a file open for writing: Linux then grants no read lease (fcntl(2)).
 
-    File systems without leases, and files of other users, do not tell.
+    This cannot be told on file systems without leases, and for files of other users.
     """
     if not sys.platform.startswith("linux"):
         return False

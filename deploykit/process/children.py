@@ -1,8 +1,8 @@
-"""Processes that a command starts for a part of its work, and that never outlive it.
+"""Child processes that a command starts for a part of its work, and that never outlive it.
 
-Each is a session of its own: the Ctrl-C of a terminal is the command's, which ends its children. CPython
-loses a child when a signal's exception breaks off ``Popen`` or what follows it; so signals wait meanwhile,
-and what is left is ended with the command, however that ends.
+Each has a session of its own: Ctrl-C on a terminal reaches only the command, which ends its children.
+CPython loses track of a child when a signal's exception interrupts ``Popen``; so signals are held back
+meanwhile, and remaining children end with the command in every case.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _running: set[subprocess.Popen[str]] = set()
 
 
 def start_child(module: str, *arguments: str, **pipes: Any) -> subprocess.Popen[str]:
-    """Start ``python -m module``; whoever starts a child ends it by ``end_child``.
+    """Start ``python -m module``; the caller ends it with ``end_child``.
 
     Args:
         module: A module of deploykit.
-        arguments: What it is given on its command line.
-        pipes: ``stdin``, ``stdout`` and ``stderr`` of ``subprocess.Popen``; what they carry is UTF-8.
+        arguments: Its command-line arguments.
+        pipes: ``stdin``, ``stdout`` and ``stderr`` of ``subprocess.Popen``; their text is UTF-8.
     """
     with held_signals():
         process = subprocess.Popen(  # noqa: S603 - this interpreter, and a module of ours
@@ -41,7 +41,7 @@ def start_child(module: str, *arguments: str, **pipes: Any) -> subprocess.Popen[
 
 
 def run_child(module: str, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module`` to its end, with what it prints.
+    """Run ``python -m module`` to its end; returns what it printed.
 
     Raises:
         subprocess.TimeoutExpired: it did not end within ``seconds``; it is killed.
@@ -55,7 +55,7 @@ def run_child(module: str, *arguments: str, seconds: float) -> subprocess.Comple
 
 
 def end_child(process: subprocess.Popen[str]) -> None:
-    """Kill a child that still runs, wait for its end, and close its pipes."""
+    """Kill a child that is still running, wait for it, and close its pipes."""
     process.kill()
     _reap(process)
     for pipe in (process.stdin, process.stdout, process.stderr):
@@ -66,7 +66,9 @@ def end_child(process: subprocess.Popen[str]) -> None:
 
 
 def _reap(process: subprocess.Popen[str]) -> None:
-    """``Popen.wait``, which would wait for ever where a signal broke it off once and left its lock locked."""
+    """Wait like ``Popen.wait``, which would hang if a signal had once interrupted it and left its lock
+    locked.
+    """
     if sys.platform == "win32":
         process.wait()
     elif process.returncode is None:

@@ -1,4 +1,4 @@
-"""What Python prints of itself: warnings, and tracebacks of errors that nobody catches.
+"""What Python itself prints: warnings, and tracebacks of uncaught errors.
 
 Both quote what libraries say, and those quote files; so they go through ``deploykit.terminal`` too.
 """
@@ -18,7 +18,7 @@ __all__ = ["install"]
 
 
 def install() -> None:
-    """Print them so for the rest of the process, which is ours."""
+    """Install these hooks for the rest of the process, which belongs to deploykit."""
     warnings.showwarning = _show_warning
     sys.excepthook = _show_error
     sys.unraisablehook = _show_unraisable

@@ -1,4 +1,4 @@
-"""What an interrupted command says and ends with; a module of its own, which loads before all others."""
+"""What an interrupted command prints and its exit code; a separate module, loaded before all others."""
 
 from __future__ import annotations
 

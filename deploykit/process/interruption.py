@@ -1,4 +1,4 @@
-"""Ctrl-C and the other signals that end a command: in order, within seconds, and without a word too many."""
+"""Ctrl-C and the other signals that end a command: cleanly, within seconds, and without noise."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, as a class of its own: CPython ends a process by SIGINT where a plain KeyboardInterrupt once
-    passed through the ``exec`` of a string, as it does in imports, although it was caught."""
+    """Ctrl-C as a class of its own. CPython kills a process with SIGINT if a plain KeyboardInterrupt once
+    passed through the ``exec`` of a string, as it does in imports, even if it was caught.
+    """
 
 
 class _Ending:
@@ -57,17 +58,18 @@ class _Ending:
         self._raise(Interrupted(), frame)
 
     def look_again(self, _signum: int, frame: FrameType | None) -> None:
-        """The kick of the watcher, which breaks off a system call."""
+        """Handle the watcher's signal, whose only purpose is to interrupt a system call."""
         self.raise_waiting(frame)
 
     def raise_waiting(self, frame: FrameType | None) -> None:
-        """Raise what waited, if anything did and it may be raised now."""
+        """Raise the pending exception, if there is one and it may be raised now."""
         if self.waiting is not None:
             self._raise(self.waiting, frame)
 
     def _raise(self, error: BaseException, frame: FrameType | None) -> None:
-        """Compiled libraries that run Python code as they are imported, torch among them, abort the process
-        where that code raises."""
+        """Raise, but not inside compiled libraries: some, such as torch, abort if Python code raises during
+        their import.
+        """
         if self.held or _is_importing(frame):
             self.waiting = error
             return
@@ -89,7 +91,7 @@ _at_ending: list[Callable[[], None]] = []
 
 
 def at_ending(function: Callable[[], None]) -> None:
-    """Call a function whenever a run of ``ending_signals`` ends, however it does."""
+    """Register a function that is called whenever a run of ``ending_signals`` ends."""
     _at_ending.append(function)
 
 
@@ -100,7 +102,7 @@ def _call_at_ending() -> None:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Let the exception of a signal wait for the end of a few lines that must not be broken off."""
+    """Delay the exception of a signal during a few lines that must not be interrupted."""
     ending = _endings[-1] if _endings else None
     if ending is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -114,19 +116,19 @@ def held_signals() -> Iterator[None]:
 
 
 def keep_handlers() -> None:
-    """Leave the handlers of ``ending_signals`` where they are: for a process that ends with its command.
+    """Keep the handlers of ``ending_signals`` installed, for a process that ends with its command.
 
-    A supervisor passes a signal on that its whole group was sent. One that came when the command had ended in
-    order, and the handlers were those from before, ended the process with another exit code.
+    A supervisor forwards signals that its whole group received. If one arrived after the command had ended
+    and the old handlers were restored, it would end the process with another exit code.
     """
     _process["ends with the command"] = True
 
 
 @contextmanager
 def ending_signals() -> Iterator[threading.Event]:
-    """Let a run that is asked to end remove its temporary files; the event is set by Ctrl-C.
+    """Let a run that is asked to end remove its temporary files; Ctrl-C sets the event.
 
-    In another thread than the main one, whoever embeds the command line owns the signals.
+    Outside the main thread, the program that embeds the command line owns the signals.
     """
     ending = _Ending()
     if threading.current_thread() is not threading.main_thread():
@@ -149,9 +151,9 @@ def ending_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def _watched(ending: _Ending) -> Iterator[None]:
-    """End the process where compiled code keeps a Ctrl-C from being answered.
+    """End the process if compiled code prevents Ctrl-C from being answered.
 
-    CPython notes every signal in a pipe at once, whatever the main thread is at.
+    CPython writes every signal to a pipe at once, whatever the main thread is doing.
     """
     try:
         reading, writing = os.pipe()
@@ -191,10 +193,10 @@ def _watched(ending: _Ending) -> Iterator[None]:
 
 
 def _wake_main(done: threading.Event) -> None:
-    """Break off the system call that the main thread may wait in, until it is done or patience ends.
+    """Interrupt the system call that the main thread may be waiting in, until it is done or patience ends.
 
-    A signal that comes when such a call is about to begin does not break it off: CPython would answer it when
-    the call returns, which may be never.
+    A signal that arrives just before such a call does not interrupt it: CPython would handle it when the
+    call returns, which may be never.
     """
     for _ in range(_KICKS):
         if done.wait(_PATIENCE / _KICKS):

@@ -1,12 +1,12 @@
-"""A second process that speaks where the first one cannot.
+"""A second process that reports what the first one cannot.
 
 Compiled libraries end the whole process when an allocation fails: torch's import aborts in a static
-initialiser, OpenBLAS and OpenMP crash when a thread gets no stack. Where such a limit is set (``ulimit -v``,
-``prlimit --as``), the command runs in a child, and its parent says what happened.
+initialiser, OpenBLAS and OpenMP crash when a thread gets no stack. If such a limit is set (``ulimit -v``,
+``prlimit --as``), the command runs in a child process, and the parent says what happened.
 
-Some decoders of images (JPEG 2000) keep the interpreter's lock for half a minute and longer, in which no
-thread of the process can answer a Ctrl-C. Commands that decode the user's images run in a child too, which
-is ended.
+Some image decoders (JPEG 2000) hold the interpreter's lock for half a minute or longer; until they release
+it, no thread of the process can handle Ctrl-C. Commands that decode the user's images therefore run in
+a child too, which can be killed.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _PATIENCE = 3.0
 
 
 def decodes_images(arguments: Sequence[str]) -> bool:
-    """Whether a command line is one that decodes images of the user."""
+    """Whether a command line is one that decodes the user's images."""
     words = (word for word in arguments if not word.startswith("-"))
     watched = sys.gettrace() or sys.getprofile()  # by a debugger or profiler, which see no child
     return next(words, "") in ("predict", "verify") and not watched
 
 
 def supervised(command: Callable[[], int], *, impatient: bool = False) -> int:
-    """Run a command, in a child process where its address space is limited, and return its exit code.
+    """Run a command, in a child process if its address space is limited, and return its exit code.
 
     Args:
         command: What is run.
-        impatient: Run it in a child in any case, which is killed when it does not end within seconds of being
+        impatient: Always run it in a child, which is killed if it does not end within seconds of being
             asked to.
     """
     limit = address_limit()
@@ -90,7 +90,7 @@ def supervised(command: Callable[[], int], *, impatient: bool = False) -> int:
 
 
 def _killed(number: int) -> int:
-    """Clear up after a child that did not end when it was asked to; the exit code of the signal."""
+    """Clean up after a child that did not end when asked to; returns the exit code of the signal."""
     sweep(Path(tempfile.gettempdir()))
     if number == signal.SIGINT:
         sys.stderr.write(INTERRUPTED)
@@ -98,7 +98,7 @@ def _killed(number: int) -> int:
 
 
 def _end(command: Callable[[], int]) -> NoReturn:
-    """Run the command and end without the interpreter's own end, which wants memory again."""
+    """Run the command, and exit without the interpreter's own shutdown, which needs memory again."""
     code = EXHAUSTED
     keep_handlers()
     sys.unraisablehook = lambda _: None  # what objects say that end without memory
@@ -120,7 +120,7 @@ def _end(command: Callable[[], int]) -> NoReturn:
 
 
 def _ended(code: int, limit: int | None) -> int:
-    """Tell what became of the child, and clear up after it."""
+    """Report how the child ended, and clean up after it."""
     sweep(Path(tempfile.gettempdir()))
     if code < 0 and -code not in _CRASHES:
         return 128 - code
@@ -139,7 +139,7 @@ def _ended(code: int, limit: int | None) -> int:
 
 
 def _die_with_parent() -> None:
-    """A supervisor that is killed takes its child along."""
+    """Make the child die with a supervisor that is killed."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)

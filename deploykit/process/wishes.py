@@ -1,4 +1,4 @@
-"""Signals as what somebody wants: one that comes twice at once was sent to a process and to its group."""
+"""Signals as requests: one that arrives twice at once was sent to a process and to its group."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ group, and whoever supervises a process passes on what the process got from the 
 
 
 class Wishes:
-    """Tells a new wish from an old one.
+    """Tells a new request from a duplicate.
 
     Args:
-        clock: Seconds that only grow.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,7 +24,7 @@ class Wishes:
         self._since: dict[int, float] = {}
 
     def is_new(self, number: int) -> bool:
-        """Whether a signal that comes now is another wish than the last one of its number."""
+        """Whether this signal is a new request rather than a duplicate of the last one with its number."""
         now = self._clock()
         if now - self._since.get(number, float("-inf")) < _SAME:
             return False

@@ -48,10 +48,10 @@ _MAX_AXES = 32
 
 @cache
 def datatype_of(dtype: np.dtype | str) -> str:
-    """The protocol's name of a numpy dtype: ``FP32`` of float32.
+    """The protocol's name for a numpy dtype: ``FP32`` for float32.
 
     Raises:
-        UnsupportedError: it has none.
+        UnsupportedError: the protocol has no name for it.
     """
     name = DATATYPES.get(np.dtype(dtype).name)
     if name is None:
@@ -60,10 +60,10 @@ def datatype_of(dtype: np.dtype | str) -> str:
 
 
 def dtype_of(datatype: str) -> np.dtype:
-    """The numpy dtype, little-endian, of a name of the protocol.
+    """The numpy dtype, little-endian, for a name of the protocol.
 
     Raises:
-        BadRequestError: there is no such datatype, or it is one that no model here has: BYTES or BF16.
+        BadRequestError: there is no such datatype, or it is BYTES or BF16, which no model here uses.
     """
     if datatype in ("BYTES", "BF16"):
         raise BadRequestError(
@@ -77,10 +77,10 @@ def dtype_of(datatype: str) -> np.dtype:
 
 
 def check_output_datatype(name: str, wanted: str, has: str) -> None:
-    """Refuse an output that is wanted in another datatype than the model's; none is converted.
+    """Refuse an output requested in another datatype than the model's; outputs are not converted.
 
     Raises:
-        BadRequestError: it is.
+        BadRequestError: the datatypes differ.
     """
     if wanted != has:
         dtype_of(wanted)
@@ -88,7 +88,7 @@ def check_output_datatype(name: str, wanted: str, has: str) -> None:
 
 
 def checked_count(shape: Sequence[int]) -> int:
-    """Number of elements of a shape that a client declares.
+    """The number of elements of a shape that a client declares.
 
     Raises:
         BadRequestError: an axis is negative, or their product is beyond any memory.
@@ -107,7 +107,7 @@ def checked_count(shape: Sequence[int]) -> int:
 
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], content: memoryview | bytes) -> np.ndarray:
-    """A tensor that lies in the bytes of a request, without a copy; read-only where these are.
+    """A tensor that views the bytes of a request, without a copy; read-only if the bytes are.
 
     Raises:
         BadRequestError: shape, datatype and number of bytes contradict each other.
@@ -125,7 +125,7 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], content: memoryvi
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> np.ndarray:
-    """A tensor from JSON numbers in row-major order, flat or nested as its shape.
+    """A tensor from JSON numbers in row-major order, flat or nested like its shape.
 
     Raises:
         BadRequestError: shape, datatype and values contradict each other, or the datatype is FP16.
@@ -153,7 +153,7 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
 
 
 def _unsigned(values: Any, given: np.ndarray) -> np.ndarray:
-    """Whole numbers beyond 2^63 beside smaller ones, of which numpy makes floats."""
+    """Whole numbers above 2^63 mixed with smaller ones, which numpy would turn into floats."""
     exact = np.array(values, object)
     whole = all(type(value) is int for value in exact.flat)
     return exact.astype(np.uint64) if whole and exact.shape == given.shape else given

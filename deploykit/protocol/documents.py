@@ -13,7 +13,7 @@ __all__ = ["json_bytes", "json_object", "json_value"]
 
 
 def json_bytes(value: Any) -> bytes:
-    """A JSON document, in which whatever a terminal could obey is escaped."""
+    """A JSON document with every character escaped that a terminal could interpret."""
     body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     if body.isascii() and b"\x7f" not in body:
         return body
@@ -21,10 +21,10 @@ def json_bytes(value: Any) -> bytes:
 
 
 def json_value(text: bytes | memoryview) -> Any:
-    """The value of a body that is JSON.
+    """The value of a JSON body.
 
     Raises:
-        BadRequestError: it is not.
+        BadRequestError: the body is not valid JSON.
     """
     try:
         return orjson.loads(text)
@@ -36,7 +36,7 @@ def json_object(text: bytes | memoryview) -> dict[str, Any]:
     """A body that is a JSON object.
 
     Raises:
-        BadRequestError: it is not.
+        BadRequestError: the body is not a JSON object.
     """
     document = json_value(text)
     if not isinstance(document, dict):

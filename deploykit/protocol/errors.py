@@ -5,15 +5,15 @@ RequestError
 ├── UnauthorizedError    401  UNAUTHENTICATED      the key is missing or wrong
 ├── ForbiddenError       403  PERMISSION_DENIED    a web page of another origin, or a name of another host
 ├── NotFoundError        404  NOT_FOUND            no such model, version or path
-├── MethodError          405  UNIMPLEMENTED        the path takes another verb
-├── SlowBodyError        408  DEADLINE_EXCEEDED    the request's body did not come in time
+├── MethodError          405  UNIMPLEMENTED        the path takes other verbs
+├── SlowBodyError        408  DEADLINE_EXCEEDED    the request's body did not arrive in time
 ├── TooLargeError        413  RESOURCE_EXHAUSTED   a body, tensor or picture beyond a limit
 ├── MediaTypeError       415  INVALID_ARGUMENT     a content type or encoding that is not read
 ├── UnsupportedError     501  UNIMPLEMENTED        a part of the protocol that this server leaves out
 ├── OverloadedError      503  UNAVAILABLE          the queue is full; come back after ``retry_after``
 ├── NotReadyError        503  UNAVAILABLE          the model is loading, or the server stopping
 ├── ReplicasLostError    503  UNAVAILABLE          several processes died while they had the request
-└── RequestTimeoutError  504  DEADLINE_EXCEEDED    the answer did not come in time
+└── RequestTimeoutError  504  DEADLINE_EXCEEDED    the answer did not arrive in time
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _BUG = "The server failed to answer; its log says why."
 
 
 class RequestError(DeploykitError):
-    """A request that gets no answer.
+    """A request that cannot be answered.
 
     Attributes:
-        status: Of HTTP.
-        grpc_status: Name of the status of gRPC.
-        retry_after: Seconds after which it is worth to try again; None: it is not.
+        status: The HTTP status.
+        grpc_status: The name of the gRPC status.
+        retry_after: Seconds after which a retry makes sense; None: a retry is useless.
     """
 
     status = 400
@@ -94,10 +94,10 @@ class NotFoundError(RequestError):
 
 
 class MethodError(RequestError):
-    """The path takes another verb.
+    """The path takes other verbs.
 
     Attributes:
-        allowed: Those that it takes.
+        allowed: The verbs that it takes.
     """
 
     status = 405
@@ -109,7 +109,7 @@ class MethodError(RequestError):
 
 
 class SlowBodyError(RequestError):
-    """The body of the request did not come in time. Its connection ends."""
+    """The body of the request did not arrive in time. Its connection is closed."""
 
     status = 408
     grpc_status = "DEADLINE_EXCEEDED"
@@ -152,14 +152,14 @@ class NotReadyError(RequestError):
 
 
 class ReplicasLostError(RequestError):
-    """Several processes died while they had the request, which may be why: it is not to come back."""
+    """Several processes died while handling the request, which may be the cause, so it must not be resent."""
 
     status = 503
     grpc_status = "UNAVAILABLE"
 
 
 class RequestTimeoutError(RequestError):
-    """The answer did not come in time."""
+    """The answer did not arrive in time."""
 
     status = 504
     grpc_status = "DEADLINE_EXCEEDED"
@@ -179,7 +179,7 @@ def status_of(error: BaseException) -> tuple[int, str]:
 
 
 def _short(error: DeploykitError) -> str:
-    """The text of an error, which may quote what a client sent."""
+    """The text of an error, shortened, since it may quote what a client sent."""
     return "\n".join(printable(line, _LONGEST_TEXT) for line in str(error).split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""What HTTP brings along with a request: headers by name, the query, a compressed body."""
+"""The HTTP side of a request: headers by name, the query, a compressed body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_PARAMETERS = 32
 
 
 def headers_by_name(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Values by the names, which come in lower case; of several alike, joined by commas."""
+    """Header values by lower-case name; repeated headers are joined with commas."""
     headers: dict[str, str] = {}
     for name, value in pairs:
         key, text = name.decode("latin-1"), value.decode("latin-1")
@@ -26,7 +26,7 @@ def headers_by_name(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """Parameters after the ``?``.
+    """The parameters after the ``?``.
 
     Raises:
         BadRequestError: there are too many, one comes twice, or the query is malformed.
@@ -46,18 +46,18 @@ def read_query(query: bytes) -> dict[str, str]:
 
 
 def inflated(body: bytes | memoryview, encoding: str, limit: int, *, hint: str = "") -> bytes | memoryview:
-    """A body as it was before it was compressed.
+    """A body, decompressed.
 
     Args:
-        body: As it came.
-        encoding: The header ``Content-Encoding``; ``identity``: it is not compressed.
-        limit: Most bytes of what is returned.
+        body: The body as received.
+        encoding: The header ``Content-Encoding``; ``identity`` means uncompressed.
+        limit: The largest number of bytes to return.
         hint: How the limit is raised.
 
     Raises:
         MediaTypeError: the compression is unknown.
-        BadRequestError: the bytes are not of this compression, or cut off.
-        TooLargeError: it is beyond the limit.
+        BadRequestError: the bytes are not in this compression, or are truncated.
+        TooLargeError: the decompressed body exceeds the limit.
     """
     if encoding == "identity":
         return body
@@ -76,5 +76,5 @@ def inflated(body: bytes | memoryview, encoding: str, limit: int, *, hint: str =
 
 
 def body_too_large(limit: int, *, hint: str = "") -> TooLargeError:
-    """The error of a body beyond a limit in bytes, compressed or not."""
+    """The error for a body above a limit in bytes, compressed or not."""
     return TooLargeError(f"A request has at most {limit} bytes here.", hint=hint)

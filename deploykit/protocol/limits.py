@@ -1,4 +1,4 @@
-"""How large requests and pictures may be where nobody says otherwise."""
+"""The default limits on the size of requests and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model declares to clients: its inputs and outputs, as clients of REST and gRPC ask for them.
+"""What a model declares to clients about its inputs and outputs, for REST and gRPC.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
@@ -21,7 +21,7 @@ PLATFORM = "onnxruntime_onnx"
 def model_metadata(
     name: str, version: str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
 ) -> dict[str, Any]:
-    """Inputs and outputs of a model; -1 for an axis of variable length."""
+    """Metadata of a model's inputs and outputs; -1 for an axis of variable length."""
     return {
         "name": name,
         "versions": [version],
@@ -32,7 +32,7 @@ def model_metadata(
 
 
 def axis_sizes(shape: Sequence[int | str]) -> list[int]:
-    """The length of each axis; -1 where it is variable."""
+    """The length of each axis; -1 if it is variable."""
     return [axis if isinstance(axis, int) else -1 for axis in shape]
 
 

@@ -1,4 +1,4 @@
-"""What a picture will cost, read before it is decoded, and how much may be in memory at once."""
+"""What decoding a picture will cost, read from its header, and a limit on what is in memory at once."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
 class PixelBudget:
-    """Bounds the pixels that are in memory at once: whoever wants more waits, in order. For one event loop.
+    """Limits the pixels in memory at once: those who need more wait, in order. For one event loop.
 
     Args:
-        limit: Pixels; one picture may take all of them.
+        limit: The largest number of pixels; one picture may take all of them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -50,12 +50,12 @@ class PixelBudget:
 
     @property
     def waiting(self) -> int:
-        """Pictures that wait."""
+        """The number of pictures that wait."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Have room for that many pixels inside the block."""
+        """Reserve that many pixels for the duration of the block."""
         wanted = min(pixels, self._limit)
         if self._waiting or wanted > self._free:
             await self._turn(wanted)
@@ -94,10 +94,10 @@ _budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, PixelBudget] = WeakKeyDic
 
 
 def pixel_budget(max_pixels: int) -> PixelBudget:
-    """The one budget of the running event loop, which all models of a process share.
+    """The single budget of the running event loop, shared by all models of a process.
 
     Args:
-        max_pixels: Of one picture.
+        max_pixels: The largest number of pixels of one picture.
     """
     loop = asyncio.get_running_loop()
     if loop not in _budgets:
@@ -106,14 +106,15 @@ def pixel_budget(max_pixels: int) -> PixelBudget:
 
 
 def check_picture(image: bytes, limit: int) -> int:
-    """Refuse a picture by what its head declares, at next to no cost.
+    """Refuse a picture by what its header declares, at almost no cost.
 
     Returns:
-        Its pixels.
+        The number of pixels.
 
     Raises:
-        TooLargeError: it has more than ``limit`` pixels, or takes far more work than pictures do.
-        MediaTypeError: it is of a kind that cannot be decoded here.
+        TooLargeError: it has more than ``limit`` pixels, or takes far more work to decode than pictures
+            usually do.
+        MediaTypeError: its format cannot be decoded here.
         InputError: it is not a picture.
     """
     height, width = _declared_size(image, limit)
@@ -154,7 +155,7 @@ def _tiff_size(image: bytes, name: str) -> tuple[int, int]:
 
 
 def _has_too_many_scans(image: bytes) -> bool:
-    """Whether the markers of a JPEG file name more scans than are decoded here."""
+    """Whether the markers of a JPEG file announce more scans than this server decodes."""
     count, position = 0, 2
     while found := _MARKER.search(image, position):
         marker, position = image[found.start() + 1], found.end()

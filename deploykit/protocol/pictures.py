@@ -36,13 +36,13 @@ _LONGEST_VALUE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """What is asked of pictures.
+    """What a request asks about its pictures.
 
     Attributes:
         pictures: Bytes of image files.
-        options: ``conf``, ``iou``, ``top_k``, ``max_det`` as far as given.
+        options: ``conf``, ``iou``, ``top_k``, ``max_det`` as far as they are given.
         as_image: Whether the answer is wanted drawn into the first picture.
-        id: Echoed in an answer of JSON; None: there is none.
+        id: Echoed in an answer of JSON; None if the request has none.
     """
 
     pictures: list[bytes]
@@ -57,13 +57,13 @@ def read_pictures(body: bytes, content_type: str, query: Mapping[str, str], limi
     Args:
         body, content_type: ``multipart/form-data``, ``application/json`` with ``{"images": ["<base64>"]}``,
             or ``image/*`` and ``application/octet-stream`` for a single file.
-        query: Options, which a form may hold too.
-        limit: Most pictures.
+        query: Options, which a form may also contain.
+        limit: The largest number of pictures.
 
     Raises:
         BadRequestError: it holds no picture, or is malformed.
         TooLargeError: it holds more than ``limit`` pictures.
-        MediaTypeError: it is of another type.
+        MediaTypeError: its content type is not supported.
     """
     kind, parameters = parse_options_header(content_type or "application/octet-stream")
     given = dict(query)
@@ -95,14 +95,14 @@ def predict_response(
     placement: Placement,
     timing_ms: Mapping[str, float] | None = None,
 ) -> Response:
-    """The answer in JSON.
+    """The answer as JSON.
 
     Args:
-        request: What was asked.
-        model, version: Which one answers.
+        request: The request.
+        model, version: The model that answers, and its version.
         results: One for each picture.
         placement: What ran where.
-        timing_ms: By stage; None: they are not told.
+        timing_ms: By stage; None: they are left out.
     """
     timing = {stage: round(ms, 3) for stage, ms in timing_ms.items()} if timing_ms is not None else None
     return json_response(
@@ -118,12 +118,12 @@ def predict_response(
 
 
 def drawn(result: Result, picture: Any, accept: str) -> Response:
-    """The answer drawn into its picture.
+    """The picture with the answer drawn in.
 
     Args:
         result: What is drawn.
-        picture: As it was decoded; see ``Result.plot``.
-        accept: The header ``Accept``: PNG where it names that, JPEG otherwise.
+        picture: The decoded picture; see ``Result.plot``.
+        accept: The header ``Accept``: PNG if it names that, otherwise JPEG.
     """
     file, kind = io.BytesIO(), "image/png" if "image/png" in accept else "image/jpeg"
     image = Image.fromarray(result.plot(picture))
@@ -170,7 +170,7 @@ def _from_base64(body: bytes, given: dict[str, str], limit: int) -> list[bytes]:
 
 
 def _as_text(name: str, value: object) -> str:
-    """A member of a JSON object in the form that the query has it in."""
+    """A member of a JSON object, as text in the form that a query has."""
     if name not in _OPTIONS:
         if isinstance(value, str):
             return value
@@ -191,7 +191,7 @@ def _too_many(limit: int) -> TooLargeError:
 
 @dataclass
 class _Form:
-    """The parts of a form as its parser reports them."""
+    """The parts of a form, as its parser reports them."""
 
     limit: int
     files: list[bytes] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a client gets: a status, headers and a body, also instead of an answer."""
+"""What a client receives, a failure included: a status, headers and a body."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Response", "failure", "json_response"]
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What the client gets.
+    """What the client receives.
 
     Attributes:
-        status: Of HTTP.
-        body, content_type: What it reads.
-        headers: Others than Content-Length and Content-Type.
+        status: The HTTP status.
+        body, content_type: The body and its type.
+        headers: Headers other than Content-Length and Content-Type.
     """
 
     status: int = 200
@@ -35,11 +35,11 @@ def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] |
 
 
 def failure(error: Exception, log: logging.Logger) -> Response:
-    """What is answered instead of an answer: the status of the error's kind, and its text.
+    """The response to a failed request: the status for the kind of error, and its text.
 
     Args:
-        error: What a request led to.
-        log: Where an error is logged that the client's request did not cause.
+        error: The error.
+        log: Receives errors that the client's request did not cause.
     """
     status, text = status_of(error)
     if status >= 500 and not isinstance(error, RequestError | TimeoutError):

@@ -39,12 +39,12 @@ class InferRequest:
     """An inference request.
 
     Attributes:
-        id: Echoed in the response; None: there is none.
+        id: Echoed in the response; None if the request has none.
         feeds: Tensors by name, views into the body where they were binary.
-        outputs: Whether each output that is wanted is wanted in binary; empty: all, by ``binary``.
-        datatypes: The datatypes that outputs are wanted in, where the request says so.
-        binary: Whether outputs that do not say are wanted in binary.
-        timeout: Seconds after which the answer is not wanted any more.
+        outputs: For each requested output, whether in binary; empty: all outputs, as ``binary`` says.
+        datatypes: The requested datatypes of outputs, if the request gives any.
+        binary: Whether outputs are returned in binary unless they say otherwise.
+        timeout: Seconds after which the answer is no longer needed.
     """
 
     id: str | None = None
@@ -64,11 +64,11 @@ def read_request(
         body: JSON, and the binary tensors after it.
         header_length: ``Inference-Header-Content-Length``: bytes of JSON; None: all; 0: none, the body is the
             model's only input.
-        inputs: Of the model, for a body without JSON.
+        inputs: The model's inputs, for a body without JSON.
 
     Raises:
         BadRequestError: the request does not follow the protocol, or sizes contradict each other.
-        UnsupportedError: it asks for a part of the protocol that is left out here.
+        UnsupportedError: it asks for a part of the protocol that is not implemented here.
     """
     length = _length(header_length, len(body))
     if header_length is not None and not length:
@@ -107,14 +107,14 @@ def write_response(
     """The answer to a request.
 
     Args:
-        model, version: Which one answers.
-        placement: What ran where, told in the response's ``parameters``.
-        request: What was asked.
-        outputs: All of the model's, by name.
+        model, version: The model that answers, and its version.
+        placement: What ran where, for the response's ``parameters``.
+        request: The request.
+        outputs: All outputs of the model, by name.
 
     Raises:
-        BadRequestError: an output is wanted that the model does not have, or not in this datatype, or a value
-            has no form in JSON.
+        BadRequestError: a requested output does not exist, or has another datatype, or a value cannot be
+            represented in JSON.
     """
     wanted = request.outputs or dict.fromkeys(outputs, request.binary)
     described: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ def _values(name: str, output: np.ndarray) -> list[Any]:
 
 
 def _length(header_length: str | None, size: int) -> int:
-    """Bytes of JSON."""
+    """The number of bytes of JSON."""
     if header_length is None:
         return size
     if not (header_length.isascii() and header_length.isdecimal() and len(header_length) < 20):
@@ -177,7 +177,7 @@ def _length(header_length: str | None, size: int) -> int:
 
 
 def _bare(body: bytes | memoryview, inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
-    """A body that is the only input of the model: one row, at most one axis of a length to be found out."""
+    """A body that is the model's only input: one row, with at most one axis of unknown length."""
     if len(inputs) != 1:
         raise BadRequestError(f"A body without JSON wants a model of one input, found {len(inputs)} of them.")
     (info,) = inputs
@@ -231,7 +231,7 @@ def _wanted(document: dict[str, Any], binary: bool) -> dict[str, bool]:
 
 
 def _wanted_datatypes(document: dict[str, Any]) -> dict[str, str]:
-    """By output, where they are asked for; the protocol has no member for it, but some clients send one."""
+    """Requested datatypes by output; the protocol has no such member, but some clients send one."""
     wanted: dict[str, str] = {}
     for output in _list(document, "outputs", required=False):
         for members in (output, _parameters(output)):

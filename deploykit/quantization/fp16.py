@@ -17,7 +17,7 @@ __all__ = ["calibration_pictures", "to_fp16"]
 def to_fp16(
     model: Path, options: QuantizeOptions, *, report: Callable[[str], None] = lambda _: None
 ) -> Fp16File:
-    """Convert an ONNX file to float16 and prove it.
+    """Convert an ONNX file to float16, and prove it.
 
     Raises:
         InputError: there are no calibration pictures, or none can be read.
@@ -32,7 +32,7 @@ def to_fp16(
 
 
 def calibration_pictures(path: Path) -> list[Path]:
-    """The pictures of a folder, or of a data.yaml: those of ``train``, or else of ``val``.
+    """The pictures of a folder or a data.yaml: those of ``train``, otherwise those of ``val``.
 
     Raises:
         InputError: there are none.

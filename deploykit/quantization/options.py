@@ -16,7 +16,7 @@ __all__ = ["QuantizeKeywords", "QuantizeOptions"]
 
 
 class QuantizeKeywords(EngineKeywords, total=False):
-    """The fields of ``QuantizeOptions`` as keywords, in every form that is understood."""
+    """The fields of ``QuantizeOptions`` as keywords, in every accepted form."""
 
     fp16: bool
     int8: bool
@@ -38,7 +38,7 @@ class QuantizeKeywords(EngineKeywords, total=False):
 @declared
 @dataclass(frozen=True, kw_only=True, repr=False)
 class QuantizeOptions(Int8Options):
-    """In which precision a model file is written, and what it is measured on."""
+    """The precision in which a model file is written, and the data it is measured on."""
 
     fp16: bool = option(False, "Write float16, with float32 where needed.")
     int8: bool = option(False, "Write 8 bits, with float32 where the accuracy needs it.")
@@ -80,5 +80,5 @@ class QuantizeOptions(Int8Options):
 
     @property
     def for_int8(self) -> Int8Options:
-        """Those of these options that ``--int8`` follows."""
+        """The options that ``--int8`` uses."""
         return self.part(Int8Options)

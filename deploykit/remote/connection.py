@@ -37,11 +37,11 @@ def parse_url(url: str) -> tuple[str, str, str]:
         url: ``http://host:8000`` or ``http://host:8000/v2/models/NAME``, also https, also below a path.
 
     Returns:
-        The origin (``http://host:8000``), the path in front of ``/v2``, and the model's name, empty where the
-        URL names none.
+        The origin (``http://host:8000``), the path in front of ``/v2``, and the model's name, empty if the
+            URL names none.
 
     Raises:
-        OptionError: it is neither.
+        OptionError: the URL has neither form.
     """
     try:
         parts = urlsplit(url)
@@ -63,7 +63,7 @@ class Connection:
 
     Args:
         url: Where it is; see ``parse_url``.
-        key: A bearer key that it asks for; empty: none.
+        key: The bearer key that it requires; empty: none.
     """
 
     def __init__(self, url: str, *, key: str = "") -> None:
@@ -71,7 +71,7 @@ class Connection:
         self._key = key
 
     def facts(self) -> dict[str, Any]:
-        """The server's name, version and extensions; empty of one that has models alone, as Ray Serve.
+        """The server's name, version and extensions; empty for one that only has models, such as Ray Serve.
 
         Raises:
             RuntimeUnavailableError: it cannot be reached.
@@ -103,7 +103,7 @@ class Connection:
         )
 
     def page(self, model: str, what: str) -> dict[str, Any]:
-        """What else the server says about a model, such as its ``config``; empty where it has no such page.
+        """Another page of the server about a model, such as its ``config``; empty if there is no such page.
 
         Raises:
             RuntimeUnavailableError: it cannot be reached.
@@ -117,9 +117,9 @@ class Connection:
         """Run a model once, with tensors in binary.
 
         Args:
-            model: Its name.
-            feeds: By name.
-            outputs: Those that are wanted.
+            model: The model's name.
+            feeds: The inputs by name.
+            outputs: The requested outputs.
 
         Returns:
             The outputs by name, and the parameters of the answer.
@@ -162,7 +162,7 @@ class Connection:
     def _ask(
         self, verb: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, str]:
-        """Status, body, and the length of the JSON in front of binary tensors, as the answer states it."""
+        """Status, body, and the length of the JSON before the binary tensors, as the answer states it."""
         address = urlsplit(self.origin)
         assert address.hostname is not None
         sent = {"User-Agent": "deploykit", **(headers or {})}
@@ -244,7 +244,7 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _reason(status: int, content: bytes) -> str:
-    """What a server gives as its reason, in one short line."""
+    """The reason that a server gives, in one short line."""
     found = _object(content) or {}
     said = found.get("error") or found.get("detail") or ""
     return f"HTTP {status}" + (f", {printable(str(said), 500).rstrip('.')}" if said else "")

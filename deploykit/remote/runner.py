@@ -1,4 +1,4 @@
-"""A model of a server of the Open Inference Protocol as a runner, so that golden cases can be run there."""
+"""A model on a server of the Open Inference Protocol as a runner, so that golden cases can be run there."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ class RemoteRunner(BaseRunner):
         return {info.name: _with_rank(outputs[info.name], len(info.shape)) for info in self._outputs}
 
     def placement(self) -> Placement:
-        """The server, and what it computes in as far as that is known."""
+        """The server, and its precision as far as that is known."""
         return self._placement
 
 
 def open_remote(model: Path, url: str, *, compute: str | None = None, key: str = "") -> RemoteRunner:
-    """A model of a server, beside the file that it was made of.
+    """Open a server's model, together with the file that it was made from.
 
     Args:
-        model: The model file that the server runs, or that its engine was built from: it has the golden
-            cases.
-        url: The server's REST interface, ``http://host:8000``, where the model has the name of its file; or
+        model: The model file that the server runs, or that its engine was built from: it contains the
+            golden cases.
+        url: The server's REST interface, ``http://host:8000``, if the model is named like its file; or
             ``http://host:8000/v2/models/NAME``.
-        compute: What the server computes in: ``fp32``, ``tf32``, ``fp16``, ``bf16``, ``int8``. None: what
-            ``deploykit serve`` says; of other servers ``fp32``.
-        key: A bearer key that the server asks for.
+        compute: What the server computes in: ``fp32``, ``tf32``, ``fp16``, ``bf16``, ``int8``. None: as
+            ``deploykit serve`` reports; for other servers ``fp32``.
+        key: The bearer key that the server requires.
 
     Raises:
         OptionError: the URL or ``compute`` has another form.
@@ -107,10 +107,10 @@ def _check_tensors(
     outputs: tuple[TensorInfo, ...],
     model: Path,
 ) -> None:
-    """Refuse a server's model of other tensors than the file's.
+    """Refuse a server's model whose tensors differ from the file's.
 
     Raises:
-        ModelError: it has.
+        ModelError: they differ.
     """
     for kind, infos in (("inputs", inputs), ("outputs", outputs)):
         listed = facts.get(kind)
@@ -125,7 +125,7 @@ def _check_tensors(
 
 
 def _with_rank(output: np.ndarray, rank: int) -> np.ndarray:
-    """An output as the file declares it: Triton gives one number per image an axis of its own."""
+    """An output with the rank that the file declares: Triton adds an axis to one number per image."""
     return output[..., 0] if output.ndim == rank + 1 and output.shape[-1] == 1 else output
 
 
@@ -134,7 +134,7 @@ def _listed(tensors: Mapping[str, str]) -> str:
 
 
 def _limited(spec: ModelSpec, config: Mapping[str, Any]) -> ModelSpec:
-    """The contract with the largest batch that the server takes, where its configuration has one."""
+    """The contract with the server's largest batch, if its configuration has one."""
     limit = config.get("max_batch_size")
     batch = spec.input.dynamic.get("batch")
     if batch is None or type(limit) is not int or not batch.min <= limit < batch.max:
@@ -144,7 +144,7 @@ def _limited(spec: ModelSpec, config: Mapping[str, Any]) -> ModelSpec:
 
 
 def _said(connection: Connection, name: str, server: Mapping[str, Any]) -> str:
-    """What ``deploykit serve`` says that it computes the model in; empty of other servers."""
+    """The precision that ``deploykit serve`` reports for the model; empty for other servers."""
     if server.get("name") != "deploykit":
         return ""
     placement = connection.page(name, "card").get("placement")

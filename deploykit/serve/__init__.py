@@ -37,11 +37,11 @@ def serve(
     """Serve models until SIGTERM or SIGINT; requests that were accepted are answered first.
 
     Args:
-        models: Files or built folders; ``NAME=PATH`` for another name than the file's.
-        device: What runs them as torch and Ultralytics call it, as for ``deploykit.load``.
-        options: All options in one; what is given beside them wins.
+        models: Files or built folders; ``NAME=PATH`` gives one another name than its file's.
+        device: The device as torch and Ultralytics call it, as for ``deploykit.load``.
+        options: All options in one object; keywords take precedence.
         on_ready: Called once, when every model is loaded and warm.
-        settings: Any field of ``ServeOptions``, which explains them.
+        settings: Any field of ``ServeOptions``, documented there.
 
     Raises:
         OptionError: an option is out of range, or an address cannot be bound.
@@ -66,7 +66,8 @@ def running(
     """A server in a thread of its own, for tests and notebooks; see ``serve``.
 
     Returns:
-        A context manager of the server, ready at its start; ``.url`` and ``.grpc_address`` tell where it is.
+        A context manager whose block starts when the server is ready; ``.url`` and ``.grpc_address`` give
+            its addresses.
     """
     _check_packages()
     from deploykit.model_names import named_models

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop that may take minutes, or never end."""
+"""Blocking work outside the event loop, which may take minutes or never end."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ T = TypeVar("T")
 
 
 class Aside:
-    """Runs functions that raise nothing in threads of their own.
+    """Runs functions that do not raise in threads of their own.
 
-    asyncio's own pool has few threads, which requests need too, and the interpreter waits for them at its
-    end: a file system that hangs, or a model whose first run never ends, would hold up both.
+    asyncio's own pool has few threads, which requests also need, and the interpreter waits for them when it
+    exits: a file system that hangs, or a model whose first run never ends, would hold up both.
     """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Future[None]] = set()
 
     async def run(self, work: Callable[[], T], *, unwanted: Callable[[T], None] = lambda _: None) -> T:
-        """What a function returns.
+        """Run a function, and return its result.
 
         Args:
             work: The function.
-            unwanted: Given what it returns where the caller was cancelled meanwhile.
+            unwanted: Called with the result if the caller was cancelled meanwhile.
 
         Raises:
-            RuntimeError: there can be no more threads, or the function did raise something.
+            RuntimeError: no more threads can be started, or the function raised after all.
         """
         call = _Call(work)
         call.start()
@@ -46,7 +46,7 @@ class Aside:
         return call.take()
 
     async def settle(self, patience: float) -> None:
-        """Wait for what still runs, but not for longer than that many seconds."""
+        """Wait for what is still running, but no longer than that many seconds."""
         if self._running:
             await asyncio.wait(self._running, timeout=patience)
 
@@ -54,11 +54,11 @@ class Aside:
 class _Call(Generic[T]):
     """A function in a thread.
 
-    What it returns is taken out of here: it may hold an error, whose trace holds the frames of the thread and
-    so this object, and such a circle would live on until the next garbage collection.
+    Its result is removed from this object: it may hold an error, whose traceback holds the thread's frames
+    and so this object, and such a cycle would survive until the next garbage collection.
 
     Attributes:
-        ended: Done when the thread is.
+        ended: Done when the thread has ended.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:

@@ -1,10 +1,10 @@
-"""Requests of one model through its engine: a bounded queue, batches of like requests, several instances.
+"""Sends the requests of one model through its engine: a bounded queue, batches of like requests, several
+instances.
 
-An asyncio front, worker threads behind. A batch is only as large as what waits when an instance is free,
+An asyncio front, worker threads behind. A batch takes only what is waiting when an instance becomes free,
 so that batches grow with the load; ``max_delay_ms`` makes an idle instance wait for more.
 
-A request that comes while nothing else is under way runs on the runner for latency, which puts all cores
-to one call.
+A request that arrives while the model is idle uses the runner for latency, which uses all cores for one call.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class InferAnswer:
     """What the engine returned for one request.
 
     Attributes:
-        outputs: By name; may be views into those of the batch.
+        outputs: Outputs by name; may be views into those of the batch.
         timing: Where the time went.
         batch: Rows that ran together with this request, its own included.
-        version: Of the model.
+        version: Version of the model.
     """
 
     outputs: dict[str, np.ndarray]
@@ -52,9 +52,9 @@ class BatchPolicy:
 
     Attributes:
         batched: Inputs whose first axis is the batch; empty: every request runs alone.
-        max_batch: Most rows of a batch.
+        max_batch: The largest number of rows in a batch.
         max_delay_ms: How long an idle instance waits for a batch to fill.
-        queue: Most requests that wait.
+        queue: The largest number of waiting requests.
     """
 
     batched: frozenset[str] = frozenset()
@@ -78,10 +78,10 @@ class Batcher:
     """Runs requests on the instances of one model.
 
     Args:
-        runners: One for each instance; the same runner may be there several times. Not closed here.
-        solo: For a request that comes while nothing else is under way; None: it takes the next instance.
+        runners: One for each instance; the same runner may appear several times. Not closed here.
+        solo: For a request that arrives while the model is idle; None: it takes the next instance.
         policy: How requests are put together.
-        statistics: Told of every run.
+        statistics: Notified of every run.
         version: Version of the model, for the answers.
     """
 
@@ -112,12 +112,12 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
         return len(self._waiting)
 
     @property
     def busy(self) -> int:
-        """Requests in the queue or in the engine."""
+        """The number of requests in the queue or in the engine."""
         return len(self._waiting) + self._running
 
     @property
@@ -126,10 +126,10 @@ class Batcher:
         return len(self._waiting) >= self._policy.queue
 
     async def run(self, feeds: Feeds, rows: int, *, timeout: float = math.inf) -> InferAnswer:
-        """Queue a request that was checked, and wait for its answer.
+        """Queue a request that was already checked, and wait for its answer.
 
-        A request whose caller is cancelled while it waits, or whose ``timeout`` in seconds is over, leaves
-        the queue.
+        A request leaves the queue if its caller is cancelled while it waits, or if its ``timeout`` in
+        seconds expires.
 
         Raises:
             OverloadedError: the queue is full.
@@ -164,7 +164,7 @@ class Batcher:
         return answer
 
     def close(self) -> None:
-        """Answer what waits, then end the threads. Blocks meanwhile."""
+        """Answer the waiting requests, then end the threads. Blocks until then."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -177,7 +177,7 @@ class Batcher:
                 self._waiting.remove(job)
 
     def _key(self, feeds: Feeds) -> object:
-        """Equal for requests that can share a batch."""
+        """A key that is equal for requests that can share a batch."""
         batched = self._policy.batched
         return tuple(
             (name, feed.dtype.char, feed.shape[1:] if name in batched else (feed.shape, feed.tobytes()))
@@ -195,7 +195,7 @@ class Batcher:
             _deliver(jobs, answers)
 
     def _take(self) -> list[_Job] | None:
-        """The next batch, in the order of the queue; None: there will be no more."""
+        """The next batch, in queue order; None: there will be no more."""
         with self._changed:
             while True:
                 if self._waiting and (patience := self._patience()) <= 0:
@@ -219,7 +219,9 @@ class Batcher:
         return self._policy.max_delay_ms / 1e3 - (perf_counter_ns() - first.queued_ns) / 1e9
 
     def _pick(self) -> list[_Job]:
-        """Requests like the first one: this instance's share of them, so that idle instances get theirs."""
+        """Requests that can join the first one: this instance's share of them, so that idle instances get
+        theirs.
+        """
         first = self._waiting.popleft()
         if not self._policy.batched or self._policy.max_batch <= first.rows or not self._waiting:
             return [first]
@@ -262,7 +264,7 @@ class Batcher:
         ]
 
     def _joined(self, jobs: list[_Job]) -> CheckedFeeds:
-        """The feeds of a batch: those of a single request as they are."""
+        """The feeds of a batch; those of a single request stay as they are."""
         first = jobs[0].feeds
         if len(jobs) == 1:
             return CheckedFeeds(first)
@@ -301,7 +303,7 @@ def _split(outputs: dict[str, np.ndarray], jobs: list[_Job]) -> list[dict[str, n
 
 
 def _deliver(jobs: list[_Job], answers: Sequence[InferAnswer | Exception]) -> None:
-    """Hand the answers over to the event loops that wait for them, each loop woken once."""
+    """Hand the answers to the event loops that wait for them, waking each loop once."""
     loops: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
     for job, answer in zip(jobs, answers, strict=True):
         loops.setdefault(job.future.get_loop(), []).append(_Delivery(job.future, answer))

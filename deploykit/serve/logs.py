@@ -24,7 +24,7 @@ _OTHERS = {
 
 
 class _Readable(logging.Formatter):
-    """``12:30:05 loaded yolo11n version 1``; what clients sent cannot break a line."""
+    """``12:30:05 loaded yolo11n version 1``; text from clients cannot break a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -33,7 +33,7 @@ class _Readable(logging.Formatter):
         return "\n  ".join([f"{clock} {level}{shown}", *self._trace(record)])
 
     def _trace(self, record: logging.LogRecord) -> list[str]:
-        """The lines of a traceback, indented below their record: none can be taken for another record."""
+        """The lines of a traceback, indented below their record, so that none looks like another record."""
         text = self.formatException(record.exc_info) if record.exc_info else ""
         return printable_lines(text).split("\n") if text else []
 
@@ -56,12 +56,12 @@ class _Json(logging.Formatter):
 
 
 def start_log(*, as_json: bool, level: str = "info", stream: TextIO | None = None) -> logging.Logger:
-    """The server's logger, writing to a stream (stderr), and nowhere else.
+    """The server's logger, which writes only to one stream (stderr).
 
     Args:
-        as_json: In lines of JSON.
-        level: From which level on; ``debug`` has a line for each request.
-        stream: Where to.
+        as_json: Write lines of JSON.
+        level: The lowest level to log; ``debug`` adds a line for each request.
+        stream: The stream to write to.
     """
     # Pillow's words on damaged files, which every client could have written here.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -44,17 +44,18 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 
 def reload_error(repository: Repository, name: str) -> dict[str, str]:
-    """Why a model does not answer from its newest file, as a member of its JSON; else nothing."""
+    """Why a model does not answer from its newest file, as a member of its JSON; otherwise nothing."""
     failure = repository.state(name).failure
     return {"reload_error": failure} if failure else {}
 
 
 def reload_errors(repository: Repository, *, words: bool) -> dict[str, Any]:
-    """That models do not answer from their newest files, as members of the server's readiness; else nothing.
+    """Which models do not answer from their newest files, as members of the server's readiness; otherwise
+    nothing.
 
     Args:
         repository: The models.
-        words: Also which ones and why, which is for who may use the models.
+        words: Also say which ones and why, for clients that may use the models.
     """
     errors = {state.name: state.failure for state in repository.index() if state.failure}
     if not errors:
@@ -63,7 +64,7 @@ def reload_errors(repository: Repository, *, words: bool) -> dict[str, Any]:
 
 
 def model_config(model: ServedModel) -> dict[str, Any]:
-    """The model as a configuration of Triton: the batch axis is left out where ``max_batch_size`` > 0."""
+    """The model as a Triton configuration, without the batch axis if ``max_batch_size`` > 0."""
     batched = bool(model.max_batch)
     config: dict[str, Any] = {
         "name": model.name,
@@ -87,7 +88,7 @@ def model_config(model: ServedModel) -> dict[str, Any]:
 
 
 def statistics(repository: Repository, name: str = "", version: str = "") -> dict[str, Any]:
-    """The numbers of one model, or of all that are loaded.
+    """The numbers of one model, or of all loaded models.
 
     Raises:
         NotFoundError, NotReadyError: there is no such model.
@@ -101,7 +102,7 @@ def statistics(repository: Repository, name: str = "", version: str = "") -> dic
 
 
 def card(model: ServedModel) -> dict[str, Any]:
-    """What a person wants to know of a model."""
+    """What a person would want to know about a model."""
     spec = model.spec
     image = spec.input
     parity = spec.parity

@@ -35,7 +35,7 @@ class Metrics:
     """The metrics of one server.
 
     Args:
-        repository: Its models.
+        repository: The server's models.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -72,13 +72,13 @@ class Metrics:
         repository.observe = self._observe
 
     def answered(self, protocol: str, route: str, status: str, seconds: float) -> None:
-        """A request was answered.
+        """Note that a request was answered.
 
         Args:
             protocol: ``http`` or ``grpc``.
-            route: Of HTTP, or the method of gRPC; ``none``: there is no such one.
-            status: The number of HTTP, or the name of gRPC.
-            seconds: What it took.
+            route: The HTTP route or gRPC method; ``none`` if there is no such one.
+            status: The HTTP number or gRPC name.
+            seconds: The time it took.
         """
         self._request_of(protocol, route, status).inc()
         if route in _INFERENCE:
@@ -95,7 +95,7 @@ class Metrics:
             self._count()
 
     def _count(self) -> None:
-        """Count the timings so far; by many at once, while the code for it is in the CPU's caches."""
+        """Count the timings collected so far; done in bulk, while the code is in the CPU's caches."""
         with contextlib.suppress(IndexError):  # two threads may empty it
             while True:
                 model, timing = self._timings.popleft()
@@ -104,17 +104,17 @@ class Metrics:
 
 
 class _Models(Collector):
-    """The models' own numbers, read when they are asked for."""
+    """The models' own numbers, read on request."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     def describe(self) -> list[Metric]:
-        """Nothing: the names depend on no label."""
+        """Return nothing: the metric names do not depend on labels."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
+        """The current metrics."""
         requests = CounterMetricFamily(
             "deploykit_model_requests", "Requests to a model.", labels=["model", "version", "outcome"]
         )

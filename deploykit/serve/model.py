@@ -1,4 +1,4 @@
-"""One loaded version of one model: its engine, its queue, its numbers."""
+"""One loaded version of one model, with its engine, queue and statistics."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ CPU = frozenset({"ort-cpu"})
 
 @dataclass(frozen=True, kw_only=True)
 class PredictAnswer:
-    """Answers for pictures.
+    """The answers for pictures.
 
     Attributes:
         results: One for each picture.
-        pictures: Decoded, for ``Result.plot``, as far as they were to be kept.
-        timing_ms: Per stage (``decode``, ``preprocess``, ``queue``, ``infer``, ``postprocess``), summed over
-            the pictures, and the ``total`` that passed, in which they ran side by side.
-        version: Of the model.
+        pictures: The decoded pictures that were to be kept, for ``Result.plot``.
+        timing_ms: Per stage (``decode``, ``preprocess``, ``queue``, ``infer``, ``postprocess``), summed
+            over the pictures, and the elapsed ``total``, during which they ran in parallel.
+        version: Version of the model.
     """
 
     results: list[Result]
@@ -57,14 +57,16 @@ class ServedModel:
     """A model that answers requests. Made by ``opening.open_model``.
 
     Attributes:
-        name, version, path: Which one.
+        name, version, path: Identify the model.
         spec, inputs, outputs: Its contract.
-        max_batch: Most rows of a request; 0: the first axis is not a free batch, each request runs as it is.
-        preferred_batch: Most rows that several requests share; 1: each request runs alone, as on a CPU.
-        on_cpu: Its runtime is one of the CPU.
-        statistics: Its numbers so far.
-        tested: The golden cases on this engine; None: the file carries none, or they were not wanted.
-        observe: Told of the time of every answered request, in the event loop.
+        max_batch: The largest number of rows in a request; 0: the first axis is not a free batch, and each
+            request runs as it is.
+        preferred_batch: The largest number of rows shared by several requests; 1: each request runs alone,
+            as on a CPU.
+        on_cpu: Its runtime uses the CPU.
+        statistics: Its counters.
+        tested: The golden cases on this engine; None: the file carries none, or they were switched off.
+        observe: Called in the event loop with the time of every answered request.
     """
 
     def __init__(
@@ -108,12 +110,12 @@ class ServedModel:
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
         return self._batcher.waiting
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken on and not yet answered."""
+        """The number of requests accepted and not yet answered."""
         return self._users
 
     @property
@@ -122,20 +124,20 @@ class ServedModel:
         return self._batcher.is_full or self._pictures_waiting >= self._policy.queue
 
     def placement(self) -> Placement:
-        """What really runs where."""
+        """What actually runs where."""
         return self._runners[0].placement()
 
     @cached_property
     def placed(self) -> str:
-        """The placement as a line of text, for every answer."""
+        """The placement as a line of text, which is part of every answer."""
         return str(self.placement())
 
     async def infer(self, feeds: Mapping[str, np.ndarray], *, timeout: float | None = None) -> InferAnswer:
         """Run one request.
 
         Args:
-            feeds: Every input by name.
-            timeout: Seconds after which the answer is not wanted any more; the server's own limit holds too.
+            feeds: All inputs by name.
+            timeout: Seconds after which the answer is no longer needed; the server's own limit applies too.
 
         Raises:
             InputError: the feeds do not fit the model.
@@ -157,12 +159,12 @@ class ServedModel:
         keep: int | None = None,
         **options: Any,
     ) -> PredictAnswer:
-        """Answer for pictures, as ``Predictor.predict`` does.
+        """Answer for pictures, like ``Predictor.predict``.
 
         Args:
             images: The bytes of image files.
             timeout: See ``infer``.
-            keep: How many of the decoded pictures come with the answer; None: all.
+            keep: How many decoded pictures are returned with the answer; None: all.
             options: ``conf``, ``iou``, ``top_k``, ``max_det``, ``imgsz``.
 
         Raises:
@@ -201,10 +203,11 @@ class ServedModel:
         )
 
     async def close(self, *, quiet_s: float = 0.0) -> None:
-        """Answer what was taken on, then free the engine.
+        """Answer accepted requests, then free the engine.
 
         Args:
-            quiet_s: Wait until the model has not been used for so long, as somebody may hold it still.
+            quiet_s: Wait until the model has been unused for this many seconds, since somebody may still
+                hold it.
         """
         while self._users or perf_counter() - self._last_use < quiet_s:
             await asyncio.sleep(0.01)
@@ -241,7 +244,7 @@ class ServedModel:
 
     @asynccontextmanager
     async def _room(self, pixels: int) -> AsyncIterator[None]:
-        """Have room for a picture in the memory that all models share."""
+        """Reserve memory for a picture from the budget that all models share."""
         self._pictures_waiting += 1
         waits = True
         try:
@@ -278,7 +281,7 @@ class ServedModel:
 
 
 class _Use:
-    """Counts who uses a model, so that it is not freed under them."""
+    """Counts the users of a model, so that it is not freed while in use."""
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
@@ -292,7 +295,7 @@ class _Use:
 
 
 def _first(errors: BaseExceptionGroup[DeploykitError]) -> DeploykitError:
-    """The first error of a group that may hold groups."""
+    """The first error of an exception group, which may be nested."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

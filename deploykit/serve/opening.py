@@ -1,4 +1,4 @@
-"""Opening a model whose file may be anything, so that no more than the attempt fails."""
+"""Opening a model whose file may contain anything, so that only the attempt can fail."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ACCELERATOR_BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What came of opening a model: itself, or an error.
+    """The outcome of opening a model: the model, or an error.
 
     Attributes:
-        stamp: Of its files, from before they were opened.
+        stamp: The stamp of its files, taken before they were opened.
         beside: See ``files_beside``.
-        model, error: One of them.
+        model, error: Exactly one of them is set.
     """
 
     stamp: Stamp
@@ -44,14 +44,14 @@ class Opened:
 
 
 def open_safely(name: str, version: str, path: Path, options: ServeOptions, runtime: str) -> Opened:
-    """Open a model, and raise nothing.
+    """Open a model without ever raising.
 
-    Libraries raise whatever they like, ``SystemExit`` and what asyncio takes for a cancellation included. In
-    the thread that opens a model none of it is a wish to end the server.
+    Libraries raise anything, even ``SystemExit`` and exceptions that asyncio takes for a cancellation. In
+    the thread that opens a model, none of these means that the server should end.
 
     Args:
         name, version, path, options: See ``open_model``.
-        runtime: Canonical name of what opens the model.
+        runtime: Canonical name of the runtime that opens the model.
     """
     beside = files_beside(path, runtime)
     stamp = stamp_of(path, runtime, beside)
@@ -62,11 +62,12 @@ def open_safely(name: str, version: str, path: Path, options: ServeOptions, runt
 
 
 def open_model(name: str, version: str, path: Path, options: ServeOptions) -> ServedModel:
-    """Open a model and run it once on every engine it has. Blocks, for minutes where an engine is built.
+    """Open a model and run it once on every engine it has. Blocks, possibly for minutes while an engine is
+    built.
 
-    On the CPU two sessions are opened: one that runs calls side by side with one thread each, which answers
-    the most requests, and one that puts all cores to a single call, which answers a lonely request soonest.
-    Each holds its own copy of the weights. With ``threads`` given there is only the first.
+    On the CPU two sessions are opened: one runs calls in parallel with one thread each, for the highest
+    throughput, and one uses all cores for a single call, for the lowest latency. Each holds its own
+    copy of the weights. If ``threads`` is given, only the first is opened.
 
     Raises:
         ModelError, RuntimeUnavailableError, DependencyError: it cannot run.
@@ -133,7 +134,7 @@ def _policy(runner: Runner, options: ServeOptions, usual: int) -> BatchPolicy:
 
 
 def _warm(runner: Runner, policy: BatchPolicy) -> BatchPolicy:
-    """Run once; and with two rows, to see that rows which run together can be taken apart again."""
+    """Run once, and once more with two rows, to check that rows which ran together can be separated again."""
     runner.infer(_feeds(runner, None))
     if not policy.batched or policy.max_batch < 2:
         return policy
@@ -160,7 +161,9 @@ def _feeds(runner: Runner, rows: int | None) -> dict[str, np.ndarray]:
 
 
 def as_ours(error: BaseException | None, path: Path) -> DeploykitError:
-    """The error of opening a file as one of this package: what a library raises there is about the file."""
+    """An error from opening a file, converted to one of this package: what a library raises there is about
+    the file.
+    """
     if isinstance(error, DeploykitError):
         return error
     ours = ModelError(f"{path} cannot be loaded: {in_words(error)}")
@@ -169,7 +172,7 @@ def as_ours(error: BaseException | None, path: Path) -> DeploykitError:
 
 
 def in_words(error: BaseException | None) -> str:
-    """What an error says, and of which kind it is where that is not one of this package."""
+    """The text of an error, with its class if that is not from this package."""
     if isinstance(error, DeploykitError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -181,7 +184,7 @@ def in_words(error: BaseException | None) -> str:
 
 
 def differences(old: ServedModel, new: ServedModel) -> list[str]:
-    """What clients of an old version may stumble upon in a new one, in words."""
+    """Differences between an old and a new version that may affect clients, in words."""
     sides = (("inputs", old.inputs, new.inputs), ("outputs", old.outputs, new.outputs))
     return [
         f"{side}: {', '.join(map(str, after))}, before: {', '.join(map(str, before))}"

@@ -25,7 +25,7 @@ _SHORTEST_KEY = 8
 @declared
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ServeOptions(Options):
-    """How models are served."""
+    """How the models are served."""
 
     host: str = option("127.0.0.1", "Address to listen on.", metavar="HOST")
     port: int = option(8000, "HTTP port; 0: any free one.", least=0, most=65535, metavar="PORT")
@@ -120,11 +120,11 @@ class ServeOptions(Options):
 
     @property
     def max_body(self) -> int:
-        """Largest request in bytes."""
+        """The largest request in bytes."""
         return int(self.max_body_mb * 1e6)
 
     def outputs_of(self, model: str) -> str | None:
-        """What the outputs of a model mean, by its name; None: what its file tells."""
+        """The meaning of a model's outputs, by its name; None: as its file says."""
         named = {name: reading for name, _, reading in (text.rpartition("=") for text in self.outputs)}
         return named.get(model, named.get(""))
 
@@ -140,7 +140,9 @@ class ServeOptions(Options):
 
 
 def _is_host(value: object) -> bool:
-    """Whether a system could be asked to listen there: what it cannot encode, it does not refuse in words."""
+    """Whether the system can be asked to listen on this host: a name that cannot be encoded would not give
+    a clear error.
+    """
     try:
         return isinstance(value, str) and bool(value.strip()) and b"\0" not in value.encode("idna")
     except UnicodeError:
@@ -148,10 +150,10 @@ def _is_host(value: object) -> bool:
 
 
 def read_keys(path: str | Path) -> tuple[str, ...]:
-    """The keys of a file, one on each line; empty lines and those that begin with ``#`` are left out.
+    """The keys in a file, one per line; empty lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        OptionError: the file cannot be read, or holds no key, or one that is easily guessed.
+        OptionError: the file cannot be read, holds no key, or holds one that is easily guessed.
     """
     try:
         lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]

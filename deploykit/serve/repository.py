@@ -40,12 +40,12 @@ State = Literal["LOADING", "READY", "UNAVAILABLE"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelState:
-    """One line of the index.
+    """One entry of the index.
 
     Attributes:
-        name, version, state, reason: As the protocol has them.
-        failure: Why the newest file of the name is not what answers, in one printable line; empty: it is.
-        failures: How often a file of the name could not be loaded.
+        name, version, state, reason: As the protocol defines them.
+        failure: Why the newest file of this name is not in use, in one printable line; empty if it is.
+        failures: How often a file of this name failed to load.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ModelState:
 
 @dataclass
 class _Slot:
-    """A name and what is behind it."""
+    """A name, and the model behind it."""
 
     name: str
     path: Path
@@ -78,7 +78,7 @@ class _Slot:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a changed file is to be loaded: the first one is loaded by whoever started the server."""
+        """Whether changed files are loaded: the first load is left to the caller that started the server."""
         return self.wanted and self.seen is not None
 
     def state_now(self) -> ModelState:
@@ -95,15 +95,15 @@ class _Slot:
 class Repository:
     """The models of a server. All methods belong to one event loop.
 
-    Only the files that it was made with are ever opened: clients choose among their names.
+    Only the files given at the start are ever opened; clients choose among their names.
 
     Args:
         models: Paths of model files, or of folders that ``deploykit build`` wrote, by name.
-        options: How they are served.
-        on_event: Told of models that come and go, in a sentence.
+        options: How the models are served.
+        on_event: Called with a sentence when a model is loaded or removed.
 
     Attributes:
-        observe: Told of the time of every answered request of a model, in the event loop.
+        observe: Called in the event loop with the time of every answered request of a model.
     """
 
     def __init__(
@@ -130,15 +130,15 @@ class Repository:
 
     @property
     def models(self) -> list[ServedModel]:
-        """Those that are loaded."""
+        """The loaded models."""
         return [slot.model for slot in self._slots.values() if slot.model is not None]
 
     def get(self, name: str, version: str = "") -> ServedModel:
         """The model that answers under a name.
 
         Args:
-            name: As in the index.
-            version: The one that is wanted; empty: the present one.
+            name: The name in the index.
+            version: The requested version; empty: the current one.
 
         Raises:
             NotFoundError: there is no such name or version.
@@ -155,7 +155,7 @@ class Repository:
         return model
 
     def state(self, name: str) -> ModelState:
-        """The line of the index of one name.
+        """The index entry of one name.
 
         Raises:
             NotFoundError: there is no such name.
@@ -163,12 +163,12 @@ class Repository:
         return self._slot(name).state_now()
 
     def index(self, *, ready: bool = False) -> list[ModelState]:
-        """Every name with its state; only those that are ready if wanted so."""
+        """The index entry of every name, or only of those that are ready."""
         states = [slot.state_now() for slot in self._slots.values()]
         return [state for state in states if not ready or state.state == "READY"]
 
     async def start(self) -> None:
-        """Load every model, one after the other, and begin to look for changed files.
+        """Load every model, one after the other, and start watching for changed files.
 
         Raises:
             DeploykitError: one of them cannot be loaded.
@@ -180,11 +180,11 @@ class Repository:
             self._watching = [asyncio.create_task(self._watch(slot)) for slot in self._slots.values()]
 
     async def load(self, name: str) -> None:
-        """Load a model, or load it anew; requests are answered by the old one meanwhile.
+        """Load or reload a model; the old one answers requests meanwhile.
 
         Raises:
             NotFoundError: there is no such name.
-            ModelError: it cannot be loaded; the old one stays.
+            ModelError: it cannot be loaded; the old one stays in use.
         """
         slot = self._slot(name)
         try:
@@ -195,7 +195,7 @@ class Repository:
             raise ModelError(error.problem, hint=error.hint) from error
 
     async def unload(self, name: str) -> None:
-        """Take a model away, after what it was asked so far is answered.
+        """Unload a model once its accepted requests are answered.
 
         Raises:
             NotFoundError: there is no such name.
@@ -210,7 +210,7 @@ class Repository:
                 await model.close(quiet_s=_QUIET_S)
 
     async def close(self) -> None:
-        """Answer what was taken on, and free every model."""
+        """Answer accepted requests, and free every model."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -235,14 +235,14 @@ class Repository:
         return slot
 
     async def _load(self, slot: _Slot, *, if_watched: bool = False) -> None:
-        """Open what is behind a path now, and let it take the place of what answered so far.
+        """Open the file that is now behind a path, and replace the model that has answered so far.
 
         Args:
-            slot: Whose path.
-            if_watched: Not where it was unloaded while this waited for its turn.
+            slot: The slot of the model.
+            if_watched: Skip it if it was unloaded while this call waited for its turn.
 
         Raises:
-            DeploykitError: it cannot be opened, for whatever reason; what answered so far goes on.
+            DeploykitError: it cannot be opened, for whatever reason; the previous model stays in use.
         """
         async with slot.lock:
             if if_watched and not slot.is_watched:
@@ -290,7 +290,7 @@ class Repository:
         log.warning(text, slot.name, slot.path, opened.stamp.found, stays, words, exc_info=trace)
 
     def _discard(self, opened: Opened) -> None:
-        """Free a model that came when nobody waited for it any more."""
+        """Free a model that was opened after its caller had given up."""
         if opened.model is not None:
             self._retire(opened.model)
 
@@ -300,7 +300,7 @@ class Repository:
         task.add_done_callback(self._retiring.discard)
 
     async def _watch(self, slot: _Slot) -> None:
-        """Load the files of a model anew that changed and then rested for one look."""
+        """Reload a model whose files changed and then stayed unchanged for one look."""
         changed: Stamp | None = None
         while True:
             await asyncio.sleep(self._options.poll_s)
@@ -310,7 +310,7 @@ class Repository:
                 log.exception("%s cannot be watched at the moment", slot.name)
 
     async def _look(self, slot: _Slot, changed: Stamp | None) -> Stamp | None:
-        """Look once; a stamp that is new, if there is one that has not rested yet."""
+        """Look once; returns a new stamp that has not yet stayed unchanged, if there is one."""
         if not slot.is_watched:
             return None
         stamp = await self._aside.run(partial(stamp_of, slot.path, self._runtime, slot.beside))
@@ -327,7 +327,7 @@ class Repository:
 
 
 def _is_news(stamp: Stamp, slot: _Slot) -> bool:
-    """Whether what is there is worth a try: a file that failed is not tried again as it is."""
+    """Whether the files are worth loading: a file that failed is not retried unchanged."""
     assert slot.seen is not None
     if slot.model is None or slot.failure:
         return stamp != slot.seen

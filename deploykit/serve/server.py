@@ -1,4 +1,4 @@
-"""A server from its sockets to its end."""
+"""The life of a server, from opening its sockets to its end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class _Http(uvicorn.Server):
-    """Uvicorn without signal handlers: the server has its own."""
+    """Uvicorn without its signal handlers, since the server has its own."""
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
@@ -49,7 +49,7 @@ class Server:
 
     Args:
         models: Paths of models by name; see ``deploykit.model_names.named_models``.
-        options: How they are served.
+        options: How the models are served.
     """
 
     def __init__(self, models: Mapping[str, Path], options: ServeOptions) -> None:
@@ -63,12 +63,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where HTTP is."""
+        """The URL of the HTTP server."""
         return f"http://{_bracketed(self.options.host)}:{self.state.port}"
 
     @property
     def grpc_address(self) -> str:
-        """Where gRPC is; empty: it is not served."""
+        """The address of the gRPC server; empty if there is none."""
         return f"{_bracketed(self.options.host)}:{self.state.grpc_port}" if self.state.grpc_port else ""
 
     async def start(self) -> None:
@@ -76,7 +76,7 @@ class Server:
 
         Raises:
             OptionError: an address cannot be bound.
-            DeploykitError: a model cannot be loaded; nothing listens then.
+            DeploykitError: a model cannot be loaded; the server then stops listening.
         """
         self._warn()
         listening = _listen(self.options.host, self.options.port)
@@ -114,7 +114,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        """Accept nothing more, answer what was accepted, and free the models."""
+        """Accept nothing more, answer accepted requests, and free the models."""
         self.state.stopping.set()
         stopping = []
         if self._http is not None and self._serving is not None:
@@ -136,15 +136,15 @@ def run(
     *,
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; a second one, a second or more later, ends at once.
+    """Serve until SIGTERM or SIGINT; a second one, at least a second later, ends the server at once.
 
     Args:
         models: Paths of models by name.
-        options: How they are served.
+        options: How the models are served.
         on_ready: Called once, when every model is loaded.
 
     Raises:
-        DeploykitError: it cannot start.
+        DeploykitError: the server cannot start.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_told(Server(models, options), on_ready))
@@ -189,10 +189,10 @@ async def _until_told(server: Server, on_ready: Callable[[Server], None] | None)
 
 @contextmanager
 def in_thread(models: Mapping[str, Path], options: ServeOptions) -> Iterator[Server]:
-    """A server in a thread of its own, ready at the start of the block and stopped at its end.
+    """A server in a thread of its own, ready when the block starts and stopped when it ends.
 
     Raises:
-        DeploykitError: it cannot start.
+        DeploykitError: the server cannot start.
     """
     server = Server(models, options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

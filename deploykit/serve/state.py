@@ -1,4 +1,4 @@
-"""What the sides of a server share."""
+"""The state that the HTTP and gRPC sides of a server share."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Answered = Callable[[str, str, str, float], None]
 
 
 def _nobody(_protocol: str, _route: str, _status: str, _seconds: float) -> None:
-    """Nobody counts."""
+    """Count nothing."""
 
 
 @dataclass
 class ServerState:
-    """A server as it runs.
+    """A running server.
 
     Attributes:
-        stopping: Set when it begins to stop: what was accepted is answered, nothing more is.
-        port, grpc_port: Where it listens; 0: not yet, or not at all.
-        answered: Told of every answer of either side; see ``Metrics.answered``.
+        stopping: Set when it begins to stop: only accepted requests are still answered.
+        port, grpc_port: The ports; 0: not open yet, or not used.
+        answered: Called for every answer of either side; see ``Metrics.answered``.
     """
 
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

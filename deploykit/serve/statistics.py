@@ -31,7 +31,7 @@ class Timing:
 
     @property
     def total_ns(self) -> int:
-        """All of it."""
+        """The sum of all stages."""
         return self.queue_ns + self.compute_input_ns + self.compute_infer_ns + self.compute_output_ns
 
 
@@ -53,7 +53,7 @@ _STAGES = ("compute_input", "compute_infer", "compute_output")
 
 @dataclass
 class Statistics:
-    """The counters of one model. Safe to use from many threads."""
+    """The counters of one model, safe to use from several threads."""
 
     _requests: dict[str, _Counter] = field(
         default_factory=lambda: {
@@ -67,7 +67,7 @@ class Statistics:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def succeeded(self, rows: int, timing: Timing) -> None:
-        """A request of some rows was answered."""
+        """Count an answered request and its rows."""
         with self._lock:
             self._rows += rows
             requests = self._requests
@@ -78,12 +78,12 @@ class Statistics:
             requests["compute_output"].add(timing.compute_output_ns)
 
     def failed(self, ns: int) -> None:
-        """A request got an error."""
+        """Count a request that failed."""
         with self._lock:
             self._requests["fail"].add(ns)
 
     def executed(self, rows: int, timing: Timing) -> None:
-        """The engine ran once, on a batch of some rows."""
+        """Count one run of the engine on a batch, with its rows."""
         with self._lock:
             self._runs += 1
             self._last_ms = max(0, time.time_ns() // 1_000_000)  # a clock may be set to anything
@@ -95,7 +95,7 @@ class Statistics:
             batch["compute_output"].add(timing.compute_output_ns)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers so far, under Triton's names."""
+        """The counters under Triton's names."""
         with self._lock:
             return {
                 "last_inference": self._last_ms,

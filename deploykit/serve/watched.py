@@ -1,4 +1,4 @@
-"""Whether the files of a model have changed, found without opening them."""
+"""Whether the files of a model have changed, determined without opening them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """What changes when the files of a model are rewritten.
+    """Values that change when the files of a model are rewritten.
 
     Attributes:
-        content: Of each file its type, time of writing, size and inode, or why these are unknown.
-        access: Of each file owner, permissions and the time of their last change: a file that could not be
-            loaded is worth another try when they change, a loaded one is not.
-        found: What the model's own file is, in words.
+        content: Type, modification time, size and inode of each file, or why these are unknown.
+        access: Owner, permissions and change time of each file: when they change, a file that failed to
+            load is tried again; a loaded one is not.
+        found: A description of the model's own file, in words.
     """
 
     content: tuple[tuple[int, ...], ...]
@@ -41,12 +41,12 @@ class Stamp:
 
 
 def stamp_of(path: Path, runtime: str, beside: Iterable[Path] = ()) -> Stamp:
-    """The stamp of a model; whatever is there has one.
+    """The stamp of a model; it exists whatever is at the path.
 
     Args:
         path: A model file or a built folder.
-        runtime: Canonical name of what opens it.
-        beside: Further files that belong to it; see ``files_beside``.
+        runtime: Canonical name of the runtime that opens it.
+        beside: Other files that belong to it; see ``files_beside``.
     """
     own = _own_files(path, runtime)
     content, access, words = zip(*map(_status, [*own, *beside]), strict=True)
@@ -54,7 +54,7 @@ def stamp_of(path: Path, runtime: str, beside: Iterable[Path] = ()) -> Stamp:
 
 
 def files_beside(path: Path, runtime: str) -> tuple[Path, ...]:
-    """The files that a model needs beside its own: weights, what was compiled, engines' descriptions."""
+    """The files that a model needs besides its own: weights, compiled engines, and their descriptions."""
     found: list[Path] = []
     for own in _own_files(path, runtime):
         if own.suffix in ENGINE_SUFFIXES:

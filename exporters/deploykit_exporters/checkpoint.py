@@ -1,6 +1,6 @@
-"""A checkpoint as the families see it: plain tensors, and whatever else the file says.
+"""A checkpoint as the families see it: plain tensors, and everything else in the file.
 
-``containers`` reads one from any file.
+``containers`` reads checkpoints from any file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoint in, proven ONNX file out."""
+"""From a checkpoint to a proven ONNX file."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ExportResult:
-    """What an export wrote.
+    """The result of an export.
 
     Attributes:
         path: The .onnx file, or the device or pipe that it was written to.
-        spec: What the file says of itself, the proof included.
+        spec: What the file says about itself, including the proof.
         graph: Size of the graph.
         size_bytes: Size of the file.
         seconds: Wall-clock time of each stage.
-        notes: What was decided on the way, in sentences.
+        notes: Decisions made during the export, in sentences.
     """
 
     path: Path
@@ -103,7 +103,7 @@ def export(
         checkpoint: A file or folder, a name such as ``timm:vit_base_patch16_224``, or a module or weights in
             memory.
         options: See ``ExportOptions``.
-        pictures: To measure on for a lower precision; empty: those of ``options.calib``.
+        pictures: Pictures to measure a lower precision on; empty: those of ``options.calib``.
         report: Called with a sentence as each stage starts.
 
     Raises:
@@ -171,7 +171,7 @@ def export(
 def _in_fp16(
     checkpoint: Source, options: ExportOptions, pictures: Sequence[Path], report: Report
 ) -> ExportResult:
-    """Export in float32 first, and convert what is proven."""
+    """Export in float32 first, and convert the proven file."""
     output = output_path(checkpoint, options)
     if options.calib is not None and not pictures:
         pictures = folder_pictures(options.calib)
@@ -216,7 +216,7 @@ def _golden(record: ParityRecord, answers: GoldenProof, file: Path) -> ParityRec
 
 
 def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
-    """The form of the model that suits the axes which stay free."""
+    """The form of the model that suits the axes that stay dynamic."""
     if built.fixed is not None and not {"height", "width"} & spec.input.dynamic.keys():
         return built.fixed(spec.input.height, spec.input.width).eval()
     return (built.exportable or built.module).eval()
@@ -225,7 +225,7 @@ def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
 def _first_proven(
     draft: Path, output: Path, candidates: list[onnx.ModelProto], spec: ModelSpec, built: BuiltModel
 ) -> tuple[ParityRecord, onnx.ModelProto, list[str]]:
-    """The first candidate that passes the proof; the last one's failure is final."""
+    """The first candidate that passes the proof; if none does, the last one's failure is raised."""
     notes: list[str] = []
     for model in candidates:
         try:
@@ -250,7 +250,7 @@ def _prove(
 
 @contextmanager
 def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
-    """Where the network is written for its proof: the draft itself, if it is all that is written."""
+    """Where the network is written for its proof: the draft itself, if nothing else is written."""
     if not (options.preprocess or options.postprocess):
         yield draft
         return
@@ -259,7 +259,7 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
 
 
 def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
-    """The simplified graph, and what was rewritten in it."""
+    """The simplified graph, and the rewrites applied to it."""
     from deploykit_exporters.passes.apply import apply_passes, clean_up
 
     simplified = simplify(raw)

@@ -1,4 +1,4 @@
-"""What the shell is offered for options and arguments: names that exist, without an engine or torch."""
+"""Shell completions of options and arguments: existing names, found without an engine or torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 
 
 def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Files and folders, by the shell itself."""
+    """Files and folders, completed by the shell itself."""
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -54,7 +54,7 @@ def families(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def axes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Axes of ``--dynamic``, also after a comma; the value may be left out, and a file follow."""
+    """Axes of ``--dynamic``, also after a comma; the value may be omitted and a file follow."""
     from deploykit_runtimes.contract.axes import AXES
 
     return _listed((*AXES, "all"), incomplete) or files(ctx, param, incomplete)

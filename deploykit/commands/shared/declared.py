@@ -1,4 +1,4 @@
-"""Options of the command line, made of the fields of a dataclass of options."""
+"""Command-line options made from the fields of an options dataclass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATHS: dict[str, dict[str, bool]] = {
 
 
 class DeclaredOption(click.Option):
-    """An option of the command line that knows its field.
+    """A command-line option that knows its field.
 
     Attributes:
         declared: What the field declares.
@@ -42,9 +42,9 @@ def click_options(
 
     Args:
         record: The dataclass.
-        only: Names of fields, in the order of the help; none: all that the command line has.
+        only: Names of fields, in the order of the help; None: all that the command line has.
         first: Fields that come before the others.
-        without: Fields that the command does not have, or spells otherwise.
+        without: Fields that the command lacks or spells differently.
     """
     known = {each.name: each for each in options_of(record) if each.flags and each.name not in without}
     names = only or tuple(dict.fromkeys((*first, *known)))

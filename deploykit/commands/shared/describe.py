@@ -51,7 +51,7 @@ def axis_ranges(dynamic: Mapping[str, AxisRange]) -> str:
 
 
 def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
-    """The proof in a few lines; one line when there is none."""
+    """The proof in a few lines, or one line if there is none."""
     if parity is None:
         return ["none: the file has no record of a comparison with its checkpoint"]
     agreement = f", top-1 agreement {parity.top1:.1%}" if task == "classify" else ""
@@ -68,7 +68,7 @@ def parity_lines(parity: ParityRecord | None, task: str) -> list[str]:
 
 
 def precision_lines(precision: PrecisionRecord | None) -> list[str]:
-    """What a file computes in below float32, and what that costs; nothing of a float32 file."""
+    """The precision a file computes in below float32, and its cost; nothing for a float32 file."""
     if precision is None:
         return []
     for_cpus = f", shown for CPUs {' and '.join(precision.cpus)}" if precision.cpus else ""
@@ -93,7 +93,9 @@ def precision_lines(precision: PrecisionRecord | None) -> list[str]:
 
 
 def golden_cases(spec: ModelSpec) -> str:
-    """How many a file carries, of which inputs, and the command that runs them; empty where it has none."""
+    """How many golden cases a file carries, from which inputs, and the command that runs them; empty if it
+    has none.
+    """
     from deploykit_runtimes.selftest.cases import cases_from_keys
 
     cases = cases_from_keys(spec.golden)
@@ -102,7 +104,7 @@ def golden_cases(spec: ModelSpec) -> str:
 
 
 def golden_lines(parity: ParityRecord) -> list[str]:
-    """What the answers of the training process said, or that there were none."""
+    """What the comparison with the training process's answers found, or that there were none."""
     if not parity.golden:
         return ["golden answers: none recorded in training (see deploykit record)"]
     whose, _, compared = parity.golden_said.partition(": ")
@@ -110,7 +112,7 @@ def golden_lines(parity: ParityRecord) -> list[str]:
 
 
 def answer_lines(parity: ParityRecord) -> list[str]:
-    """The comparison from image to answer, of a file with processing inside."""
+    """The comparison from image to answer, for a file with processing inside."""
     counts = _counted(parity)
     if not parity.answers:
         return [f"end-to-end head: {counts} compared on pictures"] if parity.detections else []

@@ -1,4 +1,4 @@
-"""How every command reads its line: nothing that was typed is dropped in silence."""
+"""How every command parses its arguments: nothing that was typed is dropped silently."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ELSEWHERE = {
 
 
 class Command(WithExamples, click.Command):
-    """A command that refuses what would be dropped: an option given twice, or without a value."""
+    """A command that refuses an option given twice or without a value, instead of dropping it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -45,7 +45,7 @@ class Command(WithExamples, click.Command):
         return super().parse_args(ctx, args)
 
     def _tell_elsewhere(self, args: list[str], ctx: click.Context) -> None:
-        """Say where it is that other exporters have as an option of the export."""
+        """Point to the place of options that other exporters have in their export."""
         own = {flag for param in self.params for flag in param.opts}
         options = args[: args.index("--")] if "--" in args else args
         for word in options:
@@ -61,7 +61,7 @@ class Group(WithExamples, click.Group):
 
 
 def _refuse_repeated(order: Iterable[click.Parameter], ctx: click.Context) -> None:
-    """Refuse options of which click would take the last."""
+    """Refuse repeated options, of which click would silently take the last."""
     options = [one for one in order if isinstance(one, click.Option) and not (one.multiple or one.count)]
     given: dict[str | None, list[click.Option]] = {}
     for option in options:
@@ -75,7 +75,7 @@ def _refuse_repeated(order: Iterable[click.Parameter], ctx: click.Context) -> No
 
 
 def _refuse_empty(order: Iterable[click.Parameter], found: Mapping[str, Any], ctx: click.Context) -> None:
-    """Refuse empty values: ``-o "$OUT"`` where the shell has no such variable would write to this folder."""
+    """Refuse empty values: ``-o "$OUT"`` with an unset variable would write to this folder."""
     for param, count in Counter(order).items():
         value = found.get(param.name or "")
         values = value if isinstance(value, list | tuple) else [value]
@@ -91,7 +91,7 @@ def _flag(option: click.Parameter) -> str:
 
 
 class DynamicCommand(Command):
-    """A command whose ``--dynamic`` takes an optional value, also right before a positional argument.
+    """A command whose ``--dynamic`` takes an optional value, even directly before a positional argument.
 
     ``--dynamic`` alone frees every axis. The next word is its value only when it reads as a list of
     axes, so that ``--dynamic model.pth`` keeps its file.
@@ -128,7 +128,7 @@ def _join_dynamic(args: list[str]) -> list[str]:
 
 
 def _reads_as_axes(word: str) -> bool:
-    """A word that names an axis, or almost; ``ExportOptions`` refuses what is misspelt.
+    """Whether a word names an axis, or nearly so; ``ExportOptions`` refuses misspelt ones.
 
     An existing file is a checkpoint, whatever its name.
     """

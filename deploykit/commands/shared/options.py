@@ -39,8 +39,9 @@ def short_runtimes(command: _F) -> _F:
 
 
 def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--runtime NAME``, its short forms, and ``--device``; what is asked for is looked up when the model is
-    opened."""
+    """``--runtime NAME``, its short forms, and ``--device``; the name is resolved when the model is
+    opened.
+    """
 
     @wraps(command)
     def with_runtime(*args: Any, runtime: str | None, short: str | None, **options: Any) -> Any:
@@ -53,5 +54,5 @@ def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def engine_options(*without: str) -> Callable[[_F], _F]:
-    """How a model is opened: ``EngineOptions`` without some of them."""
+    """How a model is opened: the options of ``EngineOptions``, without some."""
     return click_options(EngineOptions, without=without)

@@ -1,4 +1,4 @@
-"""The classes of labels against those of the model: every contradiction is an error that says which."""
+"""Match the classes of labels with those of the model; every contradiction is an error that names it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SHOWN = 5
 
 
 def same_classes(names: Sequence[str], spec: ModelSpec, matching: Matching, source: str) -> dict[int, int]:
-    """Classes of a label file with an order of its own, as data.yaml has one, to those of the model.
+    """Map the classes of a label file that has its own order, such as data.yaml, to those of the model.
 
     Args:
         names: Its classes, by number.
         spec: The model.
         matching: See ``Matching``.
-        source: Where the names stand.
+        source: Where the names come from.
 
     Raises:
         OptionError: they contradict the model's.
@@ -57,10 +57,10 @@ def same_classes(names: Sequence[str], spec: ModelSpec, matching: Matching, sour
 
 
 def by_name(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int]:
-    """Classes that have a name and no order of their own, as folders and COCO's categories, to the model's.
+    """Map classes that have names but no order, such as folders and COCO's categories, to the model's.
 
     Raises:
-        OptionError: the model lacks one, or it is not known what its classes are called.
+        OptionError: the model lacks one, or the names of its classes are unknown.
     """
     if not spec.classes:
         raise OptionError(
@@ -87,10 +87,10 @@ def by_name(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int
 
 
 def in_order(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int]:
-    """Sorted names as the classes of the model, in its order.
+    """Take sorted names as the classes of the model, in its order.
 
     Raises:
-        OptionError: there is another number, or training codes sort them in different ways.
+        OptionError: their number differs, or training codes sort them differently.
     """
     if spec.num_classes and len(names) != spec.num_classes:
         raise OptionError(

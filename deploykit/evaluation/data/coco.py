@@ -1,4 +1,4 @@
-"""COCO's JSON: boxes, masks and keypoints in pixels, categories by name."""
+"""COCO's JSON: boxes, masks and keypoints in pixels, and categories by name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def is_coco(content: object) -> bool:
 
 
 def read_coco(path: Path, spec: ModelSpec, matching: Matching, images: Path | None) -> Dataset:
-    """Read it.
+    """Read a data set in COCO's form.
 
     Args:
         path: The JSON file.
         spec: The model.
-        matching: ``order`` takes the categories, sorted by their number, as the classes of the model; else
-            they go by name, in any order.
-        images: The folder of the pictures; None: looked for beside the file.
+        matching: ``order`` takes the categories, sorted by their number, as the classes of the model;
+            otherwise they are matched by name, in any order.
+        images: The folder of the pictures; None: looked for next to the file.
 
     Raises:
         InputError: it is not such a file, an annotation is damaged, or the pictures are not there.
@@ -91,7 +91,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 def _classes(
     categories: Sequence[Mapping[str, Any]], spec: ModelSpec, matching: Matching, path: Path
 ) -> dict[int, int]:
-    """COCO's category to the class of the model."""
+    """Map COCO's categories to the classes of the model."""
     ordered = sorted(categories, key=lambda each: each["id"])
     names = [str(each["name"]) for each in ordered]
     for what, values in (("id", [each["id"] for each in ordered]), ("name", names)):
@@ -137,7 +137,7 @@ def _objects(
     spec: ModelSpec,
     classes: Mapping[int, int],
 ) -> Objects:
-    """The objects of a picture, without crowds, as shares of its sides."""
+    """The objects of a picture, without crowds, in fractions of its sides."""
     size = np.array([image["width"], image["height"]], np.float32)
     single = [each for each in annotations if not each.get("iscrowd")]
     boxes = np.array([each["bbox"] for each in single], np.float32).reshape(-1, 2, 2)
@@ -156,7 +156,7 @@ def _objects(
 
 
 def _folder(path: Path, images: Sequence[Mapping[str, Any]]) -> Path:
-    """Where the first picture lies, of the places in which such files have them."""
+    """The folder with the first picture, among the places where such files keep them."""
     if not images:
         raise InputError(f"{path} lists no pictures.")
     first, stem = str(images[0]["file_name"]), path.stem.removeprefix("instances_")

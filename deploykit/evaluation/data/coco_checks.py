@@ -1,7 +1,7 @@
-"""What COCO's own evaluation would take, and count as something else in silence.
+"""Checks for what COCO's own evaluation would accept and silently misread.
 
-Two pictures of one id, boxes without a side, outlines of two points, masks of another size: each is an error
-that names the picture or annotation. What can be told without doubt is filled in.
+Two pictures with one id, boxes without a side, outlines of two points, masks of the wrong size: each is an
+error that names the picture or annotation. Anything that can be inferred without doubt is filled in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Entry = Mapping[str, Any]
 
 
 def check_images(images: Sequence[Entry], path: Path) -> None:
-    """Each picture has an id of its own, a file and a size.
+    """Check that each picture has an id of its own, a file and a size.
 
     Raises:
         InputError: a picture lacks one of these.
@@ -38,16 +38,16 @@ def check_images(images: Sequence[Entry], path: Path) -> None:
 
 
 def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
-    """It has the box, outline or keypoints that the task needs, in finite numbers.
+    """Check that an annotation has the box, outline or keypoints that the task needs, in finite numbers.
 
     Args:
         each: The annotation.
         image: Its picture.
         task: ``detect``, ``segment`` or ``pose``.
-        told: What errors call it.
+        told: Its name in errors.
 
     Raises:
-        InputError: it does not.
+        InputError: one is missing or not finite.
     """
     box: Any = each.get("bbox")
     # COCO's own data have a few boxes with a side of 0.
@@ -82,10 +82,10 @@ def _check_outline(outline: Any, image: Entry, told: str) -> None:
 
 
 def numbered(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The same with ids that COCO's evaluation can tell apart, and with all that it reads.
+    """The same content, with ids that COCO's evaluation can tell apart, and every field that it reads.
 
-    It marks what was found by the id of the annotation: one of id 0 is never found, and of several with one
-    id the last stands for all.
+    COCO's evaluation records matches by annotation id: an annotation with id 0 never matches, and of
+    several with one id only the last counts.
 
     Returns:
         The content, and what the reader has to know, in sentences.

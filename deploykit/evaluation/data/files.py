@@ -1,4 +1,4 @@
-"""The pictures of a folder, and what else lies there: nothing is skipped in silence."""
+"""The pictures of a folder, and the other files in it: nothing is skipped silently."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SHOWN = 3
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures below a folder, by their suffix; folders that are links are followed. Not sorted."""
+    """The pictures below a folder, by suffix, unsorted; links to folders are followed."""
     return [file for file in _files(folder) if file.suffix.lower() in _PICTURES]
 
 
 def other_files(folders: Sequence[Path]) -> list[str]:
-    """A sentence on the files of folders that are neither pictures nor known to lie beside them, if any."""
+    """A sentence about files that are neither pictures nor usual companions of pictures, if there are any."""
     known = _PICTURES | _COMPANIONS
     found = [
         file

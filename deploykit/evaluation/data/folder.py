@@ -1,4 +1,4 @@
-"""A folder of class folders: the name of each is the class of the pictures in it."""
+"""A folder of class folders: each folder's name is the class of the pictures in it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _SPLITS = ("train", "val", "valid", "validation", "test")
 
 
 def read_class_folders(folder: Path, spec: ModelSpec, matching: Matching, split: str) -> Dataset:
-    """Read it.
+    """Read a folder of class folders.
 
     Args:
-        folder: It, or a folder of splits that has one called ``split``, ``val`` or ``test``.
+        folder: A folder of class folders, or of splits: ``split``, ``val`` or ``test``.
         spec: The model, a classifier.
-        matching: ``order`` takes the sorted folders as the classes of the model; else they go by name.
-        split: The split to take where there are several.
+        matching: ``order`` takes the sorted folders as the classes of the model; otherwise they are matched
+            by name.
+        split: The split to take if there are several.
 
     Raises:
         InputError: there are no class folders, or no pictures in them.

@@ -1,4 +1,4 @@
-"""Ultralytics' label files: a line an object, in shares of the picture's sides."""
+"""Ultralytics' label files: one line per object, in fractions of the picture's sides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SLACK = 0.01
 
 
 def label_path(picture: Path) -> Path:
-    """The file of a picture's labels: the last folder ``images`` becomes ``labels``, the suffix ``.txt``."""
+    """The path of a picture's labels: the last folder ``images`` becomes ``labels``, the suffix ``.txt``."""
     parts = list(picture.parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] == "images":
@@ -35,8 +35,8 @@ class LabelForm:
     Attributes:
         task: ``detect``: class, centre x, centre y, width, height, or class and polygon. ``segment``: class
             and polygon. ``obb``: class and four corners. ``pose``: class, box and keypoints.
-        classes: Classes of the files to those of the model.
-        keypoints: Number of keypoints and of values of each: 2, or 3 with the visibility.
+        classes: Maps the classes of the files to those of the model.
+        keypoints: Number of keypoints, and of values per keypoint: 2, or 3 with the visibility.
     """
 
     task: Task
@@ -52,7 +52,7 @@ def read_label_file(path: Path, form: LabelForm) -> tuple[Objects, int]:
         form: What its lines hold.
 
     Returns:
-        The objects, and how many lines were left out because they stood there twice.
+        The objects, and how many duplicate lines were left out.
 
     Raises:
         InputError: it cannot be read as such a file.

@@ -1,4 +1,4 @@
-"""Labelled pictures of any form, by what was given."""
+"""Labelled pictures in any form, chosen by what was given."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def read_dataset(
             JSON.
         spec: The model.
         matching: See ``Matching``.
-        split: Which part of a data set with several.
-        images: The folder of COCO's pictures; None: looked for beside the file.
+        split: Which split of a data set that has several.
+        images: The folder of COCO's pictures; None: looked for next to the file.
         unlabelled: A picture without a label file has no objects.
 
     Raises:
         InputError: it cannot be read, or holds no pictures.
-        OptionError: its classes contradict the model's, or it is not of the model's task.
+        OptionError: its classes contradict the model's, or it is for another task than the model's.
     """
     if spec.task == "features":
         raise OptionError(

@@ -1,4 +1,4 @@
-"""A list with a picture and its class a line: CSV, tabs, or a blank between them."""
+"""A list with one picture and its class per line: CSV, tabs, or a space between them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = "Each line holds the path of a picture and its class, a name or a number
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, without those that are empty.
+    """The non-empty lines of a text file.
 
     Raises:
         InputError: it cannot be read, or is not UTF-8.
@@ -35,12 +35,12 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_class_list(path: Path, spec: ModelSpec, matching: Matching) -> Dataset:
-    """Read it. Paths are relative to the list; a first line that names the columns is left out.
+    """Read a list. Paths are relative to it; a first line that names the columns is skipped.
 
     Args:
         path: The list.
         spec: The model, a classifier.
-        matching: ``order``: classes are numbers, also where the model has names that look like them.
+        matching: ``order``: classes are numbers, even if the model has names that look like numbers.
 
     Raises:
         InputError: a line has no class.
@@ -71,7 +71,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _numbers(words: Sequence[str], spec: ModelSpec, matching: Matching, source: str) -> dict[str, int]:
-    """The class of each word. Names win over numbers: the classes of digits are called 0 to 9."""
+    """The class of each word. Names take precedence over numbers: the classes of digits are called 0 to 9."""
     named = bool(spec.classes) and set(words) <= set(spec.classes)
     counted = all(word.isascii() and word.isdecimal() for word in words)
     if counted and (matching == "order" or not named):

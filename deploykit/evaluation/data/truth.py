@@ -1,4 +1,4 @@
-"""What is known of pictures, whatever file said it."""
+"""What is known about pictures, whichever file it comes from."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Protocol: TypeAlias = Literal["classify", "ultralytics", "coco"]
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """The objects of one picture; coordinates are shares of its width and height, 0..1.
+    """The objects of one picture; coordinates are fractions of its width and height, 0..1.
 
     Attributes:
         class_ids: int64 [n], classes of the model.
         boxes: float32 [n, 4]; x1, y1, x2, y2.
-        outlines: A polygon of each, float32 [k, 2]; empty where boxes are all that is known.
-        keypoints: float32 [n, K, 3], x, y and visibility (0: not labelled); None where there are none.
-        size: Height and width of the picture that was labelled, where the labels say so.
+        outlines: A polygon per object, float32 [k, 2]; empty if only boxes are known.
+        keypoints: float32 [n, K, 3], x, y and visibility (0: not labelled); None if there are none.
+        size: Height and width of the picture that was labelled, if the labels give them.
     """
 
     class_ids: np.ndarray
@@ -44,12 +44,12 @@ Truth: TypeAlias = int | Objects
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A picture and what is known of it.
+    """A picture and what is known about it.
 
     Attributes:
         path: Its file.
         truth: See ``Truth``.
-        number: Its ``id`` in COCO's JSON; its place elsewhere.
+        number: Its ``id`` in COCO's JSON; otherwise its position.
     """
 
     path: Path
@@ -63,12 +63,12 @@ class Dataset:
 
     Attributes:
         source: The file or folder that was given.
-        kind: What it is, in words.
+        kind: What kind of data it is, in words.
         protocol: Whose arithmetic measures it: ``classify``, ``ultralytics`` or ``coco``.
         samples: The pictures.
-        sigmas: Those of the keypoints, for their similarity; empty: the default for their number.
-        names: The classes by the numbers of the model, where the labels tell all of them.
-        categories: COCO's category of each class of the model that it has.
+        sigmas: Sigmas of the keypoint similarity; empty: the default for the number of keypoints.
+        names: The classes by the numbers of the model, if the labels name all of them.
+        categories: COCO's category for each class of the model, if there is one.
         notes: What was assumed or left out, in sentences.
         content: Parsed JSON, for COCO's own evaluation.
     """
@@ -84,14 +84,14 @@ class Dataset:
     content: dict[str, Any] | None = None
 
     def limited(self, limit: int | None, seed: int) -> Dataset:
-        """At most ``limit`` pictures, drawn by a seed; they keep their order."""
+        """At most ``limit`` pictures, drawn with a seed, in their original order."""
         if limit is None or limit >= len(self.samples):
             return self
         chosen = sorted(random.Random(seed).sample(range(len(self.samples)), limit))  # noqa: S311
         return replace(self, samples=tuple(self.samples[place] for place in chosen))
 
     def digest(self) -> str:
-        """A hash of the pictures' names, sizes and times of change, and of everything known of them."""
+        """A hash of the pictures' names, sizes and modification times, and of everything known about them."""
         state = hashlib.sha256(self.protocol.encode())
         for sample in self.samples:
             try:

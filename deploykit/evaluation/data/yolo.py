@@ -26,7 +26,7 @@ _SHOWN = 3
 def read_data_yaml(
     path: Path, spec: ModelSpec, matching: Matching, split: str, *, unlabelled: bool
 ) -> Dataset:
-    """Read it, and the labels of a split.
+    """Read a data.yaml, and the labels of one split.
 
     Args:
         path: The file.
@@ -69,7 +69,7 @@ def read_data_yaml(
 
 
 def listed_pictures(path: Path, splits: Sequence[str]) -> list[Path]:
-    """The pictures of the first of some splits that a data.yaml has; labels are not looked at.
+    """The pictures of the first of the given splits that a data.yaml has; labels are not read.
 
     Raises:
         InputError: the file cannot be read, or the split holds no pictures.
@@ -91,7 +91,7 @@ def listed_pictures(path: Path, splits: Sequence[str]) -> list[Path]:
 
 
 def read_picture_list(path: Path, spec: ModelSpec, *, unlabelled: bool) -> Dataset:
-    """A text file with a picture a line, whose labels lie beside them as data.yaml has them."""
+    """A text file with one picture per line, whose labels are placed as for a data.yaml."""
     pictures = sorted(_pictures(path))
     classes = {number: number for number in range(spec.num_classes)}
     shape = spec.output.keypoints if spec.task == "pose" else (0, 0)
@@ -151,7 +151,9 @@ def _settings(path: Path) -> Mapping[str, Any]:
 
 
 def _root(path: Path, said: Mapping[str, Any]) -> Path:
-    """``path`` of the file, relative to it or to the current folder; else the folder of the file."""
+    """The folder ``path`` of the file, relative to the file or to the current folder; otherwise the file's
+    own folder.
+    """
     given = said.get("path")
     if not given:
         return path.parent
@@ -173,7 +175,7 @@ def _found(place: Path, source: Path) -> Path:
 
 
 def _names(said: Mapping[str, Any], path: Path, spec: ModelSpec) -> tuple[str, ...]:
-    """The names of the classes; a file with ``nc`` alone has as many as the model, called the same."""
+    """The names of the classes; a file with only ``nc`` has as many as the model, with the model's names."""
     from deploykit_exporters.containers.labels import names_from
 
     names = said.get("names")

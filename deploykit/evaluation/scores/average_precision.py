@@ -1,8 +1,9 @@
 """Matches, average precision, precision and recall, as Ultralytics' ``val`` counts them.
 
-A detection is right at a threshold if its best object that no better detection has claimed overlaps it by at
-least that. Average precision is the area below the envelope of precision over recall, at 101 recalls, by the
-trapezoidal rule. Precision and recall are those at the confidence of the best mean F1.
+A detection is right at a threshold if, among the objects that no better detection has claimed, the best one
+overlaps it by at least that threshold. Average precision is the area below the envelope of precision over
+recall, at 101 recalls, by the trapezoidal rule. Precision and recall are those at the confidence of the
+best mean F1.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ def match(overlaps: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np.nda
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCurves:
-    """What was measured of each class that has objects.
+    """The measurements for each class that has objects.
 
     Attributes:
         class_ids: int64 [k].
-        objects: How many there are of each, int64 [k].
+        objects: Number of objects per class, int64 [k].
         average: Average precision, [k, 10], at each of ``THRESHOLDS``.
         precision, recall: [k], at ``confidence``.
         confidence: Where the mean F1 of the classes, smoothed, is highest.
@@ -68,7 +69,7 @@ class ClassCurves:
     envelope: np.ndarray
 
     def means(self) -> dict[str, float]:
-        """Over the classes; 0 where there are no objects."""
+        """Means over the classes; 0 if there are no objects."""
         if not len(self.class_ids):
             return dict.fromkeys(("map", "map50", "map75", "precision", "recall"), 0.0)
         return {
@@ -121,7 +122,7 @@ def class_curves(right: np.ndarray, scores: np.ndarray, found: np.ndarray, wante
 
 
 def _envelope(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """The highest precision at each of 101 recalls or beyond it, [101]."""
+    """The highest precision at or beyond each of 101 recalls, [101]."""
     reached = np.concatenate([[0.0], recall, [recall[-1], 1.0]])
     kept = np.concatenate([[1.0], precision, [0.0, 0.0]])
     highest = np.maximum.accumulate(kept[::-1])[::-1]
@@ -130,7 +131,7 @@ def _envelope(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 
 def _best_confidence(precisions: np.ndarray, recalls: np.ndarray) -> int:
-    """Where the mean F1 is highest, smoothed over a tenth of the axis."""
+    """The confidence at which the mean F1, smoothed over a tenth of the axis, is highest."""
     if not len(precisions):
         return 0
     mean = (2 * precisions * recalls / (precisions + recalls + _TINY)).mean(0)

@@ -1,4 +1,4 @@
-"""How far the difference of two mAPs may be chance: pictures drawn again and again, the same for both."""
+"""Whether the difference of two mAPs may be chance: pictures resampled repeatedly, the same for both."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def map_interval(
     Args:
         first, second: Records of two models for the same pictures.
         part: ``boxes``, ``masks`` or ``keypoints``.
-        seed: Of the draws.
-        resamples: How many.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
 
     Returns:
         ``difference``, ``low``, ``high``, ``resamples``.

@@ -18,8 +18,9 @@ TOP = 5
 
 
 def classification_record(answer: Classification, truth: int) -> Record:
-    """What one picture contributes: ``top`` int32 [1, 5] with -1 where there are fewer classes, ``score`` of
-    the first, and ``truth``."""
+    """What one picture contributes: ``top`` int32 [1, 5], padded with -1, the ``score`` of the first, and
+    ``truth``.
+    """
     numbers = [each.class_id for each in answer.top[:TOP]]
     numbers += [-1] * (TOP - len(numbers))
     return {
@@ -30,7 +31,7 @@ def classification_record(answer: Classification, truth: int) -> Record:
 
 
 def classification_scores(records: Sequence[Record], spec: ModelSpec) -> dict[str, Any]:
-    """The numbers.
+    """Compute the numbers.
 
     Args:
         records: Of the pictures that could be read.
@@ -70,6 +71,6 @@ def classification_scores(records: Sequence[Record], spec: ModelSpec) -> dict[st
 
 
 def shown_classes(spec: ModelSpec, *numbers: np.ndarray) -> tuple[str, ...]:
-    """The names of all classes, also where the model does not say how many there are."""
+    """The names of all classes, also if the model does not give their number."""
     most = max((int(each.max(initial=-1)) for each in numbers), default=-1) + 1
     return tuple(spec.class_name(number) for number in range(max(spec.num_classes, most)))

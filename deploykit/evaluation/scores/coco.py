@@ -1,4 +1,4 @@
-"""COCO's own evaluation, by faster-coco-eval: the numbers of the papers, not arithmetic of ours."""
+"""COCO's own evaluation, by faster-coco-eval: the numbers that papers report, computed by COCO's code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIZES = ("small", "medium", "large")
 
 
 def check_coco() -> Any:
-    """The package.
+    """The package faster-coco-eval.
 
     Raises:
         DependencyError: it is not installed.
@@ -34,7 +34,7 @@ def check_coco() -> Any:
 
 
 def coco_record(answer: Detections) -> Record:
-    """What COCO counts of one picture: ``coco_*`` of its detections, in pixels of the picture."""
+    """What COCO counts for one picture: ``coco_*`` of its detections, in pixels of the picture."""
     corners = answer.boxes.astype(np.float32)
     sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     record: Record = {
@@ -103,7 +103,7 @@ def coco_scores(
 def _entries(
     record: Record, dataset: Dataset, number: int, sizes: Mapping[int, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Detections as COCO's results; classes that the data set does not have are left out, as COCO does."""
+    """Detections as COCO's results; classes that the data set lacks are left out, as COCO does."""
     runs = (
         np.split(record["coco_runs"], np.cumsum(record["coco_lengths"])[:-1]) if "coco_runs" in record else ()
     )
@@ -153,6 +153,6 @@ def _read(run: Any, dataset: Dataset) -> dict[str, Any]:
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Over what there is; COCO writes -1 where there are no objects."""
+    """The mean of the defined values; COCO writes -1 for undefined ones."""
     there = values[values > -1]
     return float(there.mean()) if there.size else None

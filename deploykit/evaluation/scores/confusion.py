@@ -1,4 +1,4 @@
-"""Which class was taken for which, where there are boxes."""
+"""Confusion of classes for models with boxes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CONFIDENCE, OVERLAP = 0.25, 0.45
 
 
 def confused(overlaps: np.ndarray, scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """What each object of a picture was taken for, and what was found where there is none.
+    """What each object of a picture was mistaken for, and what was found where there is no object.
 
-    The better detection claims its object first, whatever the classes.
+    The better detection claims its object first, regardless of class.
 
     Args:
         overlaps: float32 [m, n].

@@ -1,6 +1,7 @@
-"""One picture of a detector, and the numbers of all of them, as Ultralytics' ``val`` counts them.
+"""The record of one picture for a detector, and the numbers over all pictures, as Ultralytics' ``val``
+counts them.
 
-Everything is compared in pixels of the tensor, before detections are cut off at the border of the picture.
+Everything is compared in pixels of the tensor, before detections are clipped to the picture.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _AREA = 0.53
 
 
 def keypoint_sigmas(count: int, given: Sequence[float]) -> np.ndarray:
-    """How exactly each keypoint can be known: as given, COCO's for 17, else equal ones, 1 / count."""
+    """The sigmas of keypoints: as given, COCO's for 17 keypoints, otherwise 1 / count for each."""
     if given:
         return np.array(given, np.float32)
     return COCO_SIGMAS if count == len(COCO_SIGMAS) else np.full(count, 1 / count, np.float32)
@@ -87,7 +88,7 @@ def detection_record(
 
 
 def _to_tensor(points: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Points [..., 2], x and y as shares of the picture, in pixels of the tensor."""
+    """Points [..., 2], x and y in fractions of the picture, converted to pixels of the tensor."""
     (high, wide), (down, across) = geometry.resized, geometry.offset
     placed: np.ndarray = points * np.array((wide, high), np.float32) + np.array((across, down), np.float32)
     return placed
@@ -127,7 +128,7 @@ def keypoint_similarity(
 
 
 def detection_scores(records: Sequence[Record], spec: ModelSpec) -> dict[str, Any]:
-    """The numbers.
+    """Compute the numbers.
 
     Args:
         records: Of the pictures that could be read.

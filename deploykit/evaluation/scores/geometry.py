@@ -1,4 +1,4 @@
-"""How Ultralytics' ``val`` lays a picture into the tensor, which ``predict`` does a pixel differently."""
+"""How Ultralytics' ``val`` places a picture in the tensor; ``predict`` differs from it by a pixel."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Plan = Callable[[Size], Geometry]
 
 
 def val_plan(spec: ModelSpec) -> Plan | None:
-    """The letterbox of ``val`` at the model's own size; None: the model does not take one.
+    """The letterbox of ``val`` at the model's own size; None if the model takes no letterbox.
 
     The picture is scaled until its longer side is that of the tensor, the shorter one rounded up (``predict``
-    rounds it to the nearest), and padded evenly to the full size, also where the model takes smaller ones.
+    rounds it to the nearest), and padded evenly to the full size, even if the model takes smaller ones.
     """
     how = spec.preprocess
     if how.included or how.resize != "letterbox" or how.anchor != "center" or not how.scale_up:
@@ -51,10 +51,11 @@ def val_geometry(size: Size, target: Size, side: int | None = None) -> Geometry:
 
 
 def rectangles(sizes: list[Size], side: int, *, stride: int = 32, batch: int = 16) -> list[Size]:
-    """Each picture's tensor in ``val``'s rectangular batches, its default for PyTorch and dynamic models.
+    """The tensor size of each picture in ``val``'s rectangular batches, its default for PyTorch and dynamic
+    models.
 
     Pictures are sorted by their aspect ratio; those of a batch share the smallest shape that holds them all,
-    rounded up to the stride and a half.
+    rounded up to the stride after adding half of it.
 
     Args:
         sizes: Height and width of each picture.

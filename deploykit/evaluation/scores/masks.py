@@ -1,4 +1,4 @@
-"""Outlines and prototypes as masks, at a quarter of the tensor's size, as Ultralytics' ``val`` has them."""
+"""Outlines and prototypes as masks, at a quarter of the tensor's size, as in Ultralytics' ``val``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EPS = 1e-7
 def outline_masks(
     outlines: Sequence[np.ndarray], geometry: Geometry, *, reduced: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of polygons; where they overlap, the pixel belongs to the smallest.
+    """Masks of polygons; where they overlap, a pixel belongs to the smallest.
 
     Args:
         outlines: Each float32 [k, 2], in shares of the picture's sides.
@@ -43,7 +43,7 @@ def outline_masks(
 
 
 def _dense(outline: np.ndarray, points: int) -> np.ndarray:
-    """A closed polygon with points between its own: their whole pixels then follow its edges."""
+    """A closed polygon with extra points along its edges, so that whole pixels follow them."""
     closed = np.concatenate([outline, outline[:1]])
     own = np.arange(len(closed))
     places = np.linspace(0, len(closed) - 1, points - len(closed))
@@ -52,7 +52,7 @@ def _dense(outline: np.ndarray, points: int) -> np.ndarray:
 
 
 def _drawn(outline: np.ndarray, geometry: Geometry, reduced: int) -> np.ndarray:
-    """Filled with its border, and reduced: a pixel counts where two of the middle four do."""
+    """A polygon filled with its border and reduced: a pixel counts if two of the middle four do."""
     (high, wide), (down, across) = geometry.resized, geometry.offset
     pixels = (outline * np.array((wide, high), np.float32) + np.array((across, down), np.float32)).astype(
         np.int32

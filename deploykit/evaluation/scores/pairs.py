@@ -1,4 +1,4 @@
-"""Two models on the same pictures: where they agree, and whether the difference may be chance."""
+"""Two models on the same pictures: where they agree, and whether their difference may be chance."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["compared_classifiers", "compared_detectors", "mcnemar"]
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """McNemar's exact test (https://doi.org/10.1007/BF02295996): the probability, two-sided, of a difference
-    at least as uneven if both models were equally good.
+    """McNemar's exact test (https://doi.org/10.1007/BF02295996): the two-sided probability of a difference
+    at least this uneven if both models were equally good.
 
     Args:
-        only_first: Pictures that the first model alone has right.
-        only_second: Those of the second.
+        only_first: Pictures that only the first model gets right.
+        only_second: The same for the second.
 
     >>> mcnemar(5, 5)
     1.0
@@ -40,7 +40,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def compared_classifiers(first: Mapping[int, Record], second: Mapping[int, Record]) -> dict[str, Any]:
-    """Two classifiers.
+    """Compare two classifiers.
 
     Args:
         first, second: Records by place of the sample; only pictures that both have answered count.
@@ -72,7 +72,7 @@ def compared_classifiers(first: Mapping[int, Record], second: Mapping[int, Recor
 def compared_detectors(
     first: Mapping[int, Record], second: Mapping[int, Record], *, seed: int, resamples: int
 ) -> dict[str, Any]:
-    """Two detectors.
+    """Compare two detectors.
 
     Args:
         first, second: As above.
@@ -103,13 +103,13 @@ def compared_detectors(
 
 
 def _mistakes(record: Record) -> int:
-    """Objects missed, and detections without one or of another class."""
+    """Missed objects, and detections without an object or of another class."""
     pairs = record["confused"]
     return int((pairs[:, 0] != pairs[:, 1]).sum())
 
 
 def _unlike(first: Record, second: Record) -> int:
-    """How many findings one of the two has alone."""
+    """The number of findings that only one of the two has."""
     a, b = (sorted(map(tuple, record["confused"].tolist())) for record in (first, second))
     shared = 0
     left = list(b)

@@ -14,7 +14,7 @@ Record: TypeAlias = dict[str, np.ndarray]
 
 
 def pack(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    """Records of the same names as one array a name, and the lengths of its parts."""
+    """Pack records that share names: one array per name, and the lengths of its parts."""
     packed: dict[str, np.ndarray] = {}
     for name in records[0] if records else ():
         packed[name] = np.concatenate([record[name] for record in records])
@@ -23,7 +23,7 @@ def pack(records: Sequence[Record]) -> dict[str, np.ndarray]:
 
 
 def unpack(packed: dict[str, np.ndarray]) -> list[Record]:
-    """The other way round.
+    """The reverse of ``pack``.
 
     Raises:
         ValueError: the lengths contradict the arrays.

@@ -1,4 +1,4 @@
-"""Candidates with what was measured of each: made when they are needed, measured once."""
+"""Candidates and their measurements: each is made when it is needed, and measured once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["Candidate", "Laboratory"]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A mix of layers in 8 bits and in float, and what was measured of it.
+    """A mix of layers in 8 bits and in float, with its measurements.
 
     Attributes:
         choice: The mix.
-        title: What it is, in words.
+        title: A description in words.
         error: See ``TensorError.of``.
-        speeds: By runtime; empty where no engine was measured.
-        accuracy: None: not measured.
+        speeds: By runtime; empty if no engine was measured.
+        accuracy: Its metric; None: not measured.
         nbytes: Size of its file.
     """
 
@@ -45,16 +45,16 @@ class Candidate:
     nbytes: int = 0
 
     def ratio(self, runtime: str) -> float:
-        """How many times as fast as float32."""
+        """Speed relative to float32."""
         return self.speeds[runtime].ratio
 
     def gain(self, runtime: str) -> float:
-        """How many times as fast as float32 on the engine that is fastest in float32."""
+        """Speed relative to float32 on the engine that is fastest in float32."""
         fastest = min(speed.float32_ms for speed in self.speeds.values())
         return self.ratio(runtime) * fastest / self.speeds[runtime].float32_ms
 
     def fits(self, budget: float) -> bool:
-        """Whether it was measured to the end, and lost no more than this."""
+        """Whether it was measured to the end and lost no more than the budget."""
         found = self.accuracy
         return found is not None and not found.stopped and found.loss <= budget
 
@@ -65,16 +65,16 @@ class Laboratory:
 
     Attributes:
         network: The float32 network.
-        activations: What was seen of its tensors.
+        activations: The statistics of its tensors.
         folder: For files of candidates, removed at the end.
         errors: Compares tensors.
         accuracy: Measures the metric.
         timers: By runtime.
         state: Keeps measurements.
-        budget: The loss that is allowed.
+        budget: The largest loss allowed.
         say: Called with a sentence before each measurement.
-        count: Called as pictures of one are done.
-        refused: What an engine said of a candidate that it does not take, by runtime.
+        count: Called as pictures of a candidate are done.
+        refused: Why an engine refused a candidate, by runtime.
     """
 
     network: Network
@@ -91,12 +91,12 @@ class Laboratory:
     _last: dict[str, onnx.ModelProto] = field(default_factory=dict)
 
     def ranges(self, method: str) -> dict[str, float]:
-        """See ``Activations.ranges``; entropy takes its time, so each method is asked once."""
+        """See ``Activations.ranges``; cached per method, because entropy takes long."""
         found: dict[str, float] = self.state.once(f"ranges {method}", lambda: self.activations.ranges(method))
         return found
 
     def model(self, choice: Choice) -> onnx.ModelProto:
-        """The graph of a candidate; the last one is kept."""
+        """The graph of a candidate; only the last one is cached."""
         if choice.key not in self._last:
             self._last = {choice.key: quantised(self.network, choice, self.ranges(choice.method))}
         return self._last[choice.key]
@@ -111,14 +111,14 @@ class Laboratory:
         return path
 
     def error(self, choice: Choice) -> float:
-        """How far its tensors are off."""
+        """How far its tensors are from float32."""
         return float(self.state.once(f"error {choice.key}", lambda: self.errors.of(self.model(choice))))
 
     def speeds(self, choice: Choice) -> dict[str, Speed]:
-        """Its time on each engine that takes it.
+        """Its time on each engine that accepts it.
 
         Raises:
-            DeploykitError: none does.
+            DeploykitError: no engine accepts it.
         """
         found: dict[str, Speed] = {}
         refused: DeploykitError | None = None

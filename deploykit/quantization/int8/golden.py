@@ -30,7 +30,7 @@ def renewed(spec: ModelSpec, runners: Sequence[Runner]) -> dict[str, str]:
         runners: The INT8 file on the engines of this machine.
 
     Returns:
-        Metadata keys; empty where no case is left.
+        Metadata keys; empty if no case is left.
     """
     cases = cases_from_keys(spec.golden)
     answers = [_answers(case, spec, runners) for case in cases]
@@ -38,7 +38,7 @@ def renewed(spec: ModelSpec, runners: Sequence[Runner]) -> dict[str, str]:
 
 
 def _answers(case: Case, spec: ModelSpec, runners: Sequence[Runner]) -> tuple[Mapping[str, np.ndarray], ...]:
-    """What each engine answers; nothing where one cannot."""
+    """The answers of each engine; empty if one of them cannot answer."""
     try:
         return tuple(runner.infer(feeds_of(case, spec)) for runner in runners)
     except DeploykitError:

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: accuracy against time, and what each group of layers does."""
+"""The report as one self-contained page: accuracy against time, and the effect of each group of layers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MOST_BARS = 24
 
 
 def to_html(report: Int8Report) -> str:
-    """The page."""
+    """Render the page."""
     title = f"INT8 of {report.model.name}"
     notes = "".join(f'<p class="note">{shown(note)}</p>' for note in report.notes)
     parts = [
@@ -65,7 +65,7 @@ def _scored(report: Int8Report) -> list[Candidate]:
 
 
 def _scatter(report: Int8Report) -> str:
-    """Times on the engine of the search, the metric, and the Pareto front as a line."""
+    """Times on the search's engine and the metric, with the Pareto front as a line."""
     engine = report.found.engine
     points = [each for each in _scored(report) if engine in each.speeds]
     if not points or not engine:
@@ -143,7 +143,7 @@ def _table(report: Int8Report) -> str:
 
 
 def _bars(report: Int8Report) -> str:
-    """What the error of the tensors falls by when a group alone stays in float."""
+    """How much the error of the tensors falls when one group alone stays in float."""
     found = report.found.sensitivities[:_MOST_BARS]
     if not found:
         return '<p class="faint">One group alone.</p>'

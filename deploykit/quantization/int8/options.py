@@ -1,4 +1,4 @@
-"""What an INT8 file is made for, of what, and how much it may lose."""
+"""The target of an INT8 file, its data, and how much accuracy it may lose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 @declared
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Int8Options(EngineOptions):
-    """What an INT8 file is made for, of what, and how much it may lose."""
+    """The target of an INT8 file, its data, and how much accuracy it may lose."""
 
     budget: float = option(
         0.01,

@@ -1,4 +1,4 @@
-"""What a search found, for a terminal, JSON and a page."""
+"""What a search found, for the terminal, JSON and a page."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Int8Report:
 
     Attributes:
         model: The float32 file.
-        output: The INT8 file; None: none was written.
+        output: The INT8 file; None: nothing was written.
         found: See ``Found``.
-        metric, budget, target: As asked for.
+        metric, budget, target: As requested.
         reference: The metric of float32.
-        images: How many pictures measured it.
+        images: The number of pictures it was measured on.
         data: The calibration data, in words.
         float32_bytes: Size of the float32 file.
         cpus: The classes of CPU for which the accuracy is shown.
         accuracies: The metric of the written file on each engine of this machine.
         unmeasured: Runtimes of the target that do not work here, with the reason.
-        notes: What the reader has to know, in sentences.
-        selftests: Of the written file, by runtime: the sentence of its self-test.
+        notes: Notes for the reader, in sentences.
+        selftests: The result of the written file's self-test, by runtime, in a sentence.
         environment: Where it was measured.
-        cpu_class: Of this machine.
-        seconds: Spent.
-        resumed: How many measurements an interrupted run left.
+        cpu_class: The class of this machine's CPU.
+        seconds: The time spent.
+        resumed: The number of measurements taken from an interrupted run.
     """
 
     model: Path
@@ -80,7 +80,7 @@ class Int8Report:
 
     @property
     def front(self) -> tuple[Candidate, ...]:
-        """The candidates of which none is both faster and more accurate, the fastest first."""
+        """The Pareto-optimal candidates in speed and accuracy, fastest first."""
         engine = self.found.engine
         scored = [each for each in self.found.candidates if each.accuracy and not each.accuracy.stopped]
         if not engine:
@@ -94,7 +94,7 @@ class Int8Report:
 
     @property
     def deploy_with(self) -> str:
-        """The runtime on which the file is fastest and inside the budget; empty: none was measured."""
+        """The runtime on which the file is fastest and inside the budget; empty if none was measured."""
         best = self.found.best
         if best is None:
             return ""
@@ -131,7 +131,7 @@ class Int8Report:
         return (each for each in self.found.candidates if each.accuracy is not None)
 
     def lines(self) -> Iterator[str]:
-        """For a terminal."""
+        """Lines for the terminal."""
         yield strong(self.verdict)
         header = ("candidate", "error", *self.runtimes, self.metric_name, "size", "")
         rows = [self._row(each) for each in self.found.candidates if each.accuracy is not None]

@@ -55,10 +55,10 @@ def quantize_int8(
     Args:
         model: A float32 model file.
         data: Pictures: a folder, or labelled ones as ``eval`` takes them.
-        output: The file to write; None: beside the model, ``NAME-int8.onnx``.
+        output: The file to write; None: next to the model, ``NAME-int8.onnx``.
         options: See ``Int8Options``.
         report: Called with a sentence as each stage starts.
-        timers: Instead of measuring the engines of this machine, by runtime.
+        timers: Timers by runtime, instead of measuring the engines of this machine.
 
     Returns:
         What was measured; ``output`` is None if nothing faster than float32 was found.
@@ -148,7 +148,7 @@ def _over_budget(found: Found, options: Int8Options) -> ParityError:
 
 @dataclass
 class _Work:
-    """One run: what is shared by its stages."""
+    """One run: the state shared by its stages."""
 
     network: Network
     pictures: Pictures
@@ -159,7 +159,9 @@ class _Work:
     notes: tuple[str, ...] = ()
 
     def laboratory(self, timers: Mapping[str, Timer] | None) -> tuple[Laboratory, dict[str, str]]:
-        """What candidates are measured with; and the runtimes that do not work here, with the reason."""
+        """The laboratory that measures candidates; and the runtimes that do not work here, with the
+        reason.
+        """
         options, path = self.options, self.network.path
         unmeasured: dict[str, str] = {}
         with open_runner(path, runtime="ort-cpu", options=options.engine) as runner:
@@ -187,7 +189,7 @@ class _Work:
         return lab, unmeasured
 
     def _readable(self, predictor: Predictor) -> list[Feeds]:
-        """The first calibration pictures as tensors."""
+        """The readable ones of the calibration pictures, as tensors."""
         found: list[Feeds] = []
         wrong: list[tuple[Path, InputError]] = []
         for path, each in zip(

@@ -1,14 +1,13 @@
 """The fastest mix of 8 bits and float that keeps the metric inside the budget.
 
-1. All layers in 8 bits, with the ranges of each method: the one whose tensors are closest stays.
-2. The same in several forms (what is quantised besides products, and which sums are rounded), timed: the
-   fastest that may keep the budget stays.
-3. Each group of layers by itself back in float: what that gains in accuracy, and what it costs in time.
-4. Groups go back to float in the order of gain by millisecond, as few as the budget asks for (bisection,
-   measured on the metric itself); of the last of them only the layers that have to.
-5. Groups that are faster in float go there too, if that makes the whole faster.
+1. All layers in 8 bits, with the ranges of each method: the method with the closest tensors is kept. 2. The
+same in several forms (what is quantised besides products, and which sums are rounded), timed: the fastest
+that may meet the budget is kept. 3. Each group of layers alone back in float: the gain in accuracy and the
+cost in time. 4. Groups go back to float in order of gain per millisecond, as few as the budget needs
+(bisection on the metric itself); from the last group, only the layers that must. 5. Groups that are faster
+in float go there too, if that makes the whole faster.
 
-The fastest of all that were measured to be inside the budget is the result.
+The result is the fastest of all candidates measured inside the budget.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _CLEARLY = 1.03
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What a group does to the result.
+    """The effect of a group on the result.
 
     Attributes:
         group: The layers.
         gain: By how much the error of the tensors falls when they alone stay in float.
-        cost_ms: What that costs on the engine; without one, the share of all multiplications.
+        cost_ms: The cost in milliseconds on the engine; without an engine, the share of all multiplications.
         free: Clearly faster in float.
     """
 
@@ -51,19 +50,19 @@ class Sensitivity:
 
     @property
     def rank(self) -> float:
-        """Gain by millisecond; layers that cost nothing come first."""
+        """Gain per millisecond; layers that cost nothing come first."""
         return self.gain / self.cost_ms if self.cost_ms > 0 else float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The end of a search.
+    """The result of a search.
 
     Attributes:
-        best: The fastest candidate inside the budget; None: there is none.
-        candidates: All that were measured.
-        sensitivities: Of each group, the most sensitive first.
-        engine: The runtime that times were compared on; empty: none was measured.
+        best: The fastest candidate inside the budget; None if there is none.
+        candidates: All measured candidates.
+        sensitivities: The sensitivity of each group, most sensitive first.
+        engine: The runtime on which times were compared; empty if none was measured.
         kept: The layers of ``best`` that stayed in float, with the reason.
     """
 
@@ -75,7 +74,7 @@ class Found:
 
     @property
     def pays(self) -> bool:
-        """Whether the best candidate is faster than float32 on whichever engine, where that was measured."""
+        """Whether the best candidate is faster than float32 on its best engine, if that was measured."""
         return self.best is not None and (not self.engine or self.best.gain(self.engine) >= FASTER)
 
 
@@ -107,7 +106,9 @@ class _Search:
         )
 
     def _best(self, engine: str) -> Candidate | None:
-        """The fastest inside the budget; without an engine, the one with most multiplications in 8 bits."""
+        """The fastest inside the budget; without an engine, the one with the most multiplications in 8
+        bits.
+        """
         inside = [
             each
             for each in self.tried.values()
@@ -130,8 +131,9 @@ class _Search:
         return min(METHODS, key=errors.__getitem__)
 
     def _form(self, every: frozenset[str], method: str) -> tuple[Candidate, str]:
-        """The form and the engine: the fastest whose metric is inside the budget, or, where none is, the one
-        with the smallest error among those nearly as fast as the fastest."""
+        """The form and the engine: the fastest form inside the budget; if there is none, the form with the
+        smallest error among those nearly as fast as the fastest.
+        """
         found = []
         for form in self.forms:
             choice = Choice(nodes=every, method=method, form=form, weight_bits=self.bits)
@@ -175,8 +177,9 @@ class _Search:
         return sorted(found, key=lambda each: -each.rank)
 
     def _mix(self, base: Candidate, order: Sequence[Group]) -> tuple[Group, ...]:
-        """As few groups of the order in float as the budget asks for; one stays in 8 bits. None where that
-        does not help either."""
+        """As few groups in float as the budget needs, in order, with at least one in 8 bits. None if that
+        does not help either.
+        """
 
         def tried(count: int) -> Candidate:
             floats = tuple(order[:count])
@@ -186,7 +189,7 @@ class _Search:
         return tuple(order[: count or 0])
 
     def _finer(self, base: Candidate, floats: tuple[Group, ...]) -> tuple[Group, ...]:
-        """Of the last group that had to go to float, only the layers that have to."""
+        """From the last group that had to go to float, keep only the layers that must."""
         if not floats or len(floats[-1].nodes) == 1:
             return floats
         held = floats[:-1]
@@ -214,12 +217,12 @@ class _Search:
 
 
 def search(lab: Laboratory, *, bits: int = 7, portable: bool = False) -> Found:
-    """Search for the fastest mix inside the budget of the laboratory.
+    """Search for the fastest mix inside the laboratory's budget.
 
     Args:
         lab: Measures candidates.
-        bits: Of the weights; see ``Choice``.
-        portable: Try only forms that TensorRT takes.
+        bits: Bits of the weights; see ``Choice``.
+        portable: Try only forms that TensorRT accepts.
     """
     forms = tuple(form for form in FORMS if form.portable or not portable)
     return _Search(lab=lab, bits=bits, forms=forms, tried={}).run()
@@ -244,7 +247,7 @@ def _title(floats: Sequence[Group]) -> str:
 
 
 def _fewest(most: int, fits: Callable[[int], bool]) -> int | None:
-    """The smallest number from 0 to ``most`` that fits, where more fit as well; None: none does."""
+    """The smallest number from 0 to ``most`` that fits, given that larger ones fit too; None if none fits."""
     if most < 0:
         return None
     if fits(0):
@@ -262,7 +265,7 @@ def _fewest(most: int, fits: Callable[[int], bool]) -> int | None:
 
 
 def _is_faster(each: Candidate, base: Candidate, engine: str) -> bool:
-    """Whether a candidate is faster than another beyond what timing may be off."""
+    """Whether a candidate is faster than another by more than the timing error."""
     clear = each.ratio(engine) >= _CLEARLY * base.ratio(engine)
     return clear and each.speeds[engine].low > base.ratio(engine)
 

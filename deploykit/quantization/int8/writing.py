@@ -1,4 +1,4 @@
-"""The best candidate as a file: its record, its golden cases, its tests on the engines of this machine."""
+"""The best candidate as a file: its record, its golden cases, and its tests on this machine's engines."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Written:
     Attributes:
         path: The file.
         cpus: The classes of CPU for which its accuracy is shown.
-        accuracies: Its metric on each engine of this machine.
-        selftests: The sentence of its self-test on each.
-        notes: What the reader has to know, in sentences.
+        accuracies: The metric on each engine of this machine.
+        selftests: The result of its self-test on each, in a sentence.
+        notes: Notes for the reader, in sentences.
     """
 
     path: Path
@@ -110,7 +110,7 @@ class _Writing:
         return list(self.best.speeds) or ["ort-cpu"]
 
     def _accuracies(self, draft: Path) -> dict[str, Measured]:
-        """The metric on each engine, against float32 on the same."""
+        """The metric on each engine, against float32 on the same engine."""
         lab, found = self.lab, {}
         for runtime in self._runtimes:
             accuracy = lab.accuracy
@@ -141,8 +141,9 @@ class _Writing:
         )
 
     def _target(self, within: Sequence[str]) -> str:
-        """``any`` where every engine takes the form, and the file is faster than float32 and inside the
-        budget on all that were measured; else the fastest of those on which it is."""
+        """``any`` if every engine accepts the form, and the file is inside the budget and faster than
+        float32 on all that were measured; otherwise the fastest engine on which it is.
+        """
         speeds = self.best.speeds
         if self.options.target != "any" or not speeds:
             return self.options.target
@@ -165,7 +166,7 @@ class _Writing:
 
 
 def _save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
-    """Write a graph with the metadata of a contract; a file by another exporter keeps its own."""
+    """Write a graph with the metadata of a contract; a file by another exporter keeps its own metadata."""
     import onnx
 
     if not spec.inferred:

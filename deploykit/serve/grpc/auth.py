@@ -21,7 +21,7 @@ _OPEN = frozenset(
 
 
 class BearerKey(grpc.aio.ServerInterceptor):
-    """Refuses calls without the key as UNAUTHENTICATED, before their messages are read.
+    """Refuses calls without the key as UNAUTHENTICATED, before reading their messages.
 
     Args:
         accepts: Whether a value of ``authorization`` holds a key, in constant time.
@@ -35,7 +35,7 @@ class BearerKey(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler of the call, or one of its kind that refuses it."""
+        """The handler of the call, or one of the same kind that refuses the call."""
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method in _OPEN:
             return handler

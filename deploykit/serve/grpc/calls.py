@@ -1,4 +1,4 @@
-"""What every call does alike: bytes in, bytes out, and errors as gRPC statuses."""
+"""What all calls have in common: bytes in, bytes out, and errors as gRPC statuses."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def unary(
     *,
     limit: int | None = _LARGEST_MESSAGE,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A handler that reads a message, answers it, and turns what that raises into a status.
+    """A handler that reads a message, answers it, and turns errors into statuses.
 
-    Messages are parsed here and not by grpc, which calls bytes that do not parse an internal error.
+    Messages are parsed here and not by grpc, which reports unparsable bytes as an internal error.
 
     Args:
         parse, answer: The two steps.
-        limit: Most bytes of the message; None: as many as the server takes.
+        limit: The largest message in bytes; None: the server's limit.
     """
 
     async def handle(data: bytes, context: Context) -> bytes:
@@ -54,7 +54,7 @@ def unary(
 
 
 def refusing(reason: str) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A handler of a call that this server does not have, which says why."""
+    """A handler for a call that this server does not implement, which says why."""
 
     async def handle(_data: bytes, context: Context) -> bytes:
         return await context.abort(grpc.StatusCode.UNIMPLEMENTED, reason)
@@ -63,7 +63,7 @@ def refusing(reason: str) -> grpc.RpcMethodHandler[bytes, bytes]:
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """The status of an error and the text that the client reads; a bug is logged."""
+    """The status of an error and the text for the client; a bug is logged."""
     if isinstance(error, DecodeError):
         error = BadRequestError("The bytes are not a message of this call.")
     code, text = grpc_status_of(error)

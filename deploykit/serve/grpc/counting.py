@@ -1,4 +1,4 @@
-"""Every call of gRPC with its status, for the metrics and the log."""
+"""Every gRPC call with its status, for the metrics and the log."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = logging.getLogger("deploykit.serve.grpc")
 
 
 class Counting(grpc.aio.ServerInterceptor):
-    """Tells of every call when it ends; a stream is one call.
+    """Reports every call when it ends; a stream is one call.
 
-    It is to be the first interceptor, so that it sees what the others refuse.
+    It must be the first interceptor, so that it sees the calls that the others refuse.
 
     Args:
-        state: Whose ``answered`` is called.
+        state: The state whose ``answered`` is called.
     """
 
     def __init__(self, state: ServerState) -> None:

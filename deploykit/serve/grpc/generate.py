@@ -2,9 +2,10 @@
 
     python -m deploykit.serve.grpc.generate [FOLDER]
 
-Needs ``grpcio-tools``. protoc's own Python module is not used, for two reasons: it registers its messages in
-the one descriptor pool of the process, where a second file that defines the package ``inference`` (such as
-tritonclient's) is an error, and it refuses to be imported under a protobuf older than the one that made it.
+Needs ``grpcio-tools``. protoc's own Python module is not used, for two reasons: it registers its messages
+in the one descriptor pool of the process, in which a second file defining the package ``inference`` (such
+as tritonclient's) is an error, and it refuses to be imported under a protobuf older than the one that made
+it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def generate(folder: Path) -> None:
 
 
 def _literal(data: bytes, *, width: int = 96) -> str:
-    """Bytes as adjacent literals of several lines."""
+    """Bytes as adjacent string literals on several lines."""
     return "\n    ".join(repr(data[start : start + width]) for start in range(0, len(data), width))
 
 

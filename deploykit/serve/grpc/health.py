@@ -1,4 +1,4 @@
-"""``grpc.health.v1.Health``, which orchestrators and load balancers ask.
+"""``grpc.health.v1.Health``, which orchestrators and load balancers query.
 
 https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -24,11 +24,11 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Answers from the server's state at the moment of the question.
+    """Answers from the server's state at the time of the call.
 
     Args:
         services: Whether each service can be used now; ``""`` is the whole server.
-        stopping: Set when the server begins to stop, which ends the watches.
+        stopping: Set when the server begins to stop; ends the watches.
     """
 
     def __init__(self, services: Callable[[], Mapping[str, bool]], stopping: asyncio.Event) -> None:
@@ -38,7 +38,7 @@ class Health:
     async def Check(  # noqa: N802 - gRPC's name
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        """The status now; NOT_FOUND for a service that there is not."""
+        """The status now; NOT_FOUND for an unknown service."""
         status = self._statuses().get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such service.")

@@ -173,7 +173,7 @@ class InferenceService:
 
 
 def _timeout(request: pb.ModelInferRequest, context: Context) -> float | None:
-    """Seconds that are left: until the call's deadline, or the request's ``timeout`` where that is less."""
+    """Seconds left until the call's deadline, or the request's ``timeout`` if that is shorter."""
     given = request.parameters.get("timeout")
     microseconds = (given.int64_param or given.uint64_param) if given else 0
     times = [context.time_remaining(), microseconds / 1e6 if microseconds > 0 else None]

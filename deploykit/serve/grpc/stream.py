@@ -16,11 +16,12 @@ _IN_FLIGHT = 64
 
 
 class Stream:
-    """Answers the requests of a stream in their order; they run together, so that they can share batches.
+    """Answers the requests of a stream in order; they run concurrently, so that they can share batches.
 
     Args:
-        answer: The bytes of the answer, be it an error's, to the bytes of a request.
-        stopping: Set when the server begins to stop: what was read is answered, and the stream ends.
+        answer: Turns the bytes of a request into the bytes of its answer, which may be an error.
+        stopping: Set when the server begins to stop: requests already read are answered, then the stream
+            ends.
     """
 
     def __init__(self, answer: Callable[[bytes, Context], Awaitable[bytes]], stopping: asyncio.Event) -> None:
@@ -60,7 +61,7 @@ class Stream:
 
 
 async def _first(stopping: asyncio.Task[bool], requests: AsyncIterator[bytes]) -> bytes | None:
-    """The next request; None: there is none, or the server stops before it comes."""
+    """The next request; None if there is none, or if the server stops first."""
     reading = asyncio.create_task(_next(requests))
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)

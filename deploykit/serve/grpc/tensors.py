@@ -1,4 +1,4 @@
-"""The tensors of a ModelInferRequest as arrays, and arrays as the tensors of a ModelInferResponse."""
+"""Tensors of a ModelInferRequest as arrays, and arrays as tensors of a ModelInferResponse."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CHUNK = 1 << 16
 
 
 async def read_feeds(request: ModelInferRequest, raw: Sequence[memoryview]) -> dict[str, np.ndarray]:
-    """The inputs by name: views of the raw contents, or copies of the typed ones.
+    """The inputs by name: views of raw contents, or copies of typed ones.
 
     Raises:
         BadRequestError: raw and typed contents are mixed, or sizes, shapes and datatypes disagree.
@@ -93,7 +93,7 @@ async def _typed(tensor: ModelInferRequest.InferInputTensor) -> np.ndarray:
 
 
 def _fill(array: np.ndarray, tensor: ModelInferRequest.InferInputTensor) -> None:
-    """Copy typed contents, which must fit their datatype, into an array."""
+    """Copy typed contents into an array, checking that they fit its datatype."""
     field, dtype = _CONTENTS[tensor.datatype]
     flat, values = array.reshape(-1), getattr(tensor.contents, field)
     for start in range(0, flat.size, _CHUNK):
@@ -111,14 +111,14 @@ def _fits(values: np.ndarray, dtype: np.dtype) -> bool:
 
 
 def check_datatypes(request: ModelInferRequest, outputs: Mapping[str, str]) -> None:
-    """Refuse outputs that are wanted in another datatype than the model's, which some clients ask for.
+    """Refuse outputs requested in another datatype than the model's, as some clients do.
 
     Args:
-        request: Whose outputs.
+        request: The request.
         outputs: The datatype of each of the model's.
 
     Raises:
-        BadRequestError: one is.
+        BadRequestError: a requested datatype differs.
     """
     for wanted in request.outputs:
         if "datatype" in wanted.parameters:
@@ -127,11 +127,11 @@ def check_datatypes(request: ModelInferRequest, outputs: Mapping[str, str]) -> N
 
 
 def requested(request: ModelInferRequest, outputs: Sequence[str]) -> list[str]:
-    """The outputs that the request names, in its order; all of the model's if it names none.
+    """The outputs that the request names, in its order; all outputs of the model if it names none.
 
     Raises:
         BadRequestError: the model has no such output, or it is named twice.
-        UnsupportedError: an output is wanted in another form than as a tensor.
+        UnsupportedError: an output is requested in a form other than a tensor.
     """
     names: list[str] = []
     for wanted in request.outputs:
@@ -147,7 +147,7 @@ def requested(request: ModelInferRequest, outputs: Sequence[str]) -> list[str]:
 
 
 def write_outputs(response: ModelInferResponse, outputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Describe the outputs in the response; returns the arrays that its raw contents are."""
+    """Describe the outputs in the response; returns the arrays of its raw contents."""
     for name, array in outputs.items():
         response.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
     return list(outputs.values())

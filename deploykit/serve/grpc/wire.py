@@ -1,8 +1,8 @@
-"""ModelInfer messages to and from bytes, with the tensors left where they lie.
+"""ModelInfer messages to and from bytes, without copying the tensors.
 
-protobuf copies every field of bytes twice on its way in (into its arena, then into a Python object) and twice
-on its way out. Tensors are nearly all of an inference message, so they are cut out of the bytes before
-protobuf reads the rest, and joined behind what it wrote.
+protobuf copies every bytes field twice when parsing (into its arena, then into a Python object) and twice
+when serialising. Tensors are nearly all of an inference message, so they are cut out of the bytes before
+protobuf reads the rest, and appended to what it wrote.
 
 Wire format: https://protobuf.dev/programming-guides/encoding/
 """
@@ -59,9 +59,9 @@ def split_request(data: bytes) -> tuple[ModelInferRequest, list[memoryview]]:
         The message without ``raw_input_contents``, and these as views into ``data``.
 
     Raises:
-        google.protobuf.message.DecodeError: the bytes are no ModelInferRequest.
+        google.protobuf.message.DecodeError: the bytes are not a ModelInferRequest.
         BadRequestError: there are more fields than a request has.
-        TooLargeError: there is too much beside the raw tensors.
+        TooLargeError: there is too much data besides the raw tensors.
     """
     view, fields = memoryview(data), _fields(data)
     head = [view[f.start : f.stop] for f in fields if not f.is_tensor]

@@ -100,7 +100,7 @@ class App:
         await _send(send, response, with_body=request.method != "HEAD")
 
     def _check(self, request: Request, route: str, methods: tuple[str, ...]) -> None:
-        """Refuse what needs no look at the body: a verb, an origin, a key."""
+        """Refuse what can be refused without the body: a wrong verb, origin or key."""
         if request.method not in methods:
             raise MethodError(
                 f"{route} takes {' or '.join(methods)}, found {request.method[:16]}.", allowed=methods
@@ -118,7 +118,7 @@ class App:
             log.debug("%s %s %d %s ms", request.method, path, status, ms, extra=fields)
 
     def _route(self, request: Request) -> tuple[str, tuple[str, ...], Handler]:
-        """The name of a route, the verbs it takes, and what answers it."""
+        """The name of a route, its verbs, and its handler."""
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return "preflight", ("OPTIONS",), _fixed(Response(status=204))
         return self._find(request.segments)
@@ -274,7 +274,7 @@ class App:
         )
 
     def _with_origin(self, request: Request, response: Response) -> Response:
-        """The headers that let pages of other origins read the answer (https://fetch.spec.whatwg.org/)."""
+        """The headers that let pages from other origins read the answer (https://fetch.spec.whatwg.org/)."""
         origin = request.headers.get("origin", "")
         if not origin or not {"*", origin} & set(self._options.cors):
             return response
@@ -308,12 +308,12 @@ def _size(header: str) -> int:
 
 
 async def _aside(large: bool, work: Callable[..., T], *args: Any) -> T:
-    """Do what would hold up the event loop in another thread."""
+    """Run work that would block the event loop in another thread."""
     return await asyncio.to_thread(work, *args) if large else work(*args)
 
 
 async def _while_there(request: Request, work: Awaitable[T]) -> T:
-    """Await an answer for as long as the client waits for it.
+    """Wait for an answer only as long as the client waits for it.
 
     Raises:
         DisconnectedError: the client went away.
@@ -337,7 +337,7 @@ async def _while_there(request: Request, work: Awaitable[T]) -> T:
 
 
 async def _packed(request: Request, route: str, response: Response) -> Response:
-    """The answer, compressed where the client wants it so."""
+    """The answer, compressed if the client asks for it."""
     response = replace(response, headers={**response.headers, "Vary": "Accept-Encoding"})
     coding = coding_for(request.headers.get("accept-encoding", ""), alone=route not in _PACKED)
     if coding is None:

@@ -19,13 +19,13 @@ _LEVEL = 1
 
 
 def coding_for(accepted: str, *, alone: bool) -> str | None:
-    """The coding that a client wants its answer in; None: as it is.
+    """The coding in which a client wants its answer; None: uncompressed.
 
     Args:
         accepted: The header ``Accept-Encoding``.
-        alone: Only a coding that is named alone, as tritonclient's ``response_compression_algorithm`` does,
-            is taken as asked for. HTTP libraries offer all that they know, whether their caller gains from it
-            or not, and tritonclient's asyncio form even where it cannot read what comes.
+        alone: Accept only a coding that is named alone, as by tritonclient's
+            ``response_compression_algorithm``. HTTP libraries offer every coding they know, whether or not
+            it helps their caller, and tritonclient's asyncio client offers some that it cannot read.
     """
     weights = _weights(accepted)
     if alone and len(weights) != 1:
@@ -36,7 +36,9 @@ def coding_for(accepted: str, *, alone: bool) -> str | None:
 
 
 def compressed(response: Response, coding: str) -> Response:
-    """The same answer in a coding; a picture, or what is small or would not get smaller, stays as it is."""
+    """The same answer in a coding; pictures, and answers that are small or would not shrink, stay as they
+    are.
+    """
     if len(response.body) < _LEAST or response.content_type in ("image/jpeg", "image/png"):
         return response
     packer = zlib.compressobj(_LEVEL, wbits=CODINGS[coding])
@@ -47,7 +49,7 @@ def compressed(response: Response, coding: str) -> Response:
 
 
 def _weights(accepted: str) -> dict[str, float]:
-    """The weight of each coding that a client knows; one that cannot be read leaves its coding out."""
+    """The weight of each coding that a client accepts; codings with an unreadable weight are left out."""
     weights: dict[str, float] = {}
     for offer in accepted.split(","):
         name, _, parameter = offer.partition(";")

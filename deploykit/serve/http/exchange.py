@@ -1,4 +1,4 @@
-"""A request of HTTP over ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+"""An HTTP request over ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _LIMIT_OPTION = "The server's option is --max-body."
 
 
 class DisconnectedError(Exception):
-    """The client went away before its answer."""
+    """The client disconnected before its answer."""
 
 
 class Request:
     """One request.
 
     Args:
-        scope, receive: Of ASGI.
-        limit: Most bytes of a body, compressed or not.
-        patience: Seconds that the whole body may take to come.
+        scope, receive: From ASGI.
+        limit: The largest body in bytes, compressed or not.
+        patience: Seconds within which the whole body must arrive.
     """
 
     def __init__(self, scope: Scope, receive: Receive, *, limit: int, patience: float) -> None:
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path as it came, percent-encoded."""
+        """The path as received, percent-encoded."""
         return self._raw_path.decode("latin-1")
 
     @property
@@ -62,10 +62,10 @@ class Request:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The parts of the path between its slashes, each percent-decoded by itself.
+        """The parts of the path between its slashes, each percent-decoded separately.
 
         Raises:
-            BadRequestError: one of them is no UTF-8.
+            BadRequestError: one of them is not UTF-8.
         """
         try:
             return tuple(unquote_to_bytes(part).decode() for part in self._raw_path.split(b"/")[1:])
@@ -74,7 +74,7 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """Parameters after the ``?``.
+        """The parameters after the ``?``.
 
         Raises:
             BadRequestError: there are too many, or one comes twice.
@@ -82,23 +82,23 @@ class Request:
         return read_query(self._scope["query_string"])
 
     def check_length(self) -> None:
-        """Refuse a body by the length that it declares.
+        """Refuse a body whose declared length exceeds the limit.
 
         Raises:
-            TooLargeError: it is beyond the limit.
+            TooLargeError: it does.
         """
         declared = self.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._limit:
             raise self._too_large()
 
     async def body(self) -> bytes | memoryview:
-        """The whole body, inflated where it came compressed; a large one lies where it was read to.
+        """The whole body, decompressed if necessary; a large one stays in the buffer it was read into.
 
         Raises:
-            TooLargeError: it is beyond the limit.
-            SlowBodyError: it took too long to come.
+            TooLargeError: it exceeds the limit.
+            SlowBodyError: it took too long to arrive.
             MediaTypeError, BadRequestError: its compression is unknown or broken.
-            DisconnectedError: the client went away.
+            DisconnectedError: the client disconnected.
         """
         self.check_length()
         try:
@@ -137,7 +137,7 @@ class Request:
 
     @property
     def gone(self) -> asyncio.Future[None]:
-        """Done when the client went away."""
+        """Done when the client has disconnected."""
         future: asyncio.Future[None] = self._scope[GONE]
         return future
 

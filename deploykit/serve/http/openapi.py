@@ -35,7 +35,7 @@ _NUMBER_01 = {"type": "number", "minimum": 0, "maximum": 1}
 
 @cache
 def openapi() -> dict[str, Any]:
-    """The document: every path that the server answers, its pages apart."""
+    """The document: every path that the server answers, except its pages."""
     paths = {
         "/v2": _get("server", "The server's name, version and extensions", "ServerMetadata", *_REFUSED),
         "/v2/health/live": _get("live", "Whether the server runs", "Live"),

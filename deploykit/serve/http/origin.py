@@ -1,9 +1,9 @@
-"""Which web pages may use a server that wants no key.
+"""Which web pages may use a server that needs no key.
 
-A browser sends what any page asks of ``http://localhost:8000``: it only keeps the answer from pages of other
-origins. So a page could load and unload models. And a page whose name its owner resolves to 127.0.0.1 after
-it was loaded (DNS rebinding) is of the same origin, and reads the answers too. Programs other than browsers
-name no origin, and the host as they were told it.
+A browser sends any request that a page makes to ``http://localhost:8000``, and only hides the answer from
+pages of other origins. So a page could load and unload models. A page whose owner makes its name
+resolve to 127.0.0.1 after it was loaded (DNS rebinding) even has the same origin, and can read the
+answers. Programs other than browsers send no origin, and the host that they were given.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class OriginPolicy:
-    """What the headers ``Origin`` and ``Host`` of a request must be.
+    """The conditions on the headers ``Origin`` and ``Host`` of a request.
 
-    A key makes both needless, since no browser adds it by itself. Pages of the origins in ``options.cors``
-    may use the server, also under the names of these origins, which is how one behind a proxy is reached.
+    With a key, neither is needed, since no browser adds it by itself. Pages of the origins in
+    ``options.cors`` may use the server, also under the host names of these origins, which a server
+    behind a proxy needs.
 
     Args:
-        options: Of the server.
+        options: Options of the server.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -37,7 +38,7 @@ class OriginPolicy:
         self._on_loopback = _is_loopback(options.host)
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
-        """Refuse a request for a name that is not the server's, or by a page of another origin.
+        """Refuse a request for another host name than the server's, or from a page of another origin.
 
         Raises:
             ForbiddenError: it is such a request.
@@ -60,13 +61,15 @@ class OriginPolicy:
             )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a page cannot have chosen it: names can be resolved to anywhere, addresses cannot."""
+        """Whether a host cannot have been chosen by a page's owner: names can resolve to anything,
+        addresses cannot.
+        """
         name = _name(host)
         return not name or name in self._hosts or _is_loopback(name) or _is_address(name)
 
 
 def _name(host: str) -> str:
-    """A header ``Host`` without its port and brackets, in lower case."""
+    """A ``Host`` header without its port and brackets, in lower case."""
     text = host.strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]

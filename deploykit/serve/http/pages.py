@@ -1,4 +1,4 @@
-"""The files of the page, which are the only ones that can be asked for."""
+"""The files of the web page, the only ones that can be requested."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HEADERS = {
 
 @cache
 def page(name: str) -> Response | None:
-    """A file of the page; None: no file has that name."""
+    """A file of the web page; None if there is no file of that name."""
     if name not in _FILES:
         return None
     file, content_type = _FILES[name]

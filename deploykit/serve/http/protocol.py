@@ -1,8 +1,8 @@
-"""HTTP/1.1 of a connection: uvicorn's, with large bodies read straight to where the engine reads them.
+"""HTTP/1.1 on a connection: uvicorn's, with large bodies read straight into the memory that the engine reads.
 
-uvicorn hands a body to the application in pieces, each copied several times and each pausing the socket. A
-tensor of a megabyte takes longer so than the rest of its request. Here a body whose length is known lies in
-one piece of memory, into which the kernel copies it, and which the engine's input is a view of.
+uvicorn hands a body to the application in pieces, copying each several times and pausing the socket for
+each. For a tensor of a megabyte this takes longer than the rest of its request. Here a body of known
+length has one buffer, into which the kernel copies it; the engine's input is a view of it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MAX_HEAD = 1 << 16
 
 
 class Body:
-    """A body that comes in.
+    """A body being received.
 
     Args:
-        size: Its bytes.
-        lead: Bytes of it before the first binary tensor, which is to be aligned.
+        size: Its size in bytes.
+        lead: Number of bytes before the first binary tensor, which must be aligned.
     """
 
     def __init__(self, size: int, lead: int) -> None:
@@ -53,10 +53,10 @@ class Body:
         self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def whole(self, patience: float) -> memoryview | None:
-        """All of it; None: the client went away.
+        """The complete body; None if the client disconnected.
 
         Raises:
-            TimeoutError: it did not come within that many seconds.
+            TimeoutError: it did not arrive within that many seconds.
         """
         if not self.complete:
             expiry = self._loop.call_later(patience, self._expire)
@@ -71,7 +71,7 @@ class Body:
         return self._filled == len(self._view)
 
     def rest(self) -> memoryview:
-        """Where the bytes belong that are still to come."""
+        """The buffer for the bytes still to come."""
         return self._view[self._filled :]
 
     def add(self, part: bytes) -> None:
@@ -80,13 +80,13 @@ class Body:
         self.received(len(part))
 
     def received(self, count: int) -> None:
-        """Bytes were written to the start of ``rest``."""
+        """Note that bytes were written to the start of ``rest``."""
         self._filled += count
         if self.complete:
             self.end()
 
     def end(self) -> None:
-        """No more will come."""
+        """Note that no more bytes will come."""
         if not self._done.done():
             self._done.set_result(None)
 
@@ -96,11 +96,12 @@ class Body:
 
 
 def make_protocol(*, max_body: int, head_timeout: float) -> type[asyncio.Protocol]:
-    """The class that uvicorn makes for each connection.
+    """Make the class that uvicorn instantiates for each connection.
 
     Args:
-        max_body: Bytes up to which a body is read here; the application refuses larger ones.
-        head_timeout: Seconds within which the head of a request must come, also the first of a connection.
+        max_body: Largest body in bytes that is read here; the application refuses larger ones.
+        head_timeout: Seconds within which the head of every request must arrive, including a connection's
+            first.
     """
 
     class Connection(_Connection):
@@ -111,7 +112,9 @@ def make_protocol(*, max_body: int, head_timeout: float) -> type[asyncio.Protoco
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """What the transport reads into. Not one with ``_Http``: to uvloop no asyncio.Protocol is buffered."""
+    """The buffered protocol that the transport reads into. It is separate from ``_Http``, because uvloop
+    does not treat an asyncio.Protocol as buffered.
+    """
 
     def __init__(self, http: _Http) -> None:
         self._http = http
@@ -132,10 +135,10 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 class _Gathered:
-    """A transport that sends what is written in one turn of the event loop with one system call.
+    """A transport that sends everything written in one turn of the event loop with one system call.
 
-    uvicorn writes the head of an answer and its body apart, and the first write wakes a client up that cannot
-    go on before the second.
+    uvicorn writes the head and the body of an answer separately, so that the first write wakes a client
+    that has to wait for the second.
     """
 
     def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
@@ -162,10 +165,10 @@ class _Gathered:
 
 
 class _Http(HttpToolsProtocol):
-    """uvicorn's protocol, which the start of a large body still goes through.
+    """uvicorn's protocol, which also handles the start of a large body.
 
     Attributes:
-        direct: The body whose bytes are to come next; None: the parser is to see them.
+        direct: The body to which the next bytes belong; None: they go to the parser.
     """
 
     def __init__(self, max_body: int, head_timeout: float, uvicorns: dict[str, Any]) -> None:
@@ -190,7 +193,7 @@ class _Http(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def body_received(self, count: int) -> None:
-        """Bytes were read into ``direct``."""
+        """Note that bytes were read into ``direct``."""
         body = self.direct
         assert body is not None
         body.received(count)
@@ -243,9 +246,9 @@ class _Http(HttpToolsProtocol):
         return cast("dict[str, Any]", self.scope)
 
     def _stay(self, data: bytes) -> None:
-        """Go on in HTTP/1.1 after a request that offered another protocol (RFC 9110, 7.8).
+        """Stay with HTTP/1.1 after a request that offered another protocol (RFC 9110, 7.8).
 
-        Clients that would like to speak HTTP/2 offer it with their first request, its body included.
+        Clients that prefer HTTP/2 offer it with their first request, even if that has a body.
         """
         body, self._body = self._body, None
         if body is not None:
@@ -260,7 +263,7 @@ class _Http(HttpToolsProtocol):
             self.data_received(data)
 
     def _next_message(self) -> None:
-        """Start over: the parser still waits for a body that it never saw."""
+        """Reset the parser, which still waits for a body that it never saw."""
         self._body = self.direct = None
         self.parser = httptools.HttpRequestParser(self)
 

@@ -1,7 +1,7 @@
-"""Whether the installed uvicorn has the form that ``protocol.py`` and ``server.py`` build on.
+"""Whether the installed uvicorn has the internals that ``protocol.py`` and ``server.py`` build on.
 
-They extend classes that uvicorn does not document, so pyproject.toml allows only releases that were tested.
-Another one that was installed all the same is refused here, before it fails in the middle of a request.
+They extend classes that uvicorn does not document, so pyproject.toml allows only tested releases. If
+another one is installed anyway, it is refused here, before it fails in the middle of a request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checkpoint exported again as a model file was, and whether both have the same nodes."""
+"""The checkpoint exported again in the way that a model file was, and whether both have the same nodes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _TOOLS = re.compile(r"(torchscript|dynamo) opset (\d+)\b")
 def export_like(
     checkpoint: Source, spec: ModelSpec, options: ExportOptions, target: Path
 ) -> tuple[ModelSpec, str]:
-    """Export a checkpoint with the options recorded in a model file, proven as every export is.
+    """Export a checkpoint with the options recorded in a model file, with the usual proof.
 
     Args:
         checkpoint: What the file was exported from.
         spec: The contract of the file.
-        options: What the user gave of the options of the export; what the file tells comes on top.
+        options: The export options given by the user; those recorded in the file take precedence.
         target: Where to write.
 
     Returns:
-        The contract of the new file, and why there is none, which is empty where there is one.
+        The contract of the new file, and the reason if there is none, otherwise empty.
 
     Raises:
         DeploykitError: the checkpoint cannot be read, or gives no proven file.
@@ -44,7 +44,7 @@ def export_like(
 
 
 def options_like(spec: ModelSpec, options: ExportOptions, target: Path) -> ExportOptions:
-    """The options by which a file with a contract is exported, as far as the contract tells."""
+    """The options with which a file was exported, as far as its contract records them."""
     image, output = spec.tensor, spec.output
     told: dict[str, Any] = {}
     if tools := _TOOLS.match(spec.exporter):
@@ -72,7 +72,9 @@ def options_like(spec: ModelSpec, options: ExportOptions, target: Path) -> Expor
 
 
 def other_nodes(anew: Stored, found: Stored) -> str:
-    """How the nodes of two graphs differ, in a sentence; empty: each has its counterpart in its place."""
+    """How the nodes of two graphs differ, in a sentence; empty if each has its counterpart in the same
+    position.
+    """
     if len(anew.nodes) != len(found.nodes):
         return f"the checkpoint exported anew has {len(anew.nodes)} nodes, the file {len(found.nodes)}"
     for place, (one, other) in enumerate(zip(anew.nodes, found.nodes, strict=True), start=1):

@@ -1,8 +1,8 @@
 """Where a graph can be cut, and which values are alive there.
 
-The nodes whose values depend on the input are numbered in the graph's order. A cut lies after each: what
-was computed up to there and is read later, or returned, is alive. Of those values that can be compared the
-narrowest cuts have one.
+The nodes whose values depend on the input are numbered in the graph's order. There is a cut after each: a
+value is alive at a cut if it was computed before and is read or returned later. The narrowest cuts have
+only one comparable value.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Cut:
     Attributes:
         node: The node.
         place: Its number in the graph, from 1.
-        alive: The values that are compared here.
-        unordered: Those of them that lie behind an operator that chooses.
+        alive: The values compared here.
+        unordered: Those that come after an operator that selects or sorts.
     """
 
     node: onnx.NodeProto
@@ -40,7 +40,7 @@ class Cut:
 
 
 def cuts_of(graph: Stored) -> list[Cut]:
-    """The cuts of a graph with values that can be compared, in the order of the nodes."""
+    """The cuts of a graph that have comparable values, in node order."""
     return [cut for cut in _cuts(graph) if cut.alive]
 
 
@@ -66,13 +66,13 @@ def _cuts(graph: Stored) -> Iterator[Cut]:
 
 
 def _last_reads(graph: Stored) -> dict[str, int]:
-    """By value the index of the last node that reads it; behind all nodes for outputs."""
+    """For each value, the index of the last node that reads it; outputs come after all nodes."""
     found = {name: index for index, node in enumerate(graph.nodes) for name in reads(node)}
     return {**found, **dict.fromkeys(graph.outputs, len(graph.nodes))}
 
 
 def _comparable(graph: Stored, name: str, unordered: Sequence[str] | set[str]) -> bool:
-    """Floating-point values can be compared anywhere, others where their order is fixed.
+    """Whether values can be compared: floating-point values always, others if their order is fixed.
 
     Shapes and other integers count too: an engine that rounds a size in another way is wrong there first.
     """

@@ -1,4 +1,4 @@
-"""What the two sides are fed: the user's images, the golden cases, the photo of the proof."""
+"""The inputs of the two sides: the user's images, the golden cases, or the photo of the proof."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Feeds = dict[str, np.ndarray]
 
 
 def cases_of(spec: ModelSpec, images: Sequence[Path]) -> Iterator[tuple[str, Feeds]]:
-    """The inputs on which the sides are compared, each with its name, made as they are asked for.
+    """The inputs on which the sides are compared, each with its name, generated lazily.
 
     Noise is left out: on it two engines that are both right may differ.
 
     Args:
         spec: The contract of the model.
-        images: Of the user; none: the golden cases that the model carries and that are pictures, and without
-            them the photo of the proof.
+        images: The user's images; if there are none, the model's golden cases that are pictures, or else
+            the photo of the proof.
 
     Raises:
         InputError: an image cannot be read.
@@ -46,7 +46,7 @@ def cases_of(spec: ModelSpec, images: Sequence[Path]) -> Iterator[tuple[str, Fee
 
 
 def _of_image(image: np.ndarray, spec: ModelSpec) -> Feeds:
-    """The feeds of an image uint8 [H, W, C], repeated where the batch is fixed."""
+    """The feeds for an image uint8 [H, W, C], repeated if the batch is fixed."""
     graph = spec.input
     if spec.preprocess.included:
         batch = 1 if "batch" in graph.dynamic else graph.batch

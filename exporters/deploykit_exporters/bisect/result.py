@@ -16,12 +16,12 @@ tolerance."""
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A value that a layer reads, as the reference has it.
+    """A value that a layer reads, as computed by the reference.
 
     Attributes:
         name, shape, dtype: The value.
         low, high: Its range.
-        off: How far the engine's is from it, as a share of the largest value.
+        off: How far the engine's value is from it, relative to the largest value.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A stored tensor of a layer that is not the checkpoint's.
+    """A stored tensor of a layer that differs from the checkpoint's.
 
     Attributes:
         name: The tensor.
@@ -55,14 +55,14 @@ class Layer:
     Attributes:
         name, operator: The node.
         place, of: Its number in the graph, from 1, and the number of nodes.
-        output: The value at which the difference is largest.
-        inputs: What it reads of other layers.
-        before, after: The difference of all values that are alive before it and after it, as a share of the
-            largest value of each.
-        alone: The difference when the engine computes this node alone, from the reference's inputs; None: it
-            could not.
+        output: The output with the largest difference.
+        inputs: The values that it reads from other layers.
+        before, after: The difference of the values alive before and after it, relative to the largest value
+            of each.
+        alone: The difference when the engine computes this node alone, from the reference's inputs; None if
+            it cannot.
         why: See ``Why``.
-        weights: The tensors of it that are not the checkpoint's.
+        weights: Its stored tensors that differ from the checkpoint's.
     """
 
     name: str
@@ -83,14 +83,14 @@ class BisectResult:
     """What a bisection found.
 
     Attributes:
-        checkpoint, model: What was given.
+        checkpoint, model: The arguments.
         engine, reference: The two sides, in words.
-        note: Why the reference is the model itself, where it is.
-        case: The input on which they differ; of those that were compared, where none does.
-        off: The difference of the outputs on it, as a share of the largest value of each.
-        tolerance: What was allowed.
+        note: Why the reference is the model itself, if it is.
+        case: The input on which they differ, or the inputs that were compared if none does.
+        off: The difference of the outputs on it, relative to the largest value of each.
+        tolerance: The largest difference allowed.
         compared: Number of cuts at which the sides were compared.
-        layer: The first layer that differs; None: none does.
+        layer: The first layer that differs; None if none does.
     """
 
     checkpoint: str

@@ -1,4 +1,4 @@
-"""``bisect``: the two sides, and one case after the other."""
+"""``bisect``: opens the two sides, and compares them on one case after the other."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ def bisect(
     tolerance: float | None = None,
     report: Report | None = None,
 ) -> BisectResult:
-    """Find the first layer at which an engine leaves the reference.
+    """Find the first layer at which an engine departs from the reference.
 
-    The reference is the checkpoint, exported anew with the options recorded in the file, proven against
-    torch and run in ONNX Runtime node for node. Where that graph has other nodes than the file, the file
-    itself runs so: this finds what an engine does wrong, not what is wrong in the file.
+    The reference is the checkpoint, exported again with the options recorded in the file, proven against
+    torch and run in ONNX Runtime node for node. If that graph has other nodes than the file, the file
+    itself is the reference: this finds what an engine does wrong, not what is wrong in the file.
 
-    One part of a graph is in an engine at a time.
+    Only one part of a graph is loaded in an engine at a time.
 
     Args:
         checkpoint: The checkpoint, its name, or the module.
         model: The .onnx file.
         images: Image files, folders or patterns, one or several; none: the golden cases of the file, or a
             photo.
-        options: The options that were given to the export and that the file does not tell.
+        options: Export options that the file does not record.
         runtime: The engine in question, or ``ort-unoptimised``.
         engine: How it is opened; see ``EngineOptions``. Always ``exact``.
-        against: ``torch``, the checkpoint; or what runs the file besides: ``ort-unoptimised`` or a runtime.
-        tolerance: Largest difference allowed, as a share of the largest value of a tensor. None: 1e-4, of a
-            float16 file 1e-2.
+        against: ``torch``, the checkpoint; or what else runs the file: ``ort-unoptimised`` or a runtime.
+        tolerance: Largest difference allowed, relative to the largest value of a tensor. None: 1e-4, or
+            1e-2 for a float16 file.
         report: Called with a sentence as each stage starts.
 
     Raises:
         OptionError: the model is not an .onnx file, or there is no such runtime.
-        ParityError: the checkpoint exported anew does not give the checkpoint's answers itself.
-        DeploykitError: a file cannot be read, or an engine does not take a part of the graph.
+        ParityError: the checkpoint exported again does not give the checkpoint's answers.
+        DeploykitError: a file cannot be read, or an engine refuses a part of the graph.
     """
     path = Path(model)
     if not looks_like_onnx(path):
@@ -104,7 +104,7 @@ def _named(runtime: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """What is asked for."""
+    """The arguments of a bisection."""
 
     checkpoint: Source
     model: Path
@@ -145,7 +145,7 @@ class _Work:
         return BisectResult(case=", ".join(names), off=worst, compared=compared, layer=None, **same)
 
     def _reference(self, candidate: Side, folder: Path) -> tuple[Side, str]:
-        """The other side, and why it is not the checkpoint, where that was asked for."""
+        """The reference side, and why it is not the checkpoint if that was requested."""
         if self.against != CHECKPOINT_ITSELF:
             return self._itself(candidate, self.against, folder), ""
         self.say("Exporting the checkpoint anew")

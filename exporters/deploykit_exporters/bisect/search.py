@@ -1,8 +1,8 @@
-"""Comparing at cuts and halving, down to one node.
+"""Compares at cuts and halves the range, down to one node.
 
 A part of the graph that ends at a cut is run on both sides. Cuts with one value alive come first: an engine
-fuses what lies before them as it does in the whole graph. Between two of them wider cuts follow. What remains
-is a node before which the sides agree, and after which they do not.
+fuses the nodes before them as in the whole graph. Wider cuts between two of them follow. The result is
+a node before which the sides agree and after which they do not.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Search:
     """The search on one case.
 
     Attributes:
-        reference, candidate: The two sides, of graphs with the same nodes.
-        tolerance: Largest difference allowed, as a share of the largest value.
+        reference, candidate: The two sides, whose graphs have the same nodes.
+        tolerance: Largest difference allowed, relative to the largest value.
     """
 
     reference: Side
@@ -57,7 +57,7 @@ class Search:
 
     @property
     def compared(self) -> int:
-        """Number of cuts that were compared."""
+        """The number of cuts that were compared."""
         return len(self._offs)
 
     def of_outputs(self) -> float:
@@ -65,10 +65,10 @@ class Search:
         return self._off(self._last)
 
     def first(self, *, sweep: bool = True) -> Layer | None:
-        """The first layer that differs; None: the outputs agree, and so do the cuts of a sweep.
+        """The first layer that differs; None if the outputs agree and so do the cuts of a sweep.
 
         Args:
-            sweep: Whether further cuts are compared where the outputs agree.
+            sweep: Whether cuts are compared even if the outputs agree.
         """
         high = self._last
         if not self._differs(high, self.tolerance):
@@ -80,7 +80,7 @@ class Search:
         return layer if layer.why == "alone" else self._origin(crossing, layer) or layer
 
     def _swept(self) -> int:
-        """The first of some narrow cuts that differs; -1: none."""
+        """The first of some narrow cuts that differs; -1 if none does."""
         narrow = [index for index, cut in enumerate(self._cuts) if len(cut.alive) <= _WIDTHS[2]]
         spread = (
             np.unique(np.linspace(0, len(narrow) - 1, min(_SWEPT, len(narrow))).astype(int)) if narrow else ()
@@ -88,7 +88,7 @@ class Search:
         return next((narrow[i] for i in spread if self._differs(narrow[i], self.tolerance)), -1)
 
     def _narrowed(self, high: int, tolerance: float) -> int:
-        """The cut that differs while the one before it agrees, at or before a cut that differs."""
+        """Starting from a cut that differs, the earliest cut that differs while the one before it agrees."""
         low = max((i for i in self._offs if i < high and not self._differs(i, tolerance)), default=-1)
         for width in _WIDTHS:
             inside = [i for i in range(low + 1, high) if len(self._cuts[i].alive) <= width]
@@ -101,7 +101,7 @@ class Search:
         return high
 
     def _origin(self, crossing: int, layer: Layer) -> Layer | None:
-        """The node that is wrong itself, where its error first passes the tolerance later on."""
+        """The node that is itself wrong, if its error only exceeds the tolerance later."""
         tolerance = layer.before / 2
         for _ in range(_TIGHTER):
             if crossing == 0 or tolerance < _ROUNDING:
@@ -117,7 +117,7 @@ class Search:
         return not self._off(index) <= tolerance
 
     def _off(self, index: int) -> float:
-        """The largest difference of the values that are alive at a cut."""
+        """The largest difference of the values alive at a cut."""
         return max(self._offs_at(index).values()) if index >= 0 else 0.0
 
     def _offs_at(self, index: int) -> dict[str, float]:
@@ -129,7 +129,7 @@ class Search:
         return self._offs[index]
 
     def _layer(self, index: int) -> Layer:
-        """The node of a cut, with what it reads and what it does alone."""
+        """The node of a cut, with its inputs and its own error."""
         cut = self._cuts[index]
         before, after = self._off(index - 1), self._off(index)
         given, inputs = self._inputs(cut)
@@ -155,7 +155,9 @@ class Search:
         )
 
     def _inputs(self, cut: Cut) -> tuple[dict[str, np.ndarray], tuple[Read, ...]]:
-        """What a node reads of others, by the reference, and how far the candidate is from it."""
+        """What a node reads from other nodes in the reference, and how far the candidate's values are from
+        it.
+        """
         graph = self.reference.graph
         stored = {*graph.tensors}
         made = {name for node in graph.nodes for name in node.output}
@@ -170,7 +172,7 @@ class Search:
         return given, tuple(_read(name, given[name], offs[name]) for name in names)
 
     def _alone(self, cut: Cut, given: Mapping[str, np.ndarray]) -> float | None:
-        """The difference of a node by itself; None: an engine does not take it so."""
+        """The difference when the node runs alone; None if an engine refuses it alone."""
         wanted = tuple(name for name in cut.node.output if name)
         try:
             expected = self.reference.values(wanted, given)
@@ -195,7 +197,7 @@ def _differences(
 
 
 def _apart(expected: np.ndarray, found: np.ndarray, *, unordered: bool) -> float:
-    """The largest difference as a share of the largest value; infinite where shapes differ."""
+    """The largest difference relative to the largest value; infinite if shapes differ."""
     if expected.shape != found.shape:
         return math.inf
     if unordered:

@@ -1,4 +1,4 @@
-"""The two sides: a graph, and the engine that runs its parts."""
+"""The two sides of a comparison: a graph, and the engine that runs its parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Opener = Callable[[Path], "Opened"]
 
 
 class Opened(Protocol):
-    """A part in an engine."""
+    """A part of a graph that is open in an engine."""
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]: ...
 
@@ -42,10 +42,10 @@ class Opened(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A graph and its engine. One part is open at a time, and closed before the next.
+    """A graph and its engine. Only one part is open at a time.
 
     Attributes:
-        title: What it is called in the result.
+        title: Its name in the result.
         graph: The graph.
         opener: Opens one of its parts.
         feeds: The inputs of the whole graph.
@@ -59,14 +59,14 @@ class Side:
     def values(
         self, wanted: Sequence[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
-        """Some values of the graph, each as long as the caller holds it.
+        """Compute some values of the graph.
 
         Args:
             wanted: Their names.
-            given: Values to start from; None: from the inputs of the graph.
+            given: Values to start from; None: the inputs of the graph.
 
         Raises:
-            DeploykitError: the engine does not take the part, or cannot run it.
+            DeploykitError: the engine refuses the part, or cannot run it.
         """
         path = self.graph.write_part(wanted, given)
         needed = read_onnx(path).inputs
@@ -82,12 +82,12 @@ class Side:
 
 
 def opener_of(runtime: str, engine: EngineOptions, folder: Path) -> Opener:
-    """How parts are opened in an engine.
+    """How an engine opens parts of a graph.
 
     Args:
         runtime: A runtime's name, or ``UNOPTIMISED``.
-        engine: How; always ``exact``. What is compiled for a part is kept nowhere.
-        folder: For what engines compile that cannot run without.
+        engine: How the engine is opened; always ``exact``. Compiled parts are not cached.
+        folder: Where engines that must compile put their files.
     """
     if runtime == UNOPTIMISED:
         return lambda path: _Unoptimised(path, engine.threads)
@@ -97,7 +97,7 @@ def opener_of(runtime: str, engine: EngineOptions, folder: Path) -> Opener:
 
 
 class _Unoptimised:
-    """A part in ONNX Runtime, node for node."""
+    """A part run by ONNX Runtime, node for node."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
         ort = require("onnxruntime", extra="cpu", purpose="run this model")

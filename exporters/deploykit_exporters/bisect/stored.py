@@ -1,7 +1,7 @@
-"""A graph whose weights lie in a file of their own, so that its parts are small.
+"""A graph with its weights in a separate file, so that its parts are small.
 
-A part holds the nodes before a cut and names the bytes of their weights in that file. Nothing of the weights
-is in memory but what an engine loads of them.
+A part holds the nodes before a cut and names the bytes of their weights in that file. The only weights in
+memory are those that an engine loads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stored:
         nodes: Nodes of the main graph, in their order.
         inputs, outputs: Names of the graph's inputs without a stored value, and of its outputs.
         spec: The contract of the file.
-        tensors: The stored tensors by name; those above 1 KB name their bytes in a file.
+        tensors: The stored tensors by name; those above 1 KB refer to their bytes in a file.
 
     Args:
         path: The .onnx file.
@@ -58,7 +58,7 @@ class Stored:
         self.outputs = tuple(value.name for value in model.graph.output)
 
     def type_of(self, name: str) -> int:
-        """The element type of a value as ONNX numbers them; 0: it cannot be told."""
+        """The ONNX element type of a value; 0 if it is unknown."""
         value = self._values.get(name)
         return value.type.tensor_type.elem_type if value is not None else 0
 
@@ -69,15 +69,15 @@ class Stored:
         return numpy_helper.to_array(self.tensors[name], base_dir=str(self.folder))
 
     def write_part(self, wanted: Sequence[str], given: Mapping[str, np.ndarray] | None = None) -> Path:
-        """Write the part of the graph that computes some values, with these as its outputs.
+        """Write the part of the graph that computes some values, with these values as its outputs.
 
         Args:
             wanted: The values.
-            given: Values that the part takes as inputs, instead of the nodes that make them; their shapes
+            given: Values that the part takes as inputs, in place of the nodes that compute them; their shapes
                 and dtypes are those of the arrays. None: the part starts at the inputs of the graph.
 
         Returns:
-            The file, which the next part replaces.
+            The file; the next part replaces it.
         """
         from onnx import helper
 
@@ -103,7 +103,7 @@ class Stored:
     def _before(
         self, wanted: Sequence[str], given: Mapping[str, np.ndarray]
     ) -> tuple[list[onnx.NodeProto], dict[str, None]]:
-        """The nodes that compute some values, in their order, and every name that they read."""
+        """The nodes that compute some values, in graph order, and every name that they read."""
         needed = dict.fromkeys(name for name in wanted if name not in given)
         nodes = []
         for node in reversed(self.nodes):
@@ -119,7 +119,7 @@ class Stored:
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The names of all values that a node reads, also inside of loops and branches."""
+    """The names of all values that a node reads, including those read inside loops and branches."""
     yield from node.input
     for body in subgraphs(node):
         own = {name for inner in body.node for name in inner.output}

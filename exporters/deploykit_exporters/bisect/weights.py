@@ -1,7 +1,7 @@
-"""The weights of a model file in a file of their own.
+"""The weights of a model file, in a separate file.
 
-They are copied from the one to the other as they lie there: a message that once held them keeps their memory
-for as long as any part of it is used.
+They are copied from file to file without parsing: a message that once held them keeps their memory while
+any part of it is in use.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _RAW, _BESIDE, _PLACE = 9, 13, 14  # fields of onnx.proto's TensorProto
 
 
 def move_weights(path: Path, target: Path) -> onnx.ModelProto:
-    """Read a model, and write its stored tensors above 1 KB to a file.
+    """Read a model, and write its stored tensors above 1 KB to a separate file.
 
     Args:
         path: The .onnx file.
         target: The file to write, called ``WEIGHTS``.
 
     Returns:
-        The model; these tensors name their bytes in ``target``.
+        The model, whose large tensors refer to their bytes in ``target``.
     """
     import onnx
 
@@ -62,7 +62,7 @@ def move_weights(path: Path, target: Path) -> onnx.ModelProto:
 
 
 def _moved(place: int, encoded: memoryview, file: BinaryIO, moved: set[str]) -> bytes | None:
-    """A field of a graph in which a tensor names where its bytes went; None: it stays."""
+    """A graph field whose tensor now refers to its bytes in the file; None: the field is unchanged."""
     stored = read_stored(place, encoded)
     if len(stored.raw) <= _INLINE or stored.beside:
         return None
@@ -76,7 +76,7 @@ def _moved(place: int, encoded: memoryview, file: BinaryIO, moved: set[str]) -> 
 
 
 def _move(tensor: onnx.TensorProto, file: BinaryIO, folder: Path) -> None:
-    """The same for a tensor whose bytes lie beside the model, or that lists numbers."""
+    """The same for a tensor whose bytes are in a file next to the model, or that lists its numbers."""
     from onnx import TensorProto, numpy_helper
 
     if tensor.data_type == TensorProto.STRING:
@@ -97,7 +97,7 @@ def _move(tensor: onnx.TensorProto, file: BinaryIO, folder: Path) -> None:
 
 
 def _written(raw: bytes | memoryview, file: BinaryIO) -> dict[str, str]:
-    """Write bytes at the end of a file; where they are, as ONNX says it."""
+    """Append bytes to a file, and return their location in ONNX's form."""
     file.write(b"\0" * (-file.tell() % _PAGE))
     entries = {"location": WEIGHTS, "offset": str(file.tell()), "length": str(len(raw))}
     file.write(raw)

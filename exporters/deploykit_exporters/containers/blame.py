@@ -1,7 +1,7 @@
-"""Errors that a file provokes are reported as faults of the file.
+"""Errors that a file provokes, reported as faults of the file.
 
 Readers look at values that anyone may have written: a size that is a tensor, a list where a number should be.
-Each is checked where its meaning is known; what no check foresaw ends here.
+Each is checked where its meaning is known; anything that no check foresaw is caught here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def blaming(name: str) -> Iterator[None]:
 
     Raises:
         CheckpointError: instead of the error, which is its cause.
-        MemoryError: the machine's memory does not suffice; torch tells that as a RuntimeError.
+        MemoryError: the machine's memory does not suffice; torch reports that as a RuntimeError.
     """
     try:
         yield

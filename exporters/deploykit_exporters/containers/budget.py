@@ -1,9 +1,9 @@
-"""How much reading one file may take: memory, work, and the size of what it describes.
+"""How much reading one file may consume: memory, work, and the size of what it describes.
 
 A file of a few kilobytes can describe gigabytes: by copying the same list again and again, by a list that
-holds another ten times which holds another ten times, by keys that all have the same hash. One budget is
-counted for a whole read, nested files included, where objects are made. The limits follow from the size of
-the file; SECURITY.md tells them with their reasons.
+holds another list ten times, which holds a third ten times, by keys that all have the same hash. One
+budget covers a whole read, nested files included, and is charged where objects are made. The limits
+depend on the size of the file; SECURITY.md lists them with their reasons.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ _TEXT_PER_BYTE = 8
 
 
 class Holder:
-    """An object that holds others beside its items, and has a hash of its own."""
+    """An object that holds others besides its items, and has its own hash."""
 
     __slots__ = ()
 
     def inert_records(self) -> tuple[Any, ...]:
-        """What it holds beside its items."""
+        """What it holds besides its items."""
         raise NotImplementedError
 
 
 class ExcessError(UnpicklingError):
-    """A file asks for more than one of its size may take."""
+    """A file asks for more than a file of its size may use."""
 
 
 def excess(name: str, error: ExcessError, again: str) -> CheckpointError:
-    """A file that asks for too much, by its name, and how to write it again."""
+    """The error for a file that asks for too much: names the file, and says how to write it again."""
     return CheckpointError(
         f"{name} asks for more than a checkpoint of its size may take: {error}.",
         hint=f"It is damaged, or was made to fill the memory. {again}",
@@ -77,13 +77,13 @@ def excess(name: str, error: ExcessError, again: str) -> CheckpointError:
 
 
 class Budget:
-    """What is left to the reading of one file.
+    """What is left of the budget for reading one file.
 
     Args:
-        size: Bytes of the file.
+        size: Size of the file in bytes.
 
     Attributes:
-        consumed: Bytes of pickles that were read so far, those inside others included.
+        consumed: Bytes of pickles read so far, including nested pickles.
     """
 
     def __init__(self, size: int) -> None:
@@ -97,7 +97,9 @@ class Budget:
         self._hashes: dict[int, object] = {}
 
     def step(self, count: int, nbytes: int, consumed: int) -> None:
-        """``count`` operations, which make ``nbytes`` of objects from ``consumed`` bytes of a pickle."""
+        """Account for ``count`` operations that create ``nbytes`` of objects from ``consumed`` bytes of a
+        pickle.
+        """
         self.consumed += consumed
         self._limit = FREE_BYTES + _BYTES_PER_BYTE * min(self.consumed, self.size)
         self._steps -= count
@@ -106,19 +108,21 @@ class Budget:
         self.spend(nbytes)
 
     def spend(self, nbytes: int) -> None:
-        """Account for objects before or just after they are made."""
+        """Account for objects just before or after they are made."""
         self._bytes += nbytes
         if self._bytes > self._limit:
             raise ExcessError("it makes or copies the same objects again and again")
 
     def tensor(self, nbytes: int) -> None:
-        """Account for a tensor by its own size, whatever storage it shares or repeats."""
+        """Account for a tensor by its own size, even if it shares or repeats a storage."""
         self._tensor_bytes -= nbytes
         if self._tensor_bytes < 0:
             raise ExcessError("its tensors repeat their storages beyond any network")
 
     def key(self, key: object) -> None:
-        """Refuse keys whose hashing or comparing could take for ever: nested in themselves, or all alike."""
+        """Refuse keys that could take forever to hash or compare: nested in themselves, or all with equal
+        hashes.
+        """
         # The hashes of text are salted, those of stand-ins are their places in memory.
         if key is None or isinstance(key, str | bytes | bool | Holder):
             return
@@ -139,7 +143,7 @@ class Budget:
 
 
 def _comparison(key: object) -> int:
-    """Steps of a comparison with a key of the same hash: each part once, of sets each with each."""
+    """Steps of a comparison with a key of equal hash: each part once; for sets, each with each."""
     parts: list[object] = [key]
     sets = False
     for count, part in enumerate(parts):
@@ -152,7 +156,7 @@ def _comparison(key: object) -> int:
 
 
 def check_integer(value: int) -> int:
-    """The integer, unless no program could print it.
+    """The integer, if a program could print it.
 
     Raises:
         ExcessError: it has thousands of bits.
@@ -163,23 +167,23 @@ def check_integer(value: int) -> int:
 
 
 def check_extent(value: Any, size: int) -> None:
-    """Refuse plain containers that, written out, would be far longer than what they were read from.
+    """Refuse plain containers that, written out, would be far longer than their source.
 
-    Lists may hold the same list many times, and that again another, so that whatever walks, prints, compares
-    or copies the outermost takes for ever. Each object is looked at once here.
+    A list may hold the same list many times, which may in turn do the same, so that walking, printing,
+    comparing or copying the outermost takes forever. Here each object is visited once.
 
     Args:
-        value: Whatever was read. Inert objects are looked into, each on its own.
-        size: Bytes that it was read from.
+        value: The value that was read. Inert objects are checked too, each separately.
+        size: Number of bytes that it was read from.
 
     Raises:
-        ExcessError: it is that long, nested too deeply, or contains itself in many places.
+        ExcessError: it is too long, nested too deeply, or contains itself in many places.
     """
     _Extent(_FREE_TEXT + _TEXT_PER_BYTE * size).check(value)
 
 
 class _Extent:
-    """The length of each container as text, by its identity, and its levels."""
+    """The length of each container as text, by its identity, and its nesting depth."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -202,7 +206,7 @@ class _Extent:
                 self._measure(root)
 
     def _measure(self, root: Any) -> None:
-        """Depth first, without recursion: a pickle can nest millions of lists."""
+        """Measure depth first, without recursion: a pickle can nest millions of lists."""
         if id(root) in self.known:
             return
         pending: list[tuple[Any, Iterator[Any], list[int]]] = [(root, _items(root), [2, 0])]
@@ -233,7 +237,9 @@ class _Extent:
                     _add(pending[-1][2], self.known[id(container)])
 
     def _loop(self) -> None:
-        """A container inside itself is printed as ``...``, but not at the same places from every start."""
+        """Refuse a loop: a container inside itself is printed as ``...``, but at different places from
+        every start.
+        """
         self.loops += 1
         if self.loops > _MAX_LOOPS:
             raise ExcessError("its content contains itself in many places")
@@ -259,7 +265,7 @@ def _add(total: list[int], part: tuple[int, int]) -> None:
 
 
 def _items(container: Any) -> Iterator[Any]:
-    """What is printed of a container: its elements, of a dictionary the keys, too."""
+    """What is printed of a container: its elements, and for a dictionary also the keys."""
     if isinstance(container, dict):
         return chain.from_iterable(dict.items(container))
     return iter(container)

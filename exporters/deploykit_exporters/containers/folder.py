@@ -1,4 +1,5 @@
-"""A Hugging Face folder: config.json (or open_clip_config.json) beside the weights, in one file or in shards.
+"""A Hugging Face folder: config.json (or open_clip_config.json) next to the weights, in one file or in
+shards.
 
 Shards are listed by an ``*.index.json`` whose ``weight_map`` gives the file of each tensor
 (https://huggingface.co/docs/transformers/big_models).
@@ -36,8 +37,8 @@ class Folder:
     """A folder's weights files and parsed texts.
 
     ``meta`` has ``config``, ``preprocessor``, ``processor`` (where transformers 5 keeps the image processor
-    of a model of images and text) and ``open_clip``, each if present. ``notes``: files beside the weights
-    that may hold others.
+    of multimodal models) and ``open_clip``, each if present. ``notes``: files next to the weights that
+    may hold other weights.
     """
 
     weights: tuple[Path, ...]
@@ -72,7 +73,7 @@ def open_folder(path: Path) -> Folder:
 
 
 def _left_out(names: Iterable[str]) -> tuple[str, ...]:
-    """A sentence on files that change or average the weights where their library loads the folder."""
+    """A sentence on files that change or average the weights when their own library loads the folder."""
     found = [name for name in names if _OTHERS.fullmatch(name)]
     if not found:
         return ()
@@ -83,10 +84,10 @@ def _left_out(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _refuse_several(path: Path, name: str, names: list[str]) -> None:
-    """Refuse what accelerate's save_state() writes of several models.
+    """Refuse a folder in which accelerate's save_state() saved several models.
 
     Raises:
-        CheckpointError: the folder holds ``model_1.safetensors`` beside ``model.safetensors``.
+        CheckpointError: the folder holds ``model_1.safetensors`` next to ``model.safetensors``.
     """
     stem, dot, ending = name.partition(".")
     others = [one for one in names if re.fullmatch(rf"{stem}_\d+\{dot}{ending}", one)]
@@ -98,7 +99,7 @@ def _refuse_several(path: Path, name: str, names: list[str]) -> None:
 
 
 def sibling_folder(path: Path) -> Folder | None:
-    """The folder of a weights file or index that lies beside its config.json, or None."""
+    """The folder of a weights file or index that is next to its config.json, or None."""
     if path.name in _WEIGHTS and {"config", "open_clip"} & (meta := _texts(path.parent)).keys():
         names = sorted(entry.name for entry in path.parent.iterdir())
         return Folder(weights=(path,), meta=meta, notes=_left_out(names))

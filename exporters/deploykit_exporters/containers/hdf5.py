@@ -1,7 +1,7 @@
-"""Reading HDF5 files that anyone may have written: what an object claims is checked before it is read.
+"""Reading untrusted HDF5 files: what an object claims is checked before it is read.
 
-The library allocates what a file claims: the shape of an attribute, the size of a chunk, whatever a chunk
-inflates to, the default of a data set of which nothing is stored; and it opens other files that a link names.
+The library allocates what a file claims: the shape of an attribute, the size of a chunk, the inflated size
+of a chunk, the fill value of an empty data set. It also opens other files that a link names.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _CHECKSUM = 4
 
 
 class NotPlainDataError(ValueError):
-    """A data set or attribute that is not an array of numbers or text within its own file."""
+    """A data set or attribute that is not an array of numbers or text inside its own file."""
 
 
 class Hdf5Reader:
-    """An open file, and what is left of the memory that its content may take.
+    """An open file, and what is left of its memory budget.
 
     Args:
         path: The file.
@@ -55,7 +55,7 @@ class Hdf5Reader:
         return _longest_text(self.path)
 
     def group(self, name: str) -> h5py.Group | None:
-        """A group below the root by its own link; None if there is none with that name."""
+        """A group directly below the root; None if there is none with that name."""
         if not isinstance(self.file.get(name, getlink=True), h5py.HardLink):
             return None
         group = self.file[name]
@@ -81,7 +81,7 @@ class Hdf5Reader:
             return holder.attrs[name]
 
     def array(self, dataset: h5py.Dataset) -> np.ndarray:
-        """The content of a data set, in the machine's byte order.
+        """The content of a data set, in native byte order.
 
         Raises:
             ExcessError: it claims more than the file can hold.
@@ -101,7 +101,7 @@ class Hdf5Reader:
             raise ExcessError(f"{what} claims bytes that the file does not hold")
 
     def _check_chunks(self, dataset: h5py.Dataset) -> None:
-        """Inflate every chunk as far as its size, since the library does not stop there."""
+        """Inflate every chunk no further than its size, because the library does not stop there."""
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
         self._take(max(size - dataset.nbytes, 0), str(dataset.name))
         settings = dataset.id.get_create_plist()
@@ -122,7 +122,7 @@ class Hdf5Reader:
 
 
 def _longest_text(path: Path) -> int:
-    """The largest collection of the file's global heap, than which no text in it is longer."""
+    """The size of the largest collection in the file's global heap; no text in it can be longer."""
     size = path.stat().st_size
     longest = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

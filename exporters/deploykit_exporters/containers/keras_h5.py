@@ -41,7 +41,7 @@ def read_keras(path: Path) -> KerasFile:
     """Read a Keras HDF5 file.
 
     Raises:
-        CheckpointError: it is damaged, not written by Keras, or of Keras 3's form of numbered variables.
+        CheckpointError: it is damaged, not written by Keras, or in Keras 3's form with numbered variables.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -92,8 +92,9 @@ def _either(reader: Hdf5Reader, root: Any, key: str) -> Any:
 
 
 def _short_name(layer: str, weight: str) -> str:
-    """``layer/weight``, from the layer's own name on where the path repeats it; for a model inside the
-    model, whose name says nothing, the last two parts."""
+    """``layer/weight``, starting at the layer's own name if the path repeats it; for a nested model, whose
+    name says nothing, the last two parts.
+    """
     parts = weight.split("/")
     if layer in parts:
         inner = parts[len(parts) - 1 - parts[::-1].index(layer) :]
@@ -102,12 +103,12 @@ def _short_name(layer: str, weight: str) -> str:
 
 
 def _contents(root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every group and every data set by its path, once. No link into another file is followed.
+    """Every group and every data set by its path, once. Links into other files are not followed.
 
-    ``visititems`` would take the square of the number of levels, which a file can choose.
+    ``visititems`` takes time quadratic in the number of levels, which a file can choose.
 
     Raises:
-        NotPlainDataError: the groups lie deeper in each other than layers do.
+        NotPlainDataError: the groups are nested deeper than layers are.
     """
     groups: dict[str, Any] = {}
     datasets: dict[str, Any] = {}

@@ -1,8 +1,8 @@
-"""Files of class names, in the forms that training codes and data sets have them.
+"""Files of class names, in the forms that training codes and data sets use.
 
-Text with a name per line, with or without its index; CSV; TensorFlow's .pbtxt; JSON and YAML: lists, objects
-either way round, Ultralytics' ``names``, transformers' ``id2label``, COCO's ``categories``, Keras'
-``imagenet_class_index.json``. What can be read in two ways is refused, never guessed.
+Text with a name per line, with or without its index; CSV; TensorFlow's .pbtxt; JSON and YAML: lists,
+mappings in either direction, Ultralytics' ``names``, transformers' ``id2label``, COCO's ``categories``,
+Keras' ``imagenet_class_index.json``. Ambiguous files are refused, never guessed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Class names in index order.
 
     Raises:
-        OptionError: the file cannot be read, or not in one way only.
+        OptionError: the file cannot be read, or is ambiguous.
     """
     text = read_text(path, "--labels")
     if path.suffix in (".json", ".yaml", ".yml"):
@@ -69,10 +69,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def names_from(value: Any) -> tuple[str, ...]:
-    """Class names in index order, out of parsed JSON or YAML; empty where it holds none.
+    """Class names in index order, from parsed JSON or YAML; empty if it holds none.
 
     Raises:
-        OptionError: indices are left out or given twice, or a name is not one.
+        OptionError: indices are missing or repeated, or a name is not a text.
     """
     if isinstance(value, Mapping):
         inner = next((value[key] for key in _KEYS if isinstance(value.get(key), Mapping | list)), None)
@@ -93,7 +93,7 @@ def names_from(value: Any) -> tuple[str, ...]:
 
 
 def _from_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Lines of names, or of names with their index before or after them, perhaps below a header."""
+    """Lines of names, possibly with an index before or after each name, and a header."""
     if any(len(line) > _LONGEST for line in lines):
         raise OptionError(f"--labels has a line of more than {_LONGEST} characters.", hint=_FORMS)
     for pattern, order in ((_FIRST, (1, 2)), (_LAST, (2, 1))):
@@ -123,7 +123,7 @@ def _is_header(line: str) -> bool:
 
 
 def _from_items(text: str) -> tuple[str, ...]:
-    """TensorFlow's label map: ``item { id: 1 name: 'cat' }``, whose indices start at 1."""
+    """TensorFlow's label map: ``item { id: 1 name: 'cat' }``, with indices from 1."""
     rows = {}
     for item in _ITEM.findall(text):
         index = re.search(r"\bid\s*:\s*(\d{1,9})(?!\d)", item)
@@ -150,7 +150,7 @@ def _from_categories(entries: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
 
 
 def _by_index(value: Mapping[Any, Any]) -> dict[int, str]:
-    """``{"0": "cat"}`` as YOLO data files have it, or ``{"cat": 0}`` as torchvision's ``class_to_idx``."""
+    """``{"0": "cat"}`` as in YOLO data files, or ``{"cat": 0}`` as in torchvision's ``class_to_idx``."""
     for pairs in (list(value.items()), [(index, name) for name, index in value.items()]):
         if all(_is_index(index) for index, _ in pairs):
             found = {int(index): _name(name) for index, name in pairs}
@@ -174,10 +174,10 @@ def _is_index(value: object) -> bool:
 
 
 def _name(value: Any) -> str:
-    """A name; of Keras' pair of a WordNet id and a name the latter.
+    """A name, or the second part of Keras' pair of WordNet id and name.
 
     Raises:
-        OptionError: it is neither.
+        OptionError: it is neither of these.
     """
     if isinstance(value, list) and len(value) == 2 and _WORDNET.fullmatch(str(value[0])):
         value = value[1]
@@ -202,7 +202,7 @@ def _some(values: Iterable[object]) -> str:
 
 
 def parse_settings(text: str, path: Path, option: str) -> Any:
-    """Parsed JSON or YAML, by the name of the file.
+    """Parsed JSON or YAML, chosen by the file's name.
 
     Raises:
         OptionError: it is not valid.
@@ -216,7 +216,7 @@ def parse_settings(text: str, path: Path, option: str) -> Any:
 
 
 def read_text(path: Path, option: str) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark; the mark is left out.
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark; the mark is removed.
 
     Raises:
         OptionError: it is missing, too large, or not text.

@@ -1,4 +1,4 @@
-"""Any checkpoint file or folder becomes a ``Checkpoint``."""
+"""Reads any checkpoint file or folder into a ``Checkpoint``."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def read_checkpoint(
         path: A .pth/.pt/.ckpt/.bin/.safetensors/.h5 file or a Hugging Face folder.
         trust: Allow unpickling of classes that are not on the allow-list, which can execute
             code from the file. Only for files whose author is trusted.
-        weights: The key of the weights to take, where the file holds several; None: EMA weights first. What
-            is not a key of the file may be a prefix of names, and is left in ``Checkpoint.part``.
-        ignore: Dangerous calls of the file (``os.system``) in spite of which it is read; none is made.
+        weights: The key of the weights to take, if the file holds several; None: EMA weights first. A text
+            that is not a key of the file may be a prefix of names, and is passed on in ``Checkpoint.part``.
+        ignore: Dangerous calls of the file (``os.system``) to tolerate; they are still not executed.
 
     Raises:
-        CheckpointError: the file is missing, truncated, empty or of no known container.
-        UnsafeCheckpointError: the weights can be reached only by executing code of the file.
+        CheckpointError: the file is missing, truncated, empty, or not a known container.
+        UnsafeCheckpointError: the weights can only be reached by executing code from the file.
     """
     from deploykit_exporters.containers.folder import open_folder, sibling_folder
 
@@ -55,7 +55,7 @@ def read_checkpoint(
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is missing, or no checkpoint by its first bytes. No weights are read.
+    """Refuse a missing file, or one whose first bytes are not those of a checkpoint. No weights are read.
 
     Raises:
         CheckpointError: as ``read_checkpoint`` does for the same reasons.
@@ -154,7 +154,7 @@ def _checkpoint(path: Path, files: Iterable[Path], container: Container, weights
 
 
 def _sha256(files: Iterable[Path]) -> str:
-    """Hash of the files one after the other; of one file, its usual hash."""
+    """The hash of the files one after the other; for one file, its usual hash."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -164,8 +164,9 @@ def _sha256(files: Iterable[Path]) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> Exception:
-    """A link to itself, a name that no file can have, a folder instead of weights. What the machine lacks is
-    told as that."""
+    """The error for an unreadable path: a link to itself, an impossible name, a folder instead of weights.
+    If the machine's resources are exhausted, it says so.
+    """
     if exhausted(error) is not None:
         return error
     where = f" ({Path(str(error.filename)).name})" if error.filename else ""

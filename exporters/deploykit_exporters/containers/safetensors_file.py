@@ -1,4 +1,4 @@
-"""Files of the safetensors form (https://github.com/huggingface/safetensors)."""
+"""Files in the safetensors format (https://github.com/huggingface/safetensors)."""
 
 from __future__ import annotations
 

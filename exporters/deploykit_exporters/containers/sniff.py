@@ -1,4 +1,4 @@
-"""What a file is, judged by its content; the extension is only a hint to people."""
+"""What kind of file this is, judged by its content; the extension only serves people."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
 
 
 def is_golden(path: Path) -> bool:
-    """Whether a file holds what ``deploykit.record`` wrote; whether it can be read is another question."""
+    """Whether a file was written by ``deploykit.record``; it may still be unreadable."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _GOLDEN in archive.namelist()
@@ -62,10 +62,10 @@ def is_golden(path: Path) -> bool:
 
 
 def sniff(path: Path) -> Kind:
-    """Tell the container of a file.
+    """Identify the container of a file.
 
     Raises:
-        CheckpointError: it is not one of those read here; says what it is and what to do.
+        CheckpointError: the container is not supported; says what it is and what to do.
     """
     size = path.stat().st_size
     if size == 0:

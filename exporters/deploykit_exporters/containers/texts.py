@@ -1,8 +1,8 @@
-"""Settings written as text by others: JSON, YAML, and Python of which only literals are taken.
+"""Settings written as text by others: JSON, YAML, and Python, of which only literals are read.
 
-Each is parsed within limits that follow from what such files honestly hold, so that no text of a megabyte can
-take gigabytes, or minutes: by values that refer to each other (YAML's anchors, Python's names), by merged
-mappings, by keys whose hashes are all alike.
+Each is parsed within limits that suit honest files, so that a text of a megabyte cannot take gigabytes or
+minutes: by values that refer to each other (YAML's anchors, Python's names), by merged mappings, or by keys
+whose hashes are all equal.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _HALVES = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotLiteralError(ValueError):
-    """An expression that only running it could evaluate."""
+    """An expression that can only be evaluated by running it."""
 
 
 def parse_json(text: str) -> Any:
-    """Parsed JSON, without halves of characters in its strings.
+    """Parsed JSON, without lone surrogates in its strings.
 
     Raises:
         ValueError: it is not JSON, or nested too deeply.
@@ -108,7 +108,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 def parse_python(text: str) -> ast.Module:
-    """Parsed Python, which nobody runs.
+    """Parsed Python, which is never executed.
 
     Raises:
         ValueError: it is not Python, or longer than any configuration.
@@ -128,12 +128,12 @@ def literal(node: ast.expr, names: Mapping[str, Any], budget: Budget) -> Any:
 
     Args:
         node: The expression.
-        names: What names in it stand for.
-        budget: What is left to the text.
+        names: The values of names in it.
+        budget: What is left of the text's budget.
 
     Raises:
-        NotLiteralError: only running it could tell.
-        ExcessError: its keys could take for ever.
+        NotLiteralError: it could only be evaluated by running it.
+        ExcessError: its keys could take forever.
     """
     match node:
         case ast.Constant():

@@ -85,7 +85,7 @@ def read_legacy(path: Path) -> Pickle:
 
 
 def read_trusted(path: Path) -> Any:
-    """Read either form with the real classes, running whatever the file asks for.
+    """Read either form with the real classes, executing whatever the file asks for.
 
     Raises:
         CheckpointError: torch cannot read the file, or a class that it names is not installed.
@@ -117,7 +117,7 @@ def damaged(path: Path, error: BaseException) -> CheckpointError:
 
 
 class QuantizedError(UnpicklingError):
-    """The file has tensors of torch's quantised types."""
+    """The file has tensors with torch's quantised types."""
 
 
 class _Archive:
@@ -167,8 +167,9 @@ class _Archive:
         return cast(torch.UntypedStorage, storage)
 
     def _bytes(self, info: zipfile.ZipInfo) -> bytes:
-        """The content, whose checksum is left alone where torch would not look at it either: it can be
-        told not to write one."""
+        """The content. Its checksum is only checked if torch would check it: torch can be told not to write
+        one.
+        """
         if info.compress_type != zipfile.ZIP_STORED:
             with self.archive.open(
                 info
@@ -178,7 +179,7 @@ class _Archive:
         return self.file.read(info.file_size)
 
     def _content_start(self, info: zipfile.ZipInfo) -> int:
-        """The local header may have another length than the central one says."""
+        """The start of the content: the local header may have another length than the central one says."""
         self.file.seek(info.header_offset)
         fields = _LOCAL_HEADER.unpack(self.file.read(_LOCAL_HEADER.size))
         if fields[0] != b"PK\x03\x04":
@@ -270,11 +271,11 @@ def _nbytes(kind: Any, storage_type: Any, numel: Any) -> int:
 
 
 class _Nested:
-    """The pickles of one file: those of the file itself, and storages that lie in them as the content of
-    files of their own (``torch.storage._load_from_bytes``). What any of them names counts for all.
+    """The pickles of one file: its own, and those nested in it as the content of other files
+    (``torch.storage._load_from_bytes``). Globals named in any of them count for all.
 
     Args:
-        budget: What is left to all of them.
+        budget: What is left of the budget for all of them.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -306,7 +307,7 @@ def _storage_of(content: bytes | bytearray) -> torch.UntypedStorage:
 
 
 def _is_root(name: str) -> bool:
-    """Records lie in one top folder, whose name is the file's own when it was saved."""
+    """Whether this is the top folder with all records, named after the file when it was saved."""
     return name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
 
 

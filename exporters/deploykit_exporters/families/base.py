@@ -1,4 +1,4 @@
-"""What a family of architectures must provide to be exported."""
+"""What a family of architectures must provide for export."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ class Hints:
         labels: Class names, or None.
         imgsz: (height, width) in pixels, or None for the model's own.
         features: Export the feature maps instead of the head.
-        weights: Which of several sets of weights in the file: its key, as ``Checkpoint.weights_key`` has it.
-        head: Which of several heads: the start of its keys, or ``one-to-one`` or ``one-to-many``.
-        head_activation: What stands between the layers of a classifier with several: ``gelu``, ``relu``, ...
+        weights: Which set of weights to take, if the file has several: its key, in the form of
+            ``Checkpoint.weights_key``.
+        head: Which head to take, if there are several: the start of its keys, or ``one-to-one`` or
+            ``one-to-many``.
+        head_activation: The activation between the layers of a classifier that has several: ``gelu``,
+            ``relu``, ...
         ignore: Settings, tensors and code of the file that do not matter, as ``Settings`` takes them.
     """
 
@@ -70,10 +73,10 @@ class Match:
 
     Attributes:
         family: Name of the family.
-        origin: Name of the dialect whose keys these are (``timm``, ``torchvision``, ...).
+        origin: Name of the dialect to which the keys belong (``timm``, ``torchvision``, ...).
         score: Certainty from 0 to 1; the best claim over all families builds the model.
         prefix: The ``StateView.prefix`` under which the keys fit.
-        dialect: Which of an origin's dialects, where a family has several; empty for the only one.
+        dialect: Which of an origin's dialects, if a family has several; empty if there is only one.
     """
 
     family: str
@@ -85,7 +88,7 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputGroup:
-    """A slice of an output that is compared against its own scale in the proof.
+    """A slice of an output that the proof compares on its own scale.
 
     Attributes:
         output: Name of the graph output.
@@ -93,8 +96,8 @@ class OutputGroup:
         kind: ``scores``: top-1 over ``axis`` is compared too (class axis of logits); ``values``: only
             differences; ``detections``: rows [N, K, 6+] of an end-to-end head, compared as sets of
             detections that are not tied with the last place, because ties may swap rows.
-        floor: Smallest scale to compare against. Activated scores live in 0..1 whatever their largest
-            value is: a floor of 0.01 lets a score of 1e-5 be off by 1e-6, not by 1e-9.
+        floor: Smallest scale to compare against. Activated scores are in 0..1 whatever their largest value:
+            a floor of 0.01 allows a score of 1e-5 to be off by 1e-6, not by 1e-9.
     """
 
     output: str
@@ -107,15 +110,15 @@ class OutputGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Witness:
-    """The model as the library that trained it builds it: a second reading of the same checkpoint.
+    """The model as built by the library that trained it: a second reading of the same checkpoint.
 
     Attributes:
         library: Name and version: ``timm 1.0.22``.
-        module: Built by the library's own constructor from what the file says, with its weights loaded
+        module: Built by the library's own constructor from what the file says, with the weights loaded
             strictly, in eval mode. ``forward(images[N, C, H, W])`` returns what ``BuiltModel.module`` does.
         preprocess: The library's own evaluation pre-processing of an image, uint8 [H, W, C] (RGB, grey or
-            as the network takes it), to float32 [C, H, W]; None where the library has none or the file
-            does not say which.
+            as the network takes it), to float32 [C, H, W]; None if the library has none or the file does
+            not say which.
     """
 
     library: str
@@ -130,23 +133,23 @@ class BuiltModel:
     Attributes:
         module: The reference: eval mode, float32, computing exactly what the training code
             computes, at any size that ``axes`` allows. ``forward(images[N,C,H,W])`` returns one
-            tensor per ``spec.output.names`` (a tensor alone when there is one).
+            tensor per ``spec.output.names`` (a single tensor if there is one).
         exportable: The same function in a form that exports well (dynamic shapes kept, no
             antialiased Resize), or None when ``module`` itself does. Weights are shared. The proof
             compares the ONNX file with ``module``, never with this one.
         spec: Everything but dynamic axes, exporter and parity, which the export fills in.
-        axes: The range of ``batch``, ``height`` and ``width`` that the architecture supports, for
-            the axes which may become dynamic.
+        axes: The range of ``batch``, ``height`` and ``width`` that the architecture supports, for the axes
+            that may become dynamic.
         groups: How the outputs are compared.
         fixed: Makes the exportable form for one (height, width), for architectures whose constants
-            depend on the size (position bias, padding); None when ``exportable`` folds by itself.
+            depend on the size (position bias, padding); None if ``exportable`` folds them itself.
         exporter: Which exporter gives the faster and cleaner graph for this family (measured by
             ``benchmarks/exporters.py``).
         min_opset: Lowest opset that can express the graph.
-        notes: What was decided, in sentences.
+        notes: Decisions made, in sentences.
         settings: Every setting and unused tensor of the checkpoint, and what became of it.
-        witness: Builds the origin's own model; called after the proof. It returns a sentence instead where
-            there can be no witness: which library is not installed, what the file does not say.
+        witness: Builds the origin's own model; called after the proof. If there can be no witness, it
+            returns a sentence instead: which library is not installed, or what the file does not say.
     """
 
     module: nn.Module
@@ -163,9 +166,9 @@ class BuiltModel:
 
 
 class Dialect(Protocol[Source_co]):
-    """The form in which one training code keeps the weights of a family: a module that has these.
+    """The form in which one training code stores the weights of a family: a module with these members.
 
-    ``Source_co`` is what the family wants to know of a checkpoint, in its own words.
+    ``Source_co`` is what the family needs to know about a checkpoint, in its own terms.
     """
 
     @property
@@ -174,27 +177,29 @@ class Dialect(Protocol[Source_co]):
         ...
 
     def matches(self, tensors: Mapping[str, torch.Tensor], /) -> bool:
-        """Whether these are the keys of that code. Looks at keys and shapes only."""
+        """Whether these are the keys of that code. Looks only at keys and shapes."""
         ...
 
     def read(self, checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints, /) -> Source_co:
-        """The weights under the names of the family's network, and what else the checkpoint tells.
+        """The weights under the names of the family's network, and what else the checkpoint says.
 
         Raises:
-            CheckpointError: weights are missing, or a setting asks for what is not built.
+            CheckpointError: weights are missing, or a setting asks for something that cannot be built.
         """
         ...
 
 
 class Family(Protocol):
-    """One family of architectures. Registered in ``families/registry.py`` or by the entry-point
-    group ``deploykit.families``."""
+    """One family of architectures, registered in ``families/registry.py`` or by the entry-point group
+    ``deploykit.families``.
+    """
 
     name: str
 
     def match(self, checkpoint: Checkpoint) -> Match | None:
-        """Claim the checkpoint, or None. Looks at keys, shapes and metadata only; must be fast and
-        must not import the training library."""
+        """Claim the checkpoint, or return None. Looks only at keys, shapes and metadata; must be fast and
+        must not import the training library.
+        """
         ...
 
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:

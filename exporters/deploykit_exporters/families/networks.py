@@ -1,7 +1,7 @@
 """Several networks in one state dict: student and teacher, online and momentum encoders, an ensemble.
 
 A network is a part of the state dict, under a common start of names, that a family claims by itself. So the
-layers of one network are none, whatever they are called and however often they repeat.
+layers of a network do not count as networks, however they are named and however often they repeat.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Network:
 
     Attributes:
         prefix: The start of the names of its weights, to the last dot: ``model.student.``.
-        inner: The start under which they are recognised without a wrapper: ``model.student.backbone.``.
-        key: What --weights calls it: the shortest start that no other network has, ``.`` for one at the top.
+        inner: The start after which they are recognised without a wrapper: ``model.student.backbone.``.
+        key: Its name for --weights: the shortest start that no other network has, or ``.`` for one at the
+            top.
         tensors: Its weights, by names without ``prefix``.
         core: Those under ``inner``, by names without it.
     """
@@ -56,17 +57,17 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class _Alone(Checkpoint):
-    """A part of a checkpoint as if it was the whole: no wrapper is looked for."""
+    """A part of a checkpoint as if it were the whole: no wrappers are searched for."""
 
     def views(self) -> Iterator[StateView]:
         yield StateView(prefix="", tensors=self.tensors)
 
 
 def settle(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the network that is meant, where its weights are those of several.
+    """The checkpoint with the intended network, if its weights belong to several.
 
     Raises:
-        CheckpointError: only the user can tell which is meant.
+        CheckpointError: only the user can say which is meant.
         OptionError: there is no network under the name that the user gave.
     """
     found = networks(checkpoint)
@@ -126,13 +127,13 @@ def networks(checkpoint: Checkpoint) -> tuple[Network, ...]:
 def _own(
     tensors: Mapping[str, torch.Tensor], prefix: str, keys: Iterable[str], key: str
 ) -> dict[str, torch.Tensor]:
-    """What of a part belongs to no other network inside it."""
+    """The weights of a part that belong to no other network inside it."""
     others = tuple(f"{other}."[len(prefix) :] for other in keys if other != key and other.startswith(prefix))
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
 
 
 def _parts(checkpoint: Checkpoint) -> dict[str, Checkpoint]:
-    """Every part under a common start of names, the whole first, outer ones before those inside them."""
+    """Every part under a common start of names: the whole first, outer parts before inner ones."""
     groups: dict[str, dict[str, torch.Tensor]] = {"": dict(checkpoint.tensors)}
     for name, tensor in checkpoint.tensors.items():
         position = 0
@@ -162,14 +163,15 @@ def _submodule(module: Any, prefix: str) -> Any:
 
 
 def _claim(part: Checkpoint) -> float:
-    """How certain a family is that this is one of its networks, 0 to 1."""
+    """How certain a family is that this is one of its networks, from 0 to 1."""
     matches = (family.match(part) for family in families().values())
     return max((match.score for match in matches if match is not None), default=0.0)
 
 
 def _chains(claimed: Mapping[str, Checkpoint], *, nested: bool) -> list[list[str]]:
-    """The claimed starts of each network, outer to inner: one that is claimed only for what it wraps is the
-    same network."""
+    """The claimed starts of each network, from outer to inner: a start claimed only for what it wraps is
+    the same network.
+    """
     chains: list[list[str]] = []
     for prefix in list(claimed)[:_MAX_NETWORKS]:
         around = [chain for chain in chains if prefix.startswith(chain[-1])]
@@ -188,7 +190,7 @@ def _chains(claimed: Mapping[str, Checkpoint], *, nested: bool) -> list[list[str
 
 
 def _is_list(prefix: str, claimed: Mapping[str, Checkpoint]) -> bool:
-    """Whether a part is nothing but several claimed ones: ``models.0.`` and ``models.1.``."""
+    """Whether a part consists only of several claimed ones: ``models.0.`` and ``models.1.``."""
     inside = [other for other in claimed if other != prefix and other.startswith(prefix)]
     outer = [one for one in inside if not any(one != other and one.startswith(other) for other in inside)]
     count = sum(len(claimed[one].tensors) for one in outer)
@@ -205,13 +207,13 @@ def _key(inner: str, others: Iterable[str]) -> str:
 
 
 def _asked(found: Iterable[Network], part: str) -> list[Network]:
-    """The networks under a start of names; the one that is called so, if there is one."""
+    """The networks under a start of names; only the one with exactly that name, if there is one."""
     exact = [one for one in found if part == one.key]
     return exact or [one for one in found if f"{one.inner}.".startswith(f"{part}.")]
 
 
 def _decide(checkpoint: Checkpoint, found: list[Network]) -> tuple[Network | None, str]:
-    """The network that is meant without asking, and why; None where it is not known."""
+    """The intended network if it is clear, and why; None if only the user can say."""
     first = found[0]
     if not all(copies(one.core, first.core) for one in found):
         return None, ""
@@ -229,13 +231,15 @@ def _decide(checkpoint: Checkpoint, found: list[Network]) -> tuple[Network | Non
 
 
 def _option(checkpoint: Checkpoint, network: Network) -> str:
-    """What the user types to take a network."""
+    """What the user types to choose a network."""
     at_top = network.key == _TOP or not checkpoint.weights_key
     return said(option(network.key if at_top else f"{checkpoint.weights_key}.{network.key}"))
 
 
 def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note: str) -> Checkpoint:
-    """The checkpoint without the other networks. What belongs to none stays: it may be a classifier."""
+    """The checkpoint without the other networks. Weights outside all networks stay: they may be a
+    classifier.
+    """
     kept = {
         name: tensor for name, tensor in checkpoint.tensors.items() if _owner(name, found) in (taken, None)
     }
@@ -257,8 +261,9 @@ def _only(checkpoint: Checkpoint, taken: Network, found: Iterable[Network], note
 
 
 def _place(taken: Network, found: Iterable[Network]) -> Network | None:
-    """The copy whose place a network takes: one that has a classifier beside it under the names that a family
-    knows (``vit.*`` with ``classifier.*``), where the copy itself (``ema_vit.*``) has none."""
+    """The copy that a network replaces: one with a classifier under names that a family knows (``vit.*``
+    with ``classifier.*``), if the network itself (``ema_vit.*``) has none.
+    """
     if taken.prefix != taken.inner:
         return None
     around = [one for one in found if one.prefix != one.inner and taken.inner.startswith(one.prefix)]
@@ -266,7 +271,7 @@ def _place(taken: Network, found: Iterable[Network]) -> Network | None:
 
 
 def _owner(name: str, found: Iterable[Network]) -> Network | None:
-    """The innermost network that a weight belongs to; None: it lies beside them."""
+    """The innermost network that a weight belongs to; None if it is outside all of them."""
     around = [one for one in found if one.key == _TOP or name.startswith(f"{one.key}.")]
     return max(around, key=lambda one: len(one.key) if one.key != _TOP else 0, default=None)
 

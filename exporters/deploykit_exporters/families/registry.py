@@ -23,7 +23,9 @@ _BUILT_IN = ("vit", "efficientnet", "crossformer", "yolo")
 
 
 def _read_added(name: str, found: object) -> Family:
-    """A family of another package, checked: what it lacks would show far from where it comes from."""
+    """A family from another package, checked here, because its defects would otherwise surface far from
+    their cause.
+    """
     missing = [each for each in ("name", "match", "build") if not hasattr(found, each)]
     if missing:
         raise TypeError(f"a family has name, match and build; {described(found)} has no {missing[0]}")
@@ -38,7 +40,7 @@ _ADDED = Added(GROUP, noun="family", read=_read_added)
 
 
 def family_names() -> tuple[str, ...]:
-    """The names of every known family, none of which is imported for it."""
+    """The names of every known family, found without importing any."""
     return (*_BUILT_IN, *(name for name in _ADDED.names if name not in _BUILT_IN))
 
 
@@ -49,21 +51,22 @@ def _built_in() -> dict[str, Family]:
 
 def families() -> dict[str, Family]:
     """Every known family by name: the built-in ones and those of the entry-point group
-    ``deploykit.families``, without those that cannot be loaded (a warning tells)."""
+    ``deploykit.families``. Families that cannot be loaded are left out, with a warning.
+    """
     return {**_ADDED.working(), **_built_in()}
 
 
 def broken_families() -> dict[str, str]:
-    """The families of other packages that cannot be loaded, and why."""
+    """The families from other packages that cannot be loaded, and why."""
     return {name: reason for name, reason in _ADDED.broken().items() if name not in _BUILT_IN}
 
 
 def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
-    """The family whose claim on the checkpoint is strongest.
+    """The family with the strongest claim on the checkpoint.
 
     Raises:
         OptionError: ``hints.family`` names no family.
-        DependencyError: it names a family of another package, which cannot be loaded.
+        DependencyError: it names a family from another package that cannot be loaded.
         UnrecognisedCheckpointError: no family claims the weights, or they are known to belong to another
             architecture that shares the names of a known one.
     """
@@ -86,7 +89,7 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
 
 
 def _refuse_foreign(checkpoint: Checkpoint, match: Match, hints: Hints) -> None:
-    """Refuse what only looks like one of ours, unless the user names it."""
+    """Refuse weights that only look like ours, unless the user names the family."""
     if hints.family or hints.origin or hints.variant:
         return
     view = next((view.tensors for view in checkpoint.views() if view.prefix == match.prefix), {})

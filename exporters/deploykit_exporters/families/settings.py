@@ -1,4 +1,4 @@
-"""Every setting that a checkpoint holds, and what became of it: nothing is dropped silently."""
+"""Every setting in a checkpoint, and its treatment: nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Setting:
     """One setting, or one unused tensor, of a checkpoint.
 
     Attributes:
-        where: What holds it: ``args``, ``config.json``, ``weights``.
+        where: Where it is: ``args``, ``config.json``, ``weights``.
         name: Its key there.
         value: Its value in a few characters.
-        treatment: ``honoured``: the model was built by it. ``harmless``: it cannot change an answer.
-            ``ignored``: the user said so with --ignore. ``unknown``: the file holds it among settings of all
-            kinds (the arguments of a training script), and what it does is not known.
+        treatment: ``honoured``: the model was built accordingly. ``harmless``: it cannot change an answer.
+            ``ignored``: the user said so with --ignore. ``unknown``: it is among settings of all kinds (the
+            arguments of a training script), and its effect is unknown.
         why: Why it is harmless; empty for the others.
     """
 
@@ -39,20 +39,20 @@ class Setting:
 
     @property
     def path(self) -> str:
-        """What --ignore calls it: ``config.json:num_heads``."""
+        """Its name for --ignore: ``config.json:num_heads``."""
         return f"{self.where}:{self.name}"
 
 
 class Settings:
-    """The settings of one place, read so that what nobody read is found.
+    """The settings of one place, read in such a way that unread ones are noticed.
 
-    A dialect takes what it honours with ``get``, names what cannot change an answer with ``harmless``, and
-    what it can build in one way only with ``expect``. ``account`` then tells what became of each, and refuses
-    what is left over.
+    A dialect reads what it honours with ``get``, marks what cannot change an answer with ``harmless``, and
+    checks what it can only build in one way with ``expect``. ``account`` then reports the treatment of each
+    setting, and refuses what is left over.
 
     Args:
-        where: What holds them, as users know it: ``args``, ``model_args``, ``config.json``.
-        values: The settings; a value of None counts as not given where ``get`` is asked for it.
+        where: Where they are, in the users' terms: ``args``, ``model_args``, ``config.json``.
+        values: The settings; ``get`` treats a value of None as not given.
         ignore: What the user gave with --ignore: ``name``, ``where:name``, or a pattern with ``*``.
     """
 
@@ -66,7 +66,7 @@ class Settings:
         return name in self._values
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a setting that the model is built by; an ignored one counts as not given."""
+        """The value of a setting that determines the model; an ignored one counts as not given."""
         if name not in self._values or self.is_ignored(name):
             return default
         self._found[name] = ("honoured", "")
@@ -78,15 +78,15 @@ class Settings:
 
     @property
     def honours(self) -> bool:
-        """Whether the model is built by any of them."""
+        """Whether any of them determines the model."""
         return any(treatment == "honoured" for treatment, _ in self._found.values())
 
     def honoured_names(self) -> tuple[str, ...]:
-        """The names of the settings that the model is built by."""
+        """The names of the settings that determine the model."""
         return tuple(name for name in self._values if self._found.get(name, ("",))[0] == "honoured")
 
     def plain(self) -> dict[str, Any]:
-        """The settings that were given and that nobody ignores."""
+        """The settings that were given and not ignored."""
         return {
             name: value
             for name, value in self._values.items()
@@ -94,16 +94,16 @@ class Settings:
         }
 
     def open(self) -> tuple[str, ...]:
-        """The names of the settings that nobody has read or named so far."""
+        """The names of the settings that have not been read or marked so far."""
         return tuple(name for name in self._values if name not in self._found and not self.is_ignored(name))
 
     def honoured(self, *names: str) -> None:
-        """Say that settings which were read elsewhere are honoured."""
+        """Mark settings that were read elsewhere as honoured."""
         for name in names:
             self.get(name)
 
     def harmless(self, why: str, *patterns: str) -> None:
-        """Say that settings cannot change an answer.
+        """Mark settings as unable to change an answer.
 
         Args:
             why: The reason, for ``inspect`` and the docs.
@@ -114,12 +114,12 @@ class Settings:
                 self._found.setdefault(name, ("harmless", why))
 
     def expect(self, name: str, *allowed: Any, instead: str = "") -> None:
-        """Refuse a setting whose value is not one that can be built; None always can.
+        """Refuse a setting whose value cannot be built; None is always allowed.
 
         Args:
             name: The setting.
-            allowed: The values that give what is built.
-            instead: What the user can do about another one.
+            allowed: The values that match what is built.
+            instead: What the user can do about another value.
 
         Raises:
             CheckpointError: it has another value.
@@ -134,11 +134,11 @@ class Settings:
             )
 
     def account(self, *, strict: bool) -> tuple[Setting, ...]:
-        """What became of every setting.
+        """The treatment of every setting.
 
         Args:
-            strict: These are the arguments of a constructor, each of which can change an answer: one that
-                nobody read is refused. Otherwise they are anybody's, and it is reported as unknown.
+            strict: These are the arguments of a constructor, each of which can change an answer: an unread
+                one is refused. Otherwise they may be anything, and an unread one is reported as unknown.
 
         Raises:
             CheckpointError: strict, and a setting is left over.
@@ -172,7 +172,7 @@ class Settings:
 
 
 def _short(value: Any) -> str:
-    """A value in at most 60 printable characters, whatever it is."""
+    """A value of any kind in at most 60 printable characters."""
     if isinstance(value, str) and len(value) > _LONGEST:
         text = f"'{printable(value, _LONGEST - 2)}'"
     elif isinstance(value, bool | int | float | str) or value is None:

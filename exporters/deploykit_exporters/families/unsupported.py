@@ -1,6 +1,7 @@
-"""Architectures that are recognised but not supported: one table, so that a refusal can name what it refuses.
+"""Architectures that are recognised but not supported, in one table, so that a refusal can name them.
 
-They are known by names of weights that no other architecture has, or by the ``model_type`` of transformers.
+They are recognised by names of weights that no other architecture has, or by the ``model_type`` of
+transformers.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ READS = (
 
 @dataclass(frozen=True)
 class Foreign:
-    """An architecture that is not read.
+    """An architecture that cannot be read.
 
     Attributes:
-        name: With its article, as it stands behind "this is".
+        name: Its name with an article, to follow "this is".
         keys: Sets of names of weights; all names of one set are enough. ``name@2``: with two axes.
         types: ``model_type`` of transformers.
-        certain: No family reads anything with these names. Otherwise they only explain why nobody claimed the
-            weights.
+        certain: No family reads anything with these names. If not certain, they only explain why no family
+            claimed the weights.
     """
 
     name: str
@@ -334,10 +335,11 @@ _READ_TYPES = (
 
 
 def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] | None = None) -> str:
-    """What a checkpoint is, if that is known and not read; empty otherwise.
+    """The name of a checkpoint's architecture if it is known but not supported; otherwise empty.
 
     Args:
-        claimed: The weights that a family claims: then only what is certain counts. None: nobody claims any.
+        claimed: The weights claimed by a family, in which case only certain entries count; None: no family
+            claims any.
     """
     config = checkpoint.meta.get("config")
     kind = config.get("model_type") if isinstance(config, Mapping) else None

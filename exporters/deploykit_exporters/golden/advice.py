@@ -1,4 +1,4 @@
-"""Which settings of --config would be honoured for a checkpoint, in the words of its origin."""
+"""Which settings in --config would be honoured for a checkpoint, in its origin's terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of one kind: the same place in all repeated blocks decides together."""
+"""Groups of layers: those at the same place in all repeated blocks are decided together."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Group:
 
 
 def groups_of(network: Network) -> tuple[Group, ...]:
-    """The products of a network by kind: operator, kernel, dense or depthwise, and what is around them.
+    """The products of a network grouped by kind: operator, kernel, dense or depthwise, and neighbours.
 
-    Repeated blocks have the same layers, so a kind is a place in the block. First and last layers are kinds
-    of their own by what is around them.
+    Repeated blocks have the same layers, so a kind is a place in the block. The first and last layers have
+    other neighbours, and so are kinds of their own.
     """
     producers = {name: node for node in network.model.graph.node for name in node.output}
     consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -69,7 +69,7 @@ def groups_of(network: Network) -> tuple[Group, ...]:
 
 
 def split(group: Group) -> tuple[Group, ...]:
-    """Parts of a group, by depth; itself where it is one layer."""
+    """Split a group by depth; a group of one layer stays as it is."""
     count = len(group.nodes)
     if count == 1:
         return (group,)
@@ -109,7 +109,7 @@ def _before(name: str, producers: Mapping[str, onnx.NodeProto], far: int) -> str
 def _after(
     name: str, consumers: Mapping[str, Iterable[onnx.NodeProto]], constants: frozenset[str], far: int
 ) -> set[str]:
-    """What reads a tensor, behind its bias and nodes that only move values."""
+    """The readers of a tensor, past its bias and nodes that only move values."""
     found: set[str] = set()
     for node in consumers.get(name, ()):
         is_bias = node.op_type == "Add" and not constants.isdisjoint(node.input)

@@ -1,4 +1,4 @@
-"""A candidate: which layers compute in 8 bits, with which ranges, and which further operators follow."""
+"""A candidate: which layers compute in 8 bits, with which ranges, and which other operators do so too."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LARGEST = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What is written around the products.
+    """What is quantised besides the products.
 
     Attributes:
         name: For reports.
         operators: Further operators that compute in 8 bits between quantised products.
         float_outputs: Products whose sums are not rounded to 8 bits.
-        portable: Whether TensorRT takes it; it refuses some constants in 8 bits.
+        portable: Whether TensorRT accepts it; TensorRT refuses some constants in 8 bits.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Choice:
 
     Attributes:
         nodes: The products that compute in 8 bits.
-        method: How ranges come of the histograms; see ``activations.METHODS``.
+        method: How ranges are derived from the histograms; see ``activations.METHODS``.
         form: See ``Form``.
         weight_bits: 7: weights within [-64, 64], whose products never saturate; 8: all of int8.
     """
@@ -127,8 +127,9 @@ def quantised(network: Network, choice: Choice, ranges: Mapping[str, float]) -> 
 
 
 def _between(network: Network, choice: Choice) -> list[str]:
-    """The nodes of the form's further operators from which a product in 8 bits is reached. What stands behind
-    the last one, where boxes and scores meet, would give both one scale."""
+    """The form's further operators that lead to a product in 8 bits. Those after the last product, where
+    boxes and scores meet, would give both one scale.
+    """
     if not choice.form.operators:
         return []
     reaching: set[str] = set()
@@ -149,7 +150,9 @@ def _most(bits: int) -> int:
 
 
 def _sort_nodes(graph: onnx.GraphProto) -> None:
-    """Every node behind those whose outputs it reads, in its loops and branches too; else as they were."""
+    """Sort nodes after those whose outputs they read, in loops and branches too; if that is impossible,
+    leave them.
+    """
     makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
     waiting: list[set[int]] = []
     readers: dict[int, list[int]] = {}
@@ -175,7 +178,7 @@ def _sort_nodes(graph: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet():  # type: ignore[no-untyped-def]
-    """ONNX Runtime's quantiser prints, and warns of what is done here on purpose."""
+    """Silence ONNX Runtime's quantiser, which prints, and warns about what is done on purpose here."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What of a graph can be quantised: products, and operators that may follow in 8 bits."""
+"""The parts of a graph that can be quantised: products, and other operators that may compute in 8 bits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Network:
     Attributes:
         path: The file.
         spec: Its contract.
-        model: Its graph, with the shapes that are known; constants are initialisers.
+        model: Its graph, with the known shapes; constants are initialisers.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class Network:
         return frozenset(info.name for info in infos if info.type.tensor_type.elem_type == 1)
 
     def nodes(self, operators: tuple[str, ...] = PRODUCTS) -> Iterator[onnx.NodeProto]:
-        """The nodes of the network of these kinds, on float32 tensors, in the order of the graph."""
+        """The nodes of these kinds in the network, on float32 tensors, in graph order."""
         for node in self.model.graph.node:
             inside = not node.name.startswith(_AROUND)
             if inside and node.op_type in operators and node.output[0] in self.floats:
@@ -83,7 +83,7 @@ class Network:
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
-        """The tensors that may be quantised: what these nodes take and return."""
+        """The tensors that may be quantised: the inputs and outputs of these nodes."""
         found: dict[str, None] = {}
         for node in self.nodes((*PRODUCTS, *MOVEMENT, *ELEMENTWISE)):
             for name in (*node.input, *node.output):
@@ -93,7 +93,7 @@ class Network:
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
-        """What the network returns: the outputs of the graph, or what its post-processing takes."""
+        """The network's outputs: those of the graph, or the inputs of its post-processing."""
         made = {
             name
             for node in self.model.graph.node
@@ -109,7 +109,7 @@ class Network:
 
     @cached_property
     def macs(self) -> Mapping[str, float]:
-        """Multiplications of each product, by node; of unknown sizes those of one position."""
+        """Multiplications of each product, by node; with unknown sizes, those of one position."""
         shapes = _shapes(self.model)
         found = {}
         for node in self.nodes():
@@ -182,8 +182,9 @@ def _refuse_other_precisions(path: Path, weights: Mapping[str, int]) -> None:
 
 
 def _biases_added(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A Gemm becomes a MatMul and an Add: with float biases, which TensorRT wants, ONNX Runtime multiplies
-    bytes only in this form."""
+    """Turn each Gemm into MatMul and Add: with float biases, which TensorRT needs, ONNX Runtime multiplies
+    bytes only in this form.
+    """
     from onnx import helper, numpy_helper
 
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -215,7 +216,7 @@ def _biases_added(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Every node has a name of its own, by which it is chosen."""
+    """Give every node a unique name, by which it is chosen."""
     seen: set[str] = set()
     for number, node in enumerate(model.graph.node):
         if not node.name or node.name in seen:

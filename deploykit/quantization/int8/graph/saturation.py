@@ -1,8 +1,8 @@
 """The proof that no product of a file saturates on CPUs without VNNI.
 
-These add two neighbouring products of an unsigned and a signed 8-bit number in 16 bits
-(``vpmaddubsw``), and what is beyond is cut off: the same file answers otherwise. Weights within [-64, 64]
-rule it out, 2 x 255 x 64 = 32,640; of other weights the two largest of each row that have one sign decide.
+These add two neighbouring products of an unsigned and a signed 8-bit number in 16 bits (``vpmaddubsw``) and
+clip the sum, which changes the answers of the file. Weights within [-64, 64] rule it out, 2 x 255 x 64 =
+32,640; for other weights, the two largest with the same sign in each row decide.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LIMIT = 32_767
 
 
 def may_saturate(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The products of whose sums of two neighbours some are beyond 16 bits for some activations.
+    """The products for which a sum of two neighbours can exceed 16 bits with some activations.
 
-    Every pair of a row is taken for neighbours, as engines order weights in their own ways: a product that is
-    not named cannot saturate on any of them.
+    Any two weights of a row count as neighbours, since engines order weights differently: a product not
+    listed cannot saturate on any engine.
 
     Args:
         model: A graph with QuantizeLinear and DequantizeLinear.
@@ -48,7 +48,7 @@ def may_saturate(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _rows(values: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
-    """The weights that are summed for one output, a row each."""
+    """The weights that are summed for one output, as a row each."""
     if node.op_type == "Conv":
         return values.reshape(len(values), -1)
     transposed = any(each.name == "transB" and each.i for each in node.attribute)

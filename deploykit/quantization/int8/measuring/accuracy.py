@@ -1,4 +1,4 @@
-"""The metric of candidates on the same pictures, against float32."""
+"""The metric of candidates, measured on the same pictures against float32."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Measured:
     """The metric of one file.
 
     Attributes:
-        value: Of this file.
-        reference: Of float32, on the same pictures.
+        value: The metric of this file.
+        reference: The metric of float32, on the same pictures.
         images: How many pictures were measured.
-        stopped: Given up before the last picture: it had lost more than was allowed.
-        part: Of a detector, what lost most: ``boxes``, ``masks`` or ``keypoints``.
+        stopped: Stopped before the last picture, because it had lost more than allowed.
+        part: For a detector, the part that lost most: ``boxes``, ``masks`` or ``keypoints``.
     """
 
     value: float
@@ -63,13 +63,13 @@ class Measured:
 
 @dataclass
 class Accuracy:
-    """What every candidate is measured on and by.
+    """The data with which every candidate is measured.
 
     Attributes:
         spec: The contract of the model.
         metric: What is measured.
-        pairs: The pictures that can be read, and what is known of them.
-        reference: What float32 answers to each.
+        pairs: The readable pictures, and what is known about them.
+        reference: The answers of float32.
         unread: Pictures that cannot be read, and why.
     """
 
@@ -126,12 +126,12 @@ class Accuracy:
         budget: float,
         count: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Measured:
-        """Measure a candidate; given up as soon as it has surely lost more than the budget.
+        """Measure a candidate, stopping as soon as it has certainly lost more than the budget.
 
         Args:
-            path: Its file.
-            budget: The loss that is allowed.
-            count: Called as pictures are done, with their number and that of all.
+            path: The file of the candidate.
+            budget: The largest loss allowed.
+            count: Called as pictures are done, with their number and the total.
         """
         from deploykit_runtimes import load
 
@@ -160,7 +160,7 @@ class Accuracy:
         return found
 
     def _truth(self, predictor: Predictor, path: Path, truth: Truth) -> Truth:
-        """What is known of a picture; for agreement, what float32 answers."""
+        """What is known about a picture; to measure agreement, the answer of float32."""
         if self.metric != "agreement":
             predictor.prepare(path)
             return truth
@@ -217,7 +217,7 @@ class Accuracy:
 
 
 def _lowest(spec: ModelSpec) -> float:
-    """The lowest score that a model with its post-processing inside tells."""
+    """The lowest score that a model with its post-processing inside returns."""
     fixed = spec.output.layout == "detections" and not spec.output.runtime_thresholds
     return spec.output.conf if fixed else 0.0
 

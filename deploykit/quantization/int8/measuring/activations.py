@@ -1,4 +1,4 @@
-"""Histograms of what layers take and return, and the ranges that each method makes of them."""
+"""Histograms of the inputs and outputs of layers, and the ranges that each method derives from them."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Feeds = Mapping[str, np.ndarray]
 
 @dataclass
 class Activations:
-    """What was seen of each tensor.
+    """The statistics of each tensor.
 
     Attributes:
-        largest: The largest magnitude.
+        largest: The largest magnitude per tensor.
         histograms: Symmetric around 0, int64 [bins], of values up to ``largest``.
     """
 
@@ -45,7 +45,7 @@ class Activations:
     histograms: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ranges(self, method: str) -> dict[str, float]:
-        """The largest magnitude of each tensor that 8 bits represent.
+        """The largest magnitude of each tensor that 8 bits have to represent.
 
         Args:
             method: One of ``METHODS``.
@@ -58,7 +58,7 @@ class Activations:
         return found
 
     def write(self, path: Path) -> None:
-        """Keep them in a file."""
+        """Save the histograms to a file."""
         names = list(self.largest)
         with atomic_path(path) as draft, draft.open("wb") as file:
             np.savez_compressed(
@@ -70,10 +70,10 @@ class Activations:
 
     @classmethod
     def read(cls, path: Path) -> Activations:
-        """What ``write`` wrote.
+        """Read a file written by ``write``.
 
         Raises:
-            OSError, ValueError, KeyError: it is damaged.
+            OSError, ValueError, KeyError: the file is damaged.
         """
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays["names"].tolist()
@@ -90,7 +90,7 @@ def collect(
 
     Args:
         network: The network.
-        feeds: What the graph takes, picture after picture; the same each time.
+        feeds: The graph's inputs, picture after picture; iterated twice.
         done: Called after each picture.
 
     Raises:
@@ -118,7 +118,7 @@ def collect(
 
 
 def _watched(network: Network) -> tuple[Any, list[str]]:
-    """A session that returns every tensor that may be quantised, and their names; inputs come last."""
+    """A session that returns every tensor that may be quantised, and their names; the inputs are last."""
     inputs = {info.name for info in network.model.graph.input}
     names = [name for name in network.tensors if name not in inputs]
     session = session_returning(network.model, names)
@@ -135,7 +135,7 @@ def _run(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
 
 
 def _range(histogram: np.ndarray, largest: float, method: str) -> float:
-    """The largest magnitude that is kept of a symmetric histogram."""
+    """The largest magnitude to keep of a symmetric histogram."""
     counts = histogram[_BINS // 2 :] + histogram[: _BINS // 2][::-1]
     total = counts.sum()
     if not total:
@@ -149,13 +149,13 @@ def _range(histogram: np.ndarray, largest: float, method: str) -> float:
 
 
 def _least_divergence(counts: np.ndarray) -> int:
-    """How many bins to keep so that 128 levels lose least information (Kullback-Leibler divergence).
+    """How many bins to keep so that 128 levels lose the least information (Kullback-Leibler divergence).
 
-    The algorithm of TensorRT's calibrator (S. Migacz, "8-bit inference with TensorRT", GTC 2017): what is cut
-    off is added to the last bin that is kept.
+    The algorithm of TensorRT's calibrator (S. Migacz, "8-bit inference with TensorRT", GTC 2017): clipped
+    values are added to the last bin that is kept.
 
     Args:
-        counts: Of magnitudes, float64 [bins].
+        counts: Histogram of magnitudes, float64 [bins].
     """
     best, kept = np.inf, len(counts)
     for stop in range(_LEVELS, len(counts) + 1, _STEP):

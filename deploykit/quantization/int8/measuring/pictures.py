@@ -1,4 +1,4 @@
-"""Pictures to calibrate with, and others to measure on."""
+"""Pictures for calibration, and others for measurement."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Pictures:
     """The pictures of a run.
 
     Attributes:
-        calibration: Files that ranges are taken from.
-        measured: The pictures that the metric is measured on, with what is known of them; the truth of
-            unlabelled ones is what float32 answers, and not in here.
-        dataset: As it was read; its samples are all pictures.
+        calibration: Files from which ranges are taken.
+        measured: The pictures on which the metric is measured, with what is known about them; for
+            unlabelled pictures the truth is the answer of float32, which is not stored here.
+        dataset: The data set as read, with all its pictures.
         metric: What is measured.
-        notes: What the reader has to know, in sentences.
+        notes: Notes for the reader, in sentences.
     """
 
     calibration: tuple[Path, ...]
@@ -72,17 +72,17 @@ def read_pictures(
     limit: int | None = None,
     seed: int = 0,
 ) -> Pictures:
-    """Find the pictures of a folder or data set, and part them.
+    """Find the pictures of a folder or data set, and divide them.
 
     Args:
         path: A folder of pictures; or labelled pictures, see ``read_dataset``.
         spec: The model.
-        metric: What to measure; None: top-1 or mAP where labels are, agreement with float32 elsewhere.
-        split: What a data set with several measures on; ``train`` calibrates where it is.
+        metric: What to measure; None: top-1 or mAP if there are labels, otherwise agreement with float32.
+        split: The split to measure on; ``train``, if there is one, is for calibration.
         matching: See ``Matching``.
         calibrate: The largest number of pictures to calibrate with.
         limit: The largest number to measure on.
-        seed: Of the draws.
+        seed: Seed of the random choice.
 
     Raises:
         InputError: it cannot be read, or holds fewer than ``FEWEST`` pictures.
@@ -140,7 +140,7 @@ def _parted(
 
 
 def _has_loose_pictures(path: Path) -> bool:
-    """Whether a folder holds pictures themselves, which no folder names the class of."""
+    """Whether a folder has pictures directly inside, not in class folders."""
     if not path.is_dir() or (path / "data.yaml").is_file() or (path / "data.yml").is_file():
         return False
     entries = list(path.iterdir())
@@ -185,7 +185,7 @@ def _metric(metric: Metric | None, spec: ModelSpec, path: Path, *, labelled: boo
 
 
 def feeds_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[Mapping[str, np.ndarray] | InputError]:
-    """What the graph takes for each picture, or why it cannot be read."""
+    """The graph's inputs for each picture, or why the picture cannot be read."""
     for path in files:
         try:
             yield predictor.prepare(path).feeds

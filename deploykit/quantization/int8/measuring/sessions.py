@@ -1,4 +1,4 @@
-"""A graph in memory in ONNX Runtime, returning what is asked of it."""
+"""Runs a graph in memory with ONNX Runtime, and returns the requested tensors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["session_returning"]
 
 
 def session_returning(model: onnx.ModelProto, names: Sequence[str]) -> Any:
-    """A session on the CPU whose outputs are these tensors, in the form that the Runner gives INT8 graphs.
+    """A session on the CPU whose outputs are these tensors, in the form that the Runner uses for INT8 graphs.
 
     Args:
         model: The graph; it is not changed.
-        names: Float32 tensors that its nodes make.
+        names: Float32 tensors that its nodes produce.
     """
     import onnxruntime
     from onnx import ModelProto, helper

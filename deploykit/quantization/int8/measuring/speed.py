@@ -1,4 +1,4 @@
-"""The time of a candidate on the engine that it is for, in turns with float32."""
+"""The time of a candidate on its target engine, measured in turns with float32."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Speed:
     """Times of one candidate.
 
     Attributes:
-        ms: A call of the candidate, the median.
-        float32_ms: A call of float32, in the same rounds.
-        ratio: The median over the rounds of float32's time as a multiple of the candidate's.
-        low, high: What half of the rounds lie between.
+        ms: The median time of a call of the candidate.
+        float32_ms: The same for float32, in the same rounds.
+        ratio: Float32's time divided by the candidate's, median over the rounds.
+        low, high: The quartiles of the ratio over the rounds.
     """
 
     ms: float
@@ -44,13 +44,13 @@ class Timer(Protocol):
 
 
 class Turns:
-    """Calls in turns, so that a busy neighbour hits both alike.
+    """Calls in turns, so that a busy neighbour affects both alike.
 
     Args:
         float32: The float32 file.
         runtime: The engine.
-        options: How it is opened.
-        feeds: What the graph takes.
+        options: How the engine is opened.
+        feeds: The graph's inputs.
         seconds: Time for each of the two.
     """
 

@@ -1,4 +1,4 @@
-"""Measurements on disk, so that an interrupted search goes on and decides as it would have."""
+"""Measurements on disk, so that an interrupted search can continue and decide as it would have."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FILE = "measurements.json"
 
 
 class State:
-    """What one search has measured, by name.
+    """The measurements of one search, by name.
 
     Args:
         key: All that the measurements depend on, as plain values.
-        resume: Take what an interrupted run left; else begin anew.
+        resume: Continue from an interrupted run; otherwise start over.
         folder: Where; None: ``quantize`` in deploykit's cache.
 
     Raises:
@@ -41,7 +41,7 @@ class State:
         self.resumed = len(self.measured)
 
     def once(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What was measured under this name, or what ``measure`` returns now: plain values."""
+        """The stored measurement of this name, or the plain values that ``measure`` now returns."""
         if name not in self.measured:
             self.measured[name] = measure()
             trusted_folder(self.folder)
@@ -50,7 +50,7 @@ class State:
         return self.measured[name]
 
     def discard(self) -> None:
-        """Remove it: the search is finished."""
+        """Remove the measurements, since the search is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self) -> dict[str, Any]:

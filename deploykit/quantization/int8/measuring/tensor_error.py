@@ -1,4 +1,4 @@
-"""How far the tensors of a candidate are from float32: cheap, and fine enough to rank layers by."""
+"""How far a candidate's tensors are from float32: cheap, and precise enough to rank layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TensorError:
 
     Args:
         network: The float32 network.
-        feeds: What the graph takes for each of the pictures.
+        feeds: The graph's inputs for each of the pictures.
     """
 
     def __init__(self, network: Network, feeds: Sequence[Feeds]) -> None:
@@ -35,8 +35,9 @@ class TensorError:
         self._wanted = self._run(network.model)
 
     def of(self, model: onnx.ModelProto) -> float:
-        """The root mean square of the differences as a share of that of the values, the mean over what the
-        network returns and over the pictures."""
+        """The root mean square of the differences relative to that of the values, averaged over the
+        network's outputs and the pictures.
+        """
         found = self._run(model)
         shares = [
             _share(part, other)
@@ -52,7 +53,7 @@ class TensorError:
 
 
 def _parts(value: np.ndarray, spec: ModelSpec) -> list[np.ndarray]:
-    """Boxes and scores, which one scale does not fit."""
+    """Boxes and scores separately, because no single scale fits both."""
     if value.ndim != 3 or spec.output.layout not in (*_ROWS, "detections") or spec.task == "classify":
         return [value]
     if spec.output.layout == "yolov5":

@@ -1,4 +1,4 @@
-"""Calls that no honest checkpoint makes: they are never made, and a file that asks for one is refused."""
+"""Calls that no honest checkpoint makes: they are never executed, and a file with one is refused."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
     """Refuse a file that names code which could harm the machine.
 
     Args:
-        inert: Globals of the file, as ``module.qualname``, none of which was run.
-        ignore: Those in spite of which it is read, or patterns of them: as the file names them
-            (``posix.system``) or as users do (``os.system``).
+        inert: Globals named in the file, as ``module.qualname``; none was executed.
+        ignore: Names or patterns to tolerate: as in the file (``posix.system``) or as users write them
+            (``os.system``).
         name: The file's name.
 
     Returns:
@@ -55,13 +55,15 @@ def refuse_dangerous(inert: Iterable[str], ignore: tuple[str, ...], *, name: str
 
 
 def not_executed(inert: Iterable[str]) -> tuple[str, ...]:
-    """What of the standard library the file would run, though it could do no harm, by its usual names."""
+    """Standard library calls in the file that are harmless and were still not executed, by their usual
+    names.
+    """
     found = (canonical(path) for path in _functions(inert) if power_of(path) == "compute")
     return tuple(dict.fromkeys(found))
 
 
 def _functions(inert: Iterable[str]) -> list[str]:
-    """Without the calls of what a named function gave: the function is named already."""
+    """Without calls on the results of a named function, since that function is already listed."""
     return list(dict.fromkeys(path.removesuffix(".__call__") for path in inert))
 
 

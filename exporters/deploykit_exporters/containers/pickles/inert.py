@@ -1,9 +1,9 @@
-"""Inert stand-ins for the objects of a pickle, and ways to look into them.
+"""Inert stand-ins for the objects of a pickle, and ways to inspect them.
 
-A pickle names classes and functions by ``module.name``. Here each such name becomes a class of
-its own that holds what the pickle gave (arguments, attributes, items) and can do nothing. The
-stand-ins of ``torch.nn.Module`` objects keep the tree that ``nn.Module`` keeps (``_modules``,
-``_parameters``, ``_buffers``), so a whole pickled network can be read without its source code.
+A pickle names classes and functions by ``module.name``. Here each such name becomes its own class, which
+holds what the pickle gave it (arguments, attributes, items) and can do nothing. The stand-ins of
+``torch.nn.Module`` objects keep the tree that ``nn.Module`` keeps (``_modules``, ``_parameters``,
+``_buffers``), so a whole pickled network can be read without its source code.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class InertObject(Holder):
         return stand_in
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Construction only records what it was given."""
+        """Record the arguments of the construction, and do nothing else."""
 
     def inert_records(self) -> tuple[Any, ...]:
         return (*(getattr(self, name, None) for name in _RECORD), _attributes(self))
@@ -86,7 +86,7 @@ class InertObject(Holder):
 
 
 class InertInstance(InertObject):
-    """A stand-in that has attributes only."""
+    """A stand-in that only has attributes."""
 
     __slots__ = ("__dict__", *_RECORD)
 
@@ -190,9 +190,9 @@ def state_dict_of(obj: object) -> dict[str, torch.Tensor]:
 def to_plain(obj: object, *, max_items: int = 100_000) -> Any:
     """The object as None, bool, numbers, strings, lists and dictionaries with string keys, for JSON.
 
-    Stand-ins become the dictionary of their attributes, or their path where they have none. Tensors
-    and large arrays become a short description. What lies beyond ``max_items`` values or 50 levels,
-    or inside itself, becomes ``"..."``.
+    Stand-ins become the dictionary of their attributes, or their path if they have none. Tensors and large
+    arrays become a short description. Anything beyond ``max_items`` values or 50 levels, or inside itself,
+    becomes ``"..."``.
     """
     return _Plain(max_items).convert(obj, ())
 
@@ -243,7 +243,7 @@ def _attributes(obj: object) -> dict[str, Any]:
 
 
 def _endless(ancestors: Any, module: object) -> bool:
-    """Whether the module is among its own ancestors, or they are more than any network nests."""
+    """Whether the module is among its own ancestors, or is nested deeper than in any network."""
     for _ in range(_MAX_DEPTH):
         if ancestors is None:
             return False

@@ -1,4 +1,4 @@
-"""The machine that a pickle runs on: its stack, its memory, and the stand-in for each thing that it names."""
+"""The machine that a pickle runs on: its stack, its memory, and the stand-in for each name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Machine:
 
     Attributes:
         classes: The inert class of each global met.
-        learnt: Globals that turned out to be containers, with the stand-in that they need.
+        learnt: Globals that turned out to be containers, with their stand-ins.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Machine:
         return value
 
     def pop_mark(self) -> list[Any]:
-        """Everything above the last mark, which goes too."""
+        """Remove and return everything above the last mark, and remove the mark."""
         stack = self.stack
         for index in range(len(stack) - 1, -1, -1):
             if stack[index] is MARK:
@@ -103,14 +103,14 @@ class Machine:
         return self.classes[path]
 
     def count_keys(self, keys: Collection[Any]) -> None:
-        """Account for keys of a dictionary, or elements of a set, before they are put there."""
+        """Account for keys of a dictionary, or elements of a set, before they are added."""
         self.budget.spend(_ENTRY * len(keys))
         for key in keys:
             if type(key) is not str:
                 self.budget.key(key)
 
     def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
-        """What stands for ``function(*args, **kwargs)``."""
+        """The stand-in for ``function(*args, **kwargs)``."""
         if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
             raise UnpicklingError("the pickle gives arguments that are not a tuple")
         named = kwargs or {}
@@ -142,7 +142,7 @@ class Machine:
         return value
 
     def construct(self, how: str, cls: Any, *rest: Any) -> Any:
-        """What stands for a call of one of ``copyreg``'s constructors."""
+        """The stand-in for a call of one of ``copyreg``'s constructors."""
         if how == "copyreg.__newobj_ex__":
             return self.call(cls, *rest)
         if how == "copyreg.__newobj__":
@@ -185,7 +185,9 @@ class Machine:
             raise UnpicklingError(f"the pickle sets the state of a {class_path(target)}")
 
     def set_attributes(self, target: InertObject, state: Any) -> None:
-        """An attribute named as a method of a dictionary or list would take the method's place."""
+        """Set attributes, except any named like a method of a dictionary or list, which would replace the
+        method.
+        """
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         if not all(part is None or isinstance(part, dict) for part in parts):
             target.inert_state = state

@@ -1,7 +1,7 @@
-"""What each operation of a pickle does to the machine of ``machine.py``.
+"""The effect of each pickle operation on the machine of ``machine.py``.
 
-The operations are documented in ``pickletools``. Left out are the extension registry (EXT1, EXT2, EXT4),
-which is a second way to name globals, and out-of-band buffers.
+The operations are documented in ``pickletools``. The extension registry (EXT1, EXT2, EXT4), which is a
+second way to name globals, and out-of-band buffers are not implemented.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _push_integer(machine: Machine, argument: int) -> None:
 
 
 def _push_text(machine: Machine, argument: str) -> None:
-    """Pickles can hold halves of characters, which no program can write."""
+    """Push a text, unless it has lone surrogates, which pickles can hold but no program can write."""
     if not argument.isascii():
         argument = argument.encode("utf-8", "replace").decode("utf-8")
     machine.stack.append(argument)
@@ -136,7 +136,7 @@ def _persistent(machine: Machine, pid: Any) -> None:
 
 
 def _nothing(_machine: Machine, _: Any) -> None:
-    """PROTO and FRAME only describe the encoding."""
+    """Do nothing: PROTO and FRAME only describe the encoding."""
 
 
 _ARGUMENTS = "BININT BININT1 BININT2 FLOAT BINFLOAT BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"

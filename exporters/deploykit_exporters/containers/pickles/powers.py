@@ -1,6 +1,6 @@
-"""What a global that a pickle names could do, were it called: by its module of the standard library.
+"""What calling a global named in a pickle could do, judged by its standard library module.
 
-Nothing here imports a module by a name that comes from a file.
+No module is imported here by a name from a file.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def canonical(path: str) -> str:
-    """A global under the name that users know it by.
+    """A global under its usual name.
 
     ``posix.system``, ``nt.system`` and ``torch.os.system`` are ``os.system``; ``commands.Popen``, which
     Python 3 writes for Python 2, is ``subprocess.Popen``.
@@ -234,7 +234,7 @@ def canonical(path: str) -> str:
 
 
 def _within(path: str) -> str:
-    """The part that names another module which a module holds, or something of it."""
+    """The part of a path that names another module held by a module, or a member of it."""
     parts = path.split(".")
     for index in range(1, len(parts)):
         name = parts[index].removeprefix("_")
@@ -249,11 +249,12 @@ def _within(path: str) -> str:
 
 @lru_cache(maxsize=1 << 15)
 def power_of(path: str) -> Power:
-    """What a call of a global of this name could do.
+    """What calling a global of this name could do.
 
     Returns:
         ``harm``: reach files, processes, the network, the interpreter or code. ``compute``: make a value from
-        what it is given. ``none``: hold data; or it is not of the standard library, and nothing is known.
+        what it is given. ``none``: hold data; also returned for names outside the standard library, about
+            which nothing is known.
     """
     path = canonical(path)
     if path in _words(_DOORS) or path.count(".") > _MAX_PARTS:
@@ -266,7 +267,7 @@ def power_of(path: str) -> Power:
 
 @lru_cache(maxsize=1 << 15)
 def _power(path: str) -> Power:
-    """By the module that the name begins with."""
+    """The power of a global, by the module that its name begins with."""
     module = path.partition(".")[0]
     ways_out = any(part in _words(_WAYS_OUT) for part in path.split("."))
     method = path.startswith("pathlib.") and path.count(".") > 1  # what a path does, not the path
@@ -280,7 +281,7 @@ def _power(path: str) -> Power:
 
 
 def _tails(path: str) -> list[str]:
-    """What a name may mean of another module, which the module that it begins with has imported."""
+    """Possible meanings of a name in other modules that its first module has imported."""
     parts = path.split(".")
     tails = [".".join(parts[index:]) for index in range(1, len(parts))]
     return [*tails, *(tail.removeprefix("_") for tail in tails)]

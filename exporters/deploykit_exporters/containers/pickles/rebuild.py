@@ -1,7 +1,7 @@
-"""The few globals of a pickle that are rebuilt into real values: tensors, arrays, plain containers.
+"""The few globals of a pickle that are rebuilt as real values: tensors, arrays, plain containers.
 
-Each is rebuilt by a small function written here, which checks what it is given and takes what it makes from
-the budget of the read; the function or class that the pickle names is never called. Everything that is not in
+Each is rebuilt by a small function written here, which checks its arguments and charges the result to the
+budget of the read; the function or class that the pickle names is never called. Everything that is not in
 ``REBUILDERS`` becomes an inert stand-in.
 """
 
@@ -38,16 +38,16 @@ _PATH_MAX = 4096  # of Linux; other systems have shorter paths
 
 
 class NotPlainError(UnpicklingError):
-    """An honest object that holds more than plain data; an inert stand-in takes its place."""
+    """An honest object with more than plain data; an inert stand-in takes its place."""
 
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """A global that has a rebuilding function. It stands on the pickle's stack instead of the real
-    one and is deliberately not callable.
+    """A global that has a rebuilding function. It is on the pickle's stack in place of the real one and is
+    deliberately not callable.
 
     Attributes:
-        counted: The function takes the budget before its arguments.
+        counted: The function takes the budget as its first argument.
     """
 
     inert_path: str
@@ -57,7 +57,7 @@ class Rebuilder:
     def run(
         self, budget: Budget, args: Iterable[Any], kwargs: Mapping[str, Any] = MappingProxyType({})
     ) -> Any:
-        """What stands for a call with these arguments."""
+        """The stand-in for a call with these arguments."""
         return self.rebuild(budget, *args, **kwargs) if self.counted else self.rebuild(*args, **kwargs)
 
 
@@ -78,13 +78,13 @@ class Storage:
 
 @dataclass
 class ArrayType:
-    """A numpy dtype while it is being rebuilt: its code, then (by BUILD) its byte order."""
+    """A numpy dtype while it is being rebuilt: its code first, then (by BUILD) its byte order."""
 
     code: str
     order: Literal["<", ">", "=", "|"] = "="
 
     def resolve(self) -> np.dtype[Any]:
-        """The numpy dtype, of numbers or text; never one that holds Python objects."""
+        """The numpy dtype, of numbers or text, and never of Python objects."""
         dtype = np.dtype(self.code).newbyteorder(self.order)
         if dtype.kind not in "biufcSU":
             raise NotPlainError(f"an array of {self.code} is not plain data")
@@ -92,7 +92,7 @@ class ArrayType:
 
 
 def set_array_state(array: np.ndarray, state: Any) -> None:
-    """Fill an array from ``_reconstruct`` in place, as its BUILD asks."""
+    """Fill an array from ``_reconstruct`` in place, as its BUILD operation asks."""
     _version, shape, array_type, fortran, data = state
     dtype = _resolve(array_type)
     if not isinstance(data, bytes | bytearray | str):
@@ -113,7 +113,7 @@ def _sizes(values: Iterable[Any]) -> tuple[int, ...]:
 def _tensor(
     budget: Budget, storage: Any, offset: int, size: Iterable[int], stride: Iterable[int], *more: Any
 ) -> torch.Tensor:
-    """``_rebuild_tensor``, ``_v2`` and ``_v3``; only the last gives a dtype, as its third extra."""
+    """``_rebuild_tensor``, ``_v2`` and ``_v3``; only the last gives a dtype, as its third extra argument."""
     if not isinstance(storage, Storage):
         raise UnpicklingError("a tensor has no storage")
     dtype = more[2] if len(more) > 2 and isinstance(more[2], torch.dtype) else storage.dtype
@@ -153,7 +153,7 @@ def _tensor_subclass(
 
 
 def _tensor_from_array(array: Any, *_: Any) -> torch.Tensor:
-    """A tensor of another device; what would be bfloat16 there is float32 in the array, and stays it."""
+    """A tensor of another device; one that was bfloat16 is float32 in the array, and remains so."""
     if not isinstance(array, np.ndarray):
         raise UnpicklingError("a tensor has no array")
     return torch.from_numpy(array)
@@ -222,7 +222,7 @@ def _set(budget: Budget, items: Any = ()) -> set[Any]:
 
 
 def _frozen(budget: Budget, items: Any = ()) -> frozenset[Any]:
-    """Which may be a key, other than a set."""
+    """A frozen set, which may be a key, unlike a set."""
     return frozenset(_set(budget, items))
 
 
@@ -239,7 +239,7 @@ def _complex(real: float = 0.0, imag: float = 0.0) -> complex:
 
 
 def _text(*parts: Any) -> str:
-    """``torch.device("cuda", 0)`` becomes ``"cuda:0"``, a TorchVersion the string that it is."""
+    """``torch.device("cuda", 0)`` becomes ``"cuda:0"``; a TorchVersion becomes a plain string."""
     return ":".join(str(part) for part in parts if isinstance(part, str | int))
 
 

@@ -1,14 +1,14 @@
 """A pickle machine that cannot run code.
 
-``torch.load(weights_only=True)`` refuses what many honest checkpoints hold (sets, list subclasses,
-protocol 4, functions), and to take a class that is not installed or not trusted its allow-list would need
-to know the name beforehand. This machine reads all of them and is stricter: nothing that can be called,
-and nothing that was imported for the pickle, ever stands on its stack. A global becomes one of
+``torch.load(weights_only=True)`` refuses what many honest checkpoints hold (sets, list subclasses, protocol
+4, functions), and its allow-list must know the name of every class that is not installed or not trusted.
+This machine reads all of them and is stricter: its stack never holds anything callable or anything imported
+for the pickle. A global becomes one of
 
 * a ``Rebuilder``: tensors, arrays and plain containers, rebuilt by functions of this package;
 * a storage type or element type of torch;
 * an inert class, made for that name, whatever the name is (``os.system``, ``builtins.getattr``,
-  ``ultralytics.nn.tasks.DetectionModel``), which only records what it is given.
+  ``ultralytics.nn.tasks.DetectionModel``), which only records its arguments.
 
 So REDUCE, NEWOBJ, INST and OBJ construct inert objects, BUILD sets attributes of inert objects and
 fills arrays, and no other operation changes an object that the pickle did not make. The operations are
@@ -57,18 +57,18 @@ def load_inert(
     rebuilders: Mapping[str, Any] = REBUILDERS,
     budget: Budget | None = None,
 ) -> Pickle:
-    """Read one pickle of ``file``, which is left just after it.
+    """Read one pickle of ``file``, and leave the position just after it.
 
     Args:
-        file: A seekable binary file whose ``read(n)`` allocates no more than the file has (an mmap
+        file: A seekable binary file whose ``read(n)`` allocates no more than the file's size (an mmap
             or a BytesIO).
-        persistent_load: Gives the object for a persistent id (a torch storage).
+        persistent_load: Returns the object for a persistent id (a torch storage).
         rebuilders: The globals that do not become inert.
-        budget: What is left to the whole read; None: what a file of the same size may take.
+        budget: What is left for the whole read; None: the budget of a file of this size.
 
     Raises:
         ExcessError: the pickle asks for more than its budget.
-        UnpicklingError: and whatever built-in error a malformed pickle provokes.
+        UnpicklingError: the pickle is malformed; other built-in errors are possible too.
     """
     start = file.tell()
     budget = budget or Budget(_size(file))
@@ -109,7 +109,7 @@ def _run(machine: Machine, file: BinaryIO) -> Any:
 
 
 def _size(file: BinaryIO) -> int:
-    """Bytes of the file, whose position stays."""
+    """The size of the file in bytes; its position does not change."""
     position = file.tell()
     size = file.seek(0, 2) or file.tell()  # an mmap's seek tells nothing
     file.seek(position)

@@ -1,4 +1,4 @@
-"""Which weights are the averaged ones if a file holds both, for each training code that writes them.
+"""Which weights are the averaged ones if a file holds both, for each training code that writes both.
 
 mmengine     hooks/ema_hook.py (EMAHook) swaps on saving: ``state_dict`` holds the average, ``ema_state_dict``
              the raw weights, and a counter, ``steps``.
@@ -61,13 +61,14 @@ _CONFIGURATION = 1 << 20
 
 
 def is_averaged(name: str) -> bool:
-    """Whether a name, or one part of a dotted one, says that something is an average: ``model_ema``."""
+    """Whether a name, or one part of a dotted name, says that something is an average: ``model_ema``."""
     return _WORDS.search(name) is not None
 
 
 def is_untouched(value: Any, *names: str) -> bool:
-    """Whether an average says that nothing was averaged yet: then it holds the weights that it was made with,
-    often those before the training."""
+    """Whether an average says that nothing was averaged yet: it then holds its initial weights, often those
+    from before the training.
+    """
     entries = entries_of(value)
     for name in names or _COUNTERS:
         count = entries.get(name, getattr(value, name, None))
@@ -79,16 +80,16 @@ def is_untouched(value: Any, *names: str) -> bool:
 
 
 def listed(key: str) -> bool:
-    """Whether a key that nobody is known to use says that its weights are an average."""
+    """Whether a key that no known code uses says that its weights are an average."""
     return is_averaged(key) and key not in AVERAGED
 
 
 def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
-    """The averaged weights, unless they are those of another network or of a part of it.
+    """The averaged weights, unless they belong to another network or to a part of it.
 
     Args:
-        averaged: What its key calls an average.
-        raw: What lies under a usual key.
+        averaged: The weights whose key calls them an average.
+        raw: The weights under a usual key.
         entries: The dictionary that holds both.
     """
     one, other = quoted(raw.key), quoted(averaged.key)
@@ -108,7 +109,7 @@ def prefer(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
 
 
 def _ambiguous(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found:
-    """``state_dict`` and ``ema_state_dict`` without a mark of mmengine."""
+    """``state_dict`` and ``ema_state_dict`` without signs of mmengine."""
     one, other = quoted(raw.key), quoted(averaged.key)
     if equal(averaged.tensors, raw.tensors):
         return raw.noting(f"{one} and {other} hold the same values.")
@@ -122,7 +123,7 @@ def _ambiguous(averaged: Found, raw: Found, entries: Mapping[str, Any]) -> Found
 
 
 def _taken(averaged: Found, raw: Found) -> Found:
-    """The average, with what of the raw weights it does not average."""
+    """The average, completed with the raw weights that it does not average."""
     taken = averaged.noting(
         f"Took the EMA weights ({quoted(averaged.key)}); the file also holds {quoted(raw.key)}: "
         f"{option(raw.key)} takes those."
@@ -137,8 +138,7 @@ def _taken(averaged: Found, raw: Found) -> Found:
 
 
 def averaged_copy(averaged: Found, raw: Found) -> Found:
-    """The average inside what an averaging module saved of itself: ``ema_model.*`` beside
-    ``online_model.*``."""
+    """The average inside the state of an averaging module: ``ema_model.*`` next to ``online_model.*``."""
     if covers(averaged.tensors, raw.tensors):
         return averaged
     starts = dict.fromkeys(name.partition(".")[0] for name in averaged.tensors if "." in name)
@@ -159,7 +159,7 @@ def swapped_by_lightning(raw: Found, entries: Mapping[str, Any]) -> bool:
 
 
 def of_lightning(raw: Found, current: Found, entries: Mapping[str, Any]) -> Found:
-    """What its WeightAveraging has averaged, if it has."""
+    """The average of Lightning's WeightAveraging, if it has one."""
     if is_untouched(entries.get("averaging_state")):
         return _unused(current, raw.key)
     return raw.noting(
@@ -174,8 +174,9 @@ def _unused(raw: Found, average: str) -> Found:
 
 
 def without_names(raw: Found, entries: Mapping[str, Any]) -> Found:
-    """The average that is kept as a list of tensors in the order of the parameters; or the raw weights, with
-    a note where such a list does not fit them one to one."""
+    """The average that is kept as a list of tensors in the order of the parameters; or the raw weights,
+    with a note if such a list does not fit them one to one.
+    """
     for key, value in entries.items():
         for path, tensors in ((key, value), (f"{key}.shadow_params", entries_of(value).get("shadow_params"))):
             if is_averaged(path) and _is_list(tensors):
@@ -211,8 +212,9 @@ def _named_by(raw: Found, path: str, values: Any) -> Found:
 
 
 def _is_mmengine(entries: Mapping[str, Any]) -> bool:
-    """Whether mmengine's Runner saved the file: by its message hub, its version, its configuration, or the
-    counter in its averaged weights."""
+    """Whether mmengine's Runner saved the file: shown by its message hub, its version, its configuration,
+    or the counter in its averaged weights.
+    """
     meta = entries_of(entries.get("meta"))
     averaged = entries.get("ema_state_dict")
     return (

@@ -53,7 +53,7 @@ _MAX_NESTING = 4
 
 
 class Finder:
-    """The search through nested objects; each object is looked at once."""
+    """The search through nested objects, which visits each object once."""
 
     def __init__(self) -> None:
         self.seen: dict[int, Found | None] = {}
@@ -69,7 +69,9 @@ class Finder:
         return self.seen[id(value)]
 
     def at(self, root: Any, key: str) -> Found | None:
-        """The weights at a key that ``Found.key`` has: ``state_dict``, ``callbacks.EMA.ema_weights``."""
+        """The weights at a key in the form of ``Found.key``: ``state_dict``,
+        ``callbacks.EMA.ema_weights``.
+        """
         entries = entries_of(root) if isinstance(root, Mapping | InertObject) else {}
         if key in entries:
             found = self.locate(entries[key], 1)
@@ -80,7 +82,7 @@ class Finder:
         return None
 
     def sets(self, root: Any) -> dict[str, Found]:
-        """Every set of weights under a key of its own, and those of Lightning's callbacks."""
+        """Every set of weights with its own key, and those of Lightning's callbacks."""
         if is_module(root) or not isinstance(root, Mapping | InertObject):
             return {}
         entries = entries_of(root)
@@ -100,7 +102,7 @@ class Finder:
         return parts if len(parts.tensors) > len(bare.tensors) else bare
 
     def _named(self, entries: Mapping[str, Any], nesting: int) -> Found | None:
-        """Weights under the usual keys, and what must be said of others beside them."""
+        """Weights under the usual keys, and what must be reported about others next to them."""
         raw = self._first(entries, _RAW_KEYS, nesting)
         averaged = self._averaged(entries, raw, nesting)
         if raw is None:
@@ -147,7 +149,7 @@ class Finder:
         return found
 
     def _callbacks(self, entries: Mapping[str, Any], nesting: int) -> dict[str, Found]:
-        """Whatever weights Lightning's callbacks keep in their own state."""
+        """All weights that Lightning's callbacks keep in their own state."""
         found = {}
         for name, state in _callback_states(entries):
             for key, value in entries_of(state).items():
@@ -187,7 +189,7 @@ def _callback_states(entries: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
-    """What is said of other weights beside those that were taken."""
+    """What is reported about other weights next to those that were taken."""
     notes = []
     for key, found in beside.items():
         if copies(found.tensors, taken.tensors):
@@ -202,7 +204,7 @@ def _left_out(taken: Found, beside: Mapping[str, Found]) -> list[str]:
 
 
 def _lone(entries: Mapping[str, Any]) -> list[str]:
-    """What is said of tensors that lie beside the weights."""
+    """What is reported about tensors next to the weights."""
     found = [
         key
         for key, value in entries.items()
@@ -219,7 +221,7 @@ def _quoted(keys: Iterable[str]) -> str:
 
 
 def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
-    """Tensors beside each other: a state dict, or that of a module."""
+    """Tensors at the top of a dictionary: a state dict, or that of a module."""
     tensors = {name: value.detach() for name, value in entries.items() if isinstance(value, torch.Tensor)}
     used, unused = without_unused(tensors)
     whole, parts = computed(used)
@@ -228,7 +230,7 @@ def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
 
 
 def _told(found: Found, value: Any) -> Found:
-    """With a word on torch's AveragedModel where it never averaged anything."""
+    """The weights, with a note if torch's AveragedModel never averaged anything."""
     if found.tensors and is_untouched(value, "n_averaged"):
         return found.noting("These are an average that was never updated, so they are its initial weights.")
     return found

@@ -1,13 +1,13 @@
-"""Averaged copies that lie in the same state dict as the weights, under names without dots.
+"""Averaged copies in the same state dict as the weights, under names without dots.
 
-mmcv 1   runner/hooks/ema.py (EMAHook) keeps a buffer ``ema_a_b`` beside each parameter ``a.b``, and swaps the
-         two when an epoch ends. What is saved after that has the average under the plain names: where the
-         hook has a higher priority than the CheckpointHook (NORMAL, 50), as its documentation asks for.
-         IterBasedRunner never ends an epoch.
-LitEma   ldm/modules/ema.py of latent-diffusion keeps a buffer ``model_ema.ab`` for each ``model.a.b``, beside
-         ``model_ema.decay`` and ``model_ema.num_updates``, and does not swap.
+mmcv 1   runner/hooks/ema.py (EMAHook) keeps a buffer ``ema_a_b`` for each parameter ``a.b``, and swaps the
+         two when an epoch ends. A file saved after that has the average under the plain names; this is the
+         case if the hook has a higher priority than the CheckpointHook (NORMAL, 50), as its documentation
+         demands. IterBasedRunner never ends an epoch. LitEma   ldm/modules/ema.py of latent-diffusion keeps
+         a buffer ``model_ema.ab`` for each ``model.a.b``, as well as ``model_ema.decay`` and
+         ``model_ema.num_updates``, and does not swap.
 
-torch's AveragedModel as a part of another module is left out where its counter says that it averaged nothing.
+torch's AveragedModel as a part of another module is left out if its counter says that it averaged nothing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _COUNTER = ".num_updates"
 
 
 def with_copies(found: Found, tensors: Tensors) -> Found:
-    """The averaged ones of a state dict, with the raw ones under ``Found.others``.
+    """The averaged weights of a state dict, with the raw ones under ``Found.others``.
 
     Args:
-        found: Its weights under their cleaned names, without mmcv's copies.
-        tensors: All of it.
+        found: The weights under their cleaned names, without mmcv's copies.
+        tensors: The whole state dict.
     """
     counters = [name.removesuffix(_COUNTER) for name in found.tensors if name.endswith(_COUNTER)]
     wrappers = [name for name in counters if f"{name}.decay" in found.tensors]
@@ -44,7 +44,7 @@ def with_copies(found: Found, tensors: Tensors) -> Found:
 
 
 def without_unused(tensors: Tensors) -> tuple[dict[str, torch.Tensor], str]:
-    """A state dict without an AveragedModel in it that was never updated, and a note on that."""
+    """A state dict without the parts of an AveragedModel that was never updated, and a note about it."""
     for name, counter in tensors.items():
         start = name.removesuffix("n_averaged")
         if not name.endswith(".n_averaged") or counter.numel() != 1 or counter.item() != 0:
@@ -98,8 +98,9 @@ def _lit_ema(found: Found, wrapper: str) -> Found:
 
 
 def mmcv_question(found: Found, entries: Mapping[str, Any]) -> str:
-    """Why it is not known which weights of mmcv 1 are averaged; empty where its configuration tells, or the
-    file has none."""
+    """Why it is unknown which weights of mmcv 1 are averaged; empty if its configuration says so, or if the
+    file has none.
+    """
     config = str(entries_of(entries.get("meta")).get("config", ""))[:_CONFIGURATION]
     hooks = _HOOK.findall(config)
     late = bool(hooks) and not any(map(_EARLIER.search, hooks))

@@ -1,4 +1,4 @@
-"""Weights that were found in a file, where they were, and what must be said about them."""
+"""Weights found in a file, where they were, and what must be reported about them."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Found:
     Attributes:
         tensors: The weights by their cleaned names.
         key: Where they are, dotted: ``state_dict``, ``callbacks.EMA.ema_weights``; empty at the top.
-        module: The pickled module that they are of, or None.
+        module: The pickled module that they belong to, or None.
         notes: What was decided, in sentences, with ``HERE`` before each key.
-        question: What nobody but the user can tell: why these may not be the ones that are meant; empty where
-            they are.
-        others: Weights of the same network that are kept in another form than a dictionary, by their keys.
+        question: Why these may not be the intended weights, which only the user can decide; empty if they
+            certainly are.
+        others: Weights of the same network in a form other than a dictionary, by key.
     """
 
     tensors: Tensors
@@ -54,7 +54,7 @@ class Found:
     others: Mapping[str, Tensors] = field(default_factory=dict)
 
     def under(self, key: str) -> Found:
-        """The same, found one level further down."""
+        """The same weights, found one level deeper."""
         return replace(
             self,
             key=f"{key}.{self.key}" if self.key else key,
@@ -68,18 +68,19 @@ class Found:
 
 
 def quoted(key: str) -> str:
-    """A key as it stands in notes."""
+    """A key as written in notes."""
     return f"'{HERE}{key}'"
 
 
 def option(key: str) -> str:
-    """A key as the user types it, in notes."""
+    """A key as the user types it, for notes."""
     return f"--weights {HERE}{key}{_END}"
 
 
 def said(text: str) -> str:
-    """A note or question for the user: keys from the top of the file, those to type in the words of a shell,
-    and nothing that a terminal obeys."""
+    """A note or question for the user: keys from the top of the file, keys to type quoted for the shell,
+    and control characters made harmless.
+    """
     text = _TYPED.sub(lambda typed: quote(typed[1]), text)
     return printable(text.replace(HERE, ""))
 
@@ -91,13 +92,14 @@ def entries_of(value: Any) -> dict[str, Any]:
 
 
 def copies(one: Tensors, other: Tensors) -> bool:
-    """Whether both are weights of the same network: the same names and shapes, but for the statistics of
-    BatchNorm, which not everyone averages."""
+    """Whether both are weights of the same network: the same names and shapes, except for the statistics of
+    BatchNorm, which not everyone averages.
+    """
     return covers(one, other) and covers(other, one)
 
 
 def covers(one: Tensors, other: Tensors) -> bool:
-    """Whether one has all weights of the other, but for the statistics of BatchNorm."""
+    """Whether one has all weights of the other, except for the statistics of BatchNorm."""
     return all(
         one[name].shape == tensor.shape if name in one else name.endswith(STATISTICS)
         for name, tensor in other.items()

@@ -24,8 +24,9 @@ def strip_wrappers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 def clean_names(names: list[str]) -> dict[str, str]:
-    """The cleaned name of each name; counters and mmcv's second copies (``ema_a_b`` beside ``a.b``) are
-    left out. Names that would collide once cleaned are all left as they are."""
+    """The cleaned name of each name; counters and mmcv's second copies (``ema_a_b`` for ``a.b``) are
+    left out. Names that would collide once cleaned are all left as they are.
+    """
     flattened = {f"ema_{name.replace('.', '_')}" for name in names}
     parts = {
         name: [part for part in name.split(".") if part not in _ARTEFACTS]
@@ -41,7 +42,7 @@ def clean_names(names: list[str]) -> dict[str, str]:
 
 
 def _drop_lonely_module(parts: dict[str, list[str]], depth: int) -> None:
-    """Drop ``module`` at this depth where it is all that its parent has: then it is a wrapper's."""
+    """Drop ``module`` at this depth if it is its parent's only member, and so a wrapper's."""
     children: dict[tuple[str, ...], set[str]] = {}
     for kept in parts.values():
         if len(kept) > depth:

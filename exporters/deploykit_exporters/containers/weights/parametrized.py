@@ -1,4 +1,4 @@
-"""Weights that training code keeps in parts, and computes for every run.
+"""Weights that training code stores in parts, and computes for every run.
 
 torch.nn.utils.prune   weight_orig * weight_mask
 weight_norm            weight_v with each row of the length that weight_g says;
@@ -6,7 +6,7 @@ weight_norm            weight_v with each row of the length that weight_g says;
 spectral_norm          weight_orig over its largest singular value, by weight_u and weight_v;
                        in parametrizations original, 0._u and 0._v
 
-What these give in eval mode takes the place of the parts. Other parametrizations keep their names and are
+Their value in eval mode takes the place of the parts. Other parametrizations keep their names and are
 refused.
 """
 
@@ -26,7 +26,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def computed(tensors: Tensors) -> tuple[dict[str, torch.Tensor], str]:
-    """The weights, those computed that lie there in parts, and a note on them; empty where there are none."""
+    """The weights, with those stored in parts computed, and a note about them; empty if there are none."""
     found: dict[str, torch.Tensor] = {}
     used: set[str] = set()
     ways: dict[str, int] = {}
@@ -81,7 +81,7 @@ def _normed(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor | Non
 
 
 def _spectral(weight: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor | None:
-    """``spectral_norm`` along the first axis, with the singular vectors that were saved."""
+    """``spectral_norm`` along the first axis, with the saved singular vectors."""
     rows = weight.flatten(1) if weight.ndim > 1 else weight
     if weight.ndim < 2 or left.shape != rows.shape[:1] or right.shape != rows.shape[1:]:
         return None

@@ -1,4 +1,4 @@
-"""Files that hold only a part of a model's weights, or none: what they are, and what to do."""
+"""Files with only a part of a model's weights, or none: what they are, and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADAPTER = re.compile(
 
 
 def refuse_partial(tensors: Tensors, entries: Mapping[str, Any], name: str) -> None:
-    """Refuse a shard, an adapter, or a model inside the tools of its training.
+    """Refuse a shard, an adapter, or a model wrapped in its training tools.
 
     Raises:
         CheckpointError: the weights are one of them.
@@ -44,7 +44,7 @@ def refuse_partial(tensors: Tensors, entries: Mapping[str, Any], name: str) -> N
 
 
 def _refuse_unfinished(tensors: Tensors, name: str) -> None:
-    """Refuse what training code computes its weights, or its answers, with.
+    """Refuse tensors from which training code still computes its weights or answers.
 
     Raises:
         CheckpointError: names the first such tensor, and what to call before saving.
@@ -66,7 +66,7 @@ def _refuse_unfinished(tensors: Tensors, name: str) -> None:
 
 
 def nothing_found(root: Any, name: str, inert: tuple[str, ...]) -> CheckpointError:
-    """The error for a file without weights that can be had."""
+    """The error for a file without usable weights."""
     entries = entries_of(root) if isinstance(root, Mapping | InertObject) else {}
     if any(path.startswith("torch.distributed.") for path in inert):
         return _sharded(

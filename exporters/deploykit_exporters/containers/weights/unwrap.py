@@ -1,4 +1,4 @@
-"""Which weights of a file are exported, and what else it says."""
+"""Which weights of a file are exported, and what else the file says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTING = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What ``unwrap`` found; the fields of ``Checkpoint`` of the same names."""
+    """The result of ``unwrap``: the fields of ``Checkpoint`` with the same names."""
 
     tensors: Tensors
     weights_key: str = ""
@@ -35,18 +35,18 @@ class Weights:
 
 
 def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = (), choice: str | None = None) -> Weights:
-    """Find the weights to export: averaged (EMA) ones where both are there.
+    """Find the weights to export: averaged (EMA) ones if both kinds are there.
 
     Args:
         root: The object that the file holds.
         name: The file's name, for messages.
         inert: Globals of the file that were not run.
-        choice: The key of the weights to take: one of the file, dotted where it lies deeper, or the start of
-            names in one state dict, which becomes ``Weights.part``.
+        choice: The key of the weights to take: a key of the file, dotted if nested, or the start of names
+            in one state dict, which becomes ``Weights.part``.
 
     Raises:
-        CheckpointError: there are no weights, or only a part of them (a shard, an adapter), or several of
-            which only the user can tell which are meant.
+        CheckpointError: there are no weights, or only a part of them (a shard, an adapter), or several
+            between which only the user can choose.
         UnsafeCheckpointError: there are none without running the file's code.
     """
     finder = Finder()
@@ -73,7 +73,7 @@ def unwrap(root: Any, *, name: str, inert: tuple[str, ...] = (), choice: str | N
 
 
 def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
-    """Refuse what only the user can tell.
+    """Refuse weights if only the user can say which ones are meant.
 
     Raises:
         CheckpointError: see ``Found.question``.
@@ -92,7 +92,7 @@ def _ask(found: Found, entries: Mapping[str, Any], name: str) -> None:
 def _chosen(
     finder: Finder, root: Any, found: Found, choice: str, sets: Mapping[str, Found]
 ) -> tuple[Found, str]:
-    """The weights under a key of the file; or those of a state dict, and the start of names in it."""
+    """The weights under a key of the file; or those of a state dict, with the start of names in it."""
     whole = f"Took the weights under {choice!r}, as --weights says."
     for key, tensors in found.others.items():
         if choice == key or key.endswith(f".{choice}"):
@@ -113,7 +113,7 @@ def _chosen(
 
 
 def _completed(chosen: Found, found: Found) -> Found:
-    """With the statistics of BatchNorm from the other weights, where these have none."""
+    """The weights completed with the BatchNorm statistics of the other weights, if they have none."""
     missing = found.tensors.keys() - chosen.tensors.keys()
     if not missing or not all(name.endswith(STATISTICS) for name in missing):
         return chosen
@@ -123,7 +123,7 @@ def _completed(chosen: Found, found: Found) -> Found:
 
 
 def _meta(root: Any, finder: Finder, *, bare: bool) -> dict[str, Any]:
-    """Everything of the file but weights and the state of training; small tensors beside them as numbers."""
+    """Everything in the file except weights and training state; small tensors next to them as numbers."""
     if is_module(root) or not isinstance(root, Mapping | InertObject):
         return {}
     return {
@@ -137,5 +137,5 @@ def _meta(root: Any, finder: Finder, *, bare: bool) -> dict[str, Any]:
 
 
 def _is_setting(tensor: torch.Tensor) -> bool:
-    """Whether a tensor beside the weights may be a temperature, a mean, or the like."""
+    """Whether a tensor next to the weights may be a temperature, a mean, or similar."""
     return tensor.is_floating_point() and tensor.numel() <= _SETTING and not tensor.is_quantized

@@ -1,4 +1,4 @@
-"""What was built, read off the network and its spec in the words that training code has for it."""
+"""Facts about the built network, read from the network and its spec, in the terms that training code uses."""
 
 from __future__ import annotations
 
@@ -41,25 +41,26 @@ _SAME_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What settings of any name can be compared with.
+    """Facts that settings of any name can be compared with.
 
     Attributes:
         heads: Attention heads: one number, or one for each stage; empty without attention.
         head_width: Channels of an attention head; empty without attention.
-        activations, norms: The plain names of those in the network, its classifier left aside.
-        eps: Of the norms of each kind.
+        activations, norms: Their plain names in the network, without its classifier.
+        eps: The eps of each kind of norm.
         pool: How the pooled vector is made, in timm's words.
-        patch: (height, width) of a patch, and the stride of their convolution; None without.
-        padding: Of convolutions with strides, ``same`` (TensorFlow's) or ``symmetric``; empty without such.
-        learned_positions: Whether positions are embeddings that are added.
+        patch: (height, width) of a patch, and the stride of their convolution; None if there is none.
+        padding: Padding of strided convolutions, ``same`` (TensorFlow's) or ``symmetric``; empty if there
+            are none.
+        learned_positions: Whether positions are added embeddings.
         rotary: Whether there are rotary positions.
-        head_activations: Those inside the classifier.
+        head_activations: The activations inside the classifier.
         head_eps: The eps of the norms inside the classifier.
-        class_token: Whether a class token goes through the network; None where it has no tokens.
+        class_token: Whether a class token goes through the network; None if it has no tokens.
         depth: Number of attention layers.
         width: Channels of a token; 0 without tokens.
-        sizes: Every output width of a linear layer: what the weights show.
-        spec: Of the model.
+        sizes: Every output width of a linear layer, as the weights show.
+        spec: The spec of the model.
     """
 
     heads: tuple[int, ...]
@@ -83,7 +84,7 @@ class Facts:
 
 
 def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
-    """Read the facts off a built network."""
+    """Read the facts from a built network."""
     parts = [part for _, part in _inside(module)]
     heads, widths = _distinct(map(_heads, parts)), _distinct(map(_head_width, parts))
     eps: dict[str, tuple[float, ...]] = {}
@@ -134,7 +135,7 @@ def _padding(parts: list[nn.Module]) -> str:
 
 
 def plain(word: str) -> str:
-    """A name as everybody would write it: ``gelu`` of ``nn.GELU``, ``GELU()`` and ``torch.nn.GELU``."""
+    """A name in plain form: ``gelu`` for ``nn.GELU``, ``GELU()`` and ``torch.nn.GELU``."""
     found = (
         word.rpartition(".")[2].partition("(")[0].lower().replace("_", "").replace("-", "").replace(" ", "")
     )

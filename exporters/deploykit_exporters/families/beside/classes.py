@@ -1,4 +1,4 @@
-"""Names of the classes that training code left in a file."""
+"""Names of the classes that training code stored in a file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _NAMES = (
 
 
 def names_classes(name: str) -> bool:
-    """Whether a setting of this name may be the names of the classes."""
+    """Whether a setting of this name may hold the names of the classes."""
     return set(words(name)) in _NAMES
 
 
 def class_names_of(settings: Iterable[tuple[str, Any]], count: int) -> tuple[str, ...]:
-    """The names of this many classes, if the settings of a file agree on them.
+    """The names of the classes, if the settings of a file agree on that many names.
 
     Args:
         settings: Names and values.
-        count: Of the classes.
+        count: The number of classes.
     """
     found = {_names(value) for name, value in settings if names_classes(name)}
     fitting = [names for names in found if len(names) == count]
@@ -41,7 +41,7 @@ def class_names_of(settings: Iterable[tuple[str, Any]], count: int) -> tuple[str
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """The names in a list or an object either way round; nothing of all else."""
+    """The names in a list, or in a mapping in either direction; empty for anything else."""
     if isinstance(value, tuple):
         value = list(value)
     if not isinstance(value, list | Mapping) or len(value) < 2:

@@ -1,4 +1,4 @@
-"""What is inside a setting: dictionaries, objects, text that is a configuration, steps of a transform."""
+"""The contents of a setting: dictionaries, objects, text that is a configuration, steps of a transform."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _TRAINING_STEPS = ("Random", "ColorJitter", "AutoAugment", "TrivialAugment", "Ra
 
 
 def contents(value: Any) -> Mapping[Any, Any] | None:
-    """The entries of a dictionary, of a Namespace, of Hydra's configurations, of text in JSON or YAML that
-    holds some, of a command line, and of a list of steps or settings; None of all else."""
+    """The entries of a dictionary, a Namespace, a Hydra configuration, JSON or YAML text with entries, a
+    command line, or a list of steps or settings; otherwise None.
+    """
     if isinstance(value, Mapping):
         return value
     if isinstance(value, str):
@@ -37,7 +38,7 @@ def contents(value: Any) -> Mapping[Any, Any] | None:
 
 
 def value_of(value: Any) -> Any:
-    """What a node of omegaconf, an entry of Weights & Biases, or a member of an enumeration holds."""
+    """The value of an omegaconf node, a Weights & Biases entry, or an enumeration member."""
     if isinstance(value, Mapping) and "value" in value and value.keys() <= {"value", "desc"}:
         return value["value"]
     if isinstance(value, type):
@@ -55,7 +56,7 @@ def value_of(value: Any) -> Any:
 
 
 def _parsed(text: str) -> Mapping[Any, Any] | None:
-    """A configuration that was saved as text: JSON, YAML, or one line of a command."""
+    """A configuration saved as text: JSON, YAML, or one command line."""
     is_json = text.lstrip().startswith("{")
     if len(text) > _LONGEST_TEXT:
         return None
@@ -70,7 +71,7 @@ def _parsed(text: str) -> Mapping[Any, Any] | None:
 
 
 def _steps(steps: list[Any] | tuple[Any, ...]) -> Mapping[str, Any] | None:
-    """What the steps of a transform were made with (``Normalize.mean``); nothing of those of a training."""
+    """The arguments of a transform's steps (``Normalize.mean``), without steps that are only for training."""
     kinds = [class_path(step).rpartition(".")[2] for step in steps]
     made = [getattr(step, "__dict__", None) for step in steps]
     if not made or not all(isinstance(one, Mapping) for one in made):

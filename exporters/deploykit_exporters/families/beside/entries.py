@@ -1,4 +1,4 @@
-"""The settings of a file that no dialect reads, one by one."""
+"""The settings of a file that the dialect does not read, one by one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OF_PLACES = {"classifier", "head eps", "eps", "pool", "activation", "norm", "at
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One setting somewhere in a file, and those at the same place."""
+    """One setting somewhere in a file, with its neighbours in the same place."""
 
     where: str
     name: str
@@ -53,32 +53,32 @@ class Entry:
 
     @property
     def place(self) -> tuple[str, dict[str, Any]]:
-        """What ``Settings`` takes."""
+        """The place, as ``Settings`` takes it."""
         return self.where or "checkpoint", {self.name: self.value}
 
     @property
     def inner(self) -> str:
-        """What it is in: ``backbone``."""
+        """The name of what contains it: ``backbone``."""
         return self.where.rpartition(".")[2]
 
     @property
     def within(self) -> str:
-        """Its name with that of what it is in: ``backbone.name``."""
+        """Its name together with what contains it: ``backbone.name``."""
         return f"{self.inner}.{self.name}"
 
     @property
     def words(self) -> frozenset[str]:
-        """Those of its name, with that of what it is in where it says nothing alone."""
+        """The words of its name, together with those of what contains it if the name alone says nothing."""
         return words(self.within if self.name in _BARE else self.name)
 
     @property
     def path(self) -> str:
-        """What --ignore calls it."""
+        """The name that --ignore uses."""
         return f"{self.place[0]}:{self.name}"
 
     @property
     def about(self) -> Subject | None:
-        """What it says of the network; nothing where its place is the training's."""
+        """What it says about the network; nothing if its place belongs to the training."""
         if is_apart(self.where):
             return None
         if self.name not in _BARE:
@@ -92,7 +92,7 @@ class Entry:
 
 
 def collect(checkpoint: Checkpoint, origin: str) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """Those that the dialect of an origin does not read, and those that it reads itself."""
+    """The settings that an origin's dialect does not read, and those that it reads itself."""
     left = [_MOST]
     own = _READ_BY.get(origin, set())
     meta = _unread(checkpoint)
@@ -107,7 +107,7 @@ def entries_in(values: Mapping[str, Any], where: str) -> Iterator[Entry]:
 
 
 def _unread(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What no dialect reads by itself, of the top of the file."""
+    """The settings at the top of the file that no dialect reads."""
     read = set(_READ)
     config = checkpoint.meta.get("config")
     if checkpoint.container == "huggingface" or (

@@ -109,7 +109,7 @@ def _mean_or_std(which: str) -> Comparison:
 
 
 def normalization(value: Any, facts: Facts, *_: Any) -> Verdict:
-    """Hold a flag, a name or a pair of mean and std against those that were built."""
+    """Compare a flag, a name, or a pair of mean and std with what was built."""
     how = facts.spec.preprocess
     if isinstance(value, bool):
         return AGREES if value else Verdict(differs=True, built=f"mean {list(how.mean)}, std {list(how.std)}")

@@ -1,4 +1,4 @@
-"""Settings that were saved as a list or as one line: a command line, overrides of Hydra, pairs, records."""
+"""Settings saved as a list or as one line: a command line, overrides of Hydra, pairs, records."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _LONGEST_LINE = 1 << 16
 
 
 def listed(values: Sequence[Any]) -> Mapping[str, Any] | None:
-    """The settings of a list, by their names; None of a list of other things.
+    """The settings in a list, by name; None for a list of other things.
 
-    Read are ``["num_heads=6"]``, ``["--num-heads", "6"]``, ``[["num_heads", 6]]``, ``[{"num_heads": 6}]`` and
-    ``[{"name": "num_heads", "value": 6}]``. A name with dots lies deeper: ``model.num_heads=6``.
+    Accepted forms are ``["num_heads=6"]``, ``["--num-heads", "6"]``, ``[["num_heads", 6]]``,
+    ``[{"num_heads": 6}]`` and ``[{"name": "num_heads", "value": 6}]``. A name with dots is nested:
+    ``model.num_heads=6``.
     """
     if not values:
         return None
@@ -36,7 +37,7 @@ def listed(values: Sequence[Any]) -> Mapping[str, Any] | None:
 
 
 def one_line(text: str) -> Mapping[str, Any] | None:
-    """The settings of one line: a command line, assignments, or the text of a Namespace or a dictionary."""
+    """The settings in one line: a command line, assignments, or the text of a Namespace or a dictionary."""
     if len(text) > _LONGEST_LINE:
         return None
     inside = _NAMESPACE.fullmatch(text.strip())
@@ -66,7 +67,7 @@ def _assigned(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _arguments(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Flags of a command line, each with what stands between it and the next."""
+    """The flags of a command line, each with the words up to the next flag."""
     if not all(isinstance(one, str | int | float) for one in values):
         return
     flags: list[tuple[str, list[str]]] = []
@@ -89,7 +90,7 @@ def _pairs(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _records(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Objects of a name and a value, or of one entry each."""
+    """Objects with a name and a value, or with one entry each."""
     if not all(isinstance(one, Mapping) for one in values):
         return
     found: list[tuple[str, Any]] = []
@@ -107,7 +108,7 @@ def _records(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _nested(found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Settings by their names, those of names with dots inside others."""
+    """The settings by name, with dotted names turned into nesting."""
     settings: dict[str, Any] = {}
     for name, value in found:
         *places, last = re.split(r"[./]", name)
@@ -120,7 +121,7 @@ def _nested(found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """What a word of a command line says: a number, a list, true or false, or itself."""
+    """The value of a word on a command line: a number, a list, true or false, or the word itself."""
     if text.strip().lower() in _WORDS:
         return _WORDS[text.strip().lower()]
     try:
@@ -130,7 +131,7 @@ def _value(text: str) -> Any:
 
 
 def _literal(text: str) -> Mapping[str, Any] | None:
-    """The entries of a dictionary that are written as Python writes numbers, text and lists of them."""
+    """The entries of a dictionary written in Python's literal syntax."""
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

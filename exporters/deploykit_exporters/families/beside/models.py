@@ -34,10 +34,11 @@ _OTHERS = re.compile(
 
 
 def named_model(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -> list[str]:
-    """What is said of the name of a model, where a setting has one that was not read.
+    """What is reported about the name of a model, if a setting has one that was not read.
 
     Raises:
-        CheckpointError: it is of another architecture than was built, or tells what no shape does.
+        CheckpointError: it names another architecture than was built, or one with properties that no shape
+            shows.
     """
     _refuse_other(entry, built, facts, hints)
     value, variant = entry.value, built.spec.variant

@@ -1,4 +1,4 @@
-"""Weights beside a network that may act on images before it sees them."""
+"""Weights outside the network that may process images before it sees them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _NOTHING = {
 def statistics(
     tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], channels: int
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """Means and standard deviations of images that modules beside the network hold: where, and what.
+    """Means and standard deviations of images in modules outside the network: where, and the values.
 
     Args:
         tensors: All weights of the file.
-        settings: With the modules that take no part in what was built.
-        channels: Of the images.
+        settings: The settings, with the modules that are not part of what was built.
+        channels: Channels of the images.
     """
     for setting in _unknown(settings):
         for key, tensor in _inside(tensors, setting.name):
@@ -56,10 +56,10 @@ def statistics(
 def refuse_before(
     tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], channels: int, file: str
 ) -> None:
-    """Refuse convolutions beside the network that make images of images.
+    """Refuse convolutions outside the network that turn images into images.
 
     Raises:
-        CheckpointError: there is one; it is named, with the option that leaves it out.
+        CheckpointError: there is one; the message names it and the option that ignores it.
     """
     for setting in _unknown(settings):
         layers = [tensor.shape for _, tensor in _inside(tensors, setting.name) if tensor.ndim == 4]
@@ -75,11 +75,11 @@ def refuse_before(
 def refuse_acting(
     tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], facts: Facts, file: str
 ) -> None:
-    """Refuse tensors beside the network that may act on its scores or its tokens: one number, one for each
+    """Refuse tensors outside the network that may act on its scores or tokens: one number, one for each
     class, or vectors as wide as the tokens.
 
     Raises:
-        CheckpointError: there is one; it is named, with the option that leaves it out.
+        CheckpointError: there is one; the message names it and the option that ignores it.
     """
     classes = facts.spec.num_classes if facts.spec.task == "classify" else 0
     for setting in _unknown(settings):
@@ -111,7 +111,7 @@ def _is_statistic(key: str) -> bool:
 
 
 def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
-    """The modules without weights around a network in a pickled tree, and whether they surely take part.
+    """The modules without weights around a network in a pickled tree, and whether they certainly take part.
 
     Args:
         module: The tree, or None.
@@ -136,12 +136,12 @@ def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
 
 
 def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
-    """A sentence on a pickled network whose class is not a library's: its forward may do other things.
+    """A sentence about a pickled network whose class is not from a library: its forward may differ.
 
     Args:
         module: The tree, or None.
         prefix: Where the network is.
-        origin: Whose network it is taken for.
+        origin: The origin whose network it is assumed to be.
     """
     network = at(module, prefix)
     if not is_own(network):
@@ -151,7 +151,7 @@ def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
 
 
 def beside_note(settings: Iterable[Setting]) -> list[str]:
-    """A sentence on the modules that nobody knows and that are left out."""
+    """A sentence about unknown modules that are left out."""
     left = [f"{setting.name} ({setting.value})" for setting in _unknown(settings)]
     more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
     return [f"Beside the network, and not exported: {', '.join(left[:_LISTED])}{more}."] if left else []

@@ -82,14 +82,14 @@ _AS_GIVEN = "the scores as the classifier gives them"
 def compare(
     about: Subject, value: Any, facts: Facts, name: frozenset[str], beside: Mapping[str, Any]
 ) -> Verdict:
-    """Hold a setting against what was built.
+    """Compare a setting with what was built.
 
     Args:
-        about: What it speaks of.
+        about: The subject of the setting.
         value: Its value, of any type.
-        facts: What was built.
+        facts: Facts about what was built.
         name: The words of its name.
-        beside: The settings at the same place.
+        beside: The settings in the same place.
     """
     if value is None or value == "" or (isinstance(value, Mapping) and not value):
         return UNCLEAR
@@ -140,21 +140,21 @@ def _scores(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
 
 
 def _flagged(name: frozenset[str]) -> str:
-    """The activation that a flag is called after: ``use_quick_gelu``."""
+    """The activation that a flag is named after: ``use_quick_gelu``."""
     if {"quick", "gelu"} <= name:
         return "quickgelu"
     return "relu6" if {"relu", "6"} <= name else plain(next(iter(name & ACTIVATION_FLAGS), ""))
 
 
 def scores_of(value: Any, name: frozenset[str]) -> str:
-    """What a setting says that turns logits into scores: a name, or a flag of that name; else empty."""
+    """How a setting turns logits into scores: a name, or a flag of that name; otherwise empty."""
     if isinstance(value, bool):
         return next(iter(name & {"softmax", "sigmoid"}), "") if value else ""
     return plain(word_of(value))
 
 
 def says_several(value: Any) -> bool:
-    """Whether a setting says that an image may have several classes: a flag, or a kind of problem."""
+    """Whether a setting says that an image may have several classes: a flag, or a problem type."""
     return value is True or (isinstance(value, str) and plain(value).startswith("multilabel"))
 
 

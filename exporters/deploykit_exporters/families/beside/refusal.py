@@ -1,4 +1,4 @@
-"""What is said about a setting that differs from what was built, and which options settle it."""
+"""Messages about settings that differ from what was built, and the options that settle them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_UNIT = 2
 
 
 def crop_pct(entry: Entry, facts: Facts) -> dict[str, Any]:
-    """What --config takes of a resize before a crop; nothing of other settings."""
+    """The value of --config for a resize before a crop; nothing for other settings."""
     sides, image = sides_of(entry.value), facts.spec.input
     cropped = any("crop" in name.lower() for name in entry.beside)
     if sides is None or not (entry.about == "resize" or (entry.about == "size" and cropped)):
@@ -57,7 +57,7 @@ def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any
 
 
 def _told(value: Any) -> Any:
-    """A value as it stands in errors: of a class its name, of MAE's flag what it means."""
+    """A value as written in errors: for a class its name, for MAE's flag its meaning."""
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, tuple):
@@ -68,6 +68,6 @@ def _told(value: Any) -> Any:
 
 
 def _in_units(value: Any) -> Any:
-    """Mean and std of pixels in 0..1, as --config takes them."""
+    """Mean and std of pixels in 0..1, in the form of --config."""
     values = value if isinstance(value, list) else [value]
     return [round(one / 255, 5) for one in values] if max(values) > _LARGEST_UNIT else value

@@ -1,4 +1,4 @@
-"""What turns logits into scores, as the file says."""
+"""How the file turns logits into scores."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _LOSSES = {"loss", "criterion", "criteria", "objective"}
 def with_scores(
     spec: ModelSpec, checkpoint: Checkpoint, entries: Sequence[Entry], hints: Hints, prefix: str
 ) -> ModelSpec:
-    """The spec with what --config, a pickled step after the network or a setting says of its scores.
+    """The spec with what --config, a pickled step after the network, or a setting says about its scores.
 
     Args:
-        spec: Of what was built.
+        spec: The spec of what was built.
         checkpoint: The file.
-        entries: The settings in it that no dialect read.
-        hints: What the user said; ``scores`` of --config wins.
+        entries: Its settings that no dialect read.
+        hints: What the user said; ``scores`` in --config takes precedence.
         prefix: Where the network is among the weights.
 
     Raises:
-        OptionError: --config names an unknown way of making scores.
+        OptionError: --config names an unknown score function.
     """
     asked = (hints.config or {}).get("scores")
     if asked is not None and asked not in SCORES:
@@ -72,7 +72,7 @@ def with_scores(
 def _told(
     spec: ModelSpec, checkpoint: Checkpoint, used: Sequence[Entry], hints: Hints, prefix: str
 ) -> Iterator[tuple[Activation, str]]:
-    """What makes the scores, and who says so, the strongest first."""
+    """How scores are made, and the source of that information, the strongest source first."""
     asked = (hints.config or {}).get("scores")
     if asked is not None:
         yield cast("Activation", asked), "as --config says"
@@ -100,7 +100,7 @@ def _scored(spec: ModelSpec, activation: Activation, reason: str) -> ModelSpec:
 
 
 def _losses(entries: Sequence[Entry], checkpoint: Checkpoint) -> Iterator[str]:
-    """Where the file says a loss that scores each class by itself."""
+    """Places in the file that name a loss which scores each class independently."""
     for entry in entries:
         if not words(entry.within) & _LOSSES:
             continue

@@ -1,4 +1,4 @@
-"""Goes through the settings of a file that no dialect reads, and settles each."""
+"""Goes through the settings of a file that no dialect reads, and accounts for each."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def settle_beside(
     """Account for every setting of the file that the dialect did not read.
 
     Args:
-        built: What was built by those that it did.
+        built: The model built from the settings that the dialect read.
         checkpoint: The file.
-        hints: What the user said; what --config names is settled.
-        options: What --config calls the subjects that can be given there.
+        hints: What the user said; settings in --config are settled.
+        options: The names in --config of the subjects that can be given there.
         prefix: Where the network is among the weights.
 
     Returns:
-        The model, with these settings among its own and a note of those that nobody knows.
+        The model, with these settings among its own and a note about the unknown ones.
 
     Raises:
-        CheckpointError: a setting has another value than what was built, or one that says what is not known;
-            it is named, with the options that settle it.
+        CheckpointError: a setting differs from what was built, or has an unknown meaning; the message names
+            it and the options that settle it.
     """
     unread, read = collect(checkpoint, built.spec.origin)
     spec = _with_classes(built.spec, (*unread, *read), hints)
@@ -106,10 +106,10 @@ def settle_beside(
 def _statistics(
     built: BuiltModel, checkpoint: Checkpoint, facts: Facts, hints: Hints, options: Mapping[str, str]
 ) -> list[Setting]:
-    """What becomes of means and standard deviations of images among the weights.
+    """The treatment of means and standard deviations of images among the weights.
 
     Raises:
-        CheckpointError: they are not what was built.
+        CheckpointError: they differ from what was built.
     """
     found = statistics(checkpoint.tensors, built.settings, built.spec.input.channels)
     entries = (
@@ -121,7 +121,7 @@ def _statistics(
 
 
 def _with_classes(spec: ModelSpec, entries: Sequence[Entry], hints: Hints) -> ModelSpec:
-    """The names of the classes that the file says anywhere, where nothing else names them."""
+    """The class names found anywhere in the file, if nothing else gives them."""
     if spec.task != "classify" or hints.labels or (spec.classes and ASSUMED_IMAGENET not in spec.assumed):
         return spec
     entries = [entry for entry in entries if names_classes(entry.name) and not entry.is_ignored(hints)]
@@ -135,7 +135,7 @@ def _with_classes(spec: ModelSpec, entries: Sequence[Entry], hints: Hints) -> Mo
 
 
 def _named_classes(entry: Entry, spec: ModelSpec, hints: Hints) -> Setting:
-    """What becomes of names of classes: other names were given, or stand where those of an origin are."""
+    """The treatment of class names in a setting: other names were given, or the origin's names are used."""
     settings = Settings(*entry.place, hints.ignore)
     if class_names_of([(entry.name, entry.value)], len(spec.classes)) == spec.classes:
         settings.honoured(entry.name)
@@ -146,13 +146,13 @@ def _named_classes(entry: Entry, spec: ModelSpec, hints: Hints) -> Setting:
 def told_size(
     checkpoint: Checkpoint, settings: Iterable[Setting], hints: Hints
 ) -> tuple[tuple[int, int], str]:
-    """(height, width) of the images as custom training code says it, and where.
+    """The (height, width) of the images as custom training code gives it, and where.
 
     Args:
-        settings: What the dialect read itself: a size among it stands.
+        settings: The settings that the dialect read itself; a size among them takes precedence.
 
     Returns:
-        ((0, 0), "") where nothing says it, or not one size.
+        ((0, 0), "") if there is none, or if there are several.
     """
     known = [one for one in settings if one.treatment == "honoured" and subject(one.name) == "size"]
     entries = [
@@ -173,7 +173,7 @@ def told_size(
 
 
 def _settled(entry: Entry, facts: Facts, hints: Hints, options: Mapping[str, str]) -> Setting:
-    """What becomes of one setting.
+    """The treatment of one setting.
 
     Raises:
         CheckpointError: it differs from what was built.
@@ -206,10 +206,10 @@ def _step(
     *,
     is_step: bool,
 ) -> list[Setting]:
-    """What becomes of a module without weights beside the network.
+    """The treatment of a module without weights outside the network.
 
     Raises:
-        CheckpointError: it changes images or answers, and is not what was built.
+        CheckpointError: it changes images or answers, and differs from what was built.
     """
     kind = class_path(module).rpartition(".")[2]
     settings = Settings("weights", {path: kind}, hints.ignore)

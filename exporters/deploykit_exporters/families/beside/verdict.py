@@ -1,4 +1,4 @@
-"""The outcome of a comparison, and how values of any training code are read."""
+"""The result of a comparison, and how values from any training code are read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["AGREES", "UNCLEAR", "Comparison", "Verdict", "are_numbers", "either"
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The outcome of a comparison.
+    """The result of a comparison.
 
     Attributes:
-        differs: The setting is not that of the built model, or says what nobody here understands.
-        agrees: It is.
+        differs: The setting differs from the built model, or has an unknown meaning.
+        agrees: The setting is that of the built model.
         built: What was built, for errors.
     """
 
@@ -32,7 +32,7 @@ UNCLEAR = Verdict()
 
 
 def word_of(value: Any) -> str:
-    """A name: of a class its own, of an object or partial that a file names its class's."""
+    """A name: for a class its own, for an object or partial the name of its class in the file."""
     if isinstance(value, str):
         return value
     if isinstance(value, type):
@@ -45,7 +45,9 @@ def word_of(value: Any) -> str:
 
 
 def eps_inside(value: Any) -> Any:
-    """The eps of ``partial(nn.LayerNorm, eps=1e-6)``, of a norm, or of a configuration of one; else None."""
+    """The eps in ``partial(nn.LayerNorm, eps=1e-6)``, in a norm, or in the configuration of one; otherwise
+    None.
+    """
     if isinstance(value, Mapping):
         return value.get("eps")
     state = getattr(value, "inert_state", None)  # of functools.partial: function, arguments, keywords, ...
@@ -55,7 +57,7 @@ def eps_inside(value: Any) -> Any:
 
 
 def are_numbers(value: Any) -> bool:
-    """Whether a value is a number or a list of some."""
+    """Whether a value is a number or a list of numbers."""
     values = value if isinstance(value, list | tuple) else [value]
     return bool(values) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
 

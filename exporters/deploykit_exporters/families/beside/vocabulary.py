@@ -1,7 +1,7 @@
 """What a setting of any training code is about, judged by the words of its name.
 
-Custom training code calls the same thing ``num_heads``, ``nHeads`` or ``attn.heads``. The words tell what can
-change an answer from what belongs to the training.
+Custom training code calls the same thing ``num_heads``, ``nHeads`` or ``attn.heads``. The words separate
+settings that can change an answer from those that only affect training.
 """
 
 from __future__ import annotations
@@ -171,23 +171,23 @@ _VOCABULARY = frozenset(
 
 @cache
 def words(name: str) -> frozenset[str]:
-    """The words of a name, in lower case: ``{"n", "heads"}`` of ``nHeads``, ``n_heads`` and ``nheads``."""
+    """The words of a name, in lower case: ``{"n", "heads"}`` for ``nHeads``, ``n_heads`` and ``nheads``."""
     found = [word.lower() for word in _WORD.findall(name)]
     return frozenset(part for word in found for part in (_parts(word) or [word]))
 
 
 def is_passing(name: str) -> bool:
-    """Whether nothing inside an entry of this name speaks of the network: an optimiser, a history."""
+    """Whether nothing inside an entry of this name concerns the network: an optimiser, a history."""
     return bool(_PASSING.match(name.lower()))
 
 
 def is_apart(where: str) -> bool:
-    """Whether a place is that of the training, or of another network."""
+    """Whether a place belongs to the training, or to another network."""
     return any(is_passing(part) or words(part) & (_APART - _PLACES) for part in where.split("."))
 
 
 def names_model(name: str, value: Any) -> bool:
-    """Whether a setting names an architecture of the families that are read."""
+    """Whether a setting names an architecture of the supported families."""
     return (
         isinstance(value, str)
         and bool(words(name) & (_ARCHITECTURE - {"net"}))
@@ -203,7 +203,7 @@ def names_architecture(name: str) -> bool:
 
 
 def harmless(name: str) -> str:
-    """Why a setting cannot change an answer, by its name; empty where that is not known."""
+    """Why a setting of this name cannot change an answer; empty if that is unknown."""
     found = words(name)
     if any(told <= found for told in _WEIGHTS_TELL):
         return "read from the weights"
@@ -212,7 +212,7 @@ def harmless(name: str) -> str:
 
 
 def subject(name: str) -> Subject | None:
-    """What a setting says about the network or its images; None where it says nothing about them."""
+    """What a setting says about the network or its images; None if it says nothing about them."""
     found = words(name)
     about = next((about for about, speaks in _RULES if speaks(found)), None)
     if about is None:
@@ -390,7 +390,7 @@ _RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
 
 @cache
 def _parts(word: str) -> list[str] | None:
-    """A word without any mark between its parts (``normeps``), taken apart where all of it is known."""
+    """A word without separators (``normeps``), split into its parts if all of them are known."""
     if word in _VOCABULARY or len(word) < 4:
         return [word] if word in _VOCABULARY else None
     for length in range(len(word) - 2, 1, -1):

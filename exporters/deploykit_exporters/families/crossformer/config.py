@@ -1,4 +1,4 @@
-"""What a CrossFormer's training configuration says that its weights cannot."""
+"""What a CrossFormer's training configuration says that its weights cannot show."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of a training; None where the configuration does not have them.
+    """Settings of a training; None if the configuration does not have them.
 
     Attributes:
         source: Where they were read, to complete "from ...".
-        own: They lay in the checkpoint itself.
+        own: They were in the checkpoint itself.
         groups, intervals: ``GROUP_SIZE`` and ``INTERVAL``, one number per stage.
         adaptive: ``ADAPT_INTER``: the intervals follow the size of the map.
         image_size: Side of the square images, in pixels.
@@ -58,7 +58,7 @@ class TrainingConfig:
         interpolation: Of that resize.
         imagenet: The data set was ImageNet.
         settings: What became of each setting of the model.
-        sizes: What the configuration says about sizes that the weights have, by its own names.
+        sizes: Sizes in the configuration that the weights also show, under the configuration's names.
     """
 
     source: str
@@ -77,7 +77,7 @@ class TrainingConfig:
         """Compare the sizes with those of the weights.
 
         Raises:
-            CheckpointError: they are not the same; the setting is named.
+            CheckpointError: they differ; the message names the setting.
         """
         cooling = any(built.cooling)
         found: dict[str, Any] = {
@@ -108,7 +108,7 @@ class TrainingConfig:
 def training_config(
     checkpoint: Checkpoint, given: Mapping[str, Any] | None, ignore: tuple[str, ...] = ()
 ) -> TrainingConfig | None:
-    """The configuration that the user gave, else the checkpoint's own, else None.
+    """The configuration given by the user, otherwise the checkpoint's own, otherwise None.
 
     The official classification code saves a yacs ``CfgNode``; its YAML files hold the same keys.
     Detection and segmentation are configured by Python files of mmcv, where the backbone takes
@@ -116,7 +116,7 @@ def training_config(
 
     Raises:
         OptionError: the given configuration is not that of a CrossFormer.
-        CheckpointError: a setting is malformed, or one that is not known here.
+        CheckpointError: a setting is malformed or unknown.
     """
     if given is not None:
         text = given.get("text")

@@ -11,7 +11,7 @@ __all__ = ["CrossScaleEmbedding", "CrossScaleMerging"]
 class CrossScaleEmbedding(nn.Module):
     """Image to tokens: [B, C, H, W] -> [B, H // stride, W // stride, dim].
 
-    Every kernel is centred on the same patch, so that all of them give the same grid; the smallest
+    All kernels are centred on the same patch, so that they give the same grid; the smallest
     one is the stride. Half of the channels come from the smallest kernel, a quarter from the next,
     and so on (CrossFormer, ICLR 2022, section 3.1).
     """
@@ -27,7 +27,7 @@ class CrossScaleEmbedding(nn.Module):
 
 
 class CrossScaleMerging(nn.Module):
-    """Tokens of one stage to those of the next: [B, H, W, C] -> [B, H // 2, W // 2, 2 * C].
+    """Merges the tokens of one stage into those of the next: [B, H, W, C] -> [B, H // 2, W // 2, 2 * C].
 
     The official code asserts even H and W; here an odd last row or column is seen by the larger
     kernels only, which is what the same convolutions do in the embedding.
@@ -45,7 +45,7 @@ class CrossScaleMerging(nn.Module):
 
 
 def _pyramid(channels: int, dim: int, kernels: tuple[int, ...], *, stride: int) -> nn.ModuleList:
-    """One convolution per kernel size, the smaller ones with more of the ``dim`` output channels."""
+    """One convolution per kernel size; smaller kernels get more of the ``dim`` output channels."""
     last = len(kernels) - 1
     return nn.ModuleList(
         nn.Conv2d(

@@ -1,6 +1,6 @@
-"""The forms of CrossFormer that export well; both compute what ``CrossFormer`` computes.
+"""The forms of CrossFormer that export well; both compute the same as ``CrossFormer``.
 
-At a fixed size everything that depends on sizes alone becomes a constant. With a dynamic height and
+At a fixed size, everything that only depends on sizes becomes a constant. With a dynamic height and
 width nothing may branch on a size, because tracing would keep one of the branches: whether a map is
 one group, how far it is padded, the mask and the position bias are all computed in the graph.
 """
@@ -104,7 +104,7 @@ def _indexed(tokens: Tensor, height: int, width: int, interval: int, offsets: Of
 
 
 def dynamic_form(model: CrossFormer) -> CrossFormer:
-    """The form whose trace is right for every height and width; weights are shared."""
+    """The form whose trace is right for every height and width; it shares the weights."""
     form = share_weights(model)
     for stage in _stages(form):
         stage.grouping = index_map
@@ -113,8 +113,9 @@ def dynamic_form(model: CrossFormer) -> CrossFormer:
 
 @torch.no_grad()
 def fixed_form(model: CrossFormer, height: int, width: int) -> CrossFormer:
-    """The form for images of height by width pixels: groups and position biases are constants;
-    weights are shared."""
+    """The form for images of height by width pixels: groups and position biases are constants; it shares
+    the weights.
+    """
     form = share_weights(model)
     stride = model.config.embed_kernels[0]
     device = next(model.parameters()).device
@@ -132,7 +133,7 @@ def fixed_form(model: CrossFormer, height: int, width: int) -> CrossFormer:
 
 @dataclass(frozen=True)
 class _Known:
-    """A grouping decided beforehand."""
+    """A grouping that is fixed in advance."""
 
     groups: tuple[PaddedGroups, PaddedGroups]
 

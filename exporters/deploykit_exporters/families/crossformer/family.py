@@ -47,7 +47,7 @@ _IMAGE_SIZE = 224
 
 
 class CrossFormerFamily:
-    """CrossFormer-T/S/B/L, CrossFormer++-S/B/L/H and whatever else the official code can be set to."""
+    """CrossFormer-T/S/B/L, CrossFormer++-S/B/L/H, and any other configuration of the official code."""
 
     name = "crossformer"
 
@@ -159,7 +159,7 @@ def _spec(
 
 
 def _smallest_side(config: CrossFormerConfig) -> int:
-    """Pixels that leave one token in the last stage."""
+    """The number of pixels that leaves one token in the last stage."""
     return config.embed_kernels[0] << (len(config.depths) - 1)
 
 
@@ -188,7 +188,8 @@ def _variant(config: CrossFormerConfig, hints: Hints) -> str:
 
 def _preprocess(size: tuple[int, int], training: TrainingConfig | None, *, features: bool) -> Preprocess:
     """The evaluation of the official classification code (``data/build.py``): the short edge to 256 for
-    224 pixels, bicubic by Pillow, centre crop. A backbone's detector resized in its own way."""
+    224 pixels, bicubic by Pillow, centre crop. For a backbone, the detector's own resize is unknown.
+    """
     interpolation = training.interpolation if training is not None else "bicubic"
     if features:
         return stretch_preprocess(size)

@@ -1,4 +1,4 @@
-"""CrossFormer weights of the official code: what their keys and shapes show.
+"""CrossFormer weights from the official code: what their keys and shapes show.
 
 https://github.com/cheerss/CrossFormer, classification (``main.py`` saves ``model``, ``config``, ...)
 and the backbones of its mmdetection and mmsegmentation models.
@@ -33,12 +33,12 @@ _INTERVALS = (8, 4, 2, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionPlan:
-    """Group sizes and intervals per stage, and how they are known.
+    """Group sizes and intervals per stage, and their source.
 
     Attributes:
         groups, intervals: See ``CrossFormerConfig``.
         origin: Where they come from, to complete "groups ... ".
-        assumed: They are a default of the repository.
+        assumed: They are defaults of the repository.
     """
 
     groups: tuple[int, ...]
@@ -58,8 +58,9 @@ def has_head(tensors: Tensors) -> bool:
 
 
 def weights(tensors: Tensors, *, features: bool) -> dict[str, torch.Tensor]:
-    """The weights that the network has: without tables that it computes and, for ``features``, without
-    the norm and head after the last stage."""
+    """The weights of the network: without tables that it computes and, for ``features``, without the norm
+    and head after the last stage.
+    """
     return {
         key: tensor
         for key, tensor in tensors.items()
@@ -68,7 +69,7 @@ def weights(tensors: Tensors, *, features: bool) -> dict[str, torch.Tensor]:
 
 
 def attention_plan(tensors: Tensors, config: TrainingConfig | None) -> AttentionPlan:
-    """Group sizes and intervals, which no key or shape tells.
+    """Group sizes and intervals, which no key or shape shows.
 
     Without a configuration they are the repository's: 7 members, intervals 8, 4, 2, 1, except for the
     classifiers of CrossFormer++ (its detectors and segmenters use 7 members again).
@@ -102,11 +103,11 @@ def architecture(tensors: Tensors, plan: AttentionPlan, *, features: bool) -> Cr
 
     Args:
         tensors: Weights under the official keys.
-        plan: What the weights cannot show.
+        plan: The settings that the weights cannot show.
         features: Feature maps instead of the head.
 
     Raises:
-        CheckpointError: keys or shapes that no CrossFormer has, or a plan for other stages.
+        CheckpointError: keys or shapes do not belong to a CrossFormer, or the plan has other stages.
     """
     depths = _depths(tensors)
     stages = range(len(depths))
@@ -165,8 +166,9 @@ def _depths(tensors: Tensors) -> tuple[int, ...]:
 
 
 def _kernels(tensors: Tensors, prefix: str, *, stride: int | None) -> tuple[int, ...]:
-    """Kernel sizes of the convolutions ``prefix``.0, .1, ..., none smaller than their stride, which is
-    the first kernel where it is not given."""
+    """Kernel sizes of the convolutions ``prefix``.0, .1, ..., none smaller than their stride, which
+    defaults to the first kernel.
+    """
     kernels: list[int] = []
     while (key := f"{prefix}.{len(kernels)}.weight") in tensors:
         kernels.append(_shape(tensors, key, 4)[-1])

@@ -1,9 +1,9 @@
 """How CrossFormer divides a map of tokens into groups for short and long distance attention.
 
-One rule serves both kinds (official ``models/crossformer_backbone_det.py``, 2023): the members of a
-group lie ``interval`` tokens apart, ``group`` of them along each axis; interval 1 is short distance
-attention. A map that is not a multiple of ``group * interval`` is padded at its right and bottom, and
-the padding is masked. A map with a side no larger than the group is one group, without interval.
+One rule serves both kinds (official ``models/crossformer_backbone_det.py``, 2023): the members of a group
+are ``interval`` tokens apart, with ``group`` of them along each axis; interval 1 is short distance
+attention. A map that is not a multiple of ``group * interval`` is padded at its right and bottom, and the
+padding is masked. A map with a side no larger than the group is one group, without interval.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Groups(Protocol):
 
     @property
     def mask(self) -> Tensor | None:
-        """0 or ``MASKED`` for each member, [groups of one image, 1, 1, height * width]; None when
-        nothing is padded."""
+        """0 or ``MASKED`` for each member, [groups of one image, 1, 1, height * width]; None if nothing is
+        padded.
+        """
         ...
 
     def split(self, tokens: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ class PaddedGroups:
 
     @cached_property
     def _padding(self) -> tuple[int, ...]:
-        """For ``F.pad`` of [B, H, W, C]: to the right and at the bottom."""
+        """Padding for ``F.pad`` of [B, H, W, C]: on the right and at the bottom."""
         return 0, 0, 0, self.padded[1] - self.map_width, 0, self.padded[0] - self.map_height
 
     def _regroup(self, tokens: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class CrossFormerConfig:
         merge_kernels: Kernels of the merging after each stage but the last.
         num_classes: Outputs of the head; 0 gives the feature maps of every stage instead.
         embed_norm: LayerNorm after the patch embedding.
-        qkv_bias: Bias of query, key and value.
+        qkv_bias: Whether query, key and value have a bias.
         channels: Colour channels of the image.
     """
 
@@ -117,7 +117,7 @@ class CrossFormerStage(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of this stage, and the one that the next stage takes."""
+        """The map of this stage, and the input of the next stage."""
         near, far = self.grouping(tokens, self.group, self.interval)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, far if index % 2 else near)
@@ -127,9 +127,9 @@ class CrossFormerStage(nn.Module):
 class CrossFormer(nn.Module):
     """The network: logits [B, num_classes], or one [B, C, H/s, W/s] map per stage, s = 4, 8, 16, 32.
 
-    Any image of 32 by 32 pixels or more is taken. Sizes are rounded down as the convolutions do
+    Any image of at least 32 by 32 pixels is accepted. Sizes are rounded down as the convolutions do
     (``H // 4``, then half of that per stage); the official code asserts that the halves are whole.
-    Weights are those of construction, in eval mode there is nothing random.
+    Weights are freshly initialised; nothing is random in eval mode.
     """
 
     def __init__(self, config: CrossFormerConfig) -> None:
@@ -156,6 +156,6 @@ class CrossFormer(nn.Module):
 
 
 def share_weights(model: CrossFormer) -> CrossFormer:
-    """A second instance over the same parameters, whose structure can be changed freely."""
+    """A second instance with the same parameters, whose structure can be changed freely."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
     return copy.deepcopy(model, shared)

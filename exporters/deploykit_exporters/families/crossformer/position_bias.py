@@ -15,7 +15,7 @@ class Offsets:
     """The relative positions within a group of N = height * width members, row by row.
 
     Attributes:
-        table: Every offset (dy, dx) that occurs, int64 [(2 * height - 1) * (2 * width - 1), 2].
+        table: Every occurring offset (dy, dx), int64 [(2 * height - 1) * (2 * width - 1), 2].
         index: Row of ``table`` for each pair (query, key), int64 [N, N].
     """
 
@@ -24,7 +24,7 @@ class Offsets:
 
 
 def offsets_of(height: int, width: int, device: torch.device) -> Offsets:
-    """The offsets of a group; sizes may be traced values, because this is integer arithmetic alone."""
+    """The offsets of a group; sizes may be traced values, since only integer arithmetic is used."""
     span = 2 * width - 1
     entry = torch.arange((2 * height - 1) * span, device=device)
     row = entry // span
@@ -63,7 +63,7 @@ class DynamicPositionBias(nn.Module):
 
 
 class ConstantPositionBias(nn.Module):
-    """The bias of groups whose size is known beforehand; stands in for ``DynamicPositionBias``."""
+    """The bias of groups of a known size; replaces ``DynamicPositionBias``."""
 
     bias: Tensor
 

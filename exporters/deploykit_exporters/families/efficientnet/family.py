@@ -74,7 +74,7 @@ _OPTIONS = {
 
 
 def _dialects() -> Mapping[str, Dialect[EfficientNetSource]]:
-    """By origin, in the order in which they are asked."""
+    """The dialects by origin, in the order in which they are tried."""
     from deploykit_exporters.families.efficientnet import from_mmpretrain as efficientnet_mmpretrain
     from deploykit_exporters.families.efficientnet import from_timm as efficientnet_timm
     from deploykit_exporters.families.efficientnet import from_torchvision as efficientnet_torchvision
@@ -161,7 +161,7 @@ class EfficientNetFamily:
 def _with_size(
     checkpoint: Checkpoint, source: EfficientNetSource, hints: Hints
 ) -> tuple[Hints, tuple[str, ...]]:
-    """The size of images as custom training code says it, if nothing else does."""
+    """The image size according to custom training code, if nothing else gives it."""
     size, where = told_size(checkpoint, source.settings, hints)
     if hints.imgsz is not None or not where:
         return hints, ()
@@ -169,7 +169,7 @@ def _with_size(
 
 
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
-    """The weights with their classifier, for the origins whose own classifier is one layer."""
+    """The weights with their classifier, for origins whose own classifier is a single layer."""
     tensors = matched_tensors(checkpoint, match)
     own = _OWN_HEADS.get(match.origin)
     if own is None:
@@ -178,7 +178,7 @@ def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
 
 
 def _width(tensors: Mapping[str, torch.Tensor], origin: str) -> int:
-    """Channels of the last convolution; 0 where there is none."""
+    """Channels of the last convolution; 0 if there is none."""
     last = _LAST.get(origin)
     if last is None:
         stages = [
@@ -190,7 +190,7 @@ def _width(tensors: Mapping[str, torch.Tensor], origin: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """Everything that is known about a checkpoint."""
+    """Everything known about a checkpoint."""
 
     checkpoint: Checkpoint
     match: Match
@@ -208,7 +208,7 @@ class _Found:
 
 
 def _check_variant(plan: EfficientNetPlan, hints: Hints) -> None:
-    """Refuse a --variant of other depths or widths than the weights have.
+    """Refuse a --variant whose depths or widths differ from those of the weights.
 
     Raises:
         OptionError: says which variant the weights are.

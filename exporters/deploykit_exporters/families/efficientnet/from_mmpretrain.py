@@ -1,4 +1,4 @@
-"""EfficientNets of mmpretrain (and mmcls)."""
+"""EfficientNets from mmpretrain (and mmcls)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """Translate the keys and read the configuration that mmengine stored beside them."""
+    """Translate the keys, and read the configuration that mmengine stored in the file."""
     settings = mm_config(checkpoint.meta, hints.config)
     model = MmModel(settings, hints.ignore)
     model.expect_kind("EfficientNet", "EfficientNetV2")
@@ -117,7 +117,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _check(backbone: Settings) -> None:
-    """Refuse what is not built, and say what follows from the weights."""
+    """Refuse settings that cannot be built, and mark those that follow from the weights."""
     backbone.honoured("type", "norm_cfg", "act_cfg")
     backbone.harmless("read from the weights", "arch", "in_channels")
     convolution = as_mapping(backbone.get("conv_cfg", {})).get("type") if "conv_cfg" in backbone else _PADDED
@@ -133,7 +133,7 @@ def _variant(compound: str) -> str:
 
 
 def _default(plan: EfficientNetPlan, compound: str, size: Size) -> Preprocess:
-    """The evaluation of mmpretrain's own configurations (``configs/efficientnet``, ``efficientnet_v2``)."""
+    """The evaluation in mmpretrain's own configurations (``configs/efficientnet``, ``efficientnet_v2``)."""
     halves = is_fused(plan) or compound == "b8"
     margin = 0 if is_fused(plan) and plan.activation == "silu" else 32
     return Preprocess(
@@ -192,7 +192,7 @@ def _places(
 
 
 def _blocks(tensors: Mapping[str, torch.Tensor], layer: str) -> list[tuple[int, ...]]:
-    """Of each block of a layer: output channels and kernel."""
+    """Output channels and kernel of each block of a layer."""
     numbers = {key.removeprefix(layer).partition(".")[0] for key in tensors if key.startswith(layer)}
     described: list[tuple[int, ...]] = []
     for number in sorted((number for number in numbers if number.isdecimal()), key=int):

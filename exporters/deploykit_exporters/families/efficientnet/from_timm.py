@@ -1,4 +1,4 @@
-"""EfficientNets of timm: efficientnet_*, tf_efficientnet_*, -lite, -v2 and -EdgeTPU."""
+"""EfficientNets from timm: efficientnet_*, tf_efficientnet_*, -lite, -v2 and -EdgeTPU."""
 
 from __future__ import annotations
 
@@ -53,15 +53,14 @@ _TENSORFLOW_PRUNED = {"efficientnet_b1_pruned", "efficientnet_b2_pruned", "effic
 
 @dataclass(frozen=True, kw_only=True)
 class _Told:
-    """Which model the weights are said to be, and by whom.
+    """The model that the weights are said to be, and the source of that information.
 
     Attributes:
-        name: ``tf_efficientnet_b0``, or with timm's tag ``tf_efficientnet_b0.ns_jft_in1k``; empty when
-            nothing tells it.
+        name: ``tf_efficientnet_b0``, or with timm's tag ``tf_efficientnet_b0.ns_jft_in1k``; empty if unknown.
         source: ``--variant``, ``the checkpoint``, ``the file name``.
-        model: timm's own model of that name, without weights; None where timm has none.
-        arguments: Those that its constructor was given.
-        other: What the weights have otherwise.
+        model: timm's own model of that name, without weights; None if timm has none.
+        arguments: The arguments given to its constructor.
+        other: How the weights differ from it.
     """
 
     name: str
@@ -80,9 +79,10 @@ class _Told:
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """timm gives its mobile networks the same key names; stages and kernels tell which is an EfficientNet.
+    """Whether these are an EfficientNet's weights: timm's mobile networks share key names, and differ in
+    stages and kernels.
 
-    The stem may be missing: then it can be named.
+    The stem may be missing, so that an error can name it.
     """
     return (
         ("conv_stem.weight" in tensors or "bn1.weight" in tensors)
@@ -92,7 +92,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """timm's keys are the net's own; what they do not say is asked of the file's other entries."""
+    """Take timm's keys as they are, and read what they do not show from the file's other entries."""
     file = read_file(checkpoint, hints)
     told = _told(checkpoint, file, tensors, hints)
     built = _apart(tensors)
@@ -130,8 +130,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights with the depthwise kernels of experts apart: of [experts, C * k * k] becomes
-    [C * experts, 1, k, k]."""
+    """The weights with the experts' depthwise kernels separated: [experts, C * k * k] becomes [C * experts,
+    1, k, k].
+    """
     found = dict(tensors)
     for key, tensor in tensors.items():
         norm = tensors.get(key.replace("conv_dw.weight", "bn2.weight"))
@@ -146,7 +147,7 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
-    """The structure from the shapes, and what they do not say from the named model."""
+    """The structure according to the shapes, completed from the named model."""
     if told.model is not None and not told.other:
         padding, eps, activation, group = unseen(told.model)
         plan = read_plan(tensors, padding=padding, eps=eps, activation=activation)
@@ -165,8 +166,8 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     """The model that the file or the user names, as timm builds it.
 
     Raises:
-        CheckpointError: it is not an EfficientNet that deploykit builds, or the weights are not those of the
-            model with the arguments that the file gives.
+        CheckpointError: it is not an EfficientNet that deploykit builds, or the weights do not fit the
+            model with the file's arguments.
     """
     pickled = pickled_model(checkpoint.module)
     if pickled is not None:
@@ -198,7 +199,7 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
 
 
 def _pickled(model: Any, hints: Hints) -> _Told:
-    """The pickled module itself, which says everything."""
+    """The pickled module itself, which has all the information."""
     told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
     name = str(hints.variant or told.get("architecture") or "")
     check_layers(model, name.partition(".")[0] or "pickled module")
@@ -206,7 +207,7 @@ def _pickled(model: Any, hints: Hints) -> _Told:
 
 
 def _counted(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The weights with a counter for each norm: files may leave those out."""
+    """The weights with a counter for each norm, since files may omit the counters."""
     counters = {
         f"{key.removesuffix('running_mean')}num_batches_tracked": tensors[key].new_zeros(())
         for key in tensors
@@ -216,7 +217,8 @@ def _counted(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
-    """timm's name of the model, with its tag where it has one, and who says so; empty where nobody does.
+    """timm's name of the model, with its tag if it has one, and the source of the name; empty if there is
+    none.
 
     Raises:
         OptionError: --variant is not an EfficientNet of timm.
@@ -268,10 +270,10 @@ def _assumed(told: _Told, plan: EfficientNetPlan, name: str) -> tuple[str, ...]:
 
 
 def _confirm(told: _Told, net: nn.Module) -> None:
-    """Compare what was built with timm's own model.
+    """Compare the built network with timm's own model.
 
     Raises:
-        CheckpointError: they differ where an answer could.
+        CheckpointError: they differ in something that can change an answer.
     """
     refuse_differences(
         compare(told.model, net),
@@ -317,13 +319,13 @@ def _guess(plan: EfficientNetPlan, name: str) -> str:
 
 
 def _unshown(plan: EfficientNetPlan) -> str:
-    """What the weights do not show, as it was assumed."""
+    """Properties that the weights do not show, as assumed."""
     padding = "TensorFlow's padding" if plan.padding == "same" else "symmetric padding"
     return f"{padding}, BatchNorm eps {plan.eps:g}, activation {plan.activation}, no blur before the strides"
 
 
 def _config(name: str, file_name: str) -> dict[str, Any]:
-    """timm's settings for the released file of this name, or else for the model of this name."""
+    """timm's settings for the released file of this name, otherwise for the model of this name."""
     timm = require("timm", extra="export", purpose="know how an EfficientNet is evaluated")
     architecture = name.partition(".")[0]
     if not architecture or not timm.is_model(architecture):

@@ -1,4 +1,4 @@
-"""EfficientNets of torchvision: efficientnet_b0 to b7 and efficientnet_v2_s, _m, _l."""
+"""EfficientNets from torchvision: efficientnet_b0 to b7 and efficientnet_v2_s, _m, _l."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ _SETTINGS = {"interpolation", "mean", "std"}
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """One of the three may be missing: then it can be named."""
+    """Whether the keys are torchvision's. One of the three may be missing, so that an error can name it."""
     marks = ("features.0.0.weight", "features.1.0.block.0.0.weight", "features.2.0.block.0.0.weight")
     found = [tensors[key] for key in marks if key in tensors]
     return len(found) >= len(marks) - 1 and all(tensor.ndim == 4 for tensor in found)
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """Translate the keys; eps and evaluation are those of the variant in torchvision."""
+    """Translate the keys; eps and evaluation are those of torchvision's variant."""
     names = _names(tensors)
     translated = {ours: tensors[theirs] for ours, theirs in names.items()}
     plan = read_plan(translated, padding="symmetric", eps=1e-5)
@@ -114,8 +114,9 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _evaluation(name: str, entry: Any) -> dict[str, Any]:
-    """The evaluation transform that torchvision publishes with some weights, or else with its best weights of
-    the variant."""
+    """The evaluation transform that torchvision publishes with some weights, otherwise with its best
+    weights of the variant.
+    """
     models = require("torchvision.models", extra="export", purpose="read an EfficientNet's evaluation")
     known = name in models.list_models()
     transform = (entry or models.get_model_weights(name if known else "efficientnet_b0").DEFAULT).transforms()
@@ -150,7 +151,7 @@ def _names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _layers(block: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Which layers a block consists of, told by where its squeeze-and-excitation is."""
+    """The layers of a block, recognised by the position of its squeeze-and-excitation."""
     if f"{block}block.2.fc1.weight" in tensors or f"{block}block.3.0.weight" in tensors:
         return _INVERTED
     if f"{block}block.1.fc1.weight" in tensors or f"{block}block.2.0.weight" in tensors:

@@ -77,7 +77,7 @@ _COMPOUND = re.compile(
 
 
 def compound_name(plan: EfficientNetPlan) -> str:
-    """``b0``, ``lite3``, ``v2_s``, ...; empty for a structure that was not published."""
+    """``b0``, ``lite3``, ``v2_s``, ...; empty for an unpublished structure."""
     depths = tuple(len(stage) for stage in plan.stages)
     fifth = plan.stages[4][0].outputs if len(plan.stages) > 4 else 0
     lite = plan.activation == "relu6"
@@ -89,25 +89,26 @@ def compound_name(plan: EfficientNetPlan) -> str:
 
 
 def native_size(name: str) -> int:
-    """The resolution that a variant was published at, 224 when it is not known."""
+    """The resolution at which a variant was published; 224 if that is unknown."""
     return _SIDES.get(name, 224)
 
 
 def parse_compound(name: str) -> str:
-    """The compound name inside any origin's name: ``v2_s`` of ``tf_efficientnetv2_s.in21k``, ``b0`` of
-    ``EfficientNetB0``; empty where there is none."""
+    """The compound name inside any origin's name: ``v2_s`` in ``tf_efficientnetv2_s.in21k``, ``b0`` in
+    ``EfficientNetB0``; empty if there is none.
+    """
     match = _COMPOUND.search(name)
     return f"{'v2_' if match[1] else ''}{match[2]}".lower() if match else ""
 
 
 def name_in_file(names: Mapping[str, str], key: str) -> str:
-    """The file's own name of a translated key.
+    """The file's own name for a translated key.
 
     Args:
         names: The file's name of every translated key that it holds.
-        key: One of those keys, or one that the file lacks. The name that this would have is found by
-            analogy: it differs from its neighbours as the same kind of weight does in another layer, or
-            the same layer in another block.
+        key: One of those keys, or one that the file lacks. The name of a missing key is found by analogy:
+            it differs from its neighbours' names as the same kind of weight does in another layer, or the
+            same layer in another block.
     """
     if key in names:
         return names[key]
@@ -133,7 +134,7 @@ def _by_analogy(names: Mapping[str, str], key: str, parent: str) -> str:
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters two names begin with alike."""
+    """The length of the common start of two names."""
     pairs = zip(one, other, strict=False)
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

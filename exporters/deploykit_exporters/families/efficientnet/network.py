@@ -1,4 +1,4 @@
-"""EfficientNet, EfficientNetV2, -Lite and -EdgeTPU from the shape of their weights.
+"""EfficientNet, EfficientNetV2, -Lite and -EdgeTPU, built from the shapes of their weights.
 
 Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019) and
 "EfficientNetV2: Smaller Models and Faster Training" (ICML 2021). Parameter names are timm's, into which
@@ -50,11 +50,11 @@ class BlockPlan:
     Attributes:
         inputs, middle, outputs: Channels before, inside and after the block.
         reduced: Channels inside squeeze-and-excitation; 0 for none.
-        kernel, stride: Of the spatial convolution.
+        kernel, stride: Kernel and stride of the spatial convolution.
         residual: The input is added to the output.
-        pads: Zeros (before, after) the pixels of both axes for the spatial convolution, at every size; None:
-            as ``EfficientNetPlan.padding`` says.
-        group: Channels that a depthwise convolution takes together.
+        pads: Zeros (before, after) the pixels of both axes, padded for the spatial convolution at every
+            size; None: as ``EfficientNetPlan.padding`` says.
+        group: Channels that a depthwise convolution groups.
         experts: Kernels that a conditional block mixes.
     """
 
@@ -73,7 +73,7 @@ class BlockPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetPlan:
-    """What is built.
+    """The structure to build.
 
     Attributes:
         stages: The blocks of each stage.
@@ -82,10 +82,10 @@ class EfficientNetPlan:
         classes: Size of the classifier; 0 for none.
         padding: ``same`` as TensorFlow pads (more at the bottom and right, depending on the size), or
             ``symmetric``.
-        eps: Of every norm.
-        norm_group: Channels that a GroupNorm takes together; 0 for BatchNorm.
+        eps: The eps of every norm.
+        norm_group: Channels in a group of GroupNorm; 0 for BatchNorm.
         padded_for: With the padding ``same``: (height, width) of the images whose padding is taken at every
-            size; None for that of the images at hand.
+            size; None to use that of the current image size.
         stem_pads: As ``BlockPlan.pads``, for the stem.
     """
 
@@ -102,7 +102,7 @@ class EfficientNetPlan:
     norm_group: int = 0
 
     def behind(self, stride: int) -> EfficientNetPlan:
-        """The plan for what comes after a convolution with this stride."""
+        """The plan after a convolution with this stride."""
         if self.padded_for is None or stride == 1:
             return self
         height, width = self.padded_for
@@ -160,7 +160,7 @@ def _stages(plan: EfficientNetPlan) -> nn.Sequential:
 def _pooled(x: torch.Tensor) -> torch.Tensor:
     """The mean of each map, [N, C, 1, 1].
 
-    Exported as ReduceMean, which ``passes/pool_columns_first.py`` takes on: ONNX Runtime's GlobalAveragePool
+    Exported as ReduceMean, which ``passes/pool_columns_first.py`` rewrites: ONNX Runtime's GlobalAveragePool
     adds one value after the other, and is 5 to 15 times further from the exact mean of a map of 16x24 to
     112x112.
     """
@@ -182,7 +182,7 @@ class SqueezeExcite(nn.Module):
 
 
 class _Block(nn.Module):
-    """Shared by all kinds: the residual connection and the activation."""
+    """The base of all kinds of block: the residual connection and the activation."""
 
     def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:
         super().__init__()
@@ -235,8 +235,8 @@ class ConditionalPointwise(nn.Module):
 class Conditional(Inverted):
     """An inverted block that mixes the kernels of several experts by the pooled input.
 
-    The depthwise kernels of all experts are applied, and their maps are mixed: that is the same, and takes
-    any batch. ``conv_dw`` has for each channel one kernel of each expert.
+    The depthwise kernels of all experts are applied and their maps are mixed, which is equivalent and works
+    with any batch. ``conv_dw`` has for each channel one kernel of each expert.
     """
 
     def __init__(self, plan: EfficientNetPlan, block: BlockPlan) -> None:

@@ -1,4 +1,4 @@
-"""What the pickled module of an EfficientNet says: eps, activation, and how each convolution is applied.
+"""What an EfficientNet's pickled module says: eps, activation, and how each convolution is applied.
 
 For the forms whose layers have other names than ours (torchvision, lukemelas, mmpretrain). None of its code
 runs.
@@ -45,16 +45,16 @@ _IMAGE_SIZE = 2  # Of EfficientNet-PyTorch's GlobalParams.
 def told_by_module(
     source: EfficientNetSource, module: Any, prefix: str, *, features: bool
 ) -> EfficientNetSource:
-    """The same source with what the pickled module tells beyond its weights.
+    """The same source with what the pickled module says beyond its weights.
 
     Args:
         source: What the weights show.
         module: ``Checkpoint.module``.
-        prefix: Where the network is in it.
-        features: What pools the last feature map does not matter.
+        prefix: Path of the network inside it.
+        features: The pooling of the last feature map does not matter.
 
     Raises:
-        CheckpointError: norms or activations that differ from each other, or are not built.
+        CheckpointError: norms or activations differ from each other, or cannot be built.
     """
     layers = {
         path.removeprefix(prefix): layer
@@ -116,8 +116,9 @@ def _activation(layers: Mapping[str, Any], default: Activation) -> Activation:
 
 
 def _image_size(layers: Any) -> tuple[int, int] | None:
-    """The size that EfficientNet-PyTorch's static padding was made for; None for others, or for its dynamic
-    one."""
+    """The size that EfficientNet-PyTorch's static padding was made for; None for others, or if it is
+    dynamic.
+    """
     for layer in layers:
         if class_path(layer) == "efficientnet_pytorch.model.EfficientNet":
             told = layer._global_params.inert_args
@@ -131,7 +132,7 @@ def _confirm(layers: Mapping[str, Any], names: Mapping[str, str], before: Any, n
     """Compare each convolution with the pickled one.
 
     Raises:
-        CheckpointError: one is applied in another way.
+        CheckpointError: one is applied differently.
     """
     if before is not None:
         before(net)

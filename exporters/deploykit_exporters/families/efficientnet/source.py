@@ -1,4 +1,4 @@
-"""What the EfficientNet dialects share: the structure, read from translated weights, and its name."""
+"""What the EfficientNet dialects share: reading the structure from translated weights, and its name."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class EfficientNetSource:
 
     Attributes:
         tensors: Weights under the keys of ``nets.efficientnet``.
-        names: For each of those keys the one that the file uses.
-        plan: What to build.
-        variant: Name in the origin's own terms, empty when it matches none.
+        names: The file's key for each of those keys.
+        plan: The structure to build.
+        variant: Name in the origin's own terms, empty if none matches.
         image_size: (height, width) the network was trained or is evaluated at.
         preprocess: Pre-processing for an input of (height, width).
-        preprocess_from: Where the pre-processing was read; empty when it is the origin's default.
-        classes: Class names of the file.
+        preprocess_from: Where the pre-processing was found; empty if it is the origin's default.
+        classes: Class names in the file.
         sigmoid: The file says that its classes are scored independently.
-        scores: What turns logits into scores, if the file says so that in full.
-        assumed: What could not be read, in sentences.
+        scores: How logits become scores, if the file says so completely.
+        assumed: What the file does not say and was assumed, in sentences.
         settings: What became of the settings and unused tensors of the file.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
             ``BuiltModel.witness``.
-        confirm: Compares the network that is built with what the file says it is; raises where they differ.
+        confirm: Compares the network that is built with what the file says it is; raises if they differ.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -96,9 +96,9 @@ def read_plan(
 
     Args:
         tensors: Weights under the keys of ``nets.efficientnet``.
-        padding, eps: What the shapes do not say.
-        strides: Of the first block of each stage.
-        activation: Where the origin tells; else SiLU with squeeze-and-excitation, and without it
+        padding, eps: Settings that the shapes do not show.
+        strides: Strides of the first block of each stage.
+        activation: If the origin gives it; otherwise SiLU with squeeze-and-excitation, and without it
             ReLU for EdgeTPU and ReLU6 for Lite.
 
     Raises:
@@ -141,15 +141,15 @@ def read_plan(
 
 
 def with_eps(source: EfficientNetSource, config: Mapping[str, Any], *, told: bool) -> EfficientNetSource:
-    """The same source with the eps of the norms as the user gives it, or the origin's own as assumed.
+    """The same source with the user's eps for the norms, or the origin's usual one as an assumption.
 
     Args:
-        source: What the file tells.
+        source: What the file says.
         config: Settings of ``--config``.
-        told: The file tells it: the module was pickled.
+        told: The file gives the eps, because the module was pickled.
 
     Raises:
-        OptionError: the user's is not a positive number.
+        OptionError: the user's eps is not a positive number.
     """
     eps = config.get("eps")
     if eps is None:
@@ -165,10 +165,10 @@ _CLASSIFIER = ("classifier.weight", "classifier.bias")
 
 
 def generation(tensors: Mapping[str, torch.Tensor]) -> Generation | None:
-    """Which EfficientNet the stages and kernels of translated weights are, or None.
+    """The EfficientNet generation of translated weights by stages and kernels, or None.
 
     Other mobile networks (MobileNetV2, MNASNet, FBNet, ...) share timm's key names and differ in
-    these. A convolution that is missing counts as fitting, so that it can be named later.
+    these. A missing convolution counts as fitting, so that a later error can name it.
     """
     found = _kernels({key: tuple(tensor.shape) for key, tensor in tensors.items()})
     for pattern, (name, full) in _PATTERNS.items():
@@ -186,7 +186,7 @@ def is_fused(plan: EfficientNetPlan) -> bool:
 
 
 def _kernels(shapes: Shapes) -> list[tuple[int, bool] | None]:
-    """Of each stage's first block the kernel, and whether it is one of a full convolution."""
+    """The kernel of each stage's first block, and whether it belongs to a full convolution."""
     stages = {int(match[1]) for key in shapes if (match := _BLOCK.match(key))}
     if stages != set(range(len(stages))):
         return []
@@ -238,7 +238,7 @@ def _read_block(shapes: Shapes, prefix: str, inputs: int, *, stride: int, plain:
 
 
 def _layers(shapes: Shapes, prefix: str) -> tuple[BlockKind, str, str]:
-    """What a block is, and the names of its spatial and of its last convolution."""
+    """The kind of a block, and the names of its spatial and last convolutions."""
     if f"{prefix}conv.weight" in shapes:
         return "plain", "conv", "conv"
     if f"{prefix}routing_fn.weight" in shapes:
@@ -283,12 +283,12 @@ def _row(kernels: list[tuple[int, bool] | None]) -> str:
 
 
 def split_stages(blocks: list[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Number the blocks of a network that numbers them through.
+    """Split the blocks of a network that numbers them consecutively into stages.
 
-    A stage starts where what describes a block changes: output channels, kernel, whether it expands.
+    A stage starts where the description of a block changes: output channels, kernel, whether it expands.
 
     Args:
-        blocks: Of each block a description.
+        blocks: A description of each block.
 
     Returns:
         (stage, position) of each block.

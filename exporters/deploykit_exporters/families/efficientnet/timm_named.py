@@ -1,4 +1,6 @@
-"""timm's own EfficientNet of a name: what its weights do not show, and a comparison with what is built."""
+"""timm's own EfficientNet of a given name: what its weights do not show, and a comparison with what is
+built.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,12 @@ def constructor() -> tuple[str, ...]:
 
 
 def find_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any:
-    """timm's model of a name, which has to be an EfficientNet.
+    """timm's model of a name, which must be an EfficientNet.
 
     Args:
         name: Name of an architecture that timm has.
-        arguments: Of its constructor.
-        where: What holds the arguments, for errors.
+        arguments: Arguments of its constructor.
+        where: Where the arguments are from, for errors.
 
     Raises:
         CheckpointError: it is another network, or one with layers that deploykit does not build.
@@ -63,7 +65,7 @@ def check_layers(model: Any, name: str) -> None:
 
     Args:
         model: timm's model, or the stand-in of a pickled one.
-        name: What it is called in an error.
+        name: Its name in an error.
 
     Raises:
         CheckpointError: names the first such layer.
@@ -81,7 +83,7 @@ def check_layers(model: Any, name: str) -> None:
 
 
 def unseen(template: Any) -> tuple[Padding, float, Activation, int]:
-    """What the weights do not show: padding, eps of the norms, activation, channels of a group of GroupNorm.
+    """What the weights do not show: padding, eps of the norms, activation, and GroupNorm's group size.
 
     Raises:
         CheckpointError: an activation that deploykit does not build.
@@ -102,12 +104,12 @@ def unseen(template: Any) -> tuple[Padding, float, Activation, int]:
 
 
 def _first_act(template: Any) -> Any:
-    """The activation after the stem, which older releases of timm kept beside the norm."""
+    """The activation after the stem, which older releases of timm kept separate from the norm."""
     return getattr(template.bn1, "act", None) or template.act1
 
 
 def compare(template: Any, net: nn.Module) -> tuple[str, ...]:
-    """How a network differs from timm's model where an answer could.
+    """How a network differs from timm's model in ways that can change an answer.
 
     Args:
         template: timm's model.
@@ -159,7 +161,7 @@ def _convolutions(theirs: Any, our: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _experts(theirs: Any, our: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Of a depthwise convolution that applies the kernels of all experts."""
+    """Differences of a depthwise convolution that applies the kernels of all experts."""
     for name in ("kernel_size", "stride", "dilation", "groups", "in_channels"):
         yield name, getattr(theirs, name), getattr(our, name)
     built = isinstance(our, SameConv2d)

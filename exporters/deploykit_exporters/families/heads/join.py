@@ -1,4 +1,4 @@
-"""The classifier that training code put beside the network, or instead of the origin's own."""
+"""The classifier that training code added to the network, or put in place of the origin's own."""
 
 from __future__ import annotations
 
@@ -53,10 +53,12 @@ class Joined:
     """The weights of a network with its classifier under the origin's own name.
 
     Attributes:
-        tensors: For the dialect. Where ``head`` is given, those of the classifier only have its shape.
-        head: The classifier of several layers that replaces the origin's, or None.
+        tensors: The weights for the dialect. If ``head`` is given, those of the classifier are placeholders
+            with its shape.
+        head: A classifier with several layers that replaces the origin's, or None.
         found: Whether the classifier was not the origin's own.
-        scores: What a pickled classifier ends with that makes scores of logits; None: nothing tells.
+        scores: The activation at the end of a pickled classifier that turns logits into scores; None if
+            unknown.
         assumed, settings: As in the spec and in ``BuiltModel``.
     """
 
@@ -76,14 +78,14 @@ def witness_of(
     *,
     features: bool,
 ) -> Callable[[], Witness | str] | None:
-    """What builds the origin's own model for images of (height, width), or says why there can be none.
+    """A builder of the origin's own model for images of (height, width), or the reason why there is none.
 
     Args:
-        ask: Builds it; None where the origin has none.
+        ask: Builds it; None if the origin has none.
         joined: The weights with their classifier.
-        origin: Whose model it is.
-        size: Of the network's input.
-        features: The built model gives features.
+        origin: The origin of the model.
+        size: Size of the network's input.
+        features: The built model returns features.
     """
     if ask is not None and joined.found:
         return lambda: f"none: the classifier is not {origin}'s own"
@@ -108,9 +110,9 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
     Args:
         checkpoint: The whole file.
         match: Which of its weights are the network.
-        own: What the origin calls its classifier: ``heads.head``.
-        width: Length of the vector that the network gives to its classifier; 0: not known.
-        hints: ``head`` chooses among several, ``head_activation`` tells what the weights do not.
+        own: The origin's name for its classifier: ``heads.head``.
+        width: Length of the vector that the network passes to its classifier; 0: unknown.
+        hints: ``head`` chooses among several, ``head_activation`` gives what the weights do not show.
 
     Raises:
         CheckpointError: there are several classifiers, or one that cannot be read.
@@ -158,18 +160,18 @@ def join_head(checkpoint: Checkpoint, match: Match, own: str, width: int, hints:
 def without_classifiers(
     checkpoint: Checkpoint, match: Match, hints: Hints, *, own: tuple[str, ...]
 ) -> Joined:
-    """The weights of an origin beside which no classifier is built: none may be there, unless features are
-    wanted.
+    """The weights of an origin for which no added classifier is built: there must be none, unless features
+    are exported.
 
     Args:
         checkpoint: The whole file.
         match: Which of its weights are the network.
-        hints: ``features`` leaves classifiers aside, ``ignore`` names modules that are none.
-        own: Starts of the keys that the origin itself has among the names that classifiers have.
+        hints: ``features`` leaves out classifiers, ``ignore`` names modules that are not classifiers.
+        own: Starts of the origin's own keys that look like names of classifiers.
 
     Raises:
         CheckpointError: a classifier is there.
-        OptionError: an option speaks of classifiers.
+        OptionError: an option concerns classifiers.
     """
     inside = dict(matched_tensors(checkpoint, match))
     strange = {
@@ -199,10 +201,10 @@ def without_classifiers(
 
 
 def _refuse_wider(checkpoint: Checkpoint, search: Search, hints: Hints) -> None:
-    """Refuse to leave out what can only be the classifier of a network that has none of its own.
+    """Refuse to leave out modules that can only be the classifier of a network without one of its own.
 
     Raises:
-        CheckpointError: layers that end in a linear one take another vector than the network gives.
+        CheckpointError: layers that end in a linear one take another vector than the network returns.
     """
     found = [] if hints.features else [one for one in search.wider if not is_ignored(one.path, hints)]
     if found:
@@ -233,7 +235,7 @@ def _replaces(name: str, own: str) -> bool:
 
 
 def _choose(checkpoint: Checkpoint, search: Search, native: str, hints: Hints) -> Layers | None:
-    """The classifier that is meant; None: the origin's own, or there is none."""
+    """The intended classifier; None: the origin's own, or there is none."""
     names = [layers.path for layers in search.candidates]
     everything = [*([native] if native else []), *names, *search.unreadable]
     if hints.head is not None:
@@ -264,7 +266,7 @@ def _choose(checkpoint: Checkpoint, search: Search, native: str, hints: Hints) -
 
 
 def _refuse_chain(checkpoint: Checkpoint, search: Search) -> None:
-    """Refuse a classifier that takes what another module beside the network gives.
+    """Refuse a classifier that takes the output of another module outside the network.
 
     Raises:
         CheckpointError: there is one.
@@ -303,7 +305,7 @@ def _refuse_other_code(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> 
     """Refuse a classifier whose class or name says that it is not linear.
 
     Raises:
-        CheckpointError: names it, with the option that says that it is.
+        CheckpointError: names it, and the option that declares it linear.
     """
     node, file = at(checkpoint.module, chosen.path), checkpoint.path.name
     kind = class_path(node)
@@ -324,13 +326,14 @@ def _refuse_other_code(checkpoint: Checkpoint, chosen: Layers, hints: Hints) -> 
 
 
 def _is_alone(head: nn.Sequential) -> bool:
-    """Whether the classifier is one linear layer, as the origins have it."""
+    """Whether the classifier is a single linear layer, as in the origins."""
     return len(head) == 1
 
 
 def _renamed(chosen: Layers, head: nn.Sequential, own: str, width: int, *, told: bool) -> tuple[Tensors, str]:
-    """The classifier under the origin's name, or weights of its shape where it has more layers than that;
-    and a sentence on what is not known about it."""
+    """The classifier under the origin's name, or placeholders of its shape if it has more layers; and a
+    sentence about what is unknown about it.
+    """
     import torch
 
     sentence = (

@@ -1,4 +1,4 @@
-"""The layers of a classifier of several layers: read from keys and shapes, or from the pickled module."""
+"""The layers of a classifier with several layers, read from keys and shapes, or from the pickled module."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Layer = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """Linear layers and norms in their order.
+    """Linear layers and norms, in order.
 
     Attributes:
         path: The module that holds them, as the file names it.
-        layers: Position in the module -> weights by ``weight``, ``bias``, ...; a layer that is
-            the module itself has the position -1. Layers of modules within modules are counted through,
-            with a gap where one module ends: what it ends with may have no weights.
-        names: Position -> name in the module, where it is another: ``1.0``.
+        layers: Position in the module -> weights by ``weight``, ``bias``, ...; a layer that is the module
+            itself has the position -1. Layers of nested modules are numbered consecutively, with a gap
+            where one module ends, since its last layers may have no weights.
+        names: Position -> name in the module, if it differs: ``1.0``.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Layers:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def name(self, position: int) -> str:
-        """What the file calls a layer."""
+        """The file's name for a layer."""
         return f"{self.path}.{self.names.get(position, position)}"
 
     @property
@@ -62,7 +62,7 @@ class Layers:
 
 
 def read_layers(path: str, tensors: Mapping[str, torch.Tensor]) -> Layers | None:
-    """The layers of a module that applies them in turn, or None where keys and shapes do not say so.
+    """The layers of a module that applies them in turn, or None if keys and shapes do not show that.
 
     Args:
         path: The module.
@@ -89,7 +89,7 @@ def read_layers(path: str, tensors: Mapping[str, torch.Tensor]) -> Layers | None
 
 
 def _counted(places: Sequence[tuple[int, ...]]) -> list[int]:
-    """Positions of layers, in order: within one module as they are, within several counted through."""
+    """Positions of layers, in order: as they are within one module, consecutive across several."""
     if all(len(place) == 1 for place in places):
         return [place[0] for place in places]
     if places == [()]:
@@ -102,7 +102,7 @@ def _counted(places: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 def _fit(layers: Mapping[int, Layer]) -> bool:
-    """Whether each layer takes what the one before it gives, and the last is linear."""
+    """Whether each layer takes the output of the previous one, and the last is linear."""
     width = 0
     for layer in layers.values():
         weight = layer.get("weight")
@@ -133,10 +133,10 @@ def build_layers(
     Args:
         found: The layers.
         module: The pickled model as an inert tree, or None.
-        activation: What stands between the linear layers, as the user says it, or None.
+        activation: The activation between the linear layers as given by the user, or None.
 
     Raises:
-        CheckpointError: what stands between the layers cannot be known, or is not supported.
+        CheckpointError: what is between the layers is unknown or not supported.
         OptionError: ``activation`` is not one of ``ACTIVATIONS``.
     """
     from torch import nn
@@ -159,14 +159,14 @@ def build_layers(
 
 
 def scores_behind(node: Any, path: str) -> Activation | None:
-    """What makes scores of the logits at the end of a pickled classifier; None: nothing there.
+    """The activation at the end of a pickled classifier that turns logits into scores; None: there is none.
 
     Args:
-        node: The classifier, or None where no module was pickled.
+        node: The classifier, or None if no module was pickled.
         path: Where it is, for errors.
 
     Raises:
-        CheckpointError: something else stands behind its last linear layer.
+        CheckpointError: something else follows its last linear layer.
     """
     if class_path(node) != _SEQUENTIAL:
         return None
@@ -184,7 +184,7 @@ def scores_behind(node: Any, path: str) -> Activation | None:
 
 
 def _told(found: Layers, module: Any) -> nn.Sequential:
-    """The layers as the pickled module has them."""
+    """The layers as in the pickled module."""
     from torch import nn
 
     steps: list[nn.Module] = []
@@ -212,7 +212,7 @@ def _told(found: Layers, module: Any) -> nn.Sequential:
 
 
 def _in_turn(module: Any) -> Iterator[tuple[str, Any]]:
-    """The layers of a pickled Sequential, and of those within it, in the order in which they are applied."""
+    """The layers of a pickled Sequential, and of nested ones, in the order of application."""
     for name, child in children(module).items():
         if class_path(child) == _SEQUENTIAL:
             yield from ((f"{name}.{inner}", node) for inner, node in _in_turn(child))

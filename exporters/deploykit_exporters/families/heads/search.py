@@ -46,10 +46,10 @@ class Search:
     """Modules that could be the classifier, those that cannot be read, and all others.
 
     Attributes:
-        width: Length of the vector that the network gives to its classifier; None: of any length.
-        between: Norms of that length, which may stand before the classifier.
-        wider: Layers that end in a linear one, and take a vector of another length.
-        groups: The weights of each module that could be one.
+        width: Length of the vector that the network passes to its classifier; None: any length.
+        between: Norms of that length, which may precede the classifier.
+        wider: Layers that end in a linear one but take a vector of another length.
+        groups: The weights of each module that could be the classifier.
     """
 
     width: int | None
@@ -86,7 +86,9 @@ class Search:
                 self.wider.append(layers)
 
     def chain(self) -> tuple[str, str] | None:
-        """Two modules: one takes the features and gives what the other takes; None: there are none."""
+        """Two modules of which one takes the features and the other takes its output; None if there are
+        none.
+        """
         named = {*(layers.path for layers in self.candidates), *self.unreadable}
         for path, tensors in self.groups.items():
             last = read_layers(path, tensors) if path in named else None
@@ -104,12 +106,12 @@ class Search:
 
 
 def _rows_of(tensors: Tensors) -> set[int]:
-    """The lengths of the vectors of a norm; for anything else, something that is not a length."""
+    """The vector length of a norm; for anything else, a value that is not a length."""
     return {len(tensor) if tensor.ndim == 1 else -1 for tensor in tensors.values() if tensor.ndim}
 
 
 def _apart(groups: Mapping[str, Tensors]) -> bool:
-    """Whether these are modules of their own and not the layers of one."""
+    """Whether these are separate modules, not the layers of one."""
     if any(name.isdigit() or (len(weights) == 1 and "" in weights) for name, weights in groups.items()):
         return False
     inputs = [layers.inputs for name, weights in groups.items() if (layers := read_layers(name, weights))]
@@ -125,7 +127,7 @@ def grouped(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def outside(checkpoint: Checkpoint, prefix: str) -> Iterator[tuple[str, Tensors]]:
-    """The modules beside the matched one, and beside each module that contains it."""
+    """The modules next to the matched one, and next to each module that contains it."""
     parts = prefix.split(".")[:-1]
     for depth in range(len(parts)):
         parent = "".join(f"{part}." for part in parts[:depth])
@@ -144,7 +146,7 @@ def is_ignored(path: str, hints: Hints) -> bool:
 
 
 def settings_of(search: Search, hints: Hints, *, chosen: bool = False) -> tuple[Setting, ...]:
-    """Every module outside that takes no part in what is built."""
+    """Settings for every outside module that takes no part in what is built."""
     listed = dict(search.others)
     if not chosen:
         listed |= dict.fromkeys([*(layers.path for layers in search.candidates), *search.unreadable], 0)

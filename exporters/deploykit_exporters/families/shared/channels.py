@@ -1,8 +1,8 @@
 """Pre-processing for networks whose images have a number of channels other than three.
 
 What training codes do with such images: timm reads 1 channel with Pillow's mode L; Ultralytics reads 1
-channel with OpenCV's IMREAD_GRAYSCALE and every other number as the file has it. With all others the program
-of the user decides, and what is taken instead is said.
+channel with OpenCV's IMREAD_GRAYSCALE and any other number as stored in the file. Otherwise the user's
+program decides; the assumption made here is reported.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["for_channels"]
 
 
 def for_channels(spec: ModelSpec, config: Mapping[str, Any] | None = None) -> ModelSpec:
-    """The contract with the pre-processing for as many channels as its input has, and what it assumes.
+    """The contract with the pre-processing for as many channels as its input has, and the assumptions made.
 
     Args:
-        spec: Any model's; one of three channels comes back unchanged.
-        config: What the user says: ``mean`` and ``std`` of pixels in 0..1.
+        spec: The spec of any model; one with three channels is returned unchanged.
+        config: The user's settings: ``mean`` and ``std`` of pixels in 0..1.
 
     Raises:
-        OptionError: these have another number of values.
+        OptionError: they have the wrong number of values.
     """
     channels, how = spec.input.channels, spec.preprocess
     if channels == 3:

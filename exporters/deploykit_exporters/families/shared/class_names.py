@@ -1,4 +1,4 @@
-"""The names of a model's classes: those that the user gives, else those of the file, else what is known."""
+"""The names of a model's classes: those given by the user, else those in the file, else known ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ASSUMED_IMAGENET = "The 1000 classes are those of ImageNet-1k."
 
 
 def given_names(hints: Hints, count: int) -> tuple[str, ...] | None:
-    """The names that the user gives with ``--labels``; None: none were given.
+    """The names given by the user with ``--labels``; None if there are none.
 
     Raises:
-        OptionError: there is another number of names than of classes.
+        OptionError: the number of names differs from the number of classes.
     """
     if hints.labels is not None and len(hints.labels) != count:
         raise OptionError(
@@ -32,15 +32,15 @@ def class_names(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Class names of a classifier, and what was assumed about them.
 
-    The user's names win over those of the file; 1000 classes without names are ImageNet's.
+    The user's names take precedence over those in the file; 1000 classes without names are ImageNet's.
 
     Args:
-        hints, found: Of the user, and of the file.
-        count: Of the classes.
+        hints, found: What the user and the file say.
+        count: The number of classes.
         of_imagenet: The file says that it was trained on ImageNet.
 
     Raises:
-        OptionError: the user gave another number of names than there are classes.
+        OptionError: the number of the user's names differs from the number of classes.
     """
     given = given_names(hints, count)
     if given is not None:
@@ -60,11 +60,11 @@ def class_names(
 
 
 def given_or_listed(hints: Hints, names: object, count: int) -> tuple[str, ...]:
-    """The user's names, else those of the checkpoint (a list, or a dictionary by index); empty where
-    there are none for every class.
+    """The user's names, otherwise the checkpoint's (a list, or a dictionary by index); empty if some class
+    has no name.
 
     Raises:
-        OptionError: the user gave another number of names than there are classes.
+        OptionError: the number of the user's names differs from the number of classes.
     """
     given = given_names(hints, count)
     if given is not None:

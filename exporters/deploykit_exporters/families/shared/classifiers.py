@@ -1,4 +1,4 @@
-"""What the families of image classifiers share: finding the dialect, and what settings may be."""
+"""What the families of image classifiers share: finding the dialect, and checking settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_config", "first_match", "matched_tensors", "sensible"]
 
 
 def first_match(checkpoint: Checkpoint, family: str, dialects: Mapping[str, Dialect[object]]) -> Match | None:
-    """The first of the dialects whose keys some view of the checkpoint has."""
+    """The first of the dialects whose keys fit some view of the checkpoint."""
     for view in checkpoint.views():
         for name, dialect in dialects.items():
             if dialect.matches(view.tensors):
@@ -42,14 +42,15 @@ def sensible(
     kind: str,
     hint: str = "Export the weights alone, and give what they cannot tell with --config.",
 ) -> Iterator[None]:
-    """Settings in the file can be anything: a number where a list belongs, a name, a negative size.
+    """Turn errors from reading settings into errors about the file: settings can be anything, such as a
+    number in place of a list, or a negative size.
 
     Args:
-        kind: Of network: ``a ViT``.
+        kind: Kind of network: ``a ViT``.
         hint: What the user can do.
 
     Raises:
-        CheckpointError: what reads them fails.
+        CheckpointError: reading the settings fails.
     """
     try:
         yield
@@ -62,11 +63,11 @@ def sensible(
 
 
 def check_config(hints: Hints, known: tuple[str, ...]) -> None:
-    """Refuse settings of --config that nothing here reads: a mistyped one would be ignored.
+    """Refuse settings in --config that are not read: a mistyped one would otherwise be ignored.
 
     Args:
         hints: What the user said.
-        known: The settings that there are.
+        known: The known settings.
 
     Raises:
         OptionError: names the first unknown setting, and the nearest known one.

@@ -1,4 +1,4 @@
-"""Pre-processing as the user gives it in timm's words with --config, over that of a file or an origin."""
+"""Pre-processing given by the user with --config in timm's terms, on top of that of a file or an origin."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["usual_preprocess", "with_given"]
 def with_given(
     how: Preprocess, size: tuple[int, int], hints: Hints, *, told: str, origin: str
 ) -> tuple[Preprocess, list[str]]:
-    """Pre-processing for the size at hand, and what was assumed about it.
+    """Pre-processing for the current size, and what was assumed about it.
 
     Args:
-        how: The file's own, or the usual one of its origin.
+        how: The file's own pre-processing, or the usual one of its origin.
         size: (height, width) of the network's input.
         hints: What the user said.
-        told: Where the file tells it; empty where it does not.
-        origin: Whose usual one it is.
+        told: Where the file gives it; empty if it does not.
+        origin: The origin whose usual pre-processing it is.
     """
     config = hints.config or {}
     asked = [key for key in TIMM_SETTINGS if config.get(key) is not None]
@@ -35,7 +35,7 @@ def with_given(
 
 
 def usual_preprocess(how: Preprocess, origin: str) -> str:
-    """The assumption that images are prepared as an origin usually does, with what that is."""
+    """The sentence that images are assumed to be prepared in the origin's usual way, with its description."""
     return f"Pre-processing is the usual one of {origin}: {_describe(how)}."
 
 
@@ -50,7 +50,7 @@ def _in_timm_words(how: Preprocess) -> dict[str, Any]:
 
 
 def _override(own: Preprocess, given: Preprocess, asked: list[str]) -> Preprocess:
-    """The user's normalisation and filter, and the user's geometry if any of it was given."""
+    """The user's normalisation and filter, and the user's geometry if any part of it was given."""
     if {"crop_pct", "crop_mode"} & set(asked):
         return replace(given, color=own.color)
     return replace(own, interpolation=given.interpolation, scale=given.scale, mean=given.mean, std=given.std)

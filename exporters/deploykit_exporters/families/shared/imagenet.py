@@ -38,8 +38,8 @@ TIMM_SETTINGS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 @cache
 def imagenet_class_names() -> tuple[str, ...]:
     """The 1000 classes of ImageNet-1k (ILSVRC 2012) in index order: the WordNet lemmas of each, as timm
-    carries them, for instance ``tabby, tabby cat``. All names differ: the two cranes, which share
-    their lemmas, are told apart by their definitions.
+    carries them, for instance ``tabby, tabby cat``. All names differ: the two cranes, which have the same
+    lemmas, are distinguished by their definitions.
 
     Raises:
         DependencyError: timm is not installed.
@@ -66,9 +66,9 @@ def crop_preprocess(
 ) -> Preprocess:
     """The usual evaluation: resize the short edge, then crop the centre to ``size`` (h, w).
 
-    The short edge becomes ``resize`` pixels, or ``floor(side / crop_pct)`` (timm); where the two sides of
-    ``size`` differ, timm scales the image until it covers both of them so. ``mean`` and ``std`` are for
-    pixels divided by 255.
+    The short edge becomes ``resize`` pixels, or ``floor(side / crop_pct)`` (timm); if the two sides of
+    ``size`` differ, timm scales the image until it covers both. ``mean`` and ``std`` are for pixels divided
+    by 255.
     """
     scaled = tuple(math.floor(side / (crop_pct or 1.0)) for side in size)
     if resize is None and scaled[0] != scaled[1]:
@@ -100,7 +100,7 @@ def stretch_preprocess(
     std: tuple[float, ...] = IMAGENET_STD,
     scale: float = 1.0 / 255.0,
 ) -> Preprocess:
-    """Resize to ``size`` (h, w) exactly, whatever the aspect ratio; nothing is cut off."""
+    """Resize to exactly ``size`` (h, w), whatever the aspect ratio; nothing is cropped."""
     return Preprocess(
         resize="stretch",
         resize_to=size,
@@ -118,13 +118,13 @@ class _Source(Protocol):
 
 
 def timm_preprocess(size: tuple[int, int], *sources: _Source) -> Preprocess:
-    """timm's evaluation pre-processing, each of its settings from the first source that has it.
+    """timm's evaluation pre-processing, with each setting from the first source that has it.
 
     Args:
         size: (height, width) of the network's input.
         sources: Training arguments, a ``pretrained_cfg``, then defaults; a setting that is missing, None or
             empty (timm's scripts write ``''`` for what was not given) is looked up in the next one. timm's
-            own last resort is ``crop_pct`` 0.875, bicubic and ImageNet's mean and std
+            own defaults are ``crop_pct`` 0.875, bicubic and ImageNet's mean and std
             (``timm.data.resolve_data_config``).
 
     Raises:

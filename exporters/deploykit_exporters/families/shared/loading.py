@@ -1,4 +1,4 @@
-"""Loading weights into a module, with none missing, left over or of the wrong shape."""
+"""Loading weights into a module, with none missing, left over or misshapen."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def load_strict(
 ) -> None:
     """Copy ``tensors`` into ``module``, floating ones as float32, and put the module into eval mode.
 
-    The counters of BatchNorm (``num_batches_tracked``) play no part in inference and may be absent.
+    The counters of BatchNorm (``num_batches_tracked``) are not used in inference and may be absent.
 
     Args:
-        module: Built with the architecture that the weights should have. On the meta device it costs
-            no memory before everything is known to fit, and then takes the tensors without a copy.
+        module: Built with the architecture that the weights should have. On the meta device it needs no
+            memory until everything is known to fit, and then uses the tensors without copying.
         tensors: Weights under the module's own key names.
-        source: What the weights are called in an error: a file name.
-        name: What a key is called in an error, where the file has other names than the module.
+        source: The name of the weights in an error: a file name.
+        name: The name of a key in an error, if the file's names differ from the module's.
 
     Raises:
         CheckpointError: keys of the module are missing, keys are left over, or shapes differ; each
@@ -92,8 +92,9 @@ def load_strict(
 
 
 def _is_number(tensor: torch.Tensor) -> bool:
-    """Whether it holds real numbers rather than indices, flags, codes (floats of 8 bits are those of a scale
-    that may not be in the file) or complex numbers."""
+    """Whether a tensor holds real numbers rather than indices, flags, codes (8-bit floats need a scale that
+    may not be in the file) or complex numbers.
+    """
     return tensor.is_floating_point() and tensor.dtype.itemsize > 1 and not tensor.is_quantized
 
 
@@ -102,9 +103,11 @@ def _type(tensor: torch.Tensor) -> str:
 
 
 def _implied(tensors: Mapping[str, torch.Tensor], left_over: Sequence[str]) -> list[str]:
-    """Keys without which others make no sense, where the architecture was read from what is left.
+    """Keys that must exist because others make no sense without them, when the architecture was read from
+    what is left.
 
-    That is the weight beside a bias, what most like layers have, and what one layer lacks of another.
+    These are the weight that belongs to a bias, the keys that most similar layers have, and the keys that
+    only one of two similar layers lacks.
     """
     if len(tensors) > _MANY:
         return []
@@ -128,7 +131,7 @@ def _implied(tensors: Mapping[str, torch.Tensor], left_over: Sequence[str]) -> l
 
 
 def _numbers(tensors: Mapping[str, torch.Tensor], before: str) -> set[str]:
-    """The numbers that come behind a start of keys."""
+    """The numbers that follow a start of keys."""
     rest = (key.removeprefix(before).partition(".")[0] for key in tensors if key.startswith(before))
     return {number for number in rest if number.isdecimal()}
 
@@ -143,6 +146,6 @@ def _shape(tensor: torch.Tensor) -> str:
 
 
 def _listed(keys: Sequence[str], told: Callable[[str], str]) -> str:
-    """The first keys as ``told``, and how many there are more."""
+    """The first keys in the form ``told``, and the number of further ones."""
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return ", ".join(map(told, keys[:_SHOWN])) + more

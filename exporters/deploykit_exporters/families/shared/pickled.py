@@ -1,4 +1,4 @@
-"""The code of a pickled network: whose classes its modules have."""
+"""The code of a pickled network: where the classes of its modules come from."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _LIBRARIES = frozenset(
 
 
 def is_own(module: Any) -> bool:
-    """Whether a pickled module is of a class that no library has: its code is not in the file."""
+    """Whether a pickled module has a class from no known library: its code is not in the file."""
     return is_module(module) and class_path(module).partition(".")[0] not in _LIBRARIES
 
 
 def at(module: Any, path: str) -> Any:
-    """The pickled module at a dotted path; None where there is none. An empty path is the module itself."""
+    """The pickled module at a dotted path; None if there is none. An empty path is the module itself."""
     for part in filter(None, path.split(".")):
         module = children(module).get(part)
     return module
 
 
 def refuse_own_code(module: Any, path: str, hints: Hints, file: str) -> None:
-    """Refuse custom modules inside a network or classifier that is otherwise a library's.
+    """Refuse custom modules inside a network or classifier that is otherwise from a library.
 
     Args:
         module: The pickled tree, or None.
@@ -45,7 +45,7 @@ def refuse_own_code(module: Any, path: str, hints: Hints, file: str) -> None:
         file: Its name, for errors.
 
     Raises:
-        CheckpointError: names the class, and the option that says that it changes nothing.
+        CheckpointError: names the class, and the option that declares it equivalent.
     """
     root = at(module, path)
     if not is_module(root) or is_own(root):

@@ -15,14 +15,14 @@ class SameConv2d(nn.Conv2d):
     """A convolution whose output has ``ceil(size / stride)`` pixels.
 
     The padding depends on the size of the input and is larger at the bottom and right. In ONNX it is one
-    Conv with ``auto_pad=SAME_UPPER``, which every engine computes from the size at hand; paddings
-    written as numbers would be right at the traced size alone.
+    Conv with ``auto_pad=SAME_UPPER``, which every engine computes from the actual size; paddings written as
+    numbers would only be right at the traced size.
 
     Args:
-        padded_for: (height, width) of the input whose padding is taken at every size, as networks have it
-            that are built for one size; None for that of the input at hand. All others: see ``nn.Conv2d``.
-        pads: Zeros (before, after) the pixels of both axes at every size, for networks that keep such
-            numbers themselves; None for SAME padding.
+        padded_for: (height, width) of the input whose padding is used at every size, as in networks that
+            are built for one size; None to use the actual input's. All others: see ``nn.Conv2d``.
+        pads: Zeros (before, after) the pixels of both axes at every size, for networks that store these
+            numbers; None for SAME padding.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SameConv2d(nn.Conv2d):
         return self.padded(x)
 
     def _captured(self, x: torch.Tensor) -> torch.Tensor:
-        """The node as torch.export takes it."""
+        """The node in the form that torch.export captures."""
         padding: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
         size = [-(-n // stride) for n, stride in zip(x.shape[2:], self.stride, strict=True)]
         fixed = self._fixed()
@@ -72,13 +72,13 @@ class SameConv2d(nn.Conv2d):
         )
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
-        """The same by an explicit padding."""
+        """The same with explicit padding."""
         (top, bottom), (left, right) = self._fixed() or self.paddings((x.shape[2], x.shape[3]))
         x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def _fixed(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """((top, bottom), (left, right)) at every size; None where they depend on it."""
+        """((top, bottom), (left, right)) at every size; None if they depend on the size."""
         if self.pads is not None:
             return self.pads, self.pads
         return None if self.padded_for is None else self.paddings(self.padded_for)
@@ -99,7 +99,7 @@ def _padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, i
 
 
 class _SameConv(torch.autograd.Function):
-    """Computes the padded convolution and exports as one node."""
+    """A padded convolution that exports as one node."""
 
     @staticmethod
     def forward(_: Any, x: torch.Tensor, *parameters: Any) -> torch.Tensor:

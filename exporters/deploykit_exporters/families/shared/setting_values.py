@@ -1,4 +1,4 @@
-"""Values of settings, which can be anything, read as what they should be."""
+"""Values of settings, which can be of any type, read as the type they should have."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["as_mapping", "pair_of", "sides_of"]
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
-    """The value where it is a mapping; an empty one otherwise."""
+    """The value if it is a mapping, otherwise an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def pair_of(value: Any) -> tuple[int, ...]:
-    """What torch makes of a kernel, stride or padding: one number is both."""
+    """How torch reads a kernel, stride or padding: one number stands for both axes."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def sides_of(value: Any, *, channels: bool = True) -> tuple[int, int] | None:
-    """(height, width) in pixels of 224, [224, 224], [3, 224, 224] or [224, 224, 3]; None of all else.
+    """(height, width) in pixels from 224, [224, 224], [3, 224, 224] or [224, 224, 3]; otherwise None.
 
     Args:
-        channels: Whether three numbers may be a size: channels are the one that is less than both sides.
+        channels: Whether three numbers may be a size: the channels are the number smaller than both sides.
     """
     if type(value) is int:
         return (value, value) if value > 0 else None

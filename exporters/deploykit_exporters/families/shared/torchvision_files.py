@@ -1,5 +1,6 @@
-"""What torchvision's training script (``references/classification/train.py``) writes beside the weights, and
-torchvision's own model as a second reading of a checkpoint."""
+"""What torchvision's training script (``references/classification/train.py``) writes next to the weights,
+and torchvision's own model as a second reading of a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -66,12 +67,12 @@ _HARMLESS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionFile:
-    """The arguments of the training script, of which few decide an answer."""
+    """The arguments of the training script, of which few affect an answer."""
 
     args: Settings
 
     def evaluation(self) -> tuple[int, Callable[[Size], Preprocess]] | None:
-        """The side of the images and the pre-processing that the arguments tell, or None.
+        """The side of the images and the pre-processing that the arguments give, or None.
 
         Raises:
             CheckpointError: an interpolation that torchvision's script does not have.
@@ -99,7 +100,9 @@ class TorchvisionFile:
         return crop, build
 
     def transform(self, size: Size) -> Any:
-        """torchvision's own transform with these arguments; None where they do not say it for this size."""
+        """torchvision's own transform with these arguments; None if they do not determine it for this
+        size.
+        """
         crop, resize = self.args.get("val_crop_size"), self.args.get("val_resize_size")
         if resize is None or size != (crop, crop):
             return None
@@ -111,13 +114,13 @@ class TorchvisionFile:
         )
 
     def confirm_name(self, variant: str) -> None:
-        """Refuse a model name of the file that is not that of the weights.
+        """Refuse a model name in the file that contradicts the weights.
 
         Args:
-            variant: torchvision's name of what the weights are, or empty for a model of other sizes.
+            variant: torchvision's name for the weights, or empty for a model of other sizes.
 
         Raises:
-            CheckpointError: the file names another one.
+            CheckpointError: the file names another model.
         """
         told = self.args.get("model")
         if told is not None and variant and told != variant:
@@ -127,19 +130,19 @@ class TorchvisionFile:
             )
 
     def account(self) -> tuple[Setting, ...]:
-        """What became of every argument."""
+        """The treatment of every argument."""
         for why, names in _HARMLESS.items():
             self.args.harmless(why, *names)
         return self.args.account(strict=False)
 
 
 def published(name: str, file_name: str) -> Any:
-    """torchvision's entry of the weights that it publishes under a file name (``vit_b_16-c867db91.pth``), or
+    """torchvision's entry for weights that it publishes under a file name (``vit_b_16-c867db91.pth``), or
     None.
 
     Args:
         name: torchvision's name of the model.
-        file_name: Of the checkpoint.
+        file_name: File name of the checkpoint.
     """
     models = require("torchvision.models", extra="export", purpose="know published weights")
     if name not in models.list_models():
@@ -163,16 +166,17 @@ def torchvision_witness(
     hints: Hints,
     features: bool,
 ) -> Witness | str:
-    """Build torchvision's model of a name by its own constructor, the weights loaded strictly.
+    """Build torchvision's model of a name with its own constructor, with the weights loaded strictly.
 
     Args:
         name: torchvision's name of the weights; empty for a model of other sizes.
         tensors: Weights under torchvision's names.
-        transform: torchvision's own for images of that size, if the file says so which; else None.
+        transform: torchvision's own transform for images of that size, if the file determines it; otherwise
+            None.
         size: (height, width) of the network's input.
-        module: The pickled module, or None: its layers may differ from those of that name.
-        hints: So may be what the user says.
-        features: The built model gives features.
+        module: The pickled module, or None; its layers may differ from the named model's.
+        hints: The user's settings, which may differ too.
+        features: The built model returns features.
 
     Returns:
         The witness, or why there is none.
@@ -216,7 +220,7 @@ def torchvision_witness(
 
 
 def _other_layer(model: nn.Module, module: Any) -> str:
-    """The first layer of a pickled module that is not torchvision's own; empty where all are."""
+    """The first layer of a pickled module that is not torchvision's own; empty if all are."""
     nets = [part for _, part in walk(module) if class_path(part) == class_path(model)]
     layers = dict(walk(nets[0])) if len(nets) == 1 else {}
     for path, own in model.named_modules():
@@ -232,7 +236,7 @@ def _other_layer(model: nn.Module, module: Any) -> str:
 
 
 def _of_channels(conv: nn.Module, channels: int) -> nn.Module:
-    """The first layer as users put it in for images of other channels: else the same."""
+    """The first layer, replaced as users do for images with other channels; otherwise unchanged."""
     from torch import nn
 
     assert isinstance(conv, nn.Conv2d)

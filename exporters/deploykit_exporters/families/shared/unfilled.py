@@ -1,7 +1,7 @@
-"""Networks without weights, built for those of a file.
+"""Networks without weights, built to receive those of a file.
 
-``torch.device("meta")`` gives tensors no memory. What constructors fill them with is still computed there,
-operator by operator and in Python, which takes most of the time in which a ViT is built.
+``torch.device("meta")`` gives tensors no memory. Constructors still compute their initial values there,
+operator by operator and in Python, which takes most of the time of building a ViT.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FILLS = frozenset(
 
 @contextmanager
 def unfilled() -> Iterator[None]:
-    """Tensors that are made meanwhile are on the meta device, and nothing is written to them."""
+    """A block in which new tensors are on the meta device and are never filled."""
     with torch.device("meta"), _Unfilled():
         yield
 

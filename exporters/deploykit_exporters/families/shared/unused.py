@@ -1,4 +1,6 @@
-"""Tensors of a checkpoint that an exported model does not use: named and reported, never dropped silently."""
+"""Tensors of a checkpoint that the exported model does not use: named and reported, never dropped
+silently.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ __all__ = ["count_of", "take_unused"]
 def take_unused(
     tensors: Mapping[str, torch.Tensor], unused: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, torch.Tensor], tuple[Setting, ...]]:
-    """The tensors that are used, and a record of the others.
+    """The tensors that are used, and a record of the unused ones.
 
     Args:
         tensors: Weights by name.

@@ -1,7 +1,7 @@
-"""The same ViT as ``families/vit/network.py``, in a form that exports to a small and fast graph.
+"""The same ViT as in ``families/vit/network.py``, in a form that exports to a small and fast graph.
 
 Plain MatMul and Softmax instead of fused attention, position embeddings resampled by matrix products
-(or a constant), and, where only the class token is read, a last block that computes nothing else.
+(or a constant), and, if only the class token is read, a last block that computes nothing else.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["ExportableViT"]
 
 
 class ExportableViT(nn.Module):
-    """Shares its weights with the reference.
+    """The exportable form, which shares its weights with the reference.
 
     Args:
         reference: The model to export.
-        size: (height, width) in pixels when the graph takes this size alone; None resamples the
+        size: (height, width) in pixels if the graph only takes this size; None resamples the
             position embeddings inside the graph.
     """
 
@@ -70,8 +70,8 @@ class ExportableViT(nn.Module):
     def _embed(self, patches: torch.Tensor) -> tuple[torch.Tensor, int]:
         """Patches [N, D, rows, columns] to tokens with positions [N, T, D], and T.
 
-        The prefix tokens are added to zeros in front of the patches: unlike a concatenation this needs
-        no expansion to the batch.
+        The prefix tokens are added to zeros in front of the patches; unlike a concatenation, this needs no
+        expansion to the batch size.
         """
         width = patches.shape[1]
         if self.positions is None:

@@ -1,4 +1,6 @@
-"""Vision transformers of timm, torchvision, mmpretrain, transformers, DINOv2, OpenAI's CLIP and open_clip."""
+"""Vision transformers from timm, torchvision, mmpretrain, transformers, DINOv2, OpenAI's CLIP and
+open_clip.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +117,7 @@ def _dialects() -> Mapping[str, Dialect[VitSource]]:
 
 
 def _all_dialects() -> Mapping[str, Dialect[object]]:
-    """In the order in which they are asked."""
+    """All dialects, in the order in which they are tried."""
     known: dict[str, Dialect[object]] = {**_dialects(), **eva_dialects()}
     return {name: known[name] for name in _DIALECTS}
 
@@ -168,7 +170,7 @@ class ViTFamily:
 
 
 def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
-    """Whether the positions are rotary or relative, by the weights or by the name of the model."""
+    """Whether the positions are rotary or relative, according to the weights or the model's name."""
     if match.dialect in eva_dialects():
         return True
     return match.dialect == "timm" and is_named_eva(checkpoint, hints)
@@ -176,7 +178,7 @@ def _is_eva(checkpoint: Checkpoint, match: Match, hints: Hints) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """Everything that is known about a checkpoint before the network is built."""
+    """Everything known about a checkpoint before the network is built."""
 
     checkpoint: Checkpoint
     match: Match
@@ -217,7 +219,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
 
 
 def _settings(found: _Found) -> tuple[Setting, ...]:
-    """Those of the dialect, and the modules beside the network that it does not list itself."""
+    """The dialect's settings, and the modules outside the network that it does not list itself."""
     own = found.source.settings
     beside = (
         setting
@@ -228,7 +230,7 @@ def _settings(found: _Found) -> tuple[Setting, ...]:
 
 
 def _join(checkpoint: Checkpoint, match: Match, hints: Hints) -> Joined:
-    """The weights with their classifier, for the origins whose own classifier is one layer."""
+    """The weights with their classifier, for origins whose own classifier is a single layer."""
     tensors = matched_tensors(checkpoint, match)
     own = _OWN_HEADS.get(match.dialect or match.origin)
     if own is None:
@@ -286,7 +288,7 @@ def _own_size(arch: ViTArchitecture, source: VitSource) -> Size:
 
 
 def _trained_size(arch: ViTArchitecture, source: VitSource) -> Size:
-    """(height, width) that the positions are for: as told, where that is their grid."""
+    """The (height, width) that the positions are for: as stated, if that matches their grid."""
     told = source.image_size
     if told is not None and (told[0] // arch.patch[0], told[1] // arch.patch[1]) == arch.grid:
         return told

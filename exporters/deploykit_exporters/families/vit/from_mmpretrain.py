@@ -80,7 +80,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
-    """Rename the weights and read the configuration that mmengine stored beside them."""
+    """Rename the weights, and read the configuration that mmengine stored in the file."""
     settings = mm_config(checkpoint.meta, hints.config)
     model = MmModel(settings, hints.ignore)
     backbone = model.backbone
@@ -126,10 +126,10 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _eps(model: MmModel) -> float:
-    """Of the norms in the layers and behind them, which must be the same.
+    """The eps of the norms inside and after the layers, which must be the same.
 
     Raises:
-        CheckpointError: they are not.
+        CheckpointError: they differ.
     """
     last = model.norm(model.backbone, 1e-6, "LN")
     inner = model.norm(model.layers, last, "LN")
@@ -142,10 +142,10 @@ def _eps(model: MmModel) -> float:
 
 
 def _architecture(backbone: Settings, renamed: Mapping[str, torch.Tensor]) -> tuple[int | None, str]:
-    """Attention heads, and the name of the architecture or empty.
+    """The number of attention heads, and the name of the architecture, which may be empty.
 
     Raises:
-        CheckpointError: the architecture is not known, or not that of the weights.
+        CheckpointError: the architecture is unknown, or does not fit the weights.
     """
     told = backbone.get("arch")
     if told is None:
@@ -168,7 +168,7 @@ def _architecture(backbone: Settings, renamed: Mapping[str, torch.Tensor]) -> tu
 
 
 def _check(backbone: Settings, layers: Settings) -> None:
-    """Refuse what is not built, and say what follows from the weights."""
+    """Refuse settings that cannot be built, and mark those that follow from the weights."""
     backbone.honoured("type", "layer_cfgs", "arch", "norm_cfg")
     backbone.harmless(
         "read from the weights",
@@ -185,10 +185,10 @@ def _check(backbone: Settings, layers: Settings) -> None:
 
 
 def _pool(backbone: Settings) -> Pool | None:
-    """How tokens become one vector; None if nothing says.
+    """How tokens become one vector; None if unknown.
 
     Raises:
-        CheckpointError: they do not.
+        CheckpointError: they do not become one.
     """
     backbone.expect("out_type", *_POOLS)
     backbone.expect("output_cls_token", True)
@@ -198,7 +198,7 @@ def _pool(backbone: Settings) -> Pool | None:
 
 
 def _share_norm(tensors: dict[str, torch.Tensor], kind: str) -> tuple[str, ...]:
-    """DeiT3 of mmpretrain 1.x normalises the MLP's input with ``ln1`` and never uses ``ln2``."""
+    """Use ``ln1`` for the MLP's input, as mmpretrain 1.x does in DeiT3; it never uses ``ln2``."""
     positions = tensors.get("pos_embed")
     # The only backbone whose class token has no position: a square number of positions.
     looks = (

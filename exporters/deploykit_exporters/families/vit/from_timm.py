@@ -1,4 +1,6 @@
-"""ViT weights of timm, and of the original DeiT, DeiT III, MAE and AugReg code, which share its names."""
+"""ViT weights from timm, and from the original DeiT, DeiT III, MAE and AugReg code, which use the same
+names.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
-    """Take the weights as they are, and what timm's training or hub file says about them."""
+    """Take the weights as they are, and read timm's training arguments or hub file."""
     kept, unused = take_unused(tensors, _UNUSED)
     used = rename(kept, {}, block="blocks.", blocks=_BLOCKS)
     file = read_file(checkpoint, hints)
@@ -94,7 +96,7 @@ def _as_named(source: VitSource, named: NamedModel) -> VitSource:
 
 
 def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> VitSource:
-    """What timm's plain models are like, said as the assumption it is."""
+    """The properties of timm's plain models, stated as an assumption."""
     used, told = source.tensors, file.pool
     if "blocks.0.norm1.weight" in used and not any(
         key.endswith(("norm1.bias", "norm2.bias")) for key in used
@@ -128,16 +130,16 @@ def _unnamed(source: VitSource, file: TimmFile, config: Mapping[str, Any]) -> Vi
 
 
 def _is_gated(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether the MLP is a SwiGLU: its first layer gives a gate, too."""
+    """Whether the MLP is a SwiGLU, whose first layer also computes a gate."""
     into, out = (tensors[f"blocks.0.mlp.{layer}.weight"] for layer in ("fc1", "fc2"))
     return into.shape[0] == 2 * out.shape[1]
 
 
 def _known(pool: Any) -> Pool:
-    """A way of pooling that deploykit knows.
+    """A pooling method that deploykit knows.
 
     Raises:
-        CheckpointError: it knows no such way.
+        CheckpointError: it is unknown.
     """
     if pool not in get_args(Pool):
         raise CheckpointError(
@@ -165,8 +167,9 @@ def _witness(
 
 
 def _defaults(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """What a ViT of timm is evaluated with; DeiT, known by its second token or its layer scale, with
-    ImageNet's mean and std."""
+    """The evaluation of a timm ViT; DeiT, recognised by its second token or layer scale, has ImageNet's
+    mean and std.
+    """
     deit = "dist_token" in tensors or "blocks.0.ls1.gamma" in tensors
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if deit else (INCEPTION_MEAN, INCEPTION_STD)
     return {"mean": mean, "std": std, "interpolation": "bicubic", "crop_pct": 0.9}

@@ -1,4 +1,4 @@
-"""ViT weights of torchvision (``torchvision.models.vit_b_16`` and its relatives)."""
+"""ViT weights from torchvision (``torchvision.models.vit_b_16`` and its relatives)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
-    """Rename the weights, and read torchvision's arguments and the pickled module beside them."""
+    """Rename the weights, and read torchvision's arguments and the pickled module in the file."""
     renamed = rename(tensors, _RULES, block=_BLOCK, blocks=_BLOCKS)
     if "head.pre_logits.weight" in renamed:
         for key in ("weight", "bias"):
@@ -111,7 +111,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _variant(renamed: Mapping[str, torch.Tensor]) -> str:
-    """torchvision's name of a model of these sizes, or empty."""
+    """torchvision's name for a model of these sizes, or empty."""
     models = require("torchvision.models", extra="export", purpose="know its ViTs")
     projection, hidden = renamed.get("patch_embed.proj.weight"), renamed.get("blocks.0.mlp.fc1.weight")
     if projection is None or hidden is None:
@@ -127,10 +127,10 @@ def _variant(renamed: Mapping[str, torch.Tensor]) -> str:
 
 
 def _module_facts(module: Any) -> tuple[int | None, float]:
-    """Attention heads and eps of a pickled model, and torchvision's eps without one.
+    """Attention heads and eps of a pickled model; without one, torchvision's eps.
 
     Raises:
-        CheckpointError: norms of several eps, or another activation than GELU.
+        CheckpointError: the norms have several eps, or the activation is not GELU.
     """
     found = [inner for _, inner in walk(module) if class_path(inner) == f"{_PACKAGE}.VisionTransformer"]
     if len(found) != 1:

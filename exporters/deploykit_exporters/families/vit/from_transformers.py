@@ -1,4 +1,4 @@
-"""ViT and DeiT weights of Hugging Face transformers, with config.json and preprocessor_config.json.
+"""ViT and DeiT weights from Hugging Face transformers, with config.json and preprocessor_config.json.
 
 Two key styles are in use: files on disk say ``encoder.layer.0.attention.attention.query``, a
 ``state_dict()`` of transformers 5 says ``layers.0.attention.q_proj``.

@@ -29,12 +29,12 @@ TIMM_RESAMPLING = Resampling(antialias=True)
 
 
 class RmsNorm(nn.Module):
-    """timm's RmsNorm in operators that every exporter has: values divided by their root mean square.
+    """timm's RmsNorm in operators that every exporter supports: values divided by their root mean square.
 
     Args:
-        channels: Of the last axis.
+        channels: Size of the last axis.
         eps: Added to the mean square.
-        device, dtype: Of the weight.
+        device, dtype: Device and dtype of the weight.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6, device: Any = None, dtype: Any = None) -> None:
@@ -61,15 +61,15 @@ class ViTArchitecture:
         num_classes: Outputs of the head, 0 for none.
         head_hidden: Width of a tanh layer before the head's last one, 0 for none.
         norm, pool_norm: The norm over all tokens, and after pooling.
-        eps: Of every norm.
-        norms: What they are.
+        eps: The eps of every norm.
+        norms: The kind of norm.
         activation: timm's name of the MLP's activation.
         gated: The MLP is a packed SwiGLU.
         embed_norm, attention_norm, mlp_norm: Norms of the embedded patches, before the projection of the
             attention, and before the last layer of the MLP.
-        head_layers: How many of the last blocks give their class token to the head, which then also sees the
+        head_layers: How many of the last blocks pass their class token to the head, which then also sees the
             mean of the patches (DINOv2); 0 for a head on the pooled vector.
-        query_pool: Of CoCa's pooler, which takes the place of attention pooling; None for none.
+        query_pool: Sizes of CoCa's pooler, which replaces attention pooling; None if there is none.
     """
 
     channels: int
@@ -161,7 +161,7 @@ def build_network(arch: ViTArchitecture) -> nn.Module:
 
 
 def _adapt(net: Any, arch: ViTArchitecture) -> None:
-    """What other origins have and timm's constructor cannot ask for."""
+    """Add what other origins have and timm's constructor does not offer."""
     norm = partial(_norm(arch), arch.embed_dim)
     net.norm = norm() if arch.norm else nn.Identity()
     net.fc_norm = norm() if arch.pool_norm else nn.Identity()
@@ -190,7 +190,7 @@ def _norm(arch: ViTArchitecture) -> Callable[..., nn.Module]:
 
 
 def _parts(arch: ViTArchitecture) -> dict[str, Any]:
-    """Arguments of timm's constructor that its older releases do not have."""
+    """Arguments of timm's constructor that older releases do not have."""
     return {
         **({"mlp_layer": _timm_layers().SwiGLUPacked} if arch.gated else {}),
         **({"embed_norm_layer": _norm(arch)} if arch.embed_norm else {}),
@@ -227,7 +227,7 @@ class ViT(nn.Module):
     """The reference: the origin's own computation at every size.
 
     Args:
-        net: From ``build_network``, loaded.
+        net: From ``build_network``, with weights loaded.
         resampling: How the origin resizes the position embeddings.
         features: Return the tokens instead of the head's output.
         pooler: Applied to the pooled vector of the features: the pooler of transformers' ``ViTModel``, the

@@ -1,4 +1,4 @@
-"""What turns the tokens of a ViT into one vector, where timm's network has nothing like it."""
+"""Poolings that turn the tokens of a ViT into one vector and that timm's network does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AttentionalPool", "QueryPool", "build_projection", "class_tokens_and
 
 @dataclass(frozen=True, kw_only=True)
 class QueryPool:
-    """Sizes of an ``AttentionalPool``: number of queries, their width, attention heads."""
+    """The sizes of an ``AttentionalPool``: number of queries, their width, attention heads."""
 
     queries: int
     width: int
@@ -23,13 +23,13 @@ class QueryPool:
 
 
 class AttentionalPool(nn.Module):
-    """Attention of learned queries to all tokens, of which the first one's answer is the image (CoCa's pooler
-    in open_clip): the other queries are for captions.
+    """Attention of learned queries to all tokens; the first one's output represents the image (CoCa's
+    pooler in open_clip), the others are for captions.
 
     Args:
         size: See ``QueryPool``.
         context: Width of the tokens.
-        eps: Of both LayerNorms.
+        eps: The eps of both LayerNorms.
     """
 
     def __init__(self, size: QueryPool, context: int, eps: float) -> None:
@@ -56,7 +56,7 @@ class AttentionalPool(nn.Module):
 
 
 def class_tokens_and_mean(net: Any, states: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What the classifiers of DINOv2 see: the class tokens after each of the last blocks, then the mean of
+    """The input of DINOv2's classifiers: the class tokens after each of the last blocks, then the mean of
     the last patches, all after the norm.
 
     Args:
@@ -72,9 +72,10 @@ def class_tokens_and_mean(net: Any, states: Sequence[torch.Tensor]) -> torch.Ten
 
 
 def build_projection(tensors: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The layers after the pooled vector, without weights, by the names of these: ``dense``, a linear layer
-    and tanh (ViT of transformers); ``proj``, a linear layer (CLIP); ``mlp.fc1`` and ``mlp.fc2`` with GELU
-    between (open_clip's towers of timm)."""
+    """The layers after the pooled vector, without weights, by their names: ``dense``, a linear layer and
+    tanh (ViT of transformers); ``proj``, a linear layer (CLIP); ``mlp.fc1`` and ``mlp.fc2`` with GELU in
+    between (open_clip's timm towers).
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if "dense.weight" in tensors:
         layers.update(dense=_linear(tensors, "dense"), activation=nn.Tanh())

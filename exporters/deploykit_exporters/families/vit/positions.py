@@ -1,4 +1,4 @@
-"""Position embeddings of a ViT at any grid, in torch's form and in a form that every engine takes.
+"""Position embeddings of a ViT at any grid, in torch's form and in a form that every engine supports.
 
 Training codes resize the grid of position embeddings with ``F.interpolate(mode="bicubic")``: timm with
 antialiasing, torchvision, mmpretrain and transformers without, torchvision with aligned corners. Bicubic
@@ -24,8 +24,8 @@ _REACH = 2
 class Resampling:
     """How a training code resizes position embeddings; always bicubic, in float32.
 
-    ``offset``: what is added to the new number of patches before the scale is taken from it (DINO and DINOv2:
-    0.1); the trained grid itself stays as it is.
+    ``offset``: added to the new number of patches before the scale is computed from it (DINO and DINOv2:
+    0.1); the trained grid itself is unchanged.
     """
 
     antialias: bool
@@ -58,7 +58,7 @@ def resample_grid(grid: torch.Tensor, size: tuple[int, int], how: Resampling) ->
 
 
 class GridPositions(nn.Module):
-    """Position embeddings resampled inside the graph, to the grid of the input at hand.
+    """Position embeddings resampled inside the graph, to the grid of the actual input.
 
     At the trained grid the weights are an identity matrix and the result is exact.
 
@@ -89,8 +89,9 @@ class GridPositions(nn.Module):
         return (horizontal @ stretched).reshape(1, -1, self.channels)
 
     def _offsets(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The offset of each axis, zero where nothing is resized: at the trained grid, and along an axis
-        that torch's antialiased kernel finds at its size already."""
+        """The offset of each axis, zero if nothing is resized: at the trained grid, and along an axis that
+        already has the right size for torch's antialiased kernel.
+        """
         down = (_counted(height) - self.rows).abs().clamp(max=1)
         across = (_counted(width) - self.columns).abs().clamp(max=1)
         if not self.how.antialias:
@@ -106,7 +107,7 @@ def _counted(count: int) -> torch.Tensor:
 def cubic_weights(
     count: int, source: int, how: Resampling, offset: torch.Tensor | float = 0.0
 ) -> torch.Tensor:
-    """Weights [count, taps] that resample ``source`` samples to ``count``, from the counts alone.
+    """Weights [count, taps] that resample ``source`` samples to ``count``, computed only from the counts.
 
     Antialiased: the kernel (a = -0.5) is widened by the scale when shrinking, taps beyond the edges are
     dropped and rows add up to 1; ``taps`` is ``source``. Otherwise the kernel (a = -0.75) has its own
@@ -115,7 +116,7 @@ def cubic_weights(
 
     Args:
         count: May be symbolic while a graph is traced.
-        offset: Added to the count that the scale is taken from, see ``Resampling``.
+        offset: Added to the count from which the scale is computed, see ``Resampling``.
     """
     targets = torch.arange(count, dtype=torch.float32).unsqueeze(1)
     # The count as a tensor that stays symbolic in both exporters.
@@ -137,7 +138,7 @@ def cubic_weights(
 def _cubic(x: torch.Tensor, a: float) -> torch.Tensor:
     """Keys' cubic convolution kernel (IEEE TASSP 29(6), 1981) at distances ``x`` >= 0.
 
-    Each piece is zero where the other one's range begins, so clamping replaces a case distinction.
+    Each piece is zero where the other's range begins, so clamping replaces a branch.
     """
     near, far = x.clamp(max=1), x.clamp(1, 2)
     inner = ((a + 2) * near - (a + 3)) * near * near + 1

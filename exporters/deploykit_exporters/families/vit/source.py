@@ -1,4 +1,4 @@
-"""What a ViT dialect says about a checkpoint, and the architecture that follows from the shapes."""
+"""What a ViT dialect says about a checkpoint, and the architecture according to the shapes."""
 
 from __future__ import annotations
 
@@ -65,24 +65,26 @@ class VitSource:
         original: The weights as the file names them, for errors.
         resampling: How the origin resizes position embeddings.
         preprocess: The evaluation pre-processing for a network input of (height, width).
-        preprocess_from: Where in the checkpoint that was found; empty for the origin's default.
+        preprocess_from: Where in the checkpoint it was found; empty for the origin's default.
         num_heads, image_size, pool, eps, activation, norms: What the file says; None if it does not.
-        input_size: (height, width) of the images, where it is not that which the positions were trained for.
+        input_size: (height, width) of the images, if it differs from the size that the positions were
+            trained for.
         head_layers: See ``ViTArchitecture``.
         pool_heads: Attention heads of CoCa's pooler.
         variant: The origin's name of the architecture, if the file says so.
-        name: Names an architecture at an image size in the origin's terms; empty for none of its own.
+        name: Names an architecture at an image size in the origin's terms; returns an empty text if the
+            origin has no name for it.
         classes: Class names, or empty.
         pooler: Weights of the layers after the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
         assumed: What the file does not say and the dialect had to assume, in sentences.
-        untold: Which of the values above are the origin's usual ones because the file does not say them.
-        scores: What turns logits into scores, if the file says so.
+        untold: Which of the values above are the origin's usual ones, because the file does not give them.
+        scores: How logits become scores, if the file says so.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
             ``BuiltModel.witness``.
-        settings: What became of the settings and unused tensors of the file.
+        settings: The treatment of the file's settings and unused tensors.
         square: The origin's images are always square.
-        confirm: Compares the network that is built with what the file says it is; raises where they differ.
+        confirm: Compares the network that is built with what the file says it is; raises if they differ.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -113,14 +115,14 @@ class VitSource:
     confirm: Callable[[nn.Module], None] | None = None
 
     def name_in_file(self, key: str) -> str:
-        """What the file calls a weight, or would call it by its neighbours' names."""
+        """The file's name for a weight, or the one it would have by analogy with its neighbours."""
         return name_in_file(key, self.tensors, self.original)
 
 
 def name_in_file(key: str, renamed: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor]) -> str:
-    """What ``original`` calls a weight that ``renamed`` calls ``key``; both hold the same tensors.
+    """The name in ``original`` of a weight that ``renamed`` calls ``key``; both hold the same tensors.
 
-    A weight that is not there is called like that of another block, or like what is in its layer.
+    A missing weight is named after the one in another block, or after others in its layer.
     """
     by_tensor = {id(tensor): old for old, tensor in original.items()}
     old_names = {new: by_tensor[id(tensor)] for new, tensor in renamed.items() if id(tensor) in by_tensor}
@@ -141,7 +143,7 @@ def name_in_file(key: str, renamed: Mapping[str, torch.Tensor], original: Mappin
 def rename(
     tensors: Mapping[str, torch.Tensor], rules: Mapping[str, str], *, block: str, blocks: Mapping[str, str]
 ) -> dict[str, torch.Tensor]:
-    """Rename the keys of the weights, longest rule first; keys that no rule covers stay.
+    """Rename the keys of the weights, longest rule first; keys that no rule covers are unchanged.
 
     Args:
         tensors: Weights by key.
@@ -191,13 +193,13 @@ def read_architecture(
 
     Args:
         source: What the dialect found.
-        config: The user's settings, which override: ``num_heads``, ``img_size``, ``global_pool``,
+        config: The user's settings, which take precedence: ``num_heads``, ``img_size``, ``global_pool``,
             ``eps``, ``activation``.
-        imgsz: (height, width) that the user wants, which is the trained size where the positions fit it
-            exactly and the file does not say another.
+        imgsz: (height, width) that the user wants, which is the trained size if the positions fit it
+            exactly and the file gives no other.
 
     Raises:
-        CheckpointError: a weight that every ViT has is missing, or a size cannot be known.
+        CheckpointError: a weight that every ViT has is missing, or a size is unknown.
     """
     tensors = source.tensors
     _require(source)
@@ -261,7 +263,9 @@ def _has(tensors: Mapping[str, torch.Tensor], layer: str) -> bool:
 
 
 def _in_blocks(tensors: Mapping[str, torch.Tensor], *keys: str) -> bool:
-    """Whether any block has any of the keys: then all of them should, and what is missing is named."""
+    """Whether any block has any of the keys: then all of them should have them, and missing ones are
+    named.
+    """
     return any(re.fullmatch(r"blocks\.\d+\.(.+)", key) and key.split(".", 2)[2] in keys for key in tensors)
 
 
@@ -297,8 +301,9 @@ _BLOCK = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
 
 
 def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: Size) -> tuple[Size, bool]:
-    """(rows, columns) of the trained grid, and whether the prefix tokens have positions too: of the first
-    size of images that the positions fit exactly, or else of a square."""
+    """(rows, columns) of the trained grid, and whether the prefix tokens have positions too: for the first
+    image size that the positions fit exactly, otherwise for a square.
+    """
     for image in images:
         # With registers the usual form gives them no position; a lone class token usually has one.
         for with_prefix in (True, False) if prefix < 2 else (False, True):
@@ -320,7 +325,7 @@ def _grid(positions: int, prefix: int, images: tuple[Size | None, ...], patch: S
 
 
 def _assumed_grid(grid: Size, patch: Size, told: Size | None, imgsz: Size | None) -> list[str]:
-    """What nothing says about the size of the training's images."""
+    """The assumptions about the size of the training's images."""
     if told is not None and (told[0] // patch[0], told[1] // patch[1]) == grid:
         return []
     height, width = grid[0] * patch[0], grid[1] * patch[1]
@@ -360,7 +365,7 @@ def _num_heads(
 
 
 def _mlp(tensors: Mapping[str, torch.Tensor]) -> tuple[int, bool]:
-    """Rows of the first layer, and whether half of them are a gate."""
+    """Rows of the first layer, and whether half of them form a gate."""
     hidden, inner = tensors["blocks.0.mlp.fc1.weight"].shape[0], tensors["blocks.0.mlp.fc2.weight"].shape[1]
     return hidden, hidden == 2 * inner
 

@@ -1,4 +1,4 @@
-"""timm's own model of the name that a ViT checkpoint gives, and how far the weights are that model."""
+"""timm's own model of the name in a ViT checkpoint, and how far the weights fit it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _PRETRAINED = ("pretrained_cfg", "pretrained_cfg_overlay")
 
 @dataclass(frozen=True, kw_only=True)
 class NamedModel:
-    """timm's own model of the name that the file gives.
+    """timm's own model of the name in the file.
 
     Attributes:
-        name: timm's name, and who says so.
-        model: Without weights.
-        arguments: Those of its constructor that were given.
-        other: What the weights have otherwise.
-        assumed: What nothing says, in sentences.
-        heads: Attention heads; None if nothing says.
+        name: timm's name, and what gives it.
+        model: The model without weights.
+        arguments: The arguments given to its constructor.
+        other: How the weights differ from it.
+        assumed: Assumptions, in sentences.
+        heads: Attention heads; None if unknown.
     """
 
     name: str
@@ -71,7 +71,7 @@ def find_named(
     """timm's model of the name that the file or the user gives; None if neither does.
 
     Raises:
-        CheckpointError: it is not a plain ViT, is not what the weights are, or cannot be built.
+        CheckpointError: it is not a plain ViT, does not fit the weights, or cannot be built.
     """
     pickled = pickled_model(checkpoint.module)
     if pickled is not None:
@@ -118,7 +118,7 @@ def _without(
     told_by: str,
     where: str,
 ) -> list[str]:
-    """What the weights have otherwise than timm's model without one of the arguments."""
+    """How the weights differ from timm's model without one of the arguments."""
     left = {one: value for one, value in arguments.items() if one != key}
     plain = _plain_model(name, told_by, left, where)
     given = {**left, **_sizes(plain, tensors, left, where)}
@@ -127,7 +127,7 @@ def _without(
 
 
 def _pickled(model: Any) -> NamedModel:
-    """The pickled module itself, which says everything.
+    """The pickled module itself, which has all the information.
 
     Raises:
         CheckpointError: it is not a plain ViT.
@@ -149,10 +149,10 @@ def _pickled(model: Any) -> NamedModel:
 
 
 def claimed_name(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str, str]:
-    """timm's name of the model, and who says so; empty where nobody does.
+    """timm's name of the model, and what gives it; empty if nothing does.
 
     Raises:
-        CheckpointError: the file says two names.
+        CheckpointError: the file gives two names.
     """
     timm = require("timm", extra="export", purpose="build a ViT")
     stem = re.split(r"[-.]", checkpoint.path.name)[0]
@@ -188,7 +188,7 @@ def _constructor() -> tuple[str, ...]:
 
 
 def asked_arguments(config: Mapping[str, Any], *, rms: bool = False) -> dict[str, Any]:
-    """--config in the words of timm's constructor; ``rms``: its norms are RMSNorms."""
+    """--config in the terms of timm's constructor; ``rms``: its norms are RMSNorms."""
     layers = require("timm.layers", extra="export")
     norm = layers.RmsNorm if rms else layers.LayerNorm
 
@@ -203,10 +203,10 @@ def asked_arguments(config: Mapping[str, Any], *, rms: bool = False) -> dict[str
 
 
 def _plain_model(name: str, told_by: str, arguments: Mapping[str, Any], where: str) -> Any:
-    """timm's model, which has to be a plain ViT.
+    """timm's model, which must be a plain ViT.
 
     Raises:
-        CheckpointError: it is another network.
+        CheckpointError: it is not.
     """
     model = build_template(name, arguments, where=where)
     kinds = (
@@ -225,10 +225,10 @@ def _plain_model(name: str, told_by: str, arguments: Mapping[str, Any], where: s
 def _sizes(
     plain: Any, tensors: Mapping[str, torch.Tensor], told: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Arguments that make timm's model as large as the weights are, if nothing says that.
+    """Arguments that give timm's model the sizes of the weights, if nothing else does.
 
     Raises:
-        CheckpointError: the given size is not that of the weights.
+        CheckpointError: the given size does not fit the weights.
     """
     found = {"embed_dim": _width(tensors), "depth": _depth(tensors)}
     has = {"embed_dim": plain.embed_dim, "depth": len(plain.blocks)}
@@ -261,7 +261,7 @@ def _guesses_heads(plain: Any, given: Mapping[str, Any], told: Mapping[str, Any]
 
 
 def _except_for(given: Mapping[str, Any]) -> tuple[str, ...]:
-    """Weights whose shapes are not the architecture's: the positions follow the size of the images."""
+    """Weights whose shapes do not depend on the architecture: positions depend on the image size."""
     return ("head.", "head_dist.") if "img_size" in given else ("head.", "head_dist.", "pos_embed")
 
 
@@ -293,10 +293,10 @@ def _assumed(
 
 
 def confirm(named: NamedModel, net: nn.Module) -> None:
-    """Compare what was built with timm's own model.
+    """Compare the built network with timm's own model.
 
     Raises:
-        CheckpointError: they differ where an answer could.
+        CheckpointError: they differ in something that can change an answer.
     """
     found = differences(named.model, net, shapes=not named.other)
     if not getattr(named.model, "num_prefix_tokens", 1):

@@ -1,4 +1,4 @@
-"""Layers of transformers in the form in which timm keeps them."""
+"""Layers of transformers, converted to timm's form."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def activation_name(hidden_act: Any) -> str:
 
 
 def replace_activation(net: Any, hidden_act: Any) -> None:
-    """Give the MLPs of a network of timm's the activation that a configuration names.
+    """Give the MLPs of a timm network the activation that a configuration names.
 
     Args:
-        net: With ``blocks``, each with an ``mlp.act``.
-        hidden_act: transformers' name of it.
+        net: The network, with ``blocks`` that each have an ``mlp.act``.
+        hidden_act: transformers' name of the activation.
 
     Raises:
         CheckpointError: timm does not know the activation.
@@ -65,11 +65,11 @@ def replace_activation(net: Any, hidden_act: Any) -> None:
 
 
 def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str]) -> dict[str, torch.Tensor]:
-    """Stack query, key and value of each block, as timm keeps them.
+    """Stack query, key and value of each block, as in timm.
 
     Args:
         tensors: Weights, with ``blocks.0.attn.q``, ``k`` and ``v``.
-        name: What the file calls a weight.
+        name: The file's name for a weight.
 
     Raises:
         CheckpointError: one of the three is missing, or they have different shapes.
@@ -94,7 +94,7 @@ def pack_qkv(tensors: Mapping[str, torch.Tensor], *, name: Callable[[str], str])
 def _stack(
     tensors: Mapping[str, torch.Tensor], keys: Sequence[str], name: Callable[[str], str]
 ) -> torch.Tensor:
-    """Tensors of one shape one after another along their first axis.
+    """Tensors of the same shape, concatenated along their first axis.
 
     Raises:
         CheckpointError: they have different shapes.
@@ -111,7 +111,7 @@ def _stack(
 def pack_pairs(
     tensors: Mapping[str, torch.Tensor], names: tuple[str, str], packed: str
 ) -> dict[str, torch.Tensor]:
-    """Stack two layers of each block into one, in the order of ``names``; a lone one stays as it is."""
+    """Stack two layers of each block into one, in the order of ``names``; a single one is unchanged."""
     together = {}
     for key, tensor in tensors.items():
         layer, _, kind = key.rpartition(".")
@@ -128,10 +128,10 @@ def agree(config: Settings, renamed: Mapping[str, torch.Tensor], *, hidden: str 
     """Compare the sizes in a configuration with those of the weights.
 
     Args:
-        hidden: What the configuration calls the width of the MLP; None where it does not say it.
+        hidden: The configuration's name for the width of the MLP; None if it does not give it.
 
     Raises:
-        CheckpointError: they do not agree; the setting is named.
+        CheckpointError: they do not agree; the message names the setting.
     """
     projection = renamed["patch_embed.proj.weight"]
     blocks = {key.split(".")[1] for key in renamed if key.startswith("blocks.")}

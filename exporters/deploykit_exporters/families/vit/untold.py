@@ -1,4 +1,4 @@
-"""What nothing says about a ViT, so that the origin's usual form was taken: a sentence for the user."""
+"""Assumptions about a ViT where the file says nothing, as a sentence for the user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _POOLS = {"token": "the class token pooled", "avg": "the patches averaged", "map
 def untold_sentence(
     untold: tuple[Untold, ...], arch: ViTArchitecture, config: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """What was assumed of an architecture.
+    """What was assumed about an architecture.
 
     Args:
-        untold: What the file does not say.
-        arch: As it is built.
-        config: The user's settings; what they give is not assumed.
+        untold: The values that the file does not give.
+        arch: The architecture as built.
+        config: The user's settings; values given there are not assumptions.
     """
     words = {
         "activation": f"activation {arch.activation}",

@@ -1,4 +1,4 @@
-"""What the specs of detectors with objectness share: sizes, ranges and the groups of the proof."""
+"""What the specs of detectors with objectness share: sizes, ranges, and the groups of the proof."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _MAX_SIDE = 4096
 
 
 def refuse_features(hints: Hints) -> None:
-    """Detectors export their heads.
+    """Refuse features: detectors export their heads.
 
     Raises:
-        OptionError: the feature maps were asked for.
+        OptionError: feature maps were requested.
     """
     if hints.features:
         raise OptionError("--features is not available for YOLO models, which export their heads.")
 
 
 def refuse_foreign(hints: Hints, *, heads: bool = False) -> None:
-    """Refuse the options of other families.
+    """Refuse options that are for other families.
 
     Args:
         hints: What the user said.
-        heads: Whether there are networks with several heads among those of the origin.
+        heads: Whether the origin has networks with several heads.
 
     Raises:
-        OptionError: one of them was given.
+        OptionError: one of these options was given.
     """
     refuse_features(hints)
     if hints.head_activation is not None:
@@ -64,7 +64,7 @@ def plain_attributes(module: Any) -> dict[str, Any]:
 
 
 def expect_same(settings: Settings, name: str, built: Any) -> None:
-    """Refuse a setting that does not agree with what the network has; both are tensors or lists of numbers.
+    """Refuse a setting that disagrees with the network; both are tensors or lists of numbers.
 
     Raises:
         CheckpointError: they differ.
@@ -79,7 +79,7 @@ def expect_same(settings: Settings, name: str, built: Any) -> None:
 
 
 def is_ignored(settings: Iterable[Setting], path: str) -> bool:
-    """Whether the user said that a setting, ``where:name``, does not matter; it counts as not given then."""
+    """Whether the user said that a setting, ``where:name``, does not matter; it then counts as not given."""
     return any(setting.path == path and setting.treatment == "ignored" for setting in settings)
 
 
@@ -105,14 +105,15 @@ def image_size(hints: Hints, own: tuple[int, int], step: int) -> tuple[int, int]
 
 
 def dynamic_axes(size: tuple[int, int], step: int) -> dict[str, AxisRange]:
-    """The ranges within which a fully convolutional network gives its answers, ``size`` included."""
+    """The size ranges in which a fully convolutional network works, including ``size``."""
     side = AxisRange(min=max(step, _MIN_SIDE), max=max(_MAX_SIDE, *size), step=step)
     return {"batch": AxisRange(min=1, max=_MAX_BATCH), "height": side, "width": side}
 
 
 def detection_groups(output: str, num_classes: int, masks: int = 0) -> tuple[OutputGroup, ...]:
-    """The slices of [N, A, 5 + classes + masks], each compared against its own scale: boxes are in
-    hundreds of pixels, scores below one."""
+    """The slices of [N, A, 5 + classes + masks], each compared on its own scale: boxes are in hundreds of
+    pixels, scores below one.
+    """
     scored = 5 + num_classes
     groups = [
         OutputGroup(output=output, axis=2, start=0, stop=4),

@@ -1,4 +1,4 @@
-"""The distances of a YOLO head from distributions over them, in the form that engines run fastest."""
+"""The distances of a YOLO head, computed from their distributions in the form that engines run fastest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["ExpectedDistances"]
 class ExpectedDistances(nn.Module):
     """The mean of each box side's distribution (DFL, Generalized Focal Loss, arXiv:2006.04388).
 
-    Heads compute it as a softmax over the bins and a convolution with their values. As a quotient of two
-    sums it is the same numbers without a softmax across a middle axis, for which ONNX Runtime moves the
-    whole tensor twice: a tenth of the time of a YOLO11n on a CPU.
+    Heads compute it as a softmax over the bins and a convolution with their values. A quotient of two sums
+    gives the same numbers without a softmax across a middle axis, for which ONNX Runtime transposes the
+    whole tensor twice: a tenth of YOLO11n's time on a CPU.
 
     Args:
-        values: Of the bins, float32 of any shape with R elements.
+        values: Values of the bins, float32 of any shape with R elements.
     """
 
     values: Tensor

@@ -1,4 +1,4 @@
-"""YOLO: one front for the dialects, each of which knows one training code."""
+"""YOLO: one front end for the dialects, each of which knows one training code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FAMILY", "YoloFamily"]
 
 
 class YoloDialect(Protocol):
-    """One training code, which keeps whole modules rather than weights: a module that has these."""
+    """One training code, which saves whole modules rather than weights: a module with these members."""
 
     def match(self, checkpoint: Checkpoint, /) -> Match | None:
         """Claim the checkpoint, or None."""
@@ -48,7 +48,7 @@ class YoloFamily:
 
 
 def _dialects() -> Mapping[str, YoloDialect]:
-    """By origin."""
+    """The dialects by origin."""
     from deploykit_exporters.families.yolo.ultralytics import dialect as yolo_ultralytics
     from deploykit_exporters.families.yolo.yolov5 import dialect as yolov5
     from deploykit_exporters.families.yolo.yolox import dialect as yolox

@@ -1,5 +1,6 @@
-"""What the heads of YOLOv5 and YOLOX share: the cells of their output maps, as a graph that follows
-the input's shape."""
+"""What the heads of YOLOv5 and YOLOX share: the cells of their output maps, computed in the graph from the
+input's shape.
+"""
 
 from __future__ import annotations
 

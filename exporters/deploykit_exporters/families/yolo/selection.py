@@ -10,14 +10,14 @@ __all__ = ["select_detections"]
 def select_detections(predictions: torch.Tensor, num_classes: int, limit: int) -> torch.Tensor:
     """The best detections of each image, best first.
 
-    First the ``limit`` anchors with the highest class score, then the ``limit`` highest scores among
-    all classes of these. There are fewer rows where there are fewer anchors; a trace keeps that as a
-    function of the image size, where a Python ``min`` would keep the number of the traced size.
+    It takes the ``limit`` anchors with the highest class score, then the ``limit`` highest scores among all
+    their classes. If there are fewer anchors there are fewer rows; a trace keeps that as a function of the
+    image size, whereas a Python ``min`` would freeze the number at the traced size.
 
     Args:
         predictions: [N, A, 4 + num_classes + extra]: boxes, activated scores, anything else.
         num_classes: Number of classes.
-        limit: Most rows to return.
+        limit: The largest number of rows to return.
 
     Returns:
         [N, min(limit, A), 6 + extra]: box, score, class, extra.

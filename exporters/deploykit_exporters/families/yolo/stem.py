@@ -11,19 +11,20 @@ __all__ = ["Pyramid", "focus", "focus_convolution"]
 
 
 def focus(x: Tensor) -> Tensor:
-    """Space to depth, in the order of YOLOv5's and YOLOX's Focus: top left, bottom left, top right,
-    bottom right. [N, C, H, W] -> [N, 4 C, H / 2, W / 2]."""
+    """Space to depth, in the order of Focus in YOLOv5 and YOLOX: top left, bottom left, top right, bottom
+    right. [N, C, H, W] -> [N, 4 C, H / 2, W / 2].
+    """
     top, bottom = x[..., ::2, :], x[..., 1::2, :]
     corners = (top[..., ::2], bottom[..., ::2], top[..., 1::2], bottom[..., 1::2])
     return torch.cat(corners, dim=1)
 
 
 def focus_convolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """The one convolution on the image that equals ``conv(focus(image))``.
+    """The single convolution on the image that equals ``conv(focus(image))``.
 
-    A k x k kernel over the four corners is a 2k x 2k kernel of stride 2 over the image. It spares
-    eight strided slices and a concatenation at full resolution, and is what YOLOv5 6.0 itself
-    replaced Focus with.
+    A k x k kernel over the four corners is a 2k x 2k kernel of stride 2 over the image. It saves eight
+    strided slices and a concatenation at full resolution, and is what YOLOv5 6.0 itself replaced Focus
+    with.
 
     Args:
         conv: A plain convolution with stride 1 that follows Focus.
@@ -48,7 +49,7 @@ def focus_convolution(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class Pyramid(nn.Module):
-    """A feature map beside its maxima over growing windows (spatial pyramid pooling).
+    """A feature map together with its maxima over growing windows (spatial pyramid pooling).
 
     A maximum over 9 x 9 is the 5 x 5 maximum of 5 x 5 maxima: each window is pooled from the one
     before it, which gives the same numbers for a fraction of the comparisons (the observation behind

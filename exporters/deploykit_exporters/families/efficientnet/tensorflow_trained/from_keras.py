@@ -1,4 +1,4 @@
-"""EfficientNets of Keras: `qubvel/efficientnet` and `keras.applications`, as .h5 weights or models."""
+"""EfficientNets from Keras: `qubvel/efficientnet` and `keras.applications`, as .h5 weights or models."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """Rename the layers and bring the channels-last kernels into torch's order.
+    """Rename the layers, and transpose the channels-last kernels into torch's order.
 
-    A model that was fine-tuned has a Dense layer of any name on top; it is taken for the classifier when it
-    is the only one.
+    A model that was fine-tuned has a Dense layer of any name on top; it is taken as the classifier if it is
+    the only one.
 
     Raises:
         CheckpointError: a layer has weights that no layer of an EfficientNet has.
@@ -131,7 +131,7 @@ def _confirm(layers: KerasLayers, names: Mapping[str, str], net: nn.Module) -> N
     """Compare the strides.
 
     Raises:
-        CheckpointError: a convolution has another one.
+        CheckpointError: a convolution's stride differs.
     """
     for path, module in net.named_modules():
         layer = names.get(f"{path}.weight", "").partition("/")[0]
@@ -143,7 +143,7 @@ def _confirm(layers: KerasLayers, names: Mapping[str, str], net: nn.Module) -> N
 
 
 def _own_rescaling(scale: float, offset: float) -> _Normalisation:
-    """What a Rescaling layer does to pixels of 0 to 255, as mean and std of pixels divided by 255."""
+    """A Rescaling layer's effect on pixels of 0 to 255, as mean and std of pixels divided by 255."""
     std = 1 / (255 * scale)
     mean = -offset * std
     return lambda build: lambda size: replace(build(size), mean=(mean,) * 3, std=(std,) * 3)
@@ -176,7 +176,7 @@ def _kind(key: str) -> str:
 
 
 def _layer(layer: str, layers: set[str]) -> str:
-    """A block's layer in the net's names, empty for a layer outside the blocks."""
+    """A block's layer in the network's names; empty for a layer outside the blocks."""
     match = _BLOCK.fullmatch(layer)
     if match is None:
         return ""
@@ -205,9 +205,9 @@ def _to_torch(key: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _own_normalisation(tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> _Normalisation | None:
-    """What the first layers of a `keras.applications` model do to pixels divided by 255.
+    """The effect of a `keras.applications` model's first layers on pixels divided by 255.
 
-    The weights trained on ImageNet hold the standard deviation instead of the variance there, and the
+    The weights trained on ImageNet hold the standard deviation in place of the variance, and the
     model divides by its root once more, in a second Rescaling layer.
     """
     found = {_kind(key): tensor.double().flatten().tolist() for key, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""EfficientNet-PyTorch by Luke Melas-Kyriazi, and the Lite weights published in its form."""
+"""EfficientNet-PyTorch by Luke Melas-Kyriazi, and the Lite weights published in the same form."""
 
 from __future__ import annotations
 
@@ -62,18 +62,20 @@ _PADDING = (
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """One of the two may be missing: then it can be named."""
+    """Whether the keys are those of the package. One of the two may be missing, so that an error can
+    name it.
+    """
     return ("_conv_stem.weight" in tensors or "_bn0.weight" in tensors) and any(
         key.startswith("_blocks.0._") for key in tensors
     )
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """Translate the keys; padding and BatchNorm eps are TensorFlow's, whose weights these are.
+    """Translate the keys; padding and BatchNorm eps are TensorFlow's, where the weights come from.
 
-    The package computes the padding for the image size that it was given, and keeps it at other sizes. A
-    pickled module tells that size, or the user does (``image_size``); else SAME padding is built for every
-    size, which is the same at the size of the training.
+    The package computes the padding for the image size that it was given, and keeps it at other sizes. That
+    size comes from a pickled module or from the user (``image_size``); otherwise SAME padding is built for
+    every size, which is identical at the training size.
     """
     names = _names(tensors)
     translated = {ours: tensors[theirs] for ours, theirs in names.items()}
@@ -97,7 +99,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _image_size(hints: Hints) -> Size | None:
-    """The size that the network was built for, as the user says.
+    """The size that the network was built for, as given by the user.
 
     Raises:
         OptionError: it is not a size.
@@ -128,7 +130,7 @@ def _names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _places(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """``blocks.S.P.`` of each block number: the package numbers the blocks of all stages through."""
+    """``blocks.S.P.`` for each block number: the package numbers the blocks of all stages consecutively."""
     found = {key.split(".")[1] for key in tensors if key.startswith("_blocks.")}
     numbers = sorted((number for number in found if number.isdecimal()), key=int)
     blocks = [_description(f"_blocks.{number}.", tensors) for number in numbers]

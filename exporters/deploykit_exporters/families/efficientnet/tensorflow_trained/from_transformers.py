@@ -1,7 +1,7 @@
-"""EfficientNets of Hugging Face transformers, with config.json and preprocessor_config.json.
+"""EfficientNets from Hugging Face transformers, with config.json and preprocessor_config.json.
 
-Convolutions that halve the resolution are padded by numbers that config.json tells (``depthwise_padding``).
-They are TensorFlow's at the size that the published models were trained at, and are kept at all others.
+Convolutions that halve the resolution have paddings that depend on config.json (``depthwise_padding``).
+These are TensorFlow's at the training size of the published models, and stay the same at all other sizes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ _EVALUATION = {"resample": 0, "image_mean": IMAGENET_MEAN, "image_std": (0.47853
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """One of the two may be missing: then it can be named."""
+    """Whether the keys are those of transformers. One of the two may be missing, so that an error can name
+    it.
+    """
     ours = ("embeddings.convolution.weight", "encoder.blocks.0.depthwise_conv.depthwise_conv.weight")
     return any(
         any(f"{wrapper}{key}" in tensors for key in ours)
@@ -115,10 +117,12 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
-    """Translate the keys; the configuration tells the stages, or else the weights and the published models.
+    """Translate the keys; the stages come from the configuration, otherwise from the weights and the
+    published models.
 
     Raises:
-        CheckpointError: config.json does not belong to the weights, or has what is not built.
+        CheckpointError: config.json does not belong to the weights, or asks for something that cannot be
+            built.
     """
     refuse_unread(hints)
     told = described(checkpoint, hints)
@@ -161,7 +165,7 @@ def _names(tensors: Mapping[str, torch.Tensor], depths: list[int] | None) -> dic
     """The file's key for each key of the net.
 
     Args:
-        depths: Blocks of each stage; None: as the shapes tell.
+        depths: Blocks of each stage; None: as the shapes show.
 
     Raises:
         CheckpointError: there are more or fewer blocks.
@@ -217,7 +221,7 @@ def _stages(config: Settings) -> tuple[tuple[BlockPlan, ...], ...]:
     """The blocks that a configuration describes.
 
     Raises:
-        CheckpointError: values that describe none.
+        CheckpointError: the values do not describe any.
     """
     lists = {name: _integers(config, name, default) for name, default in _DEFAULTS.items()}
     square = set(lists.pop("depthwise_padding"))
@@ -262,13 +266,14 @@ def _rounded(channels: int, width: float, divisor: float) -> int:
 
 
 def _pads(kernel: int, stride: int, *, square: bool) -> tuple[int, int] | None:
-    """Zeros before and after; ``square``: as many on both sides."""
+    """Zeros before and after; ``square``: the same number on both sides."""
     return None if stride == 1 else (kernel // 2 if square else kernel // 2 - 1, kernel // 2)
 
 
 def _published(plan: EfficientNetPlan, side: int) -> tuple[tuple[BlockPlan, ...], ...]:
-    """The blocks of a plan with the padding of a model that was made for images of a size: SAME padding has
-    as many zeros on both sides where that many pixels are odd."""
+    """The blocks of a plan with the padding of a model made for images of a given size: SAME padding is
+    symmetric if the number of pixels is odd.
+    """
     pixels = side // 2
     stages = []
     for stage in plan.stages:
@@ -282,7 +287,7 @@ def _published(plan: EfficientNetPlan, side: int) -> tuple[tuple[BlockPlan, ...]
 
 
 def _agree(config: Settings, plan: EfficientNetPlan, stages: Iterable[tuple[BlockPlan, ...]]) -> None:
-    """Compare the configuration with the shapes, and name what cannot change an answer.
+    """Compare the configuration with the shapes, and mark what cannot change an answer.
 
     Raises:
         CheckpointError: they do not agree.

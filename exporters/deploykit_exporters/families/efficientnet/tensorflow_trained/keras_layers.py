@@ -1,5 +1,6 @@
-"""The layers of a whole Keras model, as its configuration lists them: what they say beyond the weights, and
-which of them would compute something else."""
+"""The layers of a whole Keras model, as listed in its configuration: what they say beyond the weights, and
+which of them would compute something else.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +52,12 @@ _DEEPEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class KerasLayers:
-    """What a model's configuration tells.
+    """What a model's configuration says.
 
     Attributes:
-        eps: Of every BatchNormalization; None without one.
-        activation: Of the network; None if nothing says.
-        scores: Activation of the last layer: ``softmax``, ``sigmoid``, ``linear``; empty where nothing tells.
+        eps: The eps of every BatchNormalization; None if there is none.
+        activation: The network's activation; None if unknown.
+        scores: Activation of the last layer: ``softmax``, ``sigmoid``, ``linear``; empty if unknown.
         rescaling: (scale, offset) of a lone Rescaling layer without a Normalization; None for none.
         strides: Strides of each convolution, by its name.
         settings: Every class of layers, and what became of it.
@@ -71,14 +72,15 @@ class KerasLayers:
 
 
 def read_layers(model: Any, ignore: tuple[str, ...]) -> KerasLayers | None:
-    """Read ``model_config``; None where a file holds weights only.
+    """Read ``model_config``; returns None if a file holds only weights.
 
     Args:
         model: The configuration.
-        ignore: What the user says does not matter, as ``Settings`` takes it: ``model_config:Lambda``.
+        ignore: Settings that the user says do not matter, as ``Settings`` takes them:
+            ``model_config:Lambda``.
 
     Raises:
-        CheckpointError: a layer that is not built, or one that is applied in another way than it is built.
+        CheckpointError: a layer cannot be built, or is applied differently than it is built.
     """
     if not isinstance(model, Mapping):
         return None
@@ -134,7 +136,7 @@ def _only(what: str, found: set[Any]) -> Any:
 
 
 def _activation(layers: list[tuple[str, Mapping[str, Any]]]) -> Activation | None:
-    """That of the network; the gates of squeeze-and-excitation are checked on the way."""
+    """The network's activation; also checks the gates of squeeze-and-excitation."""
     found = set()
     for kind, config in layers:
         name, told = str(config.get("name")), _word(config.get("activation", "linear"))
@@ -155,7 +157,7 @@ def _activation(layers: list[tuple[str, Mapping[str, Any]]]) -> Activation | Non
 
 
 def _scores(layers: list[tuple[str, Mapping[str, Any]]]) -> str:
-    """What the last layer makes of the logits."""
+    """The activation of the last layer, which turns logits into scores."""
     after = [
         (kind, _word(config.get("activation", "linear")))
         for kind, config in layers
@@ -173,7 +175,7 @@ def _scores(layers: list[tuple[str, Mapping[str, Any]]]) -> str:
 def _rescaling(
     rescalings: list[Mapping[str, Any]], normalisations: list[Mapping[str, Any]]
 ) -> tuple[float, float] | None:
-    """A lone Rescaling; those of ``keras.applications`` come with a Normalization.
+    """A lone Rescaling layer; those of ``keras.applications`` come with a Normalization.
 
     Raises:
         CheckpointError: the layers are not of these kinds.
@@ -198,7 +200,7 @@ def _rescaling(
 
 
 def _word(activation: Any) -> str:
-    """``swish`` of ``"swish"``, ``keras.activations.swish`` or a configuration."""
+    """``swish`` for ``"swish"``, ``keras.activations.swish`` or a configuration."""
     if isinstance(activation, Mapping):
         activation = activation.get("class_name", activation.get("config"))
     return str(activation).rpartition(".")[2]

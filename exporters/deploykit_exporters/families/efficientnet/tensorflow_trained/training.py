@@ -1,4 +1,4 @@
-"""Evaluation of the EfficientNets that TensorFlow trained, whatever form their weights have."""
+"""Evaluation of the EfficientNets that TensorFlow trained, in whatever form their weights are."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ _LITE_STD = (128.0 / 255.0,) * 3
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFlowEvaluation:
-    """``build`` makes the pre-processing for a size; ``told_by`` says where its values come from, empty for
-    the default."""
+    """``build`` makes the pre-processing for a size; ``told_by`` says where its values come from, and is
+    empty for the default.
+    """
 
     build: Callable[[Size], Preprocess]
     told_by: str
@@ -40,13 +41,13 @@ def tensorflow_evaluation(
     TensorFlow TPU repository).
 
     Mean and std are ImageNet's; 127 and 128 for the Lite variants (``efficientnet_lite_builder.py``); and
-    127.5 both (``x * 2 - 1``) for weights trained with AdvProp, to which B8 belongs.
+    127.5 both (``x * 2 - 1``) for weights trained with AdvProp, which include B8.
 
     Args:
         compound: ``b0``, ``lite0``, ...
         config: What the user said: ``{"advprop": true}`` or ``{"mean": [...], "std": [...]}``, for pixels
             divided by 255.
-        advprop: Where the file says that it was trained with AdvProp.
+        advprop: Where the file says that it was trained with AdvProp, if it does.
     """
     config = config or {}
     if config.get("advprop", bool(advprop) or compound == "b8"):

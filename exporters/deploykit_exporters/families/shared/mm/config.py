@@ -1,4 +1,4 @@
-"""Configurations of the mm* libraries: Python text, read without running it.
+"""Configurations of the mm* libraries: Python text, read without executing it.
 
 mmengine writes the whole configuration of a training into ``meta["cfg"]`` as assignments of literals
 and ``dict(...)`` calls. Only those are evaluated; anything else in a file given by hand is left out.
@@ -44,7 +44,7 @@ def parse_config(text: str, unread: list[str] | None = None) -> dict[str, Any]:
 
     Args:
         text: Python.
-        unread: Takes the names whose values only running the text could tell.
+        unread: Receives the names whose values could only be found by running the text.
 
     Raises:
         OptionError: the text is not Python, or nested or long beyond any real configuration.
@@ -72,15 +72,16 @@ def parse_config(text: str, unread: list[str] | None = None) -> dict[str, Any]:
 def mm_config(
     meta: Mapping[str, Any], config: Mapping[str, Any] | None, *, whole: bool = True
 ) -> dict[str, Any]:
-    """The training's configuration: the one that the user gave as text, else the file's own, else empty.
+    """The configuration of the training: the one given by the user as text, otherwise the file's own,
+    otherwise empty.
 
     Args:
         meta: ``Checkpoint.meta`` of a file of mmengine (``meta["meta"]["cfg"]``) or of mmcls 0.x.
-        config: ``Hints.config``; the text of a Python configuration lies under ``"text"``.
-        whole: What is inherited from another file counts, too.
+        config: ``Hints.config``; the text of a Python configuration is under ``"text"``.
+        whole: Settings inherited from another file matter, too.
 
     Raises:
-        CheckpointError: what decides an answer is in another file, or is computed.
+        CheckpointError: something that affects answers is in another file, or is computed.
     """
     given = config.get("text") if config else None
     inner = meta.get("meta")
@@ -109,12 +110,12 @@ def mm_config(
 def mm_preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
     """mmpretrain's test pipeline and data preprocessor for a network input of (height, width).
 
-    What the configuration does not say is mmpretrain's ImageNet default: short edge to 8/7 of the
-    size, bilinear by OpenCV, centre crop, ImageNet mean and std in RGB. If ``size`` is not the size of
-    the pipeline, the pipeline's sizes are scaled along.
+    Missing settings take mmpretrain's ImageNet defaults: short edge to 8/7 of the size, bilinear by OpenCV,
+    centre crop, ImageNet mean and std in RGB. If ``size`` differs from the pipeline's size, the pipeline's
+    sizes are scaled accordingly.
 
     Raises:
-        CheckpointError: the pipeline has a step that may change the image and is not known.
+        CheckpointError: the pipeline has an unknown step that may change the image.
     """
     steps = _steps(config)
     how = _normalisation(config, steps)
@@ -171,7 +172,9 @@ def _resampled(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
 
 
 def _scaled(how: Preprocess, size: Size) -> Preprocess:
-    """The pipeline's own size replaced by ``size``, the margin around the crop kept in proportion."""
+    """The pipeline with its own size replaced by ``size``, and the margin around the crop kept in
+    proportion.
+    """
     own = how.crop or (how.resize_to if how.resize == "stretch" else ())
     if own == size or not own:
         return how if own else replace(how, crop=size)
@@ -191,7 +194,7 @@ def _pair(value: Any) -> Size:
 
 
 def pipeline_steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of the test pipeline that change pixels, but for Normalize."""
+    """The steps of the test pipeline that change pixels, except Normalize."""
     return [step for step in _steps(config) if str(step.get("type", "")).rpartition(".")[2] not in _NEUTRAL]
 
 
@@ -225,7 +228,7 @@ def _normalisation(config: Mapping[str, Any], steps: list[Mapping[str, Any]]) ->
 
 
 def pipeline_size(config: Mapping[str, Any]) -> Size | None:
-    """(height, width) that the test pipeline ends with, or None where it does not say."""
+    """The (height, width) that the test pipeline produces, or None if it does not say."""
     found = None
     for step in _steps(config):
         kind = str(step.get("type", "")).rpartition(".")[2]

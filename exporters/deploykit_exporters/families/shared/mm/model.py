@@ -1,5 +1,6 @@
-"""``model`` of an mmpretrain (or mmcls) configuration: every setting of it is followed, known to be harmless,
-or refused by its name."""
+"""``model`` of an mmpretrain (or mmcls) configuration: every setting in it is followed, known to be
+harmless, or refused by name.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class MmModel:
     """The settings of a classifier, read part by part.
 
     Attributes:
-        told: Whether there are any.
+        told: Whether there are any settings.
         backbone, layers, head: ``model.backbone``, its ``layer_cfgs``, ``model.head``.
 
     Args:
@@ -51,14 +52,14 @@ class MmModel:
         self._images = Settings("data_preprocessor", preprocessor, ignore)
 
     def kind(self, place: Settings) -> str:
-        """The class that a part names, without the package."""
+        """The class that a part names, without its package."""
         return str(place.get("type") or "").rpartition(".")[2]
 
     def expect_kind(self, *allowed: str) -> str:
-        """The class of the backbone, or empty if nothing says.
+        """The class of the backbone; empty if unknown.
 
         Raises:
-            CheckpointError: it is not one of those built here.
+            CheckpointError: this class cannot be built.
         """
         found = self.kind(self.backbone)
         if found and found not in allowed:
@@ -74,11 +75,11 @@ class MmModel:
 
         Args:
             place: A part with ``norm_cfg``.
-            usual: What holds without that.
-            kinds: The layers that are built.
+            usual: The default without it.
+            kinds: The layers that can be built.
 
         Raises:
-            CheckpointError: another layer, or a setting of it that is not known.
+            CheckpointError: another layer, or an unknown setting of the layer.
         """
         told = place.get("norm_cfg")
         if told is None:
@@ -91,7 +92,7 @@ class MmModel:
         return eps
 
     def activation(self, place: Settings, known: Mapping[str, str]) -> str | None:
-        """The activation of a part in our words, or None where it does not say.
+        """The activation of a part in our terms, or None if it does not say.
 
         Raises:
             CheckpointError: it is not one of ``known``.
@@ -107,13 +108,13 @@ class MmModel:
         return found
 
     def expect_last(self, layers: int) -> None:
-        """Refuse a backbone whose answer is not that of its last layer.
+        """Refuse a backbone that does not answer with its last layer.
 
         Args:
-            layers: How many there are.
+            layers: The number of layers.
 
         Raises:
-            CheckpointError: ``out_indices`` ends with another one.
+            CheckpointError: ``out_indices`` ends with another layer.
         """
         told = self.backbone.get("out_indices", -1)
         last = told[-1] if isinstance(told, list | tuple) and told else told
@@ -124,7 +125,7 @@ class MmModel:
             )
 
     def scores(self) -> Activation | None:
-        """What turns logits into scores, where the head says.
+        """How the head turns logits into scores, if it says so.
 
         Raises:
             CheckpointError: a head that computes something else.
@@ -139,13 +140,13 @@ class MmModel:
         return "sigmoid" if kind in _SIGMOID else "softmax" if kind else None
 
     def account(self, *, features: bool) -> tuple[Setting, ...]:
-        """What became of every setting of the model.
+        """The treatment of every setting of the model.
 
         Args:
-            features: What the head does is of no concern.
+            features: Features are exported, so that the head does not matter.
 
         Raises:
-            CheckpointError: one is left over that may change an answer.
+            CheckpointError: a remaining setting may change an answer.
         """
         kind = self.kind(self._model)
         if kind and kind != "ImageClassifier":
@@ -176,7 +177,7 @@ class MmModel:
 
 
 def _layers(backbone: Settings) -> Mapping[str, Any]:
-    """``layer_cfgs``, which may be given for each layer apart.
+    """``layer_cfgs``, which may be given for each layer separately.
 
     Raises:
         CheckpointError: the layers differ.

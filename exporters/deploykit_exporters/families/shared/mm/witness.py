@@ -1,4 +1,4 @@
-"""mmpretrain's own model and test pipeline, as a second reading of a checkpoint."""
+"""mmpretrain's own model and test pipeline as a second reading of a checkpoint."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def mm_witness(
     """Build the classifier that the configuration names, by mmpretrain's own constructors.
 
     Args:
-        config: The training's configuration, whose ``model`` and pipeline the dialect has accounted for: none
-            of their classes is the user's.
+        config: The training's configuration, whose ``model`` and pipeline the dialect has already checked:
+            none of their classes is the user's.
         tensors: Weights under mmpretrain's names.
         size: (height, width) of the network's input.
-        features: The built model gives features.
+        features: The built model returns features.
 
     Returns:
         The witness, or why there is none.
@@ -88,7 +88,7 @@ def mm_witness(
 
 
 def _without(part: dict[str, Any]) -> dict[str, Any]:
-    """A part of the configuration without what is of the training."""
+    """A part of the configuration without its training settings."""
     return {
         name: _without(value) if isinstance(value, dict) else value
         for name, value in part.items()
@@ -97,7 +97,7 @@ def _without(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pipeline(config: Mapping[str, Any]) -> Callable[[np.ndarray], torch.Tensor] | None:
-    """The test pipeline and the data preprocessor, or None where the configuration has none."""
+    """The test pipeline and the data preprocessor, or None if the configuration has none."""
     steps = pipeline_steps(config)
     model = config["model"]
     images = config.get("data_preprocessor") or model.get("data_preprocessor")

@@ -1,4 +1,4 @@
-"""What timm writes beside the weights: training arguments, and the configuration of published ones."""
+"""What timm writes next to weights: training arguments, and the configuration of published models."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _PLAIN = (bool, int, float, str)
 
 @dataclass(frozen=True, kw_only=True)
 class TimmFile:
-    """What a file says about its model, each place of it apart.
+    """What a file says about its model, by place.
 
     Attributes:
         file: Its name, for errors.
@@ -110,7 +110,7 @@ class TimmFile:
         """The arguments of the model's constructor that can change an answer.
 
         Args:
-            known: The names that the constructor has.
+            known: The parameter names of the constructor.
 
         Raises:
             CheckpointError: an argument has a value that is not a number, text or list of them.
@@ -132,17 +132,17 @@ class TimmFile:
 
     @property
     def where(self) -> str:
-        """What holds arguments of the constructor that the model is built by, for errors."""
+        """Where the constructor arguments that determine the model come from, for errors."""
         return " and ".join(place.where for place in self.constructor if place.honours) or "the file"
 
     def refuse_unnamed(self, arguments: Mapping[str, Any], example: str) -> None:
-        """Refuse arguments of a constructor that nobody names.
+        """Refuse constructor arguments if no model is named.
 
         Args:
             example: Some architecture of the family.
 
         Raises:
-            CheckpointError: there are some, beside the pooling.
+            CheckpointError: there are some, besides the pooling.
         """
         left = [f"{key} = {value!r}" for key, value in arguments.items() if key != "global_pool"]
         if left:
@@ -154,15 +154,15 @@ class TimmFile:
     def refuse_other(
         self, name: str, other: Sequence[str], without: Callable[[str], Sequence[str]] | None = None
     ) -> None:
-        """Refuse weights that are not those of timm's model with the arguments of this file.
+        """Refuse weights that do not fit timm's model with the arguments of this file.
 
         Args:
-            name: Of the model.
-            other: What the weights have otherwise, in parts of sentences.
-            without: What they have otherwise where an argument is left out.
+            name: Name of the model.
+            other: How the weights differ, in parts of sentences.
+            without: How they differ if an argument is left out.
 
         Raises:
-            CheckpointError: there is something, and the file tells arguments.
+            CheckpointError: there are differences, and the file gives arguments.
         """
         if other and any(place.honours for place in self.constructor):
             raise CheckpointError(
@@ -173,7 +173,7 @@ class TimmFile:
     def _settled(
         self, name: str, other: Sequence[str], without: Callable[[str], Sequence[str]] | None
     ) -> str:
-        """The options that make the arguments those of the weights: one is wrong, or one is missing."""
+        """The options that make the arguments fit the weights, if one argument is wrong or missing."""
         for place in self.constructor:
             for key in place.honoured_names():
                 if without is not None and _fits(without, key):
@@ -191,7 +191,7 @@ class TimmFile:
 
     @property
     def pool(self) -> Any:
-        """How the model pools, in timm's words; None where nothing beside its constructor tells it."""
+        """How the model pools, in timm's words; None if only its constructor says so."""
         told = (
             self.args.get("gp"),
             _pool_of_mae(self.args.get("global_pool")),
@@ -202,7 +202,7 @@ class TimmFile:
 
     @property
     def size(self) -> Any:
-        """Of the images, in any of timm's forms; None if nothing says."""
+        """The size of the images, in any of timm's forms; None if unknown."""
         told = [place.get("img_size") for place in self.constructor]
         told += [
             place.get(name) for place in (self.args, self.pretrained) for name in ("input_size", "img_size")
@@ -211,12 +211,14 @@ class TimmFile:
 
     @property
     def published(self) -> bool:
-        """Whether it has the pre-processing of a published model: timm evaluates it with that alone."""
+        """Whether it has the pre-processing of a published model, which is then the only one that timm
+        uses.
+        """
         return any(self.pretrained.get(name) for name in TIMM_SETTINGS)
 
     @property
     def preprocess_from(self) -> str:
-        """Where the file tells the pre-processing; empty where it does not."""
+        """Where the file gives the pre-processing; empty if it does not."""
         if self.published:
             return "timm's pretrained_cfg in the checkpoint"
         if any(self.args.get(name) for name in TIMM_SETTINGS):
@@ -225,7 +227,7 @@ class TimmFile:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """A published model's ``label_names``, or the ``label_descriptions`` of those that have one."""
+        """A published model's ``label_names``, or its ``label_descriptions`` if it has them."""
         labels: Any = next(
             (place.get(name) for place in (self.hub, self.pretrained) for name in _LABELS if place.get(name)),
             (),
@@ -243,11 +245,11 @@ class TimmFile:
         return tuple(str(words.get(label, label)) for label in labels)
 
     def account(self, channels: int, *, named: bool) -> tuple[Setting, ...]:
-        """What became of every setting.
+        """The treatment of every setting.
 
         Args:
-            channels: Of the network's input.
-            named: The architecture was built by its name.
+            channels: Channels of the network's input.
+            named: The architecture was built from its name.
 
         Raises:
             CheckpointError: an argument of the constructor is left over, or images were read in another mode.
@@ -297,12 +299,12 @@ def read_file(checkpoint: Checkpoint, hints: Hints) -> TimmFile:
 
 
 def attributes(value: Any) -> Mapping[str, Any]:
-    """The settings of a dictionary, an ``argparse.Namespace`` or its inert stand-in, or a dataclass."""
+    """The settings in a dictionary, an ``argparse.Namespace`` or its inert stand-in, or a dataclass."""
     return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
 
 
 def _fits(without: Callable[[str], Sequence[str]], key: str) -> bool:
-    """Whether the weights are those of the model without an argument."""
+    """Whether the weights fit the model without one of the arguments."""
     try:
         return not without(key)
     except CheckpointError:  # It cannot be built.
@@ -314,9 +316,9 @@ def _ignored(name: str, hints: Hints) -> bool:
 
 
 def _published(meta: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """config.json and ``pretrained_cfg`` of a model that was fetched by name or lies in a folder.
+    """config.json and ``pretrained_cfg`` of a model that was fetched by name or is in a folder.
 
-    Older files have all in one.
+    Older files have both in one.
     """
     if "timm_config" in meta:
         return {}, attributes(meta["timm_config"])
@@ -333,12 +335,12 @@ def _published(meta: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str,
 
 
 def _pool_of_mae(value: Any) -> Any:
-    """``args.global_pool`` of MAE's fine-tuning says whether to average."""
+    """``args.global_pool`` of MAE's fine-tuning, which says whether to average."""
     return {True: "avg", False: "token"}[value] if isinstance(value, bool) else value
 
 
 def _plain(place: Settings, name: str, value: Any) -> Any:
-    """A value that timm's constructors can be given.
+    """A value that can be passed to timm's constructors.
 
     Raises:
         CheckpointError: it is an object of the training program, which is not read.

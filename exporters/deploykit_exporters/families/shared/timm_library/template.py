@@ -1,9 +1,9 @@
-"""The model that timm builds under a name and with the arguments that a file gives.
+"""The model that timm builds from the name and the arguments in a file.
 
-The weights show only shapes. What they do not show (heads, activation, eps, pooling) is read from the
-model that timm itself builds, and what deploykit builds is compared with it, layer by layer and attribute by
-attribute: an argument that deploykit does not know cannot pass unseen. A whole module that was pickled takes
-the place of that model: its stand-in has the same attributes.
+The weights only show shapes. The rest (heads, activation, eps, pooling) is read from the model that timm
+itself builds, and deploykit's model is compared with it layer by layer and attribute by attribute, so that
+an argument unknown to deploykit cannot go unnoticed. A pickled module takes the place of that model, since
+its stand-in has the same attributes.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _HARMLESS = {
 
 
 def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> Any:
-    """timm's model of a name without weights, on the meta device.
+    """timm's model of a name, without weights, on the meta device.
 
     Args:
         name: Name of an architecture that timm has.
-        arguments: Of its constructor, plain values.
-        where: What holds the arguments, for errors.
+        arguments: Arguments of its constructor, as plain values.
+        where: Where the arguments are from, for errors.
 
     Raises:
         CheckpointError: timm has no such model with these arguments.
@@ -88,12 +88,12 @@ def build_template(name: str, arguments: Mapping[str, Any], *, where: str) -> An
 
 
 def parameters_of(kind: type, *more: str) -> tuple[str, ...]:
-    """The arguments of a constructor, and those that what calls it takes."""
+    """The parameters of a constructor, including those passed on by functions that call it."""
     return (*signature(kind.__init__).parameters, *more)  # type: ignore[misc]
 
 
 def first_of(parts: Sequence[str]) -> str:
-    """The first of some parts of a sentence, and how many more there are."""
+    """The first of some parts of a sentence, and the number of further ones."""
     return f"{parts[0]}{f' and {len(parts) - 1} more' if len(parts) > 1 else ''}"
 
 
@@ -102,7 +102,7 @@ def refuse_differences(found: Sequence[str], which: str, hint: str) -> None:
 
     Args:
         found: The differences, in parts of sentences.
-        which: timm's model and who names it.
+        which: timm's model, and what names it.
         hint: What the user can do.
 
     Raises:
@@ -115,7 +115,7 @@ def refuse_differences(found: Sequence[str], which: str, hint: str) -> None:
 
 
 def pickled_model(module: Any) -> Any:
-    """timm's model in a pickled module, as a stand-in; None where there is none, or several.
+    """timm's model in a pickled module, as a stand-in; None if there is none, or if there are several.
 
     Args:
         module: ``Checkpoint.module``.
@@ -129,7 +129,7 @@ def pickled_model(module: Any) -> Any:
 
 
 def modules_of(model: Any) -> dict[str, Any]:
-    """Every layer of a model, or of its stand-in, by its dotted name."""
+    """Every layer of a model or of its stand-in, by dotted name."""
     return dict(walk(model) if isinstance(model, InertObject) else model.named_modules())
 
 
@@ -156,7 +156,7 @@ def activation_of(layer: Any) -> str:
 def other_weights(
     template: nn.Module, tensors: Mapping[str, Any], *, except_for: tuple[str, ...]
 ) -> list[str]:
-    """What the weights of a file have otherwise than the named model.
+    """How the weights of a file differ from those of the named model.
 
     Args:
         tensors: The weights under timm's names.
@@ -179,13 +179,13 @@ def other_weights(
 
 
 def differences(template: Any, net: nn.Module, *, shapes: bool = True) -> list[str]:
-    """How a network differs from timm's model, apart from its classifier and its sizes.
+    """How a network differs from timm's model, except in its classifier and its sizes.
 
     Args:
-        template: timm's model, or the stand-in of a pickled one: of that, which another release of timm may
-            have written, only what both have is compared.
-        net: The network, of timm's layers too.
-        shapes: The weights are those of the template: compare what follows from them, too.
+        template: timm's model, or the stand-in of a pickled one, for which only common attributes are
+            compared, since another release of timm may have written it.
+        net: The network, also made of timm's layers.
+        shapes: The weights are those of the template, so that shapes are compared too.
 
     Returns:
         Parts of sentences: ``blocks.0.norm1.eps is 1e-05 there, 1e-06 here``.
@@ -220,7 +220,7 @@ def _attributes(name: str, template: Any, net: Any, *, shapes: bool) -> list[str
 
 
 def _simple(module: Any) -> dict[str, Any]:
-    """Attributes that are numbers, words or tuples of them."""
+    """The attributes that are numbers, words or tuples of them."""
     return {
         key: value
         for key, value in vars(module).items()
@@ -235,7 +235,7 @@ def _items(value: Any) -> tuple[Any, ...]:
 
 
 def _kind(layer: Any) -> str:
-    """The name of its class, one for layers that compute the same."""
+    """The name of a layer's class, with one name for all layers that compute the same."""
     name = type(layer).__name__
     if name in _NOTHING:
         return "Identity"

@@ -1,4 +1,4 @@
-"""timm's own model and transform, as a second reading of a checkpoint."""
+"""timm's own model and transform as a second reading of a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNNAMED = "none: the file does not say which model of timm it is"
 
 
 class _Tokens(nn.Module):
-    """A ViT of timm that gives its tokens and the pooled vector."""
+    """A timm ViT that returns its tokens and the pooled vector."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Tokens(nn.Module):
 
 
 class _Maps(nn.Module):
-    """A convolutional network of timm that gives its map of each resolution."""
+    """A convolutional timm network that returns its map at each resolution."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class _Maps(nn.Module):
 
 
 def not_asked(name: str, told_by: str, other: Sequence[str]) -> str:
-    """Why timm's model of a name is not a witness, as a report says it; empty if it is one.
+    """Why timm's model of a name is not a witness, for a report; empty if it is one.
 
     Args:
-        name: Of the model.
-        told_by: Who names it.
-        other: What the weights have otherwise.
+        name: Name of the model.
+        told_by: What names it.
+        other: How the weights differ from it.
     """
     if told_by == "the pickled module":
         return "none: the file holds the whole module, whose layers were compared instead"
@@ -71,17 +71,17 @@ def timm_witness(
     features: bool,
     trained: tuple[int, int] | None = None,
 ) -> Witness:
-    """Build timm's model of a name by its own constructor, the weights loaded strictly.
+    """Build timm's model of a name with its own constructor, with the weights loaded strictly.
 
     Args:
         name: Name of an architecture that timm has.
-        arguments: Of its constructor.
-        tensors: The weights under timm's names; timm resizes positions that are for another size.
+        arguments: Arguments of its constructor.
+        tensors: The weights under timm's names; timm resizes positions made for another size.
         size: (height, width) of the network's input.
-        file: What the file tells about pre-processing.
-        features: The built model gives features.
-        trained: (height, width) that a ViT's weights are for, where timm is to resize the loaded model and
-            not its weights.
+        file: What the file says about pre-processing.
+        features: The built model returns features.
+        trained: (height, width) that a ViT's weights are for, if timm has to resize the loaded model rather
+            than its weights.
     """
     state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     positions = "pos_embed" in state and trained is None
@@ -109,7 +109,7 @@ def timm_witness(
 
 
 def resize_model(model: Any, size: tuple[int, int]) -> None:
-    """Let timm resize what a model keeps for one (height, width) of images."""
+    """Let timm resize everything in a model that depends on the (height, width) of images."""
     with warnings.catch_warnings():
         # timm's interpolation of relative positions has indices that torch frowns on.
         warnings.simplefilter("ignore", UserWarning)
@@ -119,7 +119,7 @@ def resize_model(model: Any, size: tuple[int, int]) -> None:
 def _transform(
     model: Any, file: TimmFile, hints: Hints, size: tuple[int, int]
 ) -> Callable[[np.ndarray], torch.Tensor]:
-    """timm's transform for evaluation, with what the user and the file say over the model's own."""
+    """timm's evaluation transform, with the user's and the file's settings overriding the model's own."""
     from PIL import Image
 
     said: dict[str, Any] = {"input_size": (model.in_chans, *size)}

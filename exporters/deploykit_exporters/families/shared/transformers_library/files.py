@@ -1,4 +1,4 @@
-"""What Hugging Face transformers writes beside weights: config.json and preprocessor_config.json."""
+"""What Hugging Face transformers writes next to weights: config.json and preprocessor_config.json."""
 
 from __future__ import annotations
 
@@ -124,12 +124,12 @@ _WHERE = "preprocessor_config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessor:
-    """An image processor of transformers, all settings filled in.
+    """An image processor of transformers, with all settings filled in.
 
     Attributes:
         values: Its settings.
-        found: Where; empty for what the dialect takes without a file.
-        settings: What became of the settings of the file.
+        found: Where it was found; empty for the dialect's default.
+        settings: The treatment of the file's settings.
     """
 
     values: Mapping[str, Any]
@@ -138,12 +138,13 @@ class ImageProcessor:
 
     @property
     def size(self) -> Size | None:
-        """(height, width) of what comes out, or None where that depends on the image."""
+        """(height, width) of the processed image, or None if that depends on the image."""
         wanted = self.values["crop_size"] if self.values["do_center_crop"] else self.values["size"]
         return None if not self.values["do_resize"] or "height" not in wanted else _sides(wanted)
 
     def preprocess(self, size: Size) -> Preprocess:
-        """The same for a network input of (height, width), to which its own sizes are scaled.
+        """The same as pre-processing for a network input of (height, width), with its own sizes scaled
+        accordingly.
 
         Raises:
             CheckpointError: the size of the input depends on the image.
@@ -186,7 +187,7 @@ class ImageProcessor:
 
 
 def processor_settings(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
-    """The settings of the image processor of a folder, empty where it has none, and which file holds them."""
+    """The settings of a folder's image processor, empty if it has none, and the file with them."""
     whole = checkpoint.meta.get("processor")
     nested = whole.get("image_processor") if isinstance(whole, Mapping) else None
     if isinstance(nested, Mapping):
@@ -196,14 +197,14 @@ def processor_settings(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
 
 
 def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwise: Any) -> ImageProcessor:
-    """The image processor of a folder, or the one that a dialect assumes.
+    """The image processor of a folder, or the one that the dialect assumes.
 
     Args:
-        default: Its class where no file names one: ``CLIP``, ``Siglip``, ``Bit``.
-        otherwise: Settings where there is no file.
+        default: Its class if no file names one: ``CLIP``, ``Siglip``, ``Bit``.
+        otherwise: Settings if there is no file.
 
     Raises:
-        CheckpointError: it is of a class that is not known, or has settings that are not.
+        CheckpointError: its class or a setting is unknown.
     """
     where, written = processor_settings(checkpoint)
     settings = Settings(where, written, hints.ignore)
@@ -236,10 +237,10 @@ def read_processor(checkpoint: Checkpoint, hints: Hints, default: str, **otherwi
 
 
 def _as_size(name: str, value: Any, where: str, *, square: bool) -> Mapping[str, int] | None:
-    """A size in transformers' words; ``square``: one number is both sides, else the shortest.
+    """A size in transformers' terms; ``square``: a single number is both sides, otherwise the shortest.
 
     Raises:
-        CheckpointError: it has other words, as those that bound the longest side.
+        CheckpointError: it has other terms, such as a limit on the longest side.
     """
     if isinstance(value, Mapping):
         # Processors are saved with the words that they do not use, without a value.
@@ -268,7 +269,9 @@ def _three(values: Any) -> tuple[float, ...]:
 
 
 def config_settings(where: str, values: Any, hints: Hints) -> Settings:
-    """The settings of a configuration, with what all of them hold and no answer depends on put aside."""
+    """The settings of a configuration, with those set aside that all configurations have and no answer
+    depends on.
+    """
     settings = Settings(where, values if isinstance(values, Mapping) else {}, hints.ignore)
     for why, patterns in _EVERYWHERE.items():
         settings.harmless(why, *patterns)
@@ -277,8 +280,9 @@ def config_settings(where: str, values: Any, hints: Hints) -> Settings:
 
 
 def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
-    """config.json, or what a pickled module has of it, and over it what --config gives: some of its settings,
-    or a whole one."""
+    """config.json, or the equivalent in a pickled module, overridden by --config: some of its settings, or
+    all.
+    """
     config = checkpoint.meta.get("config") or _pickled_config(checkpoint.module)
     given = {
         name: value
@@ -289,7 +293,7 @@ def described(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
 
 
 def _pickled_config(module: Any) -> dict[str, Any]:
-    """The configuration of the first module of transformers in a pickled tree; empty where there is none."""
+    """The configuration of the first transformers module in a pickled tree; empty if there is none."""
     for path, part in walk(module):
         if not class_path(part).startswith("transformers.models."):
             continue
@@ -310,7 +314,7 @@ def _public(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_unread(hints: Hints) -> None:
-    """Refuse what --config takes of other ViTs, where only the settings of transformers' own files are read.
+    """Refuse options in --config for other ViTs, where only the settings of transformers' own files are read.
 
     Raises:
         OptionError: names the setting.
@@ -324,10 +328,10 @@ def refuse_unread(hints: Hints) -> None:
 
 
 def output_activation(config: Mapping[str, Any]) -> Activation | None:
-    """What turns logits into scores by ``problem_type``; None where nothing says it.
+    """How ``problem_type`` turns logits into scores; None if nothing says so.
 
     Raises:
-        CheckpointError: transformers has no such problem.
+        CheckpointError: transformers has no such problem type.
     """
     problem = config.get("problem_type")
     if problem is not None and problem not in _PROBLEMS:

@@ -1,4 +1,4 @@
-"""transformers' own model and image processor, as a second reading of a checkpoint."""
+"""transformers' own model and image processor as a second reading of a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _WITHOUT_CLASS_TOKEN = ("Siglip",)
 
 
 class _Answers(nn.Module):
-    """A model of transformers that gives what a built model gives.
+    """A transformers model that returns the same as a built model.
 
     Args:
         model: With a head, or a whole CLIP, or a tower.
-        resized: The images have another size than the model is for.
+        resized: The images have another size than the model's.
         features: Tokens and the pooled or projected vector instead of logits.
     """
 
@@ -67,10 +67,10 @@ class _Answers(nn.Module):
 
 
 class _Maps(nn.Module):
-    """An EfficientNet of transformers that gives its map of each resolution.
+    """A transformers EfficientNet that returns its map at each resolution.
 
     Args:
-        model: With a head or without.
+        model: The model, with or without a head.
     """
 
     def __init__(self, model: Any) -> None:
@@ -91,18 +91,18 @@ def transformers_witness(
     *,
     features: bool,
 ) -> Witness | str:
-    """Build the model that config.json names, by its own constructor.
+    """Build the model that config.json names, with its own constructor.
 
     Args:
-        config: config.json, with what the user said over it.
+        config: config.json, overridden by the user's settings.
         size: (height, width) of the network's input.
-        features: The built model gives features.
+        features: The built model returns features.
 
     Returns:
         The witness, or why there is none.
 
     Raises:
-        ParityError: transformers finds weights missing or left over.
+        ParityError: transformers reports missing or unused weights.
     """
     name = _class_name(config)
     if not name:
@@ -146,7 +146,7 @@ def transformers_witness(
 
 
 def _as_asked(config: Mapping[str, Any], hints: Hints) -> dict[str, Any]:
-    """The configuration with what the user said in deploykit's words."""
+    """The configuration with the user's settings, given in deploykit's terms."""
     asked = {
         theirs: _ACTIVATIONS.get(str(value), value)
         for ours, theirs in _WORDS.items()
@@ -161,14 +161,14 @@ def _as_asked(config: Mapping[str, Any], hints: Hints) -> dict[str, Any]:
 
 
 def _own_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) of the images that the model is for, where the configuration says it."""
+    """(height, width) of the model's images, if the configuration gives it."""
     tower = config.get("vision_config")
     return sides_of((tower if isinstance(tower, Mapping) else config).get("image_size"), channels=False)
 
 
 @contextmanager
 def _quietly(transformers: Any) -> Iterator[None]:
-    """Without the library's progress bars and warnings."""
+    """Suppress the library's progress bars and warnings."""
     logging = transformers.utils.logging
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
@@ -189,7 +189,7 @@ def _class_name(config: Mapping[str, Any]) -> str:
 def _processor(
     transformers: Any, checkpoint: Checkpoint, size: tuple[int, int]
 ) -> Callable[[np.ndarray], torch.Tensor] | None:
-    """The processor that preprocessor_config.json names, where it gives images of the network's size."""
+    """The processor that preprocessor_config.json names, if its output has the network's size."""
     _, settings = processor_settings(checkpoint)
     if not settings:
         return None

@@ -1,7 +1,8 @@
 """Image towers of OpenAI's CLIP and of open_clip: their own ViT, and timm's (``visual.trunk``).
 
-A whole model is read for its image tower, ``visual.*``; a tower alone has the same names without that. The
-embedding of an image is the pooled vector times ``visual.proj``, or what ``visual.head`` makes of it.
+Of a whole model, only the image tower ``visual.*`` is read; a separate tower has the same names without
+that prefix. The embedding of an image is the pooled vector times ``visual.proj``, or the output of
+``visual.head``.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _own(
 
 
 def _reshape(renamed: dict[str, torch.Tensor]) -> None:
-    """Bring what CLIP keeps in another form into timm's."""
+    """Convert CLIP's forms of weights to timm's."""
     import torch
 
     renamed["cls_token"] = renamed["cls_token"].reshape(1, 1, -1)
@@ -172,7 +173,7 @@ def _reshape(renamed: dict[str, torch.Tensor]) -> None:
 
 
 def _pooling(told: Told, renamed: Mapping[str, torch.Tensor]) -> tuple[Pool, bool]:
-    """How tokens become one, and whether the last norm comes after that."""
+    """How tokens are pooled, and whether the last norm follows the pooling."""
     # Only CLIPA leaves the first norm out, and it pools like this.
     clipa = "norm_pre.weight" not in renamed and not told
     kind = told.vision.get("pool_type", "avg" if clipa else "tok")
@@ -249,7 +250,7 @@ def _agree(told: Told, renamed: Mapping[str, torch.Tensor]) -> None:
 
 
 def _trunk(told: Told, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> VitSource:
-    """A ViT of timm."""
+    """A timm ViT."""
     renamed = dict(tower)
     for old, new in _TRUNK.items():
         renamed = {
@@ -305,7 +306,7 @@ def _activation(model: Any) -> str:
 
 
 def _named_model(name: str) -> Any:
-    """timm's model of a name without weights, or None without a name.
+    """timm's model of a name, without weights, or None without a name.
 
     Raises:
         CheckpointError: the model is not a plain ViT.
@@ -330,7 +331,7 @@ def _named_model(name: str) -> Any:
 
 
 def _name(activation: str, arch: ViTArchitecture, size: Size) -> str:
-    """open_clip's name."""
+    """open_clip's name for the model."""
     letter = _LETTERS.get(arch.embed_dim)
     if letter is None or arch.patch[0] != arch.patch[1]:
         return ""

@@ -1,8 +1,8 @@
 """Image towers of CLIP and SigLIP in Hugging Face transformers: whole models, towers with and without a
 projection, and image classifiers, which average the patches.
 
-SigLIP 2 in its usual form is a SigLIP to transformers; its NaFlex form (``Siglip2Model``), which takes images
-of any aspect ratio as a list of patches, is not read.
+SigLIP 2 in its usual form is a SigLIP to transformers; its NaFlex form (``Siglip2Model``), which takes
+images of any aspect ratio as a list of patches, is not supported.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _CLASSES = [
 
 @dataclass(frozen=True, kw_only=True)
 class _Defaults:
-    """What a configuration of CLIP or SigLIP says where a file has none."""
+    """The defaults of a CLIP or SigLIP configuration, for files without one."""
 
     name: str
     processor: str
@@ -134,7 +134,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _reshape(renamed: dict[str, torch.Tensor]) -> None:
-    """Bring what transformers keeps in another form into timm's."""
+    """Convert transformers' forms of weights to timm's."""
     renamed["pos_embed"] = renamed["pos_embed"].unsqueeze(0)
     if "cls_token" in renamed:
         renamed["cls_token"] = renamed["cls_token"].reshape(1, 1, -1)
@@ -149,7 +149,7 @@ def _reshape(renamed: dict[str, torch.Tensor]) -> None:
 def _with_head(
     renamed: Mapping[str, torch.Tensor], *, clip: bool, features: bool
 ) -> tuple[dict[str, torch.Tensor], Pool, tuple[Any, ...]]:
-    """The weights that logits or features need, how tokens are pooled for them, and a record of the others.
+    """The weights needed for logits or features, how their tokens are pooled, and a record of the others.
 
     A classifier averages the patches: CLIP's without the last norm, SigLIP's without its attention pooling.
     """
@@ -171,7 +171,7 @@ def _with_head(
 
 
 def _configs(told: Mapping[str, Any], hints: Hints) -> tuple[Settings, Settings]:
-    """The configuration of the model, and of its image tower; the same where the tower is alone."""
+    """The configurations of the model and of its image tower; the same one for a separate tower."""
     vision = told.get("vision_config")
     if vision is None:
         whole = config_settings("config.json", told, hints)
@@ -225,7 +225,7 @@ def _projection(renamed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _name(kind: str, arch: ViTArchitecture, size: Size) -> str:
-    """As the folders are called on the Hugging Face hub."""
+    """The model's name on the Hugging Face hub."""
     name = size_name(arch)
     larger = f"-{size[0]}" if kind == "siglip" or size != (224, 224) else ""
     return f"{kind}-{name}-patch{arch.patch[0]}{larger}" if name else ""

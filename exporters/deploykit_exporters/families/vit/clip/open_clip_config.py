@@ -1,7 +1,7 @@
-"""What is known about a CLIP of OpenAI or open_clip: open_clip_config.json, a name, the form of the file.
+"""What is known about an OpenAI or open_clip CLIP: open_clip_config.json, a name, and the file's form.
 
 The configuration is open_clip's own (``open_clip/model_configs/*.json``, and ``open_clip_config.json`` on the
-Hugging Face hub, which holds it under ``model_cfg`` beside the ``preprocess_cfg``).
+Hugging Face hub, which has it under ``model_cfg`` together with the ``preprocess_cfg``).
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """The configuration of open_clip beside the weights, or given with --config; empty where there is none.
+    """open_clip's configuration, from a file next to the weights or from --config; empty if there is none.
 
     Attributes:
-        where: What holds it.
+        where: Where it is.
         model, vision, images: The settings of the model, of its image tower, and of the pre-processing.
     """
 
@@ -66,7 +66,7 @@ class Told:
         return bool(self.values)
 
     def account(self) -> tuple[Setting, ...]:
-        """What became of every setting.
+        """The treatment of every setting.
 
         Raises:
             CheckpointError: one is left over.
@@ -79,7 +79,7 @@ class Told:
 
 
 def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
-    """What open_clip_config.json or --config says."""
+    """The contents of open_clip_config.json or --config."""
     given = hints.config or {}
     where, source = _WHERE, as_mapping(checkpoint.meta.get("open_clip"))
     if "model_cfg" in given or "vision_cfg" in given:
@@ -102,8 +102,8 @@ def activation(
 ) -> tuple[str, tuple[str, ...]]:
     """``gelu`` or ``quick_gelu``, and what was assumed.
 
-    The weights do not show. A configuration or a name of open_clip does; OpenAI's own files all have
-    QuickGELU, and are known by the scalars or by the mixed precision in which they were published.
+    The weights do not show it, but a configuration or a name of open_clip does. OpenAI's own files all have
+    QuickGELU, and are recognised by their scalars or by the mixed precision in which they were published.
 
     Args:
         tensors: The weights as the file names them.
@@ -136,7 +136,7 @@ def _assumed(name: str, why: str) -> str:
 
 
 def _mixed(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether layers are in half precision and norms are not, as OpenAI's ``convert_weights`` leaves them."""
+    """Whether layers are in half precision but norms are not, as after OpenAI's ``convert_weights``."""
     kinds = {
         end: {str(tensor.dtype) for key, tensor in tensors.items() if key.endswith(end)}
         for end in ("conv1.weight", "ln_pre.weight")
@@ -145,7 +145,7 @@ def _mixed(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _sizes(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
-    """Channels, blocks, patch and positions of a tower that OpenAI may have published; empty for others."""
+    """Channels, blocks, patch and positions of a tower that OpenAI may have published; otherwise empty."""
     start = "visual." if "visual.conv1.weight" in tensors else ""
     own = [
         tensors.get(f"{start}{name}") for name in ("conv1.weight", "positional_embedding", "ln_pre.weight")
@@ -162,7 +162,7 @@ def preprocess(told: Told, *, siglip: bool) -> tuple[Callable[[Size], Preprocess
     """The pre-processing for a network input of (height, width), and where it was found.
 
     Args:
-        siglip: Without a configuration: as SigLIP's images, stretched, and not as CLIP's.
+        siglip: If there is no configuration, stretch images as SigLIP does, instead of CLIP's pre-processing.
 
     Raises:
         CheckpointError: a setting has a value that open_clip does not know.
@@ -218,10 +218,10 @@ def _three(values: Any) -> tuple[float, ...]:
 
 
 def image_size(told: Told) -> Size | None:
-    """(height, width) of the images, to which open_clip resizes the positions as it loads them."""
+    """(height, width) of the images to which open_clip resizes the positions when loading."""
     return as_size(told.vision.get("image_size"))
 
 
 def input_size(told: Told) -> Size | None:
-    """The same, or what the pre-processing says."""
+    """The same, or the size given by the pre-processing."""
     return as_size(told.images.get("size")) or image_size(told)

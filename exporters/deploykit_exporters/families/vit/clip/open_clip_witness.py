@@ -1,4 +1,4 @@
-"""open_clip's own image tower and transform, as a second reading of a checkpoint."""
+"""open_clip's own image tower and transform as a second reading of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["open_clip_witness"]
 
 
 class _Answers(nn.Module):
-    """An image tower that gives what a built model gives: all tokens, and the embedding of the image."""
+    """An image tower that returns the same as a built model: all tokens, and the embedding of the image."""
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ def open_clip_witness(
     *,
     features: bool,
 ) -> Witness | str:
-    """Build the image tower by open_clip's own constructor, its weights loaded strictly.
+    """Build the image tower with open_clip's own constructor, with its weights loaded strictly.
 
     Args:
-        config: open_clip's configuration of the model with its ``preprocess_cfg``; empty where nobody says.
+        config: open_clip's configuration of the model with its ``preprocess_cfg``; empty if unknown.
         tower: The tower's weights under open_clip's names.
         size: (height, width) of the network's input.
 

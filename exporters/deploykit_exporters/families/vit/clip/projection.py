@@ -1,4 +1,4 @@
-"""The projection of a CLIP where timm keeps it: as the classifier of its network."""
+"""The projection of a CLIP in timm's form: as the classifier of its network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["projected"]
 
 
 def projected(source: VitSource, hints: Hints) -> VitSource:
-    """The same source, its head as a projection if it is one.
+    """The same source, with its head as a projection if it is one.
 
-    timm puts the projection of a CLIP (``vit_base_patch16_clip_224.openai``) into the head, which has a bias
-    there: all zeros. No training leaves such a bias behind, and every CLIP has a norm before its blocks.
-    Whoever names the classes or the head has a classifier.
+    timm puts the projection of a CLIP (``vit_base_patch16_clip_224.openai``) into the head, whose bias is
+    then all zeros. No training leaves such a bias behind, and every CLIP has a norm before its blocks. If
+    the user names the classes or the head, it is a classifier.
     """
     import torch
 

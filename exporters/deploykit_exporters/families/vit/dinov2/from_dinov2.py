@@ -1,8 +1,8 @@
-"""ViT weights of the official DINOv2 repository: its backbones, and its classifiers with a linear head.
+"""ViT weights from the official DINOv2 repository: its backbones, and its classifiers with a linear head.
 
-The names are timm's but for the registers and the SwiGLU, and for blocks that were numbered in chunks. Where
-timm's code would resize the positions in its own way, the official one adds 0.1 to the new number of patches,
-or, in the models with registers, resizes antialiased (``dinov2/hub/backbones.py``).
+The names are timm's, except for the registers, the SwiGLU, and blocks numbered in chunks. Unlike timm, the
+official code resizes positions by adding 0.1 to the new number of patches, or, in the models with
+registers, resizes antialiased (``dinov2/hub/backbones.py``).
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
-    """Rename the weights; what the file does not say is as in the repository's published models.
+    """Rename the weights; missing information is as in the repository's published models.
 
-    ``--config`` takes the repository's training configuration: of its ``student`` the resizing of positions.
+    ``--config`` takes the repository's training configuration: from its ``student`` it reads the resizing
+    of positions.
     """
     plain = {_CHUNKED.sub("blocks.", key.removeprefix("backbone.")): value for key, value in tensors.items()}
     plain, settings = take_unused(plain, {_WHY: _PRE_TRAINING})
@@ -98,23 +99,25 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def add_class_position(renamed: dict[str, torch.Tensor]) -> None:
-    """Of class token and registers only the first has a position: add it, as timm keeps it."""
+    """Add the class token's position, as timm does: of class token and registers, only the class token has
+    one.
+    """
     if "cls_token" in renamed:
         renamed["cls_token"] = renamed["cls_token"] + renamed["pos_embed"][:, :1]
         renamed["pos_embed"] = renamed["pos_embed"][:, 1:]
 
 
 def _plain_head(tensors: Mapping[str, torch.Tensor], width: int) -> int:
-    """As ``head_layers``, for the ``head`` of the network itself, which is given the class token alone."""
+    """Like ``head_layers``, for the ``head`` of the network itself, which receives only the class token."""
     weight = tensors.get("head.weight")
     return 0 if weight is not None and weight.shape[1:] == (width,) else head_layers(tensors, width)
 
 
 def head_layers(tensors: Mapping[str, torch.Tensor], width: int) -> int:
-    """How many blocks give their class token to the head, which also sees the mean of the patches.
+    """How many blocks pass their class token to the head, which also sees the mean of the patches.
 
     Raises:
-        CheckpointError: the head has another width.
+        CheckpointError: the head's width does not fit.
     """
     if "head.weight" not in tensors:
         return 0
@@ -129,14 +132,16 @@ def head_layers(tensors: Mapping[str, torch.Tensor], width: int) -> int:
 
 
 def dinov2_input_size(tensors: Mapping[str, torch.Tensor]) -> Size | None:
-    """The 224x224 of DINOv2's evaluation where the positions were trained for more; None for theirs."""
+    """The 224x224 of DINOv2's evaluation if the positions were trained for more; None for the trained
+    size.
+    """
     patch = tensors["patch_embed.proj.weight"].shape[-1]
     trained = tensors["pos_embed"].shape[1] * patch**2
     return (_EVALUATED, _EVALUATED) if trained > _EVALUATED**2 and _EVALUATED % patch == 0 else None
 
 
 def dinov2_preprocess(size: Size) -> Preprocess:
-    """DINOv2's evaluation: the short edge to 256 of 224, bicubic."""
+    """DINOv2's evaluation: short edge to 256 for a size of 224, bicubic."""
     return crop_preprocess(size, resize=round(max(size) * 256 / _EVALUATED), interpolation="bicubic")
 
 

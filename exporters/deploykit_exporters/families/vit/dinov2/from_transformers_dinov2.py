@@ -1,7 +1,7 @@
 """DINOv2 of Hugging Face transformers: ``Dinov2Model``, ``Dinov2WithRegistersModel`` and their classifiers,
 whose head sees the class token and the mean of the patches.
 
-Files on disk name the layers otherwise than a ``state_dict()`` of transformers 5; both are read.
+Files on disk name the layers differently than a ``state_dict()`` of transformers 5; both are read.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _agree(config: Any, renamed: Mapping[str, torch.Tensor]) -> None:
 
 
 def _name(arch: ViTArchitecture, _: Size) -> str:
-    """As the folders are called on the Hugging Face hub."""
+    """The model's name on the Hugging Face hub."""
     name = size_name(arch)
     if name is None:
         return ""

@@ -1,4 +1,4 @@
-"""Builds ViTs whose positions are rotary or relative from the network of the library that trained them."""
+"""Builds ViTs with rotary or relative positions from the network of the library that trained them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_GROWTH = 4
 
 
 def eva_dialects() -> Mapping[str, Dialect[EvaSource]]:
-    """The dialects of networks with rotary or relative positions, by the names that ``Match.dialect`` has."""
+    """The dialects of networks with rotary or relative positions, by the names used in ``Match.dialect``."""
     from deploykit_exporters.families.vit.eva import from_dinov3 as vit_dinov3
     from deploykit_exporters.families.vit.eva import from_eva02 as vit_eva02
     from deploykit_exporters.families.vit.eva import from_timm as vit_eva
@@ -45,7 +45,7 @@ def eva_dialects() -> Mapping[str, Dialect[EvaSource]]:
 
 
 def is_named_eva(checkpoint: Checkpoint, hints: Hints) -> bool:
-    """Whether a checkpoint with the keys of timm's ViT names one of timm's ``Eva``."""
+    """Whether a checkpoint with the keys of timm's ViT names one of timm's ``Eva`` models."""
     from deploykit_exporters.families.vit.eva.from_timm import is_named
 
     return is_named(checkpoint, hints)
@@ -55,10 +55,10 @@ def build_eva(checkpoint: Checkpoint, match: Match, hints: Hints, joined: Joined
     """Build the network with the weights of a checkpoint.
 
     Args:
-        joined: Its weights with their classifier.
+        joined: The weights with their classifier.
 
     Raises:
-        CheckpointError: the weights do not fit, or the network has layers that are not read.
+        CheckpointError: the weights do not fit, or the network has unsupported layers.
         OptionError: the requested size is not a multiple of the patch.
     """
     from deploykit_exporters.families.shared.loading import load_strict
@@ -108,11 +108,11 @@ _FIXED = (
 
 
 def _fit(net: Any, size: Size, source: EvaSource) -> None:
-    """Resize what the network keeps for one size, as its origin does.
+    """Resize what the network stores for one size, in its origin's way.
 
     Raises:
         OptionError: the size is not a multiple of the patch.
-        CheckpointError: this release of timm cannot.
+        CheckpointError: this release of timm cannot resize it.
     """
     from deploykit_exporters.families.shared.timm_library.witness import resize_model
 
@@ -153,7 +153,7 @@ def _groups(*, features: bool) -> tuple[OutputGroup, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """Everything that is known about a checkpoint whose network is built."""
+    """Everything known about a checkpoint whose network is built."""
 
     checkpoint: Checkpoint
     match: Match
@@ -165,7 +165,7 @@ class _Found:
 
     @property
     def classes(self) -> int:
-        """Size of the classifier; 0 where features are exported."""
+        """Size of the classifier; 0 if features are exported."""
         return 0 if self.hints.features else int(getattr(self.net, "num_classes", 0))
 
 

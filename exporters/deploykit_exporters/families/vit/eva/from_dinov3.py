@@ -1,8 +1,8 @@
-"""DINOv3 of its own repository (facebookresearch/dinov3), built as timm's ``Eva``: backbones, and classifiers
-with a linear head on the class token and the mean of the patches.
+"""DINOv3 from its own repository (facebookresearch/dinov3), built as timm's ``Eva``: backbones, and
+classifiers with a linear head on the class token and the mean of the patches.
 
-The periods of the rotations are saved, in the precision of the training: they tell the heads, and rotations
-are computed with them as they are.
+The periods of the rotations are saved in training precision; they show the number of heads, and rotations
+are computed from them unchanged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _HEAD = ("linear_head.weight", "linear_head.bias")
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Registers and periods under the names of DINOv3's own code."""
+    """Whether there are registers and periods under the names of DINOv3's own code."""
     tensors = _unwrapped(tensors)
     if "patch_embed.proj.weight" not in tensors or "pos_embed" in tensors:
         return False
@@ -59,7 +59,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """The weights of a whole classifier as if its head were the network's."""
+    """The weights of a whole classifier, as if its head belonged to the network."""
     if not any(key in tensors for key in _HEAD):
         return tensors
     return {
@@ -69,10 +69,10 @@ def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EvaSource:
-    """Rename the weights; what the file does not say is as in the repository's published models.
+    """Rename the weights; missing information is as in the repository's published models.
 
     Raises:
-        CheckpointError: weights are missing, or there is a layer that is not built.
+        CheckpointError: weights are missing, or a layer cannot be built.
     """
     check_config(hints, _CONFIG)
     config = hints.config or {}
@@ -119,7 +119,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _masked(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Biases of query, key and value times their mask, which takes the keys' out."""
+    """The biases of query, key and value times their mask, which removes those of the keys."""
     found = {}
     for key, tensor in tensors.items():
         layer, _, kind = key.rpartition(".")
@@ -142,7 +142,7 @@ def _arguments(
     """The arguments of timm's ``Eva``.
 
     Raises:
-        CheckpointError: the channels do not go into the heads.
+        CheckpointError: the channels are not divisible by the heads.
     """
     width, _, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     hidden = int(tensors["blocks.0.mlp.fc2.weight"].shape[1])

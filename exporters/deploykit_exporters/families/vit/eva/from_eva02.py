@@ -1,6 +1,7 @@
-"""EVA-02 of its own repository (baaivision/EVA), classifiers and pre-trained models, built as timm's ``Eva``.
+"""EVA-02 from its own repository (baaivision/EVA), classifiers and pre-trained models, built as timm's
+``Eva``.
 
-The tables of rotations, which are saved, tell heads, image size and the grid that rotations are scaled to.
+The saved tables of rotations show the heads, the image size, and the grid to which rotations are scaled.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ _CLOSE = 1e-2  # Tables may have been saved in half precision.
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """The MLP of EVA-02's own code beside tables of rotations or biases of queries; no tower of EVA-CLIP."""
+    """Whether there is the MLP of EVA-02's own code with tables of rotations or query biases, and no
+    EVA-CLIP tower.
+    """
     if "patch_embed.proj.weight" not in tensors or "blocks.0.attn.inner_attn_ln.weight" in tensors:
         return False
     gated = any(f"blocks.0.mlp.{layer}.weight" in tensors for layer in _GATED)
@@ -63,10 +66,10 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EvaSource:
-    """Rename the weights, and read off them what timm's model is built by.
+    """Rename the weights, and read from them the arguments of timm's model.
 
     Raises:
-        CheckpointError: weights are missing, or rotations are not those of EVA-02's code.
+        CheckpointError: weights are missing, or the rotations differ from those of EVA-02's code.
     """
     config = hints.config or {}
     if "model" not in config:  # then it has the arguments of the training script
@@ -135,7 +138,7 @@ def _arguments(
     """The arguments of timm's ``Eva``, and what is assumed.
 
     Raises:
-        CheckpointError: nothing tells the size of the images, or channels do not go into heads.
+        CheckpointError: the image size is unknown, or the channels are not divisible by the heads.
     """
     width, _, *patch = (int(side) for side in tensors["patch_embed.proj.weight"].shape)
     hidden = int(tensors["blocks.0.mlp.fc2.weight"].shape[1])
@@ -180,10 +183,10 @@ def _arguments(
 
 
 def _reference(cos: torch.Tensor, sin: torch.Tensor) -> int:
-    """The side of the grid to which the places of patches are scaled.
+    """The side of the grid to which the positions of patches are scaled.
 
     Raises:
-        CheckpointError: with none of them the tables are those of EVA-02's code.
+        CheckpointError: no grid gives the tables of EVA-02's code.
     """
     count, size = cos.shape
     side = math.isqrt(count)
@@ -204,7 +207,9 @@ def _reference(cos: torch.Tensor, sin: torch.Tensor) -> int:
 
 
 def _angles(side: int, size: int, reference: int) -> torch.Tensor:
-    """The rotations of a grid, [side * side, size]: neighbouring channels in pairs, rows before columns."""
+    """The rotations of a grid, [side * side, size], with neighbouring channels in pairs and rows before
+    columns.
+    """
     import torch
 
     half = size // 2
@@ -215,7 +220,7 @@ def _angles(side: int, size: int, reference: int) -> torch.Tensor:
 
 
 def _build(arguments: Mapping[str, Any], *, eps: float, pool: str) -> Any:
-    """timm's network, without these weights."""
+    """timm's network, without weights."""
     from torch import nn
 
     eva = require("timm.models.eva", extra="export", purpose="build an EVA-02")

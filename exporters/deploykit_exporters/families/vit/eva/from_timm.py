@@ -1,8 +1,8 @@
 """timm's EVA, EVA-02, DINOv3 and other ViTs with rotary positions (``Eva``), and its BEiTs (``Beit``).
 
-Their weights do not show enough: timm's own model of the name that the file or the user gives is built, with
-the arguments that the file gives, and has to have exactly these weights. BEiT's own repository has the same
-keys and tells no such name, see ``vit_beit``.
+Their weights do not show enough: timm's own model is built from the name that the file or the user gives
+and the file's arguments, and must have exactly these weights. BEiT's own repository has the same keys but
+gives no such name, see ``vit_beit``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _POOLS = ("token", "avg", "max", "avgmax", "map")
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Weights that plain ViTs do not have, or that they have beside positions."""
+    """Whether there are weights that plain ViTs do not have, or do not have together with positions."""
     if "patch_embed.proj.weight" not in tensors:
         return False
     if "blocks.0.attn.qkv.bias" not in tensors and any(key in tensors for key in _MARKS):
@@ -67,14 +67,14 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 
 def is_named(checkpoint: Checkpoint, hints: Hints) -> bool:
-    """Whether the file or the user names such a model: the weights of some look like those of a plain ViT."""
+    """Whether the file or the user names such a model: some have weights that look like a plain ViT's."""
     if checkpoint.module is not None:
         return False
     return bool(_kind(claimed_name(checkpoint, read_file(checkpoint, hints), hints)[0]))
 
 
 def _kind(name: str) -> str:
-    """The module of timm that defines one of these models; empty for others."""
+    """The timm module that defines one of these models; empty for others."""
     timm = require("timm", extra="export", purpose="know an architecture by its name")
     return next((one for one in _MODULES if name and timm.models.is_model_in_modules(name, [one])), "")
 
@@ -83,7 +83,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     """Find timm's model that has these weights.
 
     Raises:
-        CheckpointError: nothing names it, or it has other weights.
+        CheckpointError: nothing names it, or its weights differ.
     """
     used, unused = take_unused(tensors, _UNUSED)
     file = read_file(checkpoint, hints)
@@ -180,10 +180,10 @@ def _fitting(
     file: TimmFile,
     hints: Hints,
 ) -> tuple[Any, Size, tuple[str, ...]]:
-    """timm's model of the image size that the weights are for, that size, and what had to be assumed.
+    """timm's model at the image size of the weights, that size, and what had to be assumed.
 
     Raises:
-        CheckpointError: there is no size with which it has these weights.
+        CheckpointError: it does not have these weights at any size.
     """
     told = as_size(arguments.get("img_size"))
     first = build_template(name, arguments, where=file.where)
@@ -210,13 +210,13 @@ def _fitting(
 def _without(
     key: str, name: str, arguments: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], file: TimmFile
 ) -> list[str]:
-    """What the weights have otherwise than timm's model without one of the arguments."""
+    """How the weights differ from timm's model without one of the arguments."""
     left = {one: value for one, value in arguments.items() if one != key}
     return other_weights(build_template(name, left, where=file.where), tensors, except_for=("head.",))
 
 
 def _square(template: Any, tensors: Mapping[str, torch.Tensor]) -> Size | None:
-    """(height, width) of the square images that the positions are for; None where there are none."""
+    """(height, width) of the square images that the positions are for; None if there are no positions."""
     high, wide = template.patch_embed.patch_size
     side = 0
     if "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:

@@ -1,4 +1,5 @@
-"""DINOv3 of Hugging Face transformers (``DINOv3ViTModel``), built as timm's ``Eva``, which computes the same.
+"""DINOv3 from Hugging Face transformers (``DINOv3ViTModel``), built as timm's ``Eva``, which computes the
+same.
 
 Files on disk say ``layer.0.*``, a ``state_dict()`` of transformers 5 says ``model.layer.0.*``.
 """
@@ -81,7 +82,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     """Rename the weights and read both JSON files.
 
     Raises:
-        CheckpointError: config.json does not belong to the weights, or has what is not built.
+        CheckpointError: config.json does not belong to the weights, or asks for something that cannot be
+            built.
     """
     refuse_unread(hints)
     told = described(checkpoint, hints)
@@ -129,12 +131,12 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def patch_name(tensors: Mapping[str, torch.Tensor]) -> str:
-    """How names of these models tell the patch."""
+    """How names of these models give the patch size."""
     return f"-patch{tensors['patch_embed.proj.weight'].shape[-1]}"
 
 
 def with_biases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights with zeros for the biases that a layer has in no block."""
+    """The weights with zeros for biases that a layer has in no block."""
     found = dict(tensors)
     there = {key.split(".", 2)[2] for key in tensors if key.startswith("blocks.")}
     for key, tensor in tensors.items():
@@ -210,11 +212,11 @@ def _arguments(
 
 
 def build_dinov3(arguments: Mapping[str, Any], activation: Any) -> Any:
-    """timm's network, without these weights.
+    """timm's network, without weights.
 
     Args:
-        arguments: Of its constructor, with the ``eps`` of the norms.
-        activation: Of the MLPs.
+        arguments: Arguments of its constructor, with the ``eps`` of the norms.
+        activation: Activation of the MLPs.
 
     Raises:
         CheckpointError: timm does not know the activation.

@@ -30,7 +30,7 @@ _MOST_PAIRS = 1 << 27
 
 
 def check_blocks(net: Any) -> None:
-    """Refuse a network whose blocks are not those that ``ExportableEva`` computes.
+    """Refuse a network whose blocks differ from those that ``ExportableEva`` computes.
 
     Raises:
         CheckpointError: names the layer.
@@ -47,7 +47,7 @@ def check_blocks(net: Any) -> None:
 
 
 def is_resizable(net: Any) -> bool:
-    """Whether the network computes its positions from the size at hand."""
+    """Whether the network computes its positions from the actual size."""
     if type(net).__name__ != "Eva":
         return False
     return net.rope is None or depends_on_grid_alone(net.rope)
@@ -84,11 +84,11 @@ class EvaNet(nn.Module):
 
 
 class ExportableEva(nn.Module):
-    """Shares its weights with the reference.
+    """The exportable form, which shares its weights with the reference.
 
     Args:
         reference: The model to export.
-        size: (height, width) in pixels when the graph takes this size alone; None computes the positions
+        size: (height, width) in pixels if the graph only takes this size; None computes the positions
             inside the graph.
     """
 
@@ -116,7 +116,7 @@ class ExportableEva(nn.Module):
         self._relate()
 
     def _turn(self, patches: tuple[int, int] | None) -> None:
-        """Keep the rotations of this grid, or what computes them."""
+        """Keep the rotations of this grid, or the module that computes them."""
         rope = getattr(self.net, "rope", None)
         self.rotations: list[tuple[torch.Tensor, torch.Tensor]] = []
         if rope is None:
@@ -130,7 +130,7 @@ class ExportableEva(nn.Module):
         self.rotations = [fixed_rotation(one, self.count) for one in tables]
 
     def _relate(self) -> None:
-        """Keep the biases of relative positions, [1, heads, T, T] of each block; nothing for an ``Eva``."""
+        """Keep the relative position biases, [1, heads, T, T] per block; nothing for an ``Eva``."""
         net = self.net
         shared = getattr(net, "rel_pos_bias", None)
         self.shared: torch.Tensor | None = None if shared is None else shared().detach()[None]
@@ -155,7 +155,7 @@ class ExportableEva(nn.Module):
     def _embed(
         self, patches: torch.Tensor
     ) -> tuple[torch.Tensor, int, list[tuple[torch.Tensor, torch.Tensor]]]:
-        """Patches [N, D, rows, columns] to tokens [N, T, D], T, and how they are turned."""
+        """Patches [N, D, rows, columns] to tokens [N, T, D], T, and their rotation."""
         rows, columns = patches.shape[2], patches.shape[3]
         rotations = self.rotations if self.rope is None else [self.rope(rows, columns)]
         fixed = hasattr(self, "fixed_positions")
@@ -183,7 +183,9 @@ class ExportableEva(nn.Module):
 
 
 def _positions(net: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Tokens before the patches with their positions [1, P, D], and the patches' own [rows, columns, D]."""
+    """Tokens before the patches with their positions [1, P, D], and the patches' positions [rows, columns,
+    D].
+    """
     names = ("cls_token", "reg_token")
     tokens = [token.detach() for name in names if (token := getattr(net, name, None)) is not None]
     width = net.embed_dim

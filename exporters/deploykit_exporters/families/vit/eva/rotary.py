@@ -1,6 +1,6 @@
 """Rotary position embeddings (Su et al., "RoFormer", 2021) of image patches, at any grid.
 
-A pair of channels is turned by an angle that is proportional to the patch's row, or to its column.
+A pair of channels is rotated by an angle proportional to the patch's row or column.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def depends_on_grid_alone(rope: Any) -> bool:
 
 
 def rotate(x: torch.Tensor, sin: torch.Tensor, cos: torch.Tensor, *, half: bool) -> torch.Tensor:
-    """Turn pairs of channels.
+    """Rotate pairs of channels.
 
     Args:
         x: [..., T, D].
@@ -45,24 +45,24 @@ def rotate(x: torch.Tensor, sin: torch.Tensor, cos: torch.Tensor, *, half: bool)
 
 
 def fixed_rotation(table: torch.Tensor, prefix: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sine and cosine for all tokens: those before the patches are not turned.
+    """Sine and cosine for all tokens; those before the patches are not rotated.
 
     Args:
         table: timm's ``[..., T, 2 * D]``, sine before cosine.
         prefix: Number of tokens before the patches.
 
     Returns:
-        Two of [..., prefix + T, D].
+        Two tensors [..., prefix + T, D].
     """
     sin, cos = table.detach().float().chunk(2, dim=-1)
     return F.pad(sin, (0, 0, prefix, 0)), F.pad(cos, (0, 0, prefix, 0), value=1.0)
 
 
 class RotaryGrid(nn.Module):
-    """Sine and cosine computed inside the graph, for the grid of the input at hand.
+    """Sine and cosine computed inside the graph, for the grid of the actual input.
 
     Args:
-        rope: One of timm's for which ``depends_on_grid_alone``.
+        rope: One of timm's embeddings for which ``depends_on_grid_alone`` holds.
         prefix: Number of tokens before the patches.
         half: See ``rotate``.
     """
@@ -81,7 +81,7 @@ class RotaryGrid(nn.Module):
         self.register_buffer("bands", bands.detach().float().clone(), persistent=False)
 
     def forward(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two of [prefix + rows * columns, D]."""
+        """Two tensors [prefix + rows * columns, D]."""
         down, across = (self._angles(count, axis) for axis, count in enumerate((rows, columns)))
         # Repeated along the other axis by sums with zeros: both exporters keep these symbolic.
         down = down[:, None] + torch.zeros_like(across)[None]
@@ -95,7 +95,7 @@ class RotaryGrid(nn.Module):
         return F.pad(sin, (0, 0, self.prefix, 0)), F.pad(cos, (0, 0, self.prefix, 0), value=1.0)
 
     def _angles(self, count: int, axis: int) -> torch.Tensor:
-        """Of each row or column, [count, D / 4]."""
+        """The angles of each row or column, [count, D / 4]."""
         places = torch.arange(count, dtype=torch.float32)
         total = places[-1:] + 1  # the count as a tensor
         if self.centred:

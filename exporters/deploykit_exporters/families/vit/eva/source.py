@@ -1,4 +1,4 @@
-"""What a dialect says about a checkpoint of a network that is timm's own ``Eva`` or ``Beit``."""
+"""What a dialect says about a checkpoint whose network is timm's own ``Eva`` or ``Beit``."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ __all__ = ["EvaSource"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaSource:
-    """A checkpoint of a network that is timm's own.
+    """A checkpoint whose network is timm's own.
 
     Attributes:
         tensors: Weights under timm's names.
         network: Builds the network for the trained size, on the CPU, without these weights.
         name: The origin's name of the architecture.
-        title: What it is, in a few words.
+        title: A short description.
         trained: (height, width) that the weights are for.
         image_size: (height, width) of the origin's images.
         preprocess: Pre-processing for an input of (height, width).
-        preprocess_from: Where that was read; empty for the origin's default.
-        classes: Class names of the file.
-        scores: What turns logits into scores, if the file says so.
+        preprocess_from: Where that was found; empty for the origin's default.
+        classes: Class names in the file.
+        scores: How logits become scores, if the file says so.
         assumed: What the file does not say, in sentences.
-        settings: What became of the settings and unused tensors of the file.
+        settings: The treatment of the file's settings and unused tensors.
         witness: As ``VitSource.witness``.
-        resize: Makes what the network keeps for images of (height, width) anew, where the origin does that
-            otherwise than timm.
-        name_in_file: What the file calls a weight.
+        resize: Recomputes what the network stores for images of (height, width), if the origin does that
+            differently than timm.
+        name_in_file: The file's name for a weight.
         with_mean: See ``EvaNet``.
-        origin: Whose form the weights have, where their keys alone do not say it; empty for the dialect's.
+        origin: The origin whose form the weights have, if their keys do not show it; empty for the dialect's.
     """
 
     tensors: Mapping[str, torch.Tensor]

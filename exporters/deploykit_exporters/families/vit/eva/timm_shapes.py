@@ -1,4 +1,4 @@
-"""What the dialects of repositories share whose networks are built from timm's."""
+"""What dialects share if their repository's networks are built from timm's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["no_package", "shape_arguments"]
 
 
 def shape_arguments(tensors: Mapping[str, torch.Tensor], hidden: int) -> dict[str, Any]:
-    """The arguments of timm's ``Eva`` and ``Beit`` alike that follow from the shapes.
+    """The arguments common to timm's ``Eva`` and ``Beit`` that follow from the shapes.
 
     Args:
         tensors: Weights under timm's names.
@@ -32,7 +32,7 @@ def shape_arguments(tensors: Mapping[str, torch.Tensor], hidden: int) -> dict[st
 
 
 def no_package(name: str) -> Callable[..., str]:
-    """What a dialect has for a witness whose repository cannot be installed."""
+    """The witness of a dialect whose repository cannot be installed: the reason why there is none."""
     return partial(_no_witness, name)
 
 

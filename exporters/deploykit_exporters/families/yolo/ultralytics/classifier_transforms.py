@@ -1,4 +1,4 @@
-"""Pre-processing of Ultralytics classifiers, as the transforms pickled with the model describe it."""
+"""Pre-processing of Ultralytics classifiers, as described by the transforms pickled with the model."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _OWN = re.compile(r"ultralytics\.(yolo\.)?data\.augment\.(CenterCrop|ToTensor)")
 
 
 def classify_preprocess(transforms: Any, height: int, width: int) -> Preprocess:
-    """Short side to the image size, bilinear as Pillow does it, then the centre; a size that is not
+    """Short side to the image size with Pillow's bilinear resize, then a centre crop; a size that is not
     square is stretched to (``ultralytics.data.augment.classify_transforms``).
 
-    The transforms that a trained model carries override interpolation, mean and standard deviation. Those of
-    releases before 8.1 are Ultralytics' own: the largest centred square, to the image size as OpenCV does it.
+    The transforms that a trained model carries override interpolation, mean and standard deviation. Those
+    of releases before 8.1 are Ultralytics' own: the largest centred square, resized to the image size by
+    OpenCV.
 
     Args:
-        transforms: Those of the pickled model; None where it has none.
-        height, width: Of the model input.
+        transforms: Those of the pickled model; None if it has none.
+        height, width: Size of the model input.
 
     Raises:
-        CheckpointError: the transforms are not those of Ultralytics; the first strange one is named.
+        CheckpointError: the transforms are not those of Ultralytics; the message names the first unknown one.
     """
     steps = _named_steps(transforms)
     normalise = steps.get("Normalize")
@@ -66,7 +67,7 @@ def classify_preprocess(transforms: Any, height: int, width: int) -> Preprocess:
 
 
 def assumed_transforms(transforms: Any, how: Preprocess) -> tuple[str, ...]:
-    """What differs from ``predict()`` where the file's transforms are for another size."""
+    """How the result differs from ``predict()`` if the file's transforms are for another size."""
     size = _size(transforms)
     plain = (how.interpolation, *how.mean, *how.std) == ("bilinear", 0, 0, 0, 1, 1, 1)
     if size is None or size == how.crop or plain:
@@ -78,7 +79,7 @@ def assumed_transforms(transforms: Any, how: Preprocess) -> tuple[str, ...]:
 
 
 def own_transforms(transforms: Any, size: tuple[int, int]) -> Any:
-    """The file's transforms by the classes of their libraries, for images of ``size``; None without any."""
+    """The file's transforms as their libraries' classes, for images of ``size``; None if there are none."""
     from torchvision import transforms as T
 
     steps = _named_steps(transforms)
@@ -101,10 +102,10 @@ def own_transforms(transforms: Any, size: tuple[int, int]) -> Any:
 
 
 def _named_steps(transforms: Any) -> dict[str, Any]:
-    """The transforms by the name of their class.
+    """The transforms by class name.
 
     Raises:
-        CheckpointError: they are not Ultralytics' own, or in another order.
+        CheckpointError: they are not Ultralytics' own, or their order differs.
     """
     steps = _steps(transforms)
     names = [class_path(step) for step in steps]
@@ -129,7 +130,7 @@ def _is_known(path: str) -> bool:
 
 
 def _is_old(steps: Mapping[str, Any]) -> bool:
-    """Whether the transforms are Ultralytics' own, which take the place of torchvision's Resize, too."""
+    """Whether the transforms are Ultralytics' own classes, which also replace torchvision's Resize."""
     return any(_OWN.fullmatch(class_path(step)) for step in steps.values())
 
 
@@ -139,7 +140,7 @@ def _sizes(steps: Sequence[Any], name: str) -> set[tuple[int, int]]:
 
 
 def _stretches(resize: Any) -> bool:
-    """Whether torchvision resizes both sides, also of a square."""
+    """Whether torchvision resizes both sides, even to a square."""
     size = getattr(resize, "size", None)
     return isinstance(size, list | tuple) and len(size) == 2
 
@@ -149,7 +150,7 @@ def _size(transforms: Any) -> tuple[int, int] | None:
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """An int stands for a square."""
+    """A pair of sizes; an int stands for a square."""
     if isinstance(size, int):
         return size, size
     if isinstance(size, list | tuple) and all(isinstance(side, int) for side in size) and 0 < len(size) < 3:

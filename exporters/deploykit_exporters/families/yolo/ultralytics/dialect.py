@@ -39,7 +39,7 @@ __all__ = ["build", "match"]
 
 
 def match(checkpoint: Checkpoint) -> Match | None:
-    """Claim files that hold a whole pickled model of the ultralytics package, and bare weights of one."""
+    """Claim files with a whole pickled model of the ultralytics package, and bare weights of such a model."""
     package = class_path(checkpoint.module).partition(".")[0]
     if package == "ultralytics" and {"model", "student_model"} & children(checkpoint.module).keys():
         return Match(family="yolo", origin="ultralytics", score=1.0)
@@ -52,7 +52,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     """Rebuild the pickled network with every weight of the file.
 
     Raises:
-        CheckpointError: the modules or weights do not fit the installed ultralytics; each is named.
+        CheckpointError: the modules or weights do not fit the installed ultralytics; the message names each.
         DependencyError: ultralytics is not installed.
         OptionError: the image size is not a multiple of the largest stride, or the labels are too few.
     """
@@ -105,7 +105,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
 
 
 def _with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tuple[Setting, ...], Task]:
-    """The checkpoint with its modules, what became of its settings, and its task."""
+    """The checkpoint with its modules, the treatment of its settings, and its task."""
     if checkpoint.module is not None:
         _refuse_distillation(checkpoint)
         task = task_of(checkpoint.module)
@@ -137,7 +137,7 @@ def _require_ultralytics() -> None:
 def _image_size(
     trained: tuple[int, int] | None, hints: Hints, task: Task, stride: int
 ) -> tuple[int, int, tuple[str, ...]]:
-    """Height, width, and the assumption behind them."""
+    """Height, width, and the assumption about them."""
     default = 224 if task == "classify" else 640
     # Ultralytics rounds the size of the training arguments up to the stride, too.
     own_height, own_width = (-(-side // stride) * stride for side in trained or (default, default))
@@ -158,7 +158,7 @@ def _num_classes(network: YoloNetwork, task: Task) -> int:
 def _preprocess(
     transforms: Any, task: Task, height: int, width: int, stride: int
 ) -> tuple[Preprocess, tuple[str, ...]]:
-    """As ``ultralytics.engine.predictor`` prepares an image: RGB, 0..1; and what was assumed about it."""
+    """The pre-processing of ``ultralytics.engine.predictor``: RGB, 0..1; and what was assumed about it."""
     if task == "classify":
         how = classify_preprocess(transforms, height, width)
         return how, assumed_transforms(transforms, how)

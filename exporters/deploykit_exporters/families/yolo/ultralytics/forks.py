@@ -1,7 +1,7 @@
-"""Modules that forks of ultralytics pickle under the released package's names.
+"""Modules that forks of ultralytics pickle under the names of the released package.
 
-What the pickled module holds tells which it is: the released ``AAttn`` (YOLO12) has one ``qkv``
-convolution, the one of the YOLOv12 authors has ``qk`` and ``v``.
+Its sub-modules show which one a pickled module is: the released ``AAttn`` (YOLO12) has one ``qkv``
+convolution, that of the YOLOv12 authors has ``qk`` and ``v``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["SplitAreaAttention", "fork_class"]
 
 
 def fork_class(path: str, children: frozenset[str]) -> type[nn.Module] | None:
-    """Our module for a pickled one whose sub-modules the released class does not know, or None."""
+    """Our module for a pickled one with sub-modules that the released class does not have, or None."""
     if path.endswith(".AAttn") and {"qk", "v", "proj"} <= children:
         return SplitAreaAttention
     return None

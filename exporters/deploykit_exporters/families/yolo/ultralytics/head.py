@@ -1,4 +1,4 @@
-"""The last layer of an Ultralytics network: its task, and which of its branches answers."""
+"""The last layer of an Ultralytics network: its task, and which of its branches is used."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _ASSUMED = (
 
 
 def task_of(tree: Any) -> Task:
-    """The task of a network, by the class of its last layer.
+    """The task of a network, according to the class of its last layer.
 
     Raises:
-        CheckpointError: the head is of a kind that is not supported; it is named.
+        CheckpointError: the head is not supported; the message names it.
     """
     layers = list(children(children(tree)["model"]).values())
     return task_of_head(class_path(layers[-1]).rpartition(".")[2] if layers else "nothing")
 
 
 def task_of_head(head: str) -> Task:
-    """The task of a network that ends in a layer of this class.
+    """The task of a network whose last layer has this class.
 
     Raises:
-        CheckpointError: the head is of a kind that is not supported; it is named.
+        CheckpointError: the head is not supported; the message names it.
     """
     if head in _TASKS:
         return _TASKS[head]
@@ -66,22 +66,22 @@ def task_of_head(head: str) -> Task:
 
 
 def has_branch(head: Any, branch: str) -> bool:
-    """Whether a head still has its ``one-to-one`` or ``one-to-many`` branch, which fusing removes."""
+    """Whether a head still has its ``one-to-one`` or ``one-to-many`` branch, which fusing can remove."""
     return "one2one_cv2" in children(head) if branch == "one-to-one" else "cv2" in children(head)
 
 
 def choose_branch(tree: Any, asked: str | None) -> tuple[bool, tuple[str, ...]]:
-    """Whether the one-to-one branch answers, and what was assumed about it.
+    """Whether the one-to-one branch is used, and what was assumed about it.
 
-    Which one does is not a property of the weights: validation during training and ``predict()`` switch
-    it, so what the file says of it means nothing.
+    This is not a property of the weights: validation during training and ``predict()`` switch it, so the
+    file's value means nothing.
 
     Args:
         tree: The network.
         asked: ``one-to-one``, ``one-to-many`` or None.
 
     Raises:
-        OptionError: the network does not have the head that was asked for.
+        OptionError: the network does not have the requested head.
     """
     head = list(children(children(tree)["model"]).values())[-1]
     found = [branch for branch in _BRANCHES if has_branch(head, branch)]

@@ -1,11 +1,11 @@
 """Pickled Ultralytics modules -> modules of the installed ultralytics package.
 
-An Ultralytics checkpoint pickles its modules whole: strides, activations, BatchNorm eps, the wiring of
-the layers are attributes of the pickled objects, and the ``yaml`` beside them is only what they were
-once built from (releases read the same yaml differently). So the network is rebuilt from the inert
-tree, module by module: the class is looked up by name in the installed packages, attributes are
-copied if they are plain data, tensors come from the checkpoint in float32. No constructor, no
-``eval`` of a yaml string and no code of the file runs.
+An Ultralytics checkpoint pickles its modules whole: strides, activations, BatchNorm eps, the wiring of the
+layers are attributes of the pickled objects, and the stored ``yaml`` is only what they were once built from
+(releases read the same yaml differently). So the network is rebuilt from the inert tree, module by module:
+the class is looked up by name in the installed packages, attributes are copied if they are plain data,
+tensors come from the checkpoint in float32. No constructor, no ``eval`` of a yaml string and no code of the
+file runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DAMAGED = "The file is damaged: save it again with model.save() of ultralytics.
 
 
 class ModuleBuilder:
-    """Rebuilds trees of inert modules, any number of times, sharing the storage of one set of tensors.
+    """Rebuilds trees of inert modules any number of times, sharing the storage of one set of tensors.
 
     Args:
         tensors: The weights by state-dict name; floating ones are converted to float32 once.
@@ -46,7 +46,8 @@ class ModuleBuilder:
         """The module ``root`` (an inert tree whose state-dict prefix is ``path``) in eval mode.
 
         Raises:
-            CheckpointError: a class is unknown, a tensor is missing or left over, or the tree has no end.
+            CheckpointError: a class is unknown, a tensor is missing or left over, or the tree contains
+                itself.
         """
         taken: set[str] = set()
         built: dict[int, nn.Module] = {}
@@ -61,7 +62,7 @@ class ModuleBuilder:
         return built[id(root)].eval()
 
     def _names(self, inert: Any, prefix: str) -> dict[str, str]:
-        """Own tensor name -> state-dict name, for what a state dict of this module holds."""
+        """Map own tensor names to state-dict names, for the tensors that a state dict of this module has."""
         attributes = vars(inert)
         transient = attributes.get("_non_persistent_buffers_set") or ()
         own = {**attributes["_parameters"], **attributes["_buffers"]}
@@ -127,7 +128,7 @@ class ModuleBuilder:
 
 
 def module_class(path: str, place: str = "") -> type[nn.Module]:
-    """The class that stands for a pickled one, found without importing anything the file names.
+    """The class that replaces a pickled one, found without importing anything that the file names.
 
     Args:
         path: ``package.Class`` of the pickled module.
@@ -162,8 +163,9 @@ def _version() -> str:
 
 
 def _data_attributes(cls: type[nn.Module], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes that are plain data. Objects (losses, training arguments, bound methods) are left
-    out, and so is what would hide a method or a property of the class, or the hooks of ``nn.Module``."""
+    """The attributes that are plain data. Objects (losses, training arguments, bound methods) are left out,
+    as is everything that would hide a method or property of the class, or the hooks of ``nn.Module``.
+    """
     data = {}
     for name, value in attributes.items():
         known = getattr(cls, name, None)
@@ -201,8 +203,9 @@ def _float32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _restore_fused(module: nn.Module) -> None:
-    """Files saved after ``model.fuse()`` hold a bound method where a module has lost its BatchNorm or
-    its parallel branch; the missing part tells the same."""
+    """Restore fused modules: files saved after ``model.fuse()`` hold a bound method where a module has lost
+    its BatchNorm or parallel branch, which the missing part also shows.
+    """
     fused = getattr(module, "forward_fuse", None)
     if fused is not None and not {"bn", "conv1"} & module._modules.keys():
         module.forward = fused

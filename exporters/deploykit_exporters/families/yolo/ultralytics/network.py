@@ -23,7 +23,7 @@ _MISFIT = (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, T
 
 
 class YoloNetwork(nn.Module):
-    """An Ultralytics network with only the outputs that the spec names.
+    """An Ultralytics network that returns only the outputs named in the spec.
 
     ``forward(images[N, C, H, W])``, pixels in 0..1, returns ``predictions`` or ``detections`` (and
     ``protos`` for segmentation) or ``probabilities``, as Ultralytics' predictor sees them before NMS.
@@ -50,15 +50,15 @@ class YoloNetwork(nn.Module):
 
 
 def build_networks(checkpoint: Checkpoint, *, one_to_one: bool) -> tuple[YoloNetwork, YoloNetwork]:
-    """The reference and the exportable form of a pickled network, sharing their weights.
+    """The reference and the exportable form of a pickled network, sharing weights.
 
     The reference keeps every module as it was trained. In the exportable one, BatchNorm and parallel
-    branches are folded into the convolutions, branches that only training uses are gone, anchors are
-    computed from the shapes of the feature maps, and distances without a softmax.
+    branches are folded into the convolutions, branches used only in training are gone, anchors are computed
+    from the shapes of the feature maps, and distances are computed without a softmax.
 
     Args:
-        checkpoint: What holds the modules and the weights.
-        one_to_one: Whether the one-to-one branch of the head answers.
+        checkpoint: The checkpoint with the modules and weights.
+        one_to_one: Whether the one-to-one branch of the head is used.
 
     Raises:
         CheckpointError: the modules do not fit the installed ultralytics.
@@ -113,8 +113,9 @@ def _has_one_to_one(head: nn.Module) -> bool:
 
 
 def _check_runs(network: YoloNetwork, checkpoint: Checkpoint) -> None:
-    """Run once at a small size: every layer must work and every weight must take part. A fork's class
-    may hold parts that the released class of the same name does not know and would leave out."""
+    """Run once at a small size: every layer must work and every weight must take part. A fork's class may
+    have parts that the released class of the same name would leave out.
+    """
     running: list[str] = []
     entered: set[str] = set()
 
@@ -164,7 +165,7 @@ def _place(modules: Mapping[str, nn.Module], name: str) -> str:
 
 
 def input_channels(network: nn.Module) -> int:
-    """Channels of the image: those of the first convolution."""
+    """The number of image channels: those of the first convolution."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     return first.in_channels
 

@@ -1,4 +1,4 @@
-"""What an Ultralytics file says beside its weights, and what becomes of it."""
+"""What an Ultralytics file says besides its weights, and how it is treated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SELECTION = "predict() sets it: 300 detections, classes apart"
 
 
 def account_settings(checkpoint: Checkpoint, hints: Hints, task: Task) -> tuple[Setting, ...]:
-    """Every setting of the file: of the training, of the model and of its head.
+    """The treatment of every setting in the file: of the training, the model and its head.
 
     Raises:
         CheckpointError: one of them does not agree with the network, or cannot be built.
@@ -41,10 +41,10 @@ def account_settings(checkpoint: Checkpoint, hints: Hints, task: Task) -> tuple[
 
 
 def account_file(checkpoint: Checkpoint, hints: Hints) -> tuple[Setting, ...]:
-    """What the file holds beside the model and the arguments of its training.
+    """The treatment of everything in the file besides the model and its training arguments.
 
     Raises:
-        CheckpointError: it holds what changes the answers and cannot be built.
+        CheckpointError: it holds something that changes the answers and cannot be built.
     """
     values = {name: value for name, value in checkpoint.meta.items() if name != "train_args"}
     settings = Settings("file", values, hints.ignore)
@@ -112,7 +112,7 @@ _HEAD = ("nc", "nl", "no", "reg_max", "stride", "nm", "npr", "ne", "kpt_shape", 
 
 
 def _of_user(hints: Hints) -> tuple[Setting, ...]:
-    """A --config beside a whole model, whose modules say all that a yaml could."""
+    """The treatment of a --config for a whole model, whose modules already say everything."""
     return Settings("config", hints.config or {}, hints.ignore).account(strict=True)
 
 

@@ -36,8 +36,9 @@ _MAX_SIDE = 4096
 
 
 def variant_of(tree: Any, task: Task) -> str:
-    """``yolov8n-seg``: from the name of the yaml file and the scale that the model was built with,
-    or from its modules where neither is stored."""
+    """``yolov8n-seg``: from the name of the yaml file and the scale of the model, or from its modules if
+    neither is stored.
+    """
     config = getattr(tree, "yaml", None)
     config = config if isinstance(config, Mapping) else {}
     stem = PureWindowsPath(str(config.get("yaml_file") or "")).stem  # reads both kinds of separator
@@ -65,7 +66,7 @@ def _generation(tree: Any) -> str:
 
 
 def trained_size(*places: Any) -> tuple[int, int] | None:
-    """(height, width) of the training arguments in pixels: the first that a place has, or None."""
+    """(height, width) in pixels from the training arguments: the first place that has it, or None."""
     for arguments in places:
         size = arguments.get("imgsz") if isinstance(arguments, Mapping) else getattr(arguments, "imgsz", None)
         if isinstance(size, int) and size > 0:
@@ -76,8 +77,9 @@ def trained_size(*places: Any) -> tuple[int, int] | None:
 
 
 def max_stride(network: YoloNetwork) -> int:
-    """Sides of the input are multiples of this: the coarsest stride of a detector, and 32 for a
-    classifier, as Ultralytics does."""
+    """The divisor of the input's sides: the coarsest stride of a detector, or 32 for a classifier, as in
+    Ultralytics.
+    """
     return max([32, *strides(network)])
 
 
@@ -88,7 +90,7 @@ def strides(network: YoloNetwork) -> list[int]:
 
 
 def axes(network: YoloNetwork, imgsz: tuple[int, int]) -> dict[str, AxisRange]:
-    """The sizes that a dynamic graph takes: every multiple of the coarsest stride."""
+    """The sizes that a dynamic graph accepts: multiples of the coarsest stride."""
     step = max_stride(network)
     side = AxisRange(min=step, max=max(_MAX_SIDE, *imgsz), step=step)
     return {"batch": AxisRange(min=1, max=_MAX_BATCH), "height": side, "width": side}
@@ -118,8 +120,9 @@ def output_spec(network: YoloNetwork, task: Task) -> OutputSpec:
 
 
 def output_groups(output: OutputSpec, num_classes: int, task: Task) -> tuple[OutputGroup, ...]:
-    """The parts of the outputs that have a scale of their own: boxes and keypoints are in hundreds of
-    pixels, scores and visibilities below one."""
+    """The parts of the outputs with their own scale: boxes and keypoints are in hundreds of pixels, scores
+    and visibilities below one.
+    """
     name = output.names[0]
     if task == "classify":
         return (OutputGroup(output=name, kind="scores", axis=1),)

@@ -1,7 +1,7 @@
 """The weights of an Ultralytics network without its modules: a state dict, and the yaml that says what it is.
 
-The network is what Ultralytics' own constructor builds from the yaml. What training would have told it
-(number of classes and of channels, and the scale where the yaml has several) is read from the shapes.
+The network is what Ultralytics' own constructor builds from the yaml. What training would have set (the
+numbers of classes and channels, and the scale if the yaml has several) is read from the shapes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _CONSTRUCTOR = (
 
 
 def holds_bare_weights(checkpoint: Checkpoint) -> bool:
-    """Whether the tensors are those of numbered layers with the blocks of Ultralytics."""
+    """Whether the tensors are those of numbered layers with Ultralytics' blocks."""
     return checkpoint.module is None and bool(_numbered(checkpoint.tensors))
 
 
 def _numbered(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors under the names of a ``DetectionModel`` (``model.0.conv.weight``); empty for others."""
+    """The tensors under the names of a ``DetectionModel`` (``model.0.conv.weight``); otherwise empty."""
     found, starts = {}, set()
     for name, tensor in tensors.items():
         parts = _LAYER.fullmatch(name)
@@ -51,11 +51,11 @@ def _numbered(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tuple[Setting, ...]]:
-    """The checkpoint with the modules that its weights belong to, and what became of the yaml's settings.
+    """The checkpoint with the modules for its weights, and the treatment of the yaml's settings.
 
     Raises:
         CheckpointError: there is no yaml, or the weights are not those of its network.
-        OptionError: the yaml is not one of the installed ultralytics.
+        OptionError: the installed ultralytics has no such yaml.
     """
     tensors = _numbered(checkpoint.tensors)
     yaml = _yaml(checkpoint, hints)
@@ -78,7 +78,7 @@ def with_modules(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, tupl
 
 
 def _yaml(checkpoint: Checkpoint, hints: Hints) -> dict[str, Any]:
-    """The yaml of the user, else the one beside the weights."""
+    """The user's yaml, otherwise the one stored with the weights."""
     beside = checkpoint.meta.get("yaml")
     given = hints.config if hints.config is not None else beside
     if not isinstance(given, Mapping):
@@ -113,7 +113,7 @@ def _installed(name: object) -> dict[str, Any]:
 def _fitting(
     yaml: dict[str, Any], tensors: Mapping[str, torch.Tensor], channels: int, checkpoint: Checkpoint
 ) -> dict[str, Any]:
-    """The yaml at the scale whose weights these are."""
+    """The yaml at the scale that fits the weights."""
     scales = yaml.get("scales")
     given = yaml.get("scale")
     names = [given] if given or not isinstance(scales, Mapping) else list(scales)
@@ -132,7 +132,7 @@ def _fitting(
 
 
 def _classes(tensors: Mapping[str, torch.Tensor]) -> int | None:
-    """Rows of the last layer's scores."""
+    """The number of rows of the last layer's scores."""
     scores = re.compile(r"model\.\d+\.((one2one_)?cv3\.0\.2|linear)\.weight")
     found = [tensor for name, tensor in tensors.items() if scores.fullmatch(name)]
     return int(found[-1].shape[0]) if found else None

@@ -1,4 +1,4 @@
-"""The model of an Ultralytics file as the package's own constructor builds it, and its own pre-processing."""
+"""The model of an Ultralytics file as built by the package's own constructor, and its own pre-processing."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _STATE = frozenset(
 def ask_ultralytics(
     checkpoint: Checkpoint, spec: ModelSpec, ours: YoloNetwork, transforms: Any
 ) -> Witness | str:
-    """The package's own model with the weights of the file, or why there is none.
+    """The package's own model with the weights of the file, or the reason why there is none.
 
-    The modules that the file pickles are the truth about it, its yaml is what they were built from: where
-    they were changed since, or another release built them otherwise, the constructor is not a witness.
+    The pickled modules are authoritative; the yaml is what they were built from. If they were changed
+    since, or another release built them differently, the constructor is not a witness.
     """
     from ultralytics import __version__
 
@@ -80,7 +80,7 @@ def ask_ultralytics(
 
 
 def _changes(tree: Any, model: nn.Module) -> Iterator[str]:
-    """Modules of the file that are of another class, or have another value, than those of the constructor."""
+    """Modules in the file whose class or values differ from those of the constructor."""
     built = dict(model.named_modules())
     for name, inert in walk(tree):
         module = built.get(name)
@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def _letterbox(spec: ModelSpec) -> Callable[[np.ndarray], torch.Tensor]:
-    """As ``ultralytics.engine.predictor.BasePredictor`` prepares an image for a graph of fixed size."""
+    """The image preparation of ``ultralytics.engine.predictor.BasePredictor`` for a graph of fixed size."""
     from ultralytics.data.augment import LetterBox
 
     size = (spec.input.height, spec.input.width)
@@ -123,7 +123,7 @@ def _letterbox(spec: ModelSpec) -> Callable[[np.ndarray], torch.Tensor]:
 
 
 def _classify(transforms: Any, spec: ModelSpec) -> Callable[[np.ndarray], torch.Tensor]:
-    """torchvision's transforms as the file holds them, else those that Ultralytics makes for the size."""
+    """torchvision's transforms as stored in the file, otherwise those that Ultralytics makes for the size."""
     from PIL import Image
     from ultralytics.data.augment import classify_transforms
 

@@ -1,7 +1,7 @@
-"""Networks that Ultralytics' own constructor builds from a yaml: of a checkpoint, or of the user.
+"""Networks that Ultralytics' own constructor builds from a yaml, of a checkpoint or from the user.
 
 The constructor looks module names up among everything that its file holds and evaluates activations as
-Python, so a yaml is checked before: only layers of ultralytics, torch and torchvision may be named, and
+Python, so a yaml is checked first: only layers of ultralytics, torch and torchvision may be named, and
 activations are classes of ``torch.nn`` with plain arguments. No code of a checkpoint runs.
 """
 
@@ -38,7 +38,7 @@ def check_yaml(yaml: Mapping[str, Any]) -> None:
     """Refuse a yaml that names anything but layers.
 
     Raises:
-        CheckpointError: it is not the description of a network, or names what is not a layer.
+        CheckpointError: it is not the description of a network, or names something that is not a layer.
     """
     rows = [row for part in ("backbone", "head") for row in _rows(yaml, part)]
     if len(rows) > _MOST_LAYERS:
@@ -107,7 +107,7 @@ def _is_activation(text: object) -> bool:
 
 
 def shapes_of(yaml: Mapping[str, Any], channels: int) -> dict[str, list[int]]:
-    """The state dict that a checked yaml leads to, without memory for it.
+    """The state dict that a checked yaml would give, without allocating it.
 
     Raises:
         CheckpointError: the layers do not fit each other.
@@ -123,7 +123,7 @@ def shapes_of(yaml: Mapping[str, Any], channels: int) -> dict[str, list[int]]:
 
 
 def misfits(shapes: Mapping[str, list[int]], tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of the weights that only one of the two has, or that have another shape; without counters."""
+    """Names of the weights that only one side has, or whose shapes differ; counters are ignored."""
     found = {name: list(tensor.shape) for name, tensor in tensors.items()}
     return [
         name
@@ -133,7 +133,7 @@ def misfits(shapes: Mapping[str, list[int]], tensors: Mapping[str, torch.Tensor]
 
 
 def construct(yaml: Mapping[str, Any], task: Task, channels: int) -> nn.Module:
-    """Ultralytics' model of a checked yaml, with random weights.
+    """Ultralytics' model for a checked yaml, with random weights.
 
     Raises:
         CheckpointError: the installed ultralytics cannot build it.
@@ -150,8 +150,9 @@ def construct(yaml: Mapping[str, Any], task: Task, channels: int) -> nn.Module:
 
 
 class _Weightless(TorchFunctionMode):
-    """Weights without memory. ``torch.device("meta")`` would do it for ``arange``, too, for which torch loads
-    two seconds of Python."""
+    """Weights without memory. ``torch.device("meta")`` would do this for ``arange`` too, for which torch
+    loads two seconds' worth of Python.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -163,7 +164,7 @@ class _Weightless(TorchFunctionMode):
 
 
 def _own(yaml: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy for the constructor, which writes into it; nothing is downloaded to start from."""
+    """A copy for the constructor, which modifies it; no initial weights are downloaded."""
     copied = deepcopy(dict(yaml))
     for part in ("backbone", "head"):
         copied[part] = [[*row[:3], list(row[3])] for row in copied[part]]
@@ -175,7 +176,7 @@ def _own(yaml: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tables that ultralytics prints."""
+    """Suppress the tables that ultralytics prints."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level

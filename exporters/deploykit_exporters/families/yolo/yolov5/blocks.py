@@ -1,8 +1,7 @@
 """The building blocks of YOLOv5, releases 1.0 to 7.0 (https://github.com/ultralytics/yolov5).
 
-Every block takes its parts ready made, under the names they have in a checkpoint: which kernel,
-activation or shortcut a part has is read from the checkpoint (``families/yolo/yolov5/tree.py``), never
-assumed here.
+Every block receives its parts ready-made, under the names they have in a checkpoint: the kernel, activation
+and shortcut of a part are read from the checkpoint (``families/yolo/yolov5/tree.py``), never assumed here.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Focus(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Two convolutions, with a shortcut where ``add`` says so. CrossConv has the same form."""
+    """Two convolutions, with a shortcut if ``add`` says so. CrossConv has the same form."""
 
     def __init__(self, *, cv1: nn.Module, cv2: nn.Module, add: bool) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class C3(nn.Module):
 
 
 class BottleneckCSP(nn.Module):
-    """The cross-stage partial block of releases 1.0 to 3.1, as CSPNet draws it."""
+    """The cross-stage partial block of releases 1.0 to 3.1, as in the CSPNet paper."""
 
     def __init__(
         self,
@@ -143,7 +142,7 @@ class SPP(nn.Module):
 
 
 class SPPF(SPP):
-    """Three poolings with one window in a row: the pyramid of the windows k, 2k - 1 and 3k - 2."""
+    """Three poolings in a row with the same window: the pyramid of the windows k, 2k - 1 and 3k - 2."""
 
     def __init__(self, *, cv1: nn.Module, cv2: nn.Module, window: int) -> None:
         super().__init__(cv1=cv1, cv2=cv2, windows=(window, 2 * window - 1, 3 * window - 2))
@@ -177,8 +176,9 @@ class GhostBottleneck(nn.Module):
 
 
 class Attention(nn.Module):
-    """``torch.nn.MultiheadAttention`` in eval mode without masks, as plain operators that every
-    exporter knows. Query, key and value are [T, N, C]."""
+    """``torch.nn.MultiheadAttention`` in eval mode without masks, in plain operators that every exporter
+    supports. Query, key and value are [T, N, C].
+    """
 
     def __init__(self, *, channels: int, heads: int, bias: bool) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and a two-layer perceptron without norms, as YOLOv5 has them."""
+    """Attention and a two-layer perceptron without norms, as in YOLOv5."""
 
     def __init__(
         self,

@@ -50,7 +50,8 @@ _ANCHORS = re.compile(r"(^|\.)\d+\.anchors$")
 
 def match(checkpoint: Checkpoint) -> Match | None:
     """Claim files whose pickled module is a ``models.yolo`` class, and bare weights of one, so that
-    ``build`` can say what they lack."""
+    ``build`` can say what they lack.
+    """
     module, _, name = class_path(checkpoint.module).rpartition(".")
     pickled = name in _MODELS and module in _MODULES
     if pickled or (checkpoint.module is None and any(_ANCHORS.search(key) for key in checkpoint.tensors)):
@@ -183,7 +184,7 @@ def _classifier(
 
 
 def _own_size(checkpoint: Checkpoint, default: int, step: int) -> tuple[int, str, str]:
-    """The side the model was trained with, with what is recognised and what is assumed about it.
+    """The side that the model was trained with, and what is recognised and assumed about it.
 
     Training rounds ``--imgsz`` up to a multiple of the stride; releases before 6.2 do not save it.
     """
@@ -208,8 +209,9 @@ def _assumed(size: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def variant_of(root: Any, *, p6: bool, suffix: str) -> str:
-    """``yolov5s`` and the like by stem width and stage depth, else the name of the model's yaml
-    file, else width and depth themselves."""
+    """``yolov5s`` and the like from stem width and stage depth, otherwise the name of the model's yaml
+    file, otherwise width and depth themselves.
+    """
     layers = list(children(children(root)["model"]).values())
     channels = _first_channels(layers[0])
     depth = len(children(children(layers[2]).get("m"))) if len(layers) > 2 else 0
@@ -221,7 +223,7 @@ def variant_of(root: Any, *, p6: bool, suffix: str) -> str:
 
 
 def _image_channels(net: YoloV5) -> int:
-    """Of the first convolution; a Focus gives it four pixels at a time."""
+    """The number of image channels of the first convolution; a Focus passes it four pixels at a time."""
     first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
     return first.in_channels // (4 if isinstance(net.model[0], Focus) else 1)
 

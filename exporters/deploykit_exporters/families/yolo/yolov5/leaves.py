@@ -1,8 +1,8 @@
 """torch.nn modules rebuilt from their inert stand-ins.
 
-Sizes come from the weights that are really there, so a lying attribute cannot ask for memory; what
-no weight shows (stride, padding, eps, slope) comes from the attributes. Attributes that an older
-torch did not have take the value it behaved by.
+Sizes come from the actual weights, so that a lying attribute cannot allocate memory; what no weight shows
+(stride, padding, eps, slope) comes from the attributes. Attributes missing in an older torch get the value
+that matches its behaviour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def attribute(node: Any, where: str, name: str, kind: type[T], default: T | None = None) -> T:
-    """An attribute of the wanted type.
+    """An attribute of the expected type.
 
     Raises:
         CheckpointError: it is absent and has no default, or is of another type.
@@ -40,7 +40,7 @@ def attribute(node: Any, where: str, name: str, kind: type[T], default: T | None
 
 
 def integers(node: Any, where: str, name: str, count: int, default: int | None = None) -> tuple[int, ...]:
-    """An attribute that is one integer for every axis, or one per axis."""
+    """An attribute that is one integer for all axes, or one per axis."""
     value = getattr(node, name, default)
     values: tuple[Any, ...] = tuple(value) if isinstance(value, list | tuple) else (value,) * count
     if len(values) != count or not all(isinstance(v, int) and 0 <= v < 2**16 for v in values):
@@ -56,7 +56,7 @@ def tensor(node: Any, where: str, name: str) -> Tensor:
 
 
 def _uninitialised(make: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
-    """A module whose weights are about to be loaded: no time is spent on random ones."""
+    """A module whose weights are about to be loaded, created without spending time on random ones."""
     module: nn.Module = skip_init(make, *args, **kwargs)  # type: ignore[no-untyped-call]
     return module
 

@@ -116,12 +116,12 @@ class Segment(AnchorHead):
 
 
 class YoloV5(nn.Module):
-    """Layers that each read the outputs of earlier ones.
+    """Layers that read the outputs of earlier ones.
 
     Args:
         layers: In order; the last one is the head.
-        sources: For each layer the index of the layer it reads, a tuple of them where it takes a
-            list, -1 for the image.
+        sources: For each layer the index of the layer it reads, a tuple of them if it takes a list, -1 for
+            the image.
     """
 
     def __init__(self, layers: Sequence[nn.Module], sources: Sequence[int | tuple[int, ...]]) -> None:

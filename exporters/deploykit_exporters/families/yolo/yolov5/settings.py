@@ -1,4 +1,4 @@
-"""What a YOLOv5 file says beside its weights, and what becomes of it."""
+"""What a YOLOv5 file says besides its weights, and how it is treated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _HEAD = ("nc", "nl", "na", "no", "nm", "npr", "stride", "anchors", "i", "f")
 
 
 def account_settings(checkpoint: Checkpoint, hints: Hints) -> tuple[Setting, ...]:
-    """Every setting of the file: of the training, of the model and of its head.
+    """The treatment of every setting in the file: of the training, the model and its head.
 
     Raises:
-        CheckpointError: one of them does not agree with the network, or --config holds one.
+        CheckpointError: one of them does not agree with the network, or --config has one.
     """
     tree = checkpoint.module
     layers = list(children(children(tree).get("model")).values())

@@ -1,6 +1,6 @@
-"""From a pickled YOLOv5 module, read as an inert tree, to our network of the same parts.
+"""From a pickled YOLOv5 module, read as an inert tree, to our network with the same parts.
 
-The tree is the truth about a checkpoint: forks and older releases save other kernels, strides
+The tree is authoritative for a checkpoint: forks and older releases save other kernels, strides
 or activations under the same class names. Shapes are taken from the weights, everything else from
 the attributes of each part, and a part with unknown sub-modules is refused rather than guessed.
 """
@@ -29,7 +29,7 @@ def class_name(node: object) -> str:
 
 
 def build_network(root: object) -> yolov5.YoloV5:
-    """Our network with the structure of a pickled ``models.yolo`` model; weights are not loaded.
+    """The layers that a layer reads, as absolute indices; -1 is the image.
 
     Args:
         root: The inert tree of the whole model, whose child ``model`` holds the layers.
@@ -47,7 +47,7 @@ def build_network(root: object) -> yolov5.YoloV5:
 
 
 def _source(node: Any, index: int) -> int | tuple[int, ...]:
-    """The layers that a layer reads, as absolute indices; -1 is the image."""
+    """A block that consists of its sub-modules and plain attributes, all by name."""
 
     def absolute(source: object) -> int:
         earliest = -index if index else -1
@@ -173,7 +173,7 @@ def _pair(node: Any, where: str) -> tuple[nn.Module, nn.Module]:
 
 
 def _window(pool: Any, where: str) -> int:
-    """The side of a pooling that keeps the size of its input."""
+    """The window of a pooling that keeps the size of its input."""
     side, other = integers(pool, where, "kernel_size", 2)
     strides, padding = integers(pool, where, "stride", 2), integers(pool, where, "padding", 2)
     if side != other or side % 2 == 0 or strides != (1, 1) or padding != (side // 2, side // 2):

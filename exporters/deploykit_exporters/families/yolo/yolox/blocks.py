@@ -29,7 +29,7 @@ BN_EPS = 1e-3
 
 
 class ConvBlock(nn.Module):
-    """Convolution without bias that keeps the size at stride 1, batch norm, activation."""
+    """Convolution without bias that keeps the size at stride 1, then batch norm and activation."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ConvBlock(nn.Module):
 
 
 class SeparableConvBlock(nn.Module):
-    """A depth-wise and a point-wise block: what ``nano`` has instead of every 3 x 3 convolution."""
+    """A depth-wise and a point-wise block, which ``nano`` uses in place of every 3 x 3 convolution."""
 
     def __init__(self, dconv: ConvBlock, pconv: ConvBlock) -> None:
         super().__init__()
@@ -57,10 +57,10 @@ class SeparableConvBlock(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What all blocks of one model share.
+    """Settings that all blocks of one model share.
 
     Attributes:
-        act: Makes the activation: SiLU, or what the experiment sets.
+        act: Makes the activation: SiLU, or the experiment's choice.
         depthwise: Whether 3 x 3 convolutions are separable.
     """
 
@@ -75,7 +75,7 @@ class Style:
         return ConvBlock(conv, self.act())
 
     def wide(self, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-        """A 3 x 3 block, separable where the model is."""
+        """A 3 x 3 block, separable if the model is."""
         if not self.depthwise:
             return self.plain(inputs, outputs, 3, stride)
         return SeparableConvBlock(self.plain(inputs, inputs, 3, stride, inputs), self.plain(inputs, outputs))
@@ -100,7 +100,7 @@ class Focus(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Two convolutions and a shortcut if wanted."""
+    """Two convolutions, and an optional shortcut."""
 
     def __init__(self, channels: int, style: Style, *, shortcut: bool) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Checkpoints of YOLOX (https://github.com/Megvii-BaseDetection/YOLOX): state dicts whose architecture
 is read from the shapes.
 
-What they do not say is assumed as the experiments of releases 0.2 and 0.3 have it; the experiment
-itself can be given as a configuration.
+Missing information is assumed to be as in the experiments of releases 0.2 and 0.3; the experiment itself
+can be given as a configuration.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
     ``legacy`` replace what is assumed, and its sizes are compared with the shapes.
 
     Raises:
-        CheckpointError: weights are missing, left over or misshapen; each is named.
+        CheckpointError: weights are missing, left over or misshapen; the message names each.
         OptionError: the image size is not a multiple of 32, the labels are too few, the experiment names
             an unknown activation, or feature maps were asked for.
     """
@@ -144,7 +144,7 @@ def _assumed(
     size: tuple[int, int],
     act: str,
 ) -> Iterator[str]:
-    """What neither the file nor the user told."""
+    """What neither the file nor the user said."""
     if experiment.legacy is None:
         yield (
             "pixels in BGR, 0..255, as YOLOX takes them since 0.2.0; older releases normalised RGB, as "

@@ -1,4 +1,4 @@
-"""The experiment of a YOLOX: its settings, from the text of its Python file or as a mapping."""
+"""The experiment of a YOLOX: its settings, from the text of its Python file or from a mapping."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What an experiment says of the answers.
+    """What an experiment says about the answers.
 
     Attributes:
         act: Name of the activation, or None.
         test_size: (height, width), or None.
-        legacy: Whether pixels are normalised RGB, as before release 0.2.0; None where it does not say.
-        settings: Every setting of it, and what became of it.
+        legacy: Whether pixels are normalised RGB, as before release 0.2.0; None if it does not say.
+        settings: Every setting of the experiment, with its treatment.
     """
 
     act: str | None = None
@@ -53,7 +53,7 @@ class Experiment:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """What was taken from it, in sentences."""
+        """What was taken from the experiment, in sentences."""
         said = {"act": self.act, "test_size": self.test_size, "legacy": self.legacy}
         return tuple(
             f"{name} {value}, from the experiment" for name, value in said.items() if value is not None
@@ -61,11 +61,11 @@ class Experiment:
 
 
 def read_experiment(hints: Hints, architecture: Architecture) -> Experiment:
-    """The experiment that the user gave with --config; of a text only ``self.NAME = literal`` is read.
+    """The experiment that the user gave with --config; from a text, only ``self.NAME = literal`` is read.
 
     Raises:
-        CheckpointError: it is that of another network, or a mapping with a setting that nobody reads.
-        OptionError: the text is not Python, or a setting is not of its form.
+        CheckpointError: it belongs to another network, or is a mapping with an unknown setting.
+        OptionError: the text is not Python, or a setting has the wrong form.
     """
     config = hints.config or {}
     text = config.get("text")
@@ -92,7 +92,7 @@ def read_experiment(hints: Hints, architecture: Architecture) -> Experiment:
 
 
 def _expect_rounded(settings: Settings, name: str, unit: int, built: int) -> None:
-    """A factor by which YOLOX multiplies ``unit``."""
+    """Check a factor by which YOLOX multiplies ``unit`` before rounding."""
     value = settings.get(name)
     fits = isinstance(value, int | float) and (
         int(value * unit) == built or max(round(value * unit), 1) == built

@@ -91,7 +91,7 @@ class YOLOX(nn.Module):
 
 
 def _replaced(module: M, name: str, child: nn.Module) -> M:
-    """The module over the same weights with another sub-module; the given one is not changed."""
+    """The module with the same weights and another sub-module; the given one is not changed."""
     clone = copy.copy(module)
     clone._modules = {**module._modules, name: child}
     return clone

@@ -1,4 +1,4 @@
-"""The architecture of a YOLOX state dict, read from its keys and shapes."""
+"""The architecture of a YOLOX state dict, from its keys and shapes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Architecture:
 
     @property
     def variant(self) -> str:
-        """The name of the experiment, or width and depth where none has them."""
+        """The name of the experiment, or width and depth if none has them."""
         if self.base is None:
             return "yolox_darknet53"
         if self.depthwise and (self.base, self.depth) == _NANO:
@@ -59,7 +59,7 @@ class Architecture:
 
     @property
     def summary(self) -> str:
-        """What the shapes showed, in a sentence."""
+        """What the shapes show, in a sentence."""
         if self.base is None:
             return f"Darknet-53 with a feature pyramid, {self.num_classes} classes"
         kind = "separable CSPDarknet" if self.depthwise else "CSPDarknet"
@@ -77,11 +77,11 @@ class Architecture:
         return YOLOX(neck, YOLOXHead(channels, self.hidden, self.num_classes, style))
 
     def allocate(self, act: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> YOLOX:
-        """The network with memory for weights of about the amount that the file holds.
+        """The network with memory for weights of roughly the amount in the file.
 
         Raises:
-            CheckpointError: the network would be far larger than the file: one layer promises a
-                width that the others do not have.
+            CheckpointError: the network would be far larger than the file: one layer claims a width that
+                the others do not have.
         """
         with torch.device("meta"):
             net = self.build(act)

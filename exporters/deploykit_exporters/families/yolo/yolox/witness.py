@@ -1,4 +1,4 @@
-"""A YOLOX as the yolox package builds it, where that is installed."""
+"""A YOLOX as built by the yolox package, if that is installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _CHANNELS = [256, 512, 1024]
 def ask_yolox(
     architecture: Architecture, act: str, tensors: dict[str, torch.Tensor], spec: ModelSpec, *, legacy: bool
 ) -> Witness | str:
-    """``Exp.get_model`` of the architecture with the weights of the file, or why there is none."""
+    """``Exp.get_model`` for the architecture with the weights of the file, or the reason why there is
+    none.
+    """
     try:
         models = _imported("yolox.models")
     except ImportError as error:
@@ -52,7 +54,7 @@ def ask_yolox(
 
 
 def _imported(name: str) -> Any:
-    """A module of yolox 0.3.0, which uses parts of the standard library that are going away."""
+    """A module of yolox 0.3.0, which uses deprecated parts of the standard library."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module(name)

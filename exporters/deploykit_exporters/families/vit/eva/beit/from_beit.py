@@ -1,7 +1,7 @@
-"""BEiT and BEiT v2 of their own repository (microsoft/unilm), whose keys are timm's.
+"""BEiT and BEiT v2 from their own repository (microsoft/unilm), whose keys are timm's.
 
-The shapes tell the architecture where positions are relative: their tables have a column for each head. What
-they do not say is the same in all of that code's models: GELU, and an eps of 1e-6.
+If positions are relative, the shapes give the architecture: their tables have a column for each head. What
+shapes do not show is the same in all models of that code: GELU, and an eps of 1e-6.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def is_official(file: TimmFile, tensors: Mapping[str, torch.Tensor], name: str, 
     """Whether the weights are read as those of BEiT's own repository.
 
     Args:
-        file: What it says beside the weights.
+        file: What it says besides the weights.
         tensors: The weights.
         name: timm's name of the model, as given, or empty.
-        kind: The module of timm that has it, or empty.
+        kind: The timm module that defines it, or empty.
     """
     if heads_of(tensors) is None or "patch_embed.proj.weight" not in tensors:
         return False
@@ -70,15 +70,15 @@ def read_official(
     *,
     name: str,
 ) -> EvaSource:
-    """Build timm's ``Beit`` of these shapes.
+    """Build timm's ``Beit`` with these shapes.
 
     Args:
         tensors: The weights, without those that are ``unused``.
-        file: What the file says beside them.
+        file: What the file says besides them.
         name: timm's name of the model, or empty.
 
     Raises:
-        CheckpointError: the weights are for no size of images that is known, or the file says otherwise.
+        CheckpointError: the image size of the weights is unknown, or the file contradicts the shapes.
     """
     config = hints.config or {}
     if "model" not in config:  # then it has the arguments of the training script
@@ -126,10 +126,10 @@ def read_official(
 
 
 def _trained(tensors: Mapping[str, torch.Tensor], told: Size | None, asked: Size | None) -> tuple[Size, str]:
-    """(height, width) that the tables are for, and a sentence where nobody tells it.
+    """The (height, width) that the tables are for, and a sentence if it is an assumption.
 
     Raises:
-        CheckpointError: they do not fit what was given, or are not a square.
+        CheckpointError: the tables do not fit the given size, or are not those of a square.
     """
     if told is not None and (wrong := misfit(tensors, told)):
         raise CheckpointError(

@@ -79,8 +79,9 @@ _MEAN = True
 
 
 def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """A ViT of transformers with layer scale, relative positions or a norm after the pooling, or whose keys
-    have no bias in any block."""
+    """Whether these are the keys of a transformers ViT with layer scale, relative positions or a norm after
+    the pooling, or without key biases in all blocks.
+    """
     for wrapper in ("", *_WRAPPERS):
         if f"{wrapper}embeddings.patch_embeddings.projection.weight" not in tensors:
             continue
@@ -102,7 +103,8 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     """Rename the weights and read both JSON files.
 
     Raises:
-        CheckpointError: config.json does not belong to the weights, or has what is not built.
+        CheckpointError: config.json does not belong to the weights, or asks for something that cannot be
+            built.
     """
     refuse_unread(hints)
     told = described(checkpoint, hints)
@@ -161,10 +163,10 @@ _NO_POOLER = (
 
 
 def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights without the name of the network within a model with a head.
+    """The weights without the network's name inside a model with a head.
 
     Raises:
-        CheckpointError: a weight is there twice, within and beside the network.
+        CheckpointError: a weight occurs twice, inside and outside the network.
     """
     wrapper = next((one for one in _WRAPPERS if any(key.startswith(one) for key in tensors)), "")
     if not wrapper:
@@ -183,7 +185,7 @@ def _unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _bias_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Query and value have biases of their own in timm's form; keys have none."""
+    """The names of query and value biases in timm's form, where keys have none."""
     renamed = {}
     for key, tensor in tensors.items():
         new = key
@@ -205,7 +207,7 @@ def _agree(config: Settings, tensors: Mapping[str, torch.Tensor]) -> None:
     """Compare what the configuration says with the shapes.
 
     Raises:
-        CheckpointError: they do not agree; the setting is named.
+        CheckpointError: they do not agree; the message names the setting.
     """
     found = beit_arguments(tensors)
     patch = found["patch_size"]
@@ -241,8 +243,9 @@ def _agree(config: Settings, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _norm(config: Settings, tensors: Mapping[str, torch.Tensor]) -> str | None:
-    """Which norm is after the blocks: ``norm`` of all tokens, of which the class token is pooled,
-    ``fc_norm`` of the patches' mean, or none."""
+    """Which norm follows the blocks: ``norm`` on all tokens, of which the class token is pooled,
+    ``fc_norm`` on the mean of the patches, or none.
+    """
     there = norms_of(tensors)
     if len(there) == 1:
         config.expect("use_mean_pooling", there == ["fc_norm"], instead=_BELONGS)
@@ -254,7 +257,7 @@ def _norm(config: Settings, tensors: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def _heads(config: Settings, tensors: Mapping[str, torch.Tensor]) -> tuple[int, tuple[str, ...]]:
-    """Attention heads, by the tables of relative positions or by the configuration, and what is assumed."""
+    """Attention heads, from the tables of relative positions or the configuration, and what is assumed."""
     width = int(tensors["patch_embed.proj.weight"].shape[0])
     heads = heads_of(tensors) or int(config.get("num_attention_heads", 0))
     if heads:
@@ -264,14 +267,14 @@ def _heads(config: Settings, tensors: Mapping[str, torch.Tensor]) -> tuple[int, 
 
 
 def _build(arguments: Mapping[str, Any], *, eps: float, norm: str | None, hidden_act: Any) -> Any:
-    """timm's network, without these weights."""
+    """timm's network, without weights."""
     net = build_beit(arguments, eps=eps, norm=norm)
     replace_activation(net, hidden_act)
     return net
 
 
 def _account(config: Settings) -> None:
-    """Refuse other classes, and name what cannot change an answer."""
+    """Refuse other classes, and mark what cannot change an answer."""
     config.expect(
         "architectures",
         *_CLASSES,

@@ -1,4 +1,4 @@
-"""How transformers' BEiT resizes what it keeps for one size of images."""
+"""How transformers' BEiT resizes what depends on the image size."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TABLE = "relative_position_bias_table"
 def resize_beit(
     kept: Mapping[str, torch.Tensor], trained: tuple[int, int], net: Any, size: tuple[int, int]
 ) -> None:
-    """Give timm's ``Beit`` transformers' tables and positions for images of (height, width).
+    """Give timm's ``Beit`` the tables and positions of transformers, for images of (height, width).
 
     Args:
-        kept: Those of the file, under timm's names.
+        kept: The tables and positions in the file, under timm's names.
         trained: (height, width) that they are for.
         net: The network, for images of ``size``.
         size: The new (height, width).
@@ -43,10 +43,10 @@ def resize_beit(
 
 
 def _positions(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
-    """Positions [1, 1 + rows * columns, D] for another grid; transformers takes any grid for a square.
+    """Positions [1, 1 + rows * columns, D] for another grid; transformers treats any grid as a square.
 
     Raises:
-        CheckpointError: they cannot be those of a square.
+        CheckpointError: they cannot belong to a square.
     """
     side = math.isqrt(positions.shape[1] - 1)
     if side * side != positions.shape[1] - 1:
@@ -61,7 +61,7 @@ def _positions(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, in
 def _table(table: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
     """A table of relative positions [distances, heads] for another grid.
 
-    transformers lays the trained one out as (columns, rows), which matters where they differ.
+    transformers lays out the trained one as (columns, rows), which matters if these differ.
     """
     rows, columns = (2 * side - 1 for side in old)
     planes = table[:-_EXTRA].reshape(1, columns, rows, -1).permute(0, 3, 1, 2)

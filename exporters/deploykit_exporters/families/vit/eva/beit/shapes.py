@@ -1,4 +1,4 @@
-"""What the shapes of a BEiT's weights, under timm's names, say about timm's ``Beit``: nearly everything."""
+"""What the shapes of BEiT weights, under timm's names, show about timm's ``Beit``: nearly everything."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _USUAL = 224
 
 
 def beit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The arguments of ``Beit`` that shapes tell, all but ``img_size``, ``num_heads`` and the norms."""
+    """The arguments of ``Beit`` that shapes show: all except ``img_size``, ``num_heads`` and the norms."""
     own, shared, scaled, biased = (
         any(key.endswith(end) for key in tensors)
         for end in (
@@ -58,7 +58,7 @@ def hidden_width(tensors: Mapping[str, torch.Tensor]) -> int:
     """Width of the MLPs.
 
     Raises:
-        CheckpointError: the weight that tells it is missing.
+        CheckpointError: the weight that shows it is missing.
     """
     key = "blocks.0.mlp.fc1.weight"
     if key not in tensors:
@@ -67,23 +67,25 @@ def hidden_width(tensors: Mapping[str, torch.Tensor]) -> int:
 
 
 def heads_of(tensors: Mapping[str, torch.Tensor]) -> int | None:
-    """Attention heads, of which a table of relative positions has a column each; None without one."""
+    """The number of attention heads, which have a column each in a table of relative positions; None
+    without a table.
+    """
     table = _table(tensors)
     return None if table is None else int(table.shape[-1])
 
 
 def refuse_heads(config: Mapping[str, Any], heads: int) -> None:
-    """Refuse a number of attention heads that the user gives and the weights contradict.
+    """Refuse a number of attention heads from the user that the weights contradict.
 
     Raises:
-        OptionError: it is another one.
+        OptionError: the numbers differ.
     """
     if config.get("num_heads") not in (None, heads):
         raise OptionError(f"--config says num_heads = {config['num_heads']!r:.60}; the weights have {heads}.")
 
 
 def norms_of(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Which of the norms after the blocks are there: ``norm``, ``fc_norm``."""
+    """The norms after the blocks that exist: ``norm``, ``fc_norm``."""
     return [layer for layer in ("norm", "fc_norm") if not tensors.keys().isdisjoint(_parts(layer))]
 
 
@@ -104,7 +106,7 @@ def square_size(tensors: Mapping[str, torch.Tensor]) -> Size:
 
 
 def misfit(tensors: Mapping[str, torch.Tensor], image: Size) -> str:
-    """What positions and tables have otherwise than those of images of (height, width); empty if nothing."""
+    """How positions and tables differ from those for images of (height, width); empty if they fit."""
     high, wide = (int(side) for side in tensors["patch_embed.proj.weight"].shape[2:])
     rows, columns = image[0] // high, image[1] // wide
     positions, table = tensors.get("pos_embed"), _table(tensors)
@@ -120,7 +122,7 @@ def misfit(tensors: Mapping[str, torch.Tensor], image: Size) -> str:
 
 
 def build_beit(arguments: Mapping[str, Any], *, eps: float, norm: str | None) -> Any:
-    """timm's network, without these weights.
+    """timm's network, without weights.
 
     Args:
         arguments: Those of ``beit_arguments``, with ``img_size`` and ``num_heads``.
@@ -128,7 +130,7 @@ def build_beit(arguments: Mapping[str, Any], *, eps: float, norm: str | None) ->
             patches is; None: neither, and the class token is pooled.
 
     Raises:
-        CheckpointError: the channels do not go into the heads.
+        CheckpointError: the channels are not divisible by the heads.
     """
     from torch import nn
 

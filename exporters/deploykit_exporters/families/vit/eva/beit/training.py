@@ -1,4 +1,4 @@
-"""What the training code of BEiT (microsoft/unilm), and of EVA-02 after it, saves beside weights."""
+"""What the training code of BEiT (microsoft/unilm), and of its successor EVA-02, saves next to weights."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _HARMLESS = {
 
 
 def has_training(file: TimmFile) -> bool:
-    """Whether these are the arguments of that code."""
+    """Whether these are the training arguments of that code."""
     return _MARK in file.args
 
 
@@ -60,12 +60,12 @@ def told_size(args: Settings) -> Size | None:
 def evaluation(
     args: Settings, trained: Size, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, Any]:
-    """The evaluation's pre-processing, as timm would name its settings.
+    """The evaluation's pre-processing, in timm's terms.
 
     Args:
-        args: Of the training.
+        args: Arguments of the training.
         trained: (height, width) of its images.
-        mean, std: Those of the code without ``--imagenet_default_mean_and_std``.
+        mean, std: The code's defaults without ``--imagenet_default_mean_and_std``.
     """
     imagenet = bool(args.get(_MARK))
     return {
@@ -77,14 +77,14 @@ def evaluation(
 
 
 def account(file: TimmFile, channels: int, built: Mapping[str, bool]) -> tuple[Setting, ...]:
-    """What became of every setting of the file.
+    """The treatment of every setting in the file.
 
     Args:
-        channels: Of the network's input.
-        built: Switches of the model's constructor, as they are in what is built.
+        channels: Channels of the network's input.
+        built: Switches of the model's constructor, as built.
 
     Raises:
-        CheckpointError: a switch is the other way round.
+        CheckpointError: a switch has the opposite value.
     """
     for name, value in built.items():
         file.args.expect(name, value)
