@@ -39,7 +39,7 @@ __all__ = ["command"]
     shell_complete=runtimes,
     help="Engine and device to test, as in predict; may be given several times. Default: ort-cpu.",
 )
-@click.option("--device", metavar="DEVICE", help="The device alone: cpu, cuda, cuda:1, 0 (a GPU), npu, ...")
+@click.option("--device", metavar="DEVICE", help="Device, named as in torch: cpu, cuda, cuda:1, 0 (a GPU), npu, ...")
 @click.option(
     "--url",
     metavar="URL",
@@ -49,7 +49,7 @@ __all__ = ["command"]
 @click.option(
     "--compute",
     metavar="fp32|tf32|fp16|bf16|int8",
-    help="With --url: what the server computes in. Default: what deploykit serve reports; fp32 for others.",
+    help="With --url: precision in which the server computes. Default: what deploykit serve reports; fp32 for others.",
 )
 @click.option(
     "--api-key-file",

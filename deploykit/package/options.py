@@ -74,7 +74,7 @@ class TritonOptions(Options):
         "Run through TensorRT, for the declared shapes.",
         "They are its optimisation profile.",
     )
-    precision: Literal["fp32", "fp16"] = option("fp32", "What TensorRT may compute in.")
+    precision: Literal["fp32", "fp16"] = option("fp32", "Precision in which TensorRT may compute.")
     warmup: bool = option(
         True, "Report ready before the models have run once.", "True: run each once with zeros."
     )
@@ -94,22 +94,22 @@ class RayOptions(Options):
 
     max_batch: int | None = same_as(TritonOptions, "max_batch")
     max_delay_ms: float = same_as(TritonOptions, "max_delay_ms")
-    queue: int = option(256, "Requests that may wait; further ones get 503.", least=1, metavar="N")
+    queue: int = option(256, "Requests that may wait; more get 503.", least=1, metavar="N")
     device: Literal["cpu", "cuda"] = option(
         "cpu", "Where the models run.", "``cuda``: one NVIDIA GPU per replica."
     )
     cpus: float = option(
-        1.0, "CPUs of a replica.", "The engine uses as many threads.", above=0, most=1024, metavar="N"
+        1.0, "CPUs per replica.", "The engine uses that many threads.", above=0, most=1024, metavar="N"
     )
     min_replicas: int = option(1, "Fewest replicas.", least=1, metavar="N")
     max_replicas: int = option(4, "Most replicas.", least=1, metavar="N")
     resubmit: bool = option(
         True,
         "Save one hop; when a replica dies, its requests fail.",
-        "True: send the requests of a replica that died again.",
+        "True: resend the requests of a replica that died.",
     )
-    host: str = option("127.0.0.1", "Where the proxies listen.", metavar="HOST")
-    port: int = option(8000, "Where the proxies listen.", least=1, most=65535, metavar="PORT")
+    host: str = option("127.0.0.1", "Address on which the proxies listen.", metavar="HOST")
+    port: int = option(8000, "Port on which the proxies listen.", least=1, most=65535, metavar="PORT")
     wheel: str | None = option(
         None, "Wheel of deploykit to install. Default: the deploykit that runs here.", metavar="FILE"
     )
@@ -138,8 +138,8 @@ class KServeOptions(Options):
         required=True,
     )
     device: Literal["cpu", "cuda"] = same_as(RayOptions, "device")
-    cpu: str = option("2", "CPUs of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
-    memory: str = option("4Gi", "Memory of a replica.", "In Kubernetes' units.", metavar="QUANTITY")
+    cpu: str = option("2", "CPUs per replica.", "In Kubernetes' units.", metavar="QUANTITY")
+    memory: str = option("4Gi", "Memory per replica.", "In Kubernetes' units.", metavar="QUANTITY")
     min_replicas: int = same_as(RayOptions, "min_replicas", more="0 lets an unused model shut down.", least=0)
     max_replicas: int = same_as(RayOptions, "max_replicas")
     concurrency: int = option(

@@ -79,7 +79,7 @@ class CheckpointOptions(Options):
     origin: str | None = option(None, "Training library: timm, torchvision, transformers, ...", metavar="O")
     config: Path | Mapping[str, Any] | None = option(
         None,
-        "Training configuration: a file, never executed, or '{\"num_heads\": 6}'.",
+        "Training configuration: a file, which is never executed, or '{\"num_heads\": 6}'.",
         "YAML, JSON, or a Python file of plain assignments; a JSON object as text, or a mapping. For the "
         "bare weights of an Ultralytics network: its yaml, or the name of one that comes with ultralytics.",
         form="own",
@@ -89,7 +89,7 @@ class CheckpointOptions(Options):
     weights: str | None = option(
         None,
         "Which weights, if the file holds several sets or networks: ema, state_dict.teacher.",
-        "A set is named by its key, a network in one state dict by the start of its names.",
+        "A set is named by its key, a network in one state dict by the start of its keys.",
         metavar="KEY",
     )
     head: str | None = option(
@@ -106,7 +106,7 @@ class CheckpointOptions(Options):
     )
     ignore: tuple[str, ...] = option(
         (),
-        "A setting, tensor or call of the checkpoint that does not matter. May be repeated.",
+        "A setting, tensor or call in the checkpoint that does not matter. May be repeated.",
         "``name`` or ``where:name``.",
         form="words",
         several=True,
@@ -122,7 +122,7 @@ class CheckpointOptions(Options):
     labels: Path | tuple[str, ...] | None = option(
         None,
         "Class names, one per line, or JSON or YAML.",
-        'Or the names themselves, also by their index as Ultralytics has them: ``{0: "cat", 1: "dog"}``. '
+        'Or the names themselves, in a list or by index as in Ultralytics: ``{0: "cat", 1: "dog"}``. '
         "``containers/labels.py`` lists every form of a file.",
         form="own",
         path="file",
@@ -215,9 +215,9 @@ class ExportOptions(CheckpointOptions):
         "True: include them, so that every engine can be tested with them (``self_test``).",
         flags="--no-golden",
     )
-    exporter: ExporterName | None = option(None, "Default: the one that measured better for the family.")
+    exporter: ExporterName | None = option(None, "Exporter of torch. Default: the one that measured better for the family.")
     precision: Literal["fp32", "fp16"] = option(
-        "fp32", "What the file computes in; fp16: with float32 where measurements show that it is needed."
+        "fp32", "Precision of the file; fp16 keeps float32 where measurements show that it is needed."
     )
     calib: Path | None = option(
         None,

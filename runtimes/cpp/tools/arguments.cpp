@@ -23,7 +23,7 @@ deploykit-run MODEL --self-test: the golden cases that the model file carries, o
   --goal NAME       latency (default): all threads on one call; throughput: several calls side by side
   --precision NAME  model (default); auto: TF32 where the GPU is faster with it
   --cache DIR       folder for TensorRT engines; default: the user's cache folder
-  --exact           run the file's own graph, node for node; default: an INT8 file may get a faster form of it
+  --exact           run the file's own graph, node for node; default: an INT8 file may run in a faster form
   --cuda-graph      record and replay the GPU's work, per shape
   --strict          refuse a model of which a part runs elsewhere than asked for
 

@@ -37,7 +37,7 @@ class RuntimeOptions(Options):
     )
     device: str | int | None = option(
         None,
-        "The device alone, as torch and Ultralytics call it: cpu, cuda, cuda:1, 0 (a GPU), npu, ...",
+        "Device, named as in torch and Ultralytics: cpu, cuda, cuda:1, 0 (a GPU), npu, ...",
         form="own",
         metavar="DEVICE",
     )

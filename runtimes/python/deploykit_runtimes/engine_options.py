@@ -62,11 +62,11 @@ class EngineOptions(Options):
         metavar="DIR",
     )
     cuda_graph: bool = option(False, "Record and replay the GPU's work, per shape.")
-    gpu: int = option(0, "Number of the GPU, if there are several.", least=0, metavar="N")
+    gpu: int = option(0, "Which GPU, counted from 0, if there are several.", least=0, metavar="N")
     strict: bool = option(False, "Refuse a model if any part of it runs elsewhere than requested.")
     exact: bool = option(
         False,
-        "Run the file's own graph, node for node. Default: ort-cpu may get a faster form of it.",
+        "Run the file's own graph, node for node. Default: ort-cpu may run a faster form of it.",
         "``Placement.rewrites`` says which.",
     )
     detached: bool = option(

@@ -36,7 +36,7 @@ struct Options {
   // What the outputs of another exporter's file mean, if the file does not say: "yolov5", "yolo-pose:17x3", ...;
   // docs/other-exporters.md lists them. Empty: what the file tells.
   std::string outputs{};
-  bool exact = false;  // run the file's own graph, node for node; otherwise an INT8 file may get a faster form of it
+  bool exact = false;  // run the file's own graph, node for node; otherwise an INT8 file may run in a faster form
 
   Options& with_device(std::string value) { return device = std::move(value), *this; }
   Options& with_threads(int value) { return threads = value, *this; }
