@@ -39,7 +39,9 @@ __all__ = ["command"]
     shell_complete=runtimes,
     help="Engine and device to test, as in predict; may be given several times. Default: ort-cpu.",
 )
-@click.option("--device", metavar="DEVICE", help="Device, named as in torch: cpu, cuda, cuda:1, 0 (a GPU), npu, ...")
+@click.option(
+    "--device", metavar="DEVICE", help="Device, named as in torch: cpu, cuda, cuda:1, 0 (a GPU), npu, ..."
+)
 @click.option(
     "--url",
     metavar="URL",
@@ -49,7 +51,8 @@ __all__ = ["command"]
 @click.option(
     "--compute",
     metavar="fp32|tf32|fp16|bf16|int8",
-    help="With --url: precision in which the server computes. Default: what deploykit serve reports; fp32 for others.",
+    help="With --url: precision in which the server computes. Default: what deploykit serve reports; "
+    "fp32 for others.",
 )
 @click.option(
     "--api-key-file",
@@ -83,7 +86,7 @@ def command(
 
     asked = tuple(name for text in names for name in text.split(",") if name) or (None,)
     if device is not None and len(asked) > 1:
-        raise click.UsageError("--device names one engine: give it, or several --runtime.")
+        raise click.UsageError("--device names one engine: give either it or several --runtime.")
     if url is not None:
         key = read_keys(api_key_file)[0] if api_key_file else ""
         settings |= {"url": url, "compute": compute, "key": key}

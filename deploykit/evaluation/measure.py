@@ -207,7 +207,7 @@ def _check_size(source: ImageSource, found: tuple[int, int], labelled: tuple[int
     name = f"Image {source}" if isinstance(source, str | Path) else "An image"
     raise InputError(
         f"{name} is {found[0]}x{found[1]} (height x width), its labels are of {labelled[0]}x{labelled[1]}.",
-        hint="Where an EXIF orientation turns a picture, its labels have to be of the upright one."
+        hint="Where an EXIF orientation turns a picture, its labels have to be those of the upright picture."
         if tuple(found) == tuple(labelled[::-1])
         else "",
     )

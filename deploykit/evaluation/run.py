@@ -308,7 +308,8 @@ def _check_alike(runs: Sequence[Run]) -> None:
         named = first.spec.classes and run.spec.classes
         if named and first.spec.classes != run.spec.classes:
             raise OptionError(
-                f"{first.subject.name} and {run.subject.name} have different classes, or in another order.",
+                f"{first.subject.name} and {run.subject.name} have different classes, or have "
+                "them in another order.",
                 hint="Evaluate each by itself.",
             )
 

@@ -164,7 +164,7 @@ class KServeOptions(Options):
         for name, pattern in _QUANTITY.items():
             if not re.fullmatch(pattern, getattr(self, name)):
                 raise OptionError(
-                    f"--{name} wants a quantity of Kubernetes, found {getattr(self, name)!r}.",
+                    f"--{name} wants a Kubernetes quantity, found {getattr(self, name)!r}.",
                     hint="For instance 2 or 500m for --cpu, 4Gi for --memory.",
                 )
         if self.namespace and not re.fullmatch(_LABEL, self.namespace):

@@ -84,7 +84,7 @@ def check_output_datatype(name: str, wanted: str, has: str) -> None:
     """
     if wanted != has:
         dtype_of(wanted)
-        raise BadRequestError(f"The output {name[:64]!r} is {has}, wanted is {wanted}.")
+        raise BadRequestError(f"The output {name[:64]!r} is {has}, wanted {wanted}.")
 
 
 def checked_count(shape: Sequence[int]) -> int:
@@ -166,6 +166,6 @@ def _cast(name: str, datatype: str, given: np.ndarray, dtype: np.dtype) -> np.nd
     if dtype.kind in "iu" and given.size:
         limits = np.iinfo(dtype)
         if int(given.min()) < limits.min or int(given.max()) > limits.max:
-            raise BadRequestError(f"Input {name[:64]!r} holds values that are no {datatype}.")
+            raise BadRequestError(f"Input {name[:64]!r} holds values that are not {datatype}.")
     with np.errstate(over="ignore"):
         return given.astype(dtype)

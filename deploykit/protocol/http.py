@@ -67,7 +67,7 @@ def inflated(body: bytes | memoryview, encoding: str, limit: int, *, hint: str =
     try:
         content = inflater.decompress(body, limit + 1)
     except zlib.error as error:
-        raise BadRequestError(f"The body is no {encoding}.") from error
+        raise BadRequestError(f"The body is not valid {encoding}.") from error
     if len(content) > limit:
         raise body_too_large(limit, hint=hint)
     if not inflater.eof or inflater.unused_data:

@@ -121,7 +121,7 @@ def check_picture(image: bytes, limit: int) -> int:
     if width * height > limit:
         raise TooLargeError(f"A picture has at most {limit} pixels here, found {width}x{height}.")
     if image[:2] == b"\xff\xd8" and _has_too_many_scans(image):
-        raise TooLargeError(f"A JPEG file has at most {_MAX_SCANS} scans here, this one more.")
+        raise TooLargeError(f"A JPEG file has at most {_MAX_SCANS} scans here, this one has more.")
     return width * height
 
 
@@ -137,7 +137,7 @@ def _declared_size(image: bytes, limit: int) -> tuple[int, int]:
         with Image.open(io.BytesIO(image), formats=formats) as picture:
             return picture.height, picture.width
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLargeError(f"A picture has at most {limit} pixels here, this one far more.") from error
+        raise TooLargeError(f"A picture has at most {limit} pixels here, this one has far more.") from error
     # ImportError: of a decoder that another package of the process registered, such as Ultralytics' for HEIF.
     except (UnidentifiedImageError, ImportError) as error:
         if looks_like_tiff(io.BytesIO(image)):

@@ -179,12 +179,12 @@ def _length(header_length: str | None, size: int) -> int:
 def _bare(body: bytes | memoryview, inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
     """A body that is the model's only input: one row, with at most one axis of unknown length."""
     if len(inputs) != 1:
-        raise BadRequestError(f"A body without JSON wants a model of one input, found {len(inputs)} of them.")
+        raise BadRequestError(f"A body without JSON wants a model with one input, found {len(inputs)}.")
     (info,) = inputs
     shape = [1 if not axis and isinstance(n, str) else n for axis, n in enumerate(info.shape)]
     free = [axis for axis, n in enumerate(shape) if isinstance(n, str)]
     if len(free) > 1:
-        raise BadRequestError(f"The input {info} has {len(free)} free axes: say its shape in JSON.")
+        raise BadRequestError(f"The input {info} has {len(free)} free axes: give its shape in JSON.")
     datatype = datatype_of(info.dtype)
     if free:
         row = math.prod(n for n in shape if isinstance(n, int)) * dtype_of(datatype).itemsize
@@ -220,12 +220,14 @@ def _wanted(document: dict[str, Any], binary: bool) -> dict[str, bool]:
     for output in _list(document, "outputs", required=False):
         parameters = _parameters(output)
         if "classification" in parameters:
-            raise UnsupportedError("The parameter classification is left out here.", hint="Call predict.")
+            raise UnsupportedError(
+                "The parameter classification is not supported here.", hint="Call predict."
+            )
         if "shared_memory_region" in parameters:
             raise UnsupportedError("Outputs cannot be written to shared memory here.")
         name = _member(output, "name", str)
         if name in wanted:
-            raise BadRequestError(f"Output {name[:64]!r} is wanted twice.")
+            raise BadRequestError(f"Output {name[:64]!r} is requested twice.")
         wanted[name] = parameters.get("binary_data", binary) is True
     return wanted
 

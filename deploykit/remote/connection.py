@@ -51,7 +51,9 @@ def parse_url(url: str) -> tuple[str, str, str]:
     if not usable or parts.query or parts.fragment:
         raise OptionError(f"--url wants {_FORM}, found {shown_url(url)!r}.")
     if parts.username is not None:
-        raise OptionError("--url takes no user or password.", hint="Give the server's key by --api-key-file.")
+        raise OptionError(
+            "--url takes no user or password.", hint="Give the server's key with --api-key-file."
+        )
     path = _PATH.fullmatch(parts.path)
     if path is None:
         raise OptionError(f"--url wants {_FORM}, found {shown_url(url)!r}.")
@@ -192,7 +194,7 @@ class Connection:
             connection.close()
         if answer.status in (401, 403):
             raise RuntimeUnavailableError(
-                f"{self.origin} lets nobody without its key in: {_reason(answer.status, body)}.",
+                f"{self.origin} answers nobody without its key: {_reason(answer.status, body)}.",
                 hint="Give the file with it: --api-key-file FILE.",
             )
         if len(body) > _LARGEST:

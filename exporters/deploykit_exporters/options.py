@@ -215,7 +215,9 @@ class ExportOptions(CheckpointOptions):
         "True: include them, so that every engine can be tested with them (``self_test``).",
         flags="--no-golden",
     )
-    exporter: ExporterName | None = option(None, "Exporter of torch. Default: the one that measured better for the family.")
+    exporter: ExporterName | None = option(
+        None, "Exporter of torch. Default: the one that measured better for the family."
+    )
     precision: Literal["fp32", "fp16"] = option(
         "fp32", "Precision of the file; fp16 keeps float32 where measurements show that it is needed."
     )

@@ -182,7 +182,7 @@ def _given(channels: int, transform: Any, images: Any) -> Iterator[dict[str, Any
     one = isinstance(images, str) or not hasattr(images, "__iter__") or getattr(images, "ndim", 0) == 3
     images = [images] if one else list(images)
     if images and transform is None:
-        raise RecordError("images= wants transform=, which makes the model's input of them.")
+        raise RecordError("images= wants transform=, which makes the model's input from them.")
     if len(images) > _MOST_PICTURES:
         raise RecordError(f"images= wants at most {_MOST_PICTURES} pictures, found {len(images)}.")
     colours = channels in (1, 3)
@@ -220,7 +220,7 @@ def _transformed(transform: Any, pixels: np.ndarray, pillow: bool) -> np.ndarray
     """What a transform makes of a picture, float32 [1, C, H, W]; it must be the same twice."""
     first, second = _apply(transform, pixels, pillow), _apply(transform, pixels, pillow)
     if not np.array_equal(first, second, equal_nan=True):
-        raise RecordError("transform= gives another tensor each time: give the one of the evaluation.")
+        raise RecordError("transform= gives another tensor each time: give the transform of the evaluation.")
     return first
 
 
@@ -240,7 +240,7 @@ def _apply(transform: Any, pixels: np.ndarray, pillow: bool) -> np.ndarray:
     array = array[None] if array.ndim == 3 else array
     if array.ndim != 4 or len(array) != 1 or array.dtype.kind != "f":
         found = f"found {array.dtype} {list(array.shape)}"
-        raise RecordError(f"transform= wants to give what the model takes, floats [C, H, W], {found}.")
+        raise RecordError(f"transform= has to return what the model takes, floats [C, H, W], {found}.")
     return np.ascontiguousarray(array, np.float32)
 
 

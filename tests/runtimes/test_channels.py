@@ -211,7 +211,7 @@ def test_wrong_channels(photos, noise, tmp_path) -> None:
         InputError, match=r"takes images of 4 channels, Image .*cat\.jpg has 3 \(RGB\)"
     ) as error:
         read_image(path, bands(4))
-    assert "uint8 array [H, W, 4], a .npy file of one, or a TIFF file" in error.value.hint
+    assert "uint8 array [H, W, 4], a .npy file of such an array, or a TIFF file" in error.value.hint
     for array in (photos["cat"], noise[..., 0], noise[..., :5]):
         with pytest.raises(InputError, match=r"Wanted an array of shape \[H, W, 4\], found"):
             read_image(array, bands(4))

@@ -64,7 +64,8 @@ def by_name(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int
     """
     if not spec.classes:
         raise OptionError(
-            f"The model does not name its {spec.num_classes} classes, and {source} goes by names.",
+            f"The model does not name its {spec.num_classes} classes, and those of {source} are matched by "
+            "name.",
             hint="Name them with --labels FILE, or --match order takes them in sorted order.",
         )
     places = {name: number for number, name in enumerate(spec.classes)}

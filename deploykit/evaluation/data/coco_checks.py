@@ -33,7 +33,7 @@ def check_images(images: Sequence[Entry], path: Path) -> None:
         if not all(_is_number(image[key]) and image[key] >= 1 for key in ("width", "height")):
             raise InputError(f"{told} wants a width and a height, found {image['width']}, {image['height']}.")
         if image["id"] in seen:
-            raise InputError(f"{told} has the id {image['id']!r} of another one before it.")
+            raise InputError(f"{told} has the same id as one before it, {image['id']!r}.")
         seen.add(image["id"])
 
 

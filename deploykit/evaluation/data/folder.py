@@ -37,7 +37,7 @@ def read_class_folders(folder: Path, spec: ModelSpec, matching: Matching, split:
         loose = any(entry.suffix.lower() in SUFFIXES for entry in root.iterdir())
         raise InputError(
             f"Wanted a folder for each class in {root}, found {'only pictures' if loose else 'none'}.",
-            hint="A list with a picture and its class a line is read too: labels.csv.",
+            hint="A list with a picture and its class on each line is read too, such as labels.csv.",
         )
     pictures = {entry.name: _pictures(entry) for entry in classes}
     found = {name: paths for name, paths in pictures.items() if paths}

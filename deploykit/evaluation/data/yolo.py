@@ -112,7 +112,7 @@ def _labelled(
         raise InputError(
             f"{len(missing)} of {len(pictures)} pictures have no label file: {shown}"
             f"{', ...' if len(missing) > _SHOWN else ''}.",
-            hint="A picture without objects has an empty one; --unlabelled takes those without as empty."
+            hint="A picture without objects has an empty one; --unlabelled counts a missing one as empty."
             if len(missing) < len(pictures)
             else "Labels lie in a folder labels beside images, a .txt file for each picture.",
         )

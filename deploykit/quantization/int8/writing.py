@@ -83,7 +83,7 @@ class _Writing:
         within = [name for name, each in accuracies.items() if each.loss <= self.options.budget]
         if not within:
             raise ParityError(
-                "The best mix keeps the budget in the search, and as a file on none of "
+                "The best mix keeps the budget in the search, but its file does so on none of "
                 f"{', '.join(accuracies)}.",
                 hint="Name one engine with --target, or allow more with --budget.",
             )

@@ -99,7 +99,7 @@ def _fill(array: np.ndarray, tensor: ModelInferRequest.InferInputTensor) -> None
     for start in range(0, flat.size, _CHUNK):
         chunk = np.array(values[start : start + _CHUNK], dtype)
         if not _fits(chunk, flat.dtype):
-            raise BadRequestError(f"Input {tensor.name!r} holds values that are no {tensor.datatype}.")
+            raise BadRequestError(f"Input {tensor.name!r} holds values that are not {tensor.datatype}.")
         flat[start : start + len(chunk)] = chunk
 
 
@@ -138,11 +138,13 @@ def requested(request: ModelInferRequest, outputs: Sequence[str]) -> list[str]:
         if wanted.name not in outputs:
             raise BadRequestError(f"The model has the outputs {list(outputs)}, found {wanted.name!r}.")
         if wanted.name in names:
-            raise BadRequestError(f"Output {wanted.name!r} is wanted twice.")
+            raise BadRequestError(f"Output {wanted.name!r} is requested twice.")
         names.append(wanted.name)
         for extension in ("classification", "shared_memory_region"):
             if extension in wanted.parameters:
-                raise UnsupportedError(f"This server has no {extension!r} of outputs: take the tensor.")
+                raise UnsupportedError(
+                    f"This server does not support {extension!r} of outputs: take the tensor."
+                )
     return names or list(outputs)
 
 

@@ -70,7 +70,7 @@ class Request:
         try:
             return tuple(unquote_to_bytes(part).decode() for part in self._raw_path.split(b"/")[1:])
         except UnicodeDecodeError as error:
-            raise BadRequestError("The path is no UTF-8.") from error
+            raise BadRequestError("The path is not UTF-8.") from error
 
     @cached_property
     def query(self) -> dict[str, str]:

@@ -48,7 +48,7 @@ class OriginPolicy:
         host = headers.get("host", "")
         if self._on_loopback and not self._is_ours(host):
             raise ForbiddenError(
-                f"The server listens on the loopback, found a request for the host {host[:64]!r}.",
+                f"The server listens on the loopback interface, found a request for the host {host[:64]!r}.",
                 hint="Ask for localhost; or start the server with --cors and the origin, or with a key.",
             )
         origin = headers.get("origin")

@@ -150,7 +150,7 @@ def _text(value: Any) -> str:
 def _foreign(path: Path, file: Any) -> CheckpointError:
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         return CheckpointError(
-            f"{path.name} is of Keras 3's form, whose variables have numbers instead of names.",
+            f"{path.name} is in Keras 3's form, whose variables have numbers instead of names.",
             hint='Save it from Keras as HDF5 with names: model.save("model.h5").',
         )
     return CheckpointError(

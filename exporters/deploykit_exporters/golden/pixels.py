@@ -122,7 +122,8 @@ def _differ(
             f"the recorded transform makes {sides[0]}x{sides[1]} of the {name}, deploykit "
             f"{own.height}x{own.width}.",
             why=Why(
-                said="Record the transform for the size of the export, or export at that of the transform.",
+                said="Record the transform for the size of the export, or export at the size of "
+                "the transform.",
                 options=(f"--imgsz {sides[0]},{sides[1]}",),
             ),
         )

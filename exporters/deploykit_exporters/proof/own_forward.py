@@ -67,8 +67,8 @@ def compare_forward(source: object, built: BuiltModel, spec: ModelSpec) -> str:
     if spec.task != "classify":
         return f"its own forward() is off by {off:.1e}: it may return boxes in another form"
     raise ParityError(
-        f"{source_name(source)} answers otherwise than the network in it: on a photo its forward() is off by "
-        f"{off:.1e} of the scale of its scores; allowed is {_LIMIT:.0e}.",
+        f"{source_name(source)} does not answer as the network in it does: on a photo its forward() is off "
+        f"by {off:.1e} of the scale of its scores; allowed is {_LIMIT:.0e}.",
         hint="Its forward() does more than the architecture: it scales the input, say, or was replaced. Put "
         "that into the pre-processing (config=), or leave the comparison out with witness=False.",
     )

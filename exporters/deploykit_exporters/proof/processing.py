@@ -67,7 +67,8 @@ def prove_pixels(candidate: Predictor, core: ModelSpec, images: Mapping[str, np.
         total += levels.size
     if exact < EXACT_PIXELS * total:
         raise ParityError(
-            f"Only {exact / total:.3%} of the pixels of the pre-processing inside the graph are the host's.",
+            f"Only {exact / total:.3%} of the pixels from the pre-processing inside the graph equal the "
+            "host's.",
             hint=NOT_EQUAL,
         )
     return exact / total

@@ -104,7 +104,7 @@ def _asked(build: Callable[[], Witness | str]) -> Witness | str:
     except Exception as error:  # Anything, where a library is given settings that it does not check.
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ParityError(
-            f"The training library's own model cannot be made of what the file says: {said[:300]}",
+            f"The training library's own model cannot be built from what the file says: {said[:300]}",
             hint=_LEAVE_OUT,
         ) from error
 

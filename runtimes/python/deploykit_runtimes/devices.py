@@ -96,7 +96,7 @@ def runtime_of(device: object, runtime: str | None = None) -> tuple[str, int | N
         return canonical_runtime(runtime), number
     raise OptionError(
         f"device={described(device)} means the runtime {meant}, and runtime={runtime!r} was given too.",
-        hint="Leave one of them out; runtime is the exacter one.",
+        hint="Leave one of them out; runtime is the more exact one.",
     )
 
 

@@ -105,7 +105,7 @@ def open_openvino(
     if device.upper() not in {name.partition(".")[0] for name in found}:
         raise RuntimeUnavailableError(
             f"OpenVINO's {device.upper()} was asked for, it finds only {', '.join(found) or 'nothing'} here.",
-            hint=f"{_DRIVERS[device]} Here, ov-cpu runs.",
+            hint=f"{_DRIVERS[device]} ov-cpu runs here.",
         )
     if options.detached:
         core.set_property({"ENABLE_MMAP": False})

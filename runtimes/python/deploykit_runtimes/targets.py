@@ -109,7 +109,7 @@ def read_target(given: str | Path) -> Target:
         found, hint = _KINDS[kind]
         raise OptionError(f"{name} is {found}.", hint=hint)
     if not os.access(path, os.W_OK):
-        raise OptionError(f"{name} is not writable.", hint="Name another file, or allow to write this one.")
+        raise OptionError(f"{name} is not writable.", hint="Name another file, or make this one writable.")
     return Target(given=given, path=path, stream=not stat.S_ISREG(status.st_mode))
 
 
@@ -131,7 +131,7 @@ def check_target(given: str | Path, *, reads: Iterable[Path] = ()) -> None:
     place = os.path.realpath(target.path)
     if any(os.path.realpath(source) == place for source in reads):
         name = str(given) if target.path == target.given else f"{given}, which leads to {target.path},"
-        raise OptionError(f"{name} is read for this, and would be replaced.", hint="Name another file.")
+        raise OptionError(f"{name} is an input here, and would be replaced.", hint="Name another file.")
 
 
 def check_folder(path: Path) -> None:

@@ -147,7 +147,7 @@ def test_what_is_read_outlives_the_command(
         link.symlink_to(source)
         assert main([*command, str(link)]) == 2
         error = capsys.readouterr().err
-        assert "is read for this, and would be replaced" in error
+        assert "is an input here, and would be replaced" in error
         assert "Loading torch" not in error, "before the work"
         assert source.read_bytes() == before
 

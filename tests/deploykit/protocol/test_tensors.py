@@ -187,7 +187,7 @@ def test_what_json_has_not_is_sent_in_binary_only(value: float) -> None:
 
 def test_an_output_is_wanted_once() -> None:
     document = {"inputs": [described(np.zeros(1), data=[0.0])], "outputs": [{"name": "y"}, {"name": "y"}]}
-    with pytest.raises(BadRequestError, match="'y' is wanted twice"):
+    with pytest.raises(BadRequestError, match="'y' is requested twice"):
         read_request(json.dumps(document).encode(), None, ())
 
 

@@ -177,7 +177,7 @@ def test_saving(tmp_path: Path, ending: str) -> None:
 
 @pytest.mark.parametrize("name", ["drawn", "drawn.pdf", "drawn.txt", ".png", "drawn.eps"])
 def test_endings_that_are_no_picture(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OptionError, match="ends as a picture does"):
+    with pytest.raises(OptionError, match="with the suffix of a picture format"):
         every_result()[1].save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

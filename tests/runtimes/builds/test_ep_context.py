@@ -88,7 +88,7 @@ def test_what_it_cannot_follow_is_refused(
 def test_the_model_itself_is_not_written_over(write_classifier: Writer) -> None:
     model = write_classifier()
     before = model.read_bytes()
-    with pytest.raises(OptionError, match="is read for this, and would be replaced"):
+    with pytest.raises(OptionError, match="is an input here, and would be replaced"):
         build_engine(model, runtime="ort-rtx", options=BuildOptions(output=model))
     assert model.read_bytes() == before
 

@@ -109,7 +109,7 @@ def _parted(
     if count < FEWEST:
         raise InputError(
             f"{dataset.source} holds {count} pictures, wanted at least {FEWEST}: "
-            "some calibrate, on others the metric is measured.",
+            "some calibrate, and the metric is measured on others.",
             hint="A few hundred pictures like those of production are best; labels are not needed.",
         )
     draw = random.Random(seed)  # noqa: S311 - not for secrets

@@ -73,7 +73,7 @@ def load_strict(
 
         raise CheckpointError(
             f"{source} has tensors of another type than the network: {_listed(sorted(foreign), types)}.",
-            hint="They may be quantised: export the checkpoint in floating point that they were made of.",
+            hint="They may be quantised: export the floating-point checkpoint that they were made from.",
         )
     floats = {key: tensor.float() for key, tensor in weights.items() if tensor.is_floating_point()}
     unset = {

@@ -49,7 +49,9 @@ def refuse_foreign(hints: Hints, *, heads: bool = False) -> None:
     """
     refuse_features(hints)
     if hints.head_activation is not None:
-        raise OptionError("--head-activation is not available for YOLO models, whose files say it.")
+        raise OptionError(
+            "--head-activation is not available for YOLO models, whose files name the activation."
+        )
     if hints.head is not None and not heads:
         raise OptionError(f"--head {hints.head} is not in this file, whose network has one head.")
 

@@ -112,7 +112,7 @@ class Displayed(ABC):
             or target.suffix.lower() not in Image.registered_extensions()
         ):
             raise OptionError(
-                f"save() wants a name that ends as a picture does, found {target.name!r}.",
+                f"save() wants a name with the suffix of a picture format, found {target.name!r}.",
                 hint=f"Such as {target.stem or 'result'}.jpg; known are {' '.join(_FORMATS)}.",
             )
         source = None if self.picture is None else self.picture.path
@@ -210,7 +210,7 @@ def canvas_pixels(result: Displayed, image: ImageSource | None) -> np.ndarray:
     pixels, size = drawable(image), result.image_size
     if pixels.shape[:2] != size:
         raise InputError(
-            f"The result is of a {size[0]}x{size[1]} image, found {pixels.shape[0]}x{pixels.shape[1]}.",
+            f"The result belongs to a {size[0]}x{size[1]} image, found {pixels.shape[0]}x{pixels.shape[1]}.",
             hint="Plot into the image that was given to predict().",
         )
     return pixels

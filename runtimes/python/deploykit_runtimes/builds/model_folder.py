@@ -104,7 +104,7 @@ def _model_of_cache(cache: Path) -> Path:
     model = cache.absolute().with_name(f"{Path(cache.stem).stem}.onnx")
     if not model.is_file():
         raise ModelError(
-            f"{cache} is what was compiled of {model.name}, which is not beside it.",
+            f"{cache} holds what was compiled from {model.name}, which is not beside it.",
             hint="Give the .onnx file, with the cache beside it.",
         )
     return cache.parent / model.name

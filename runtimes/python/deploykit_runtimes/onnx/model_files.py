@@ -142,8 +142,8 @@ def copied_model(source: str | Path, target: str | Path) -> Iterator[tuple[Path,
         place = target.parent / file.relative_to(source.parent)
         if place == target:
             raise ModelError(
-                f"{source} keeps a part of itself in {file.name}, which a copy of it would be called.",
-                hint="Name the copy otherwise.",
+                f"{source} keeps a part of itself in {file.name}, the name that the copy would have.",
+                hint="Give the copy another name.",
             )
         sources[place] = file
     places = tuple(sources)

@@ -147,7 +147,8 @@ def _eight_bits(image: Image.Image, name: str, wanted: PixelFormat) -> np.ndarra
         return _upper_byte(np.asarray(image), name, wanted)
     if image.mode in ("P", "PA", "1"):
         raise InputError(
-            f"{name} has {'a palette' if image.mode != '1' else '1 bit a pixel'}; wanted 8 bits per channel.",
+            f"{name} has {'a palette' if image.mode != '1' else '1 bit per pixel'}; "
+            "wanted 8 bits per channel.",
             hint="Convert it first, or give the channels as a uint8 array.",
         )
     return np.asarray(image)
@@ -166,8 +167,8 @@ def _other_count(name: str, wanted: PixelFormat, found: str) -> InputError:
     count = wanted.channels
     return InputError(
         f"The model takes {wanted}, {name} has {found}.",
-        hint=f"Give a uint8 array [H, W, {count}], a .npy file of one, or a TIFF file of {count} channels or "
-        "grey pages.",
+        hint=f"Give a uint8 array [H, W, {count}], a .npy file of such an array, or a TIFF file of {count} "
+        "channels or grey pages.",
     )
 
 

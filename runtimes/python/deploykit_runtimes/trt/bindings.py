@@ -103,7 +103,7 @@ class Bindings:
                 raise OptionError(
                     f"{self.flavour} {self.version} builds for the compute capabilities "
                     f"{', '.join(known)}, found {name!r}.",
-                    hint="https://developer.nvidia.com/cuda-gpus lists that of every GPU.",
+                    hint="https://developer.nvidia.com/cuda-gpus lists the capability of every GPU.",
                 )
         return tuple(known[name] for name in wanted)
 

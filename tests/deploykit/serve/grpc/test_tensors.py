@@ -115,5 +115,5 @@ def test_outputs_come_in_the_order_that_is_wanted_and_once() -> None:
         request.outputs.add(name=name)
     assert requested(request, ["a", "b"]) == ["b", "a"]
     request.outputs.add(name="a")
-    with pytest.raises(BadRequestError, match="'a' is wanted twice"):
+    with pytest.raises(BadRequestError, match="'a' is requested twice"):
         requested(request, ["a", "b"])

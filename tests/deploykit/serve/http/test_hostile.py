@@ -93,7 +93,7 @@ def test_strings_are_the_client_s_mistake(client, values) -> None:
         ({"datatype": "BYTES"}, "BYTES"),
         ({"parameters": {"datatype": "BYTES"}}, "BYTES"),
         ({"parameters": {"datatype": "BYTES", "binary_data": True}}, "BYTES"),
-        ({"datatype": "FP16"}, "is FP32, wanted is FP16"),
+        ({"datatype": "FP16"}, "is FP32, wanted FP16"),
         ({"datatype": "FP33"}, "datatypes are"),
         ({"datatype": 3}, "'datatype' as a str"),
     ],

@@ -157,7 +157,7 @@ def _apply(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
             return replace(_resampled(how, step), resize="stretch", resize_to=stretched)
     raise CheckpointError(
         f"The test pipeline of the training has the step {dict(step)!r}, which cannot be reproduced.",
-        hint="Give a configuration with another test_pipeline by --config.",
+        hint="Give a configuration that has another test_pipeline with --config.",
     )
 
 

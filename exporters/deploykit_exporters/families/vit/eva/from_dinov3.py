@@ -152,7 +152,8 @@ def _arguments(
         size = 4 * periods.numel()
         if periods.ndim != 1 or not size or width % size:
             raise CheckpointError(
-                f"{_PERIODS} is {list(periods.shape)}, and {width} channels do not go into heads of {size}."
+                f"{_PERIODS} is {list(periods.shape)}, and {width} channels cannot be divided into "
+                f"heads of {size}."
             )
         heads = width // size
         refuse_heads(config, heads)

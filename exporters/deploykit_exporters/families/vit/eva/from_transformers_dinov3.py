@@ -190,7 +190,7 @@ def _arguments(
     heads = int(config.get("num_attention_heads", max(1, width // _WIDTH)))
     if heads < 1 or width % heads or (width // heads) % 4:
         raise CheckpointError(
-            f"{config.where} says num_attention_heads = {heads}, into which {width} channels do not go."
+            f"{config.where} says num_attention_heads = {heads}, which does not divide {width} channels."
         )
     return {
         "img_size": trained,

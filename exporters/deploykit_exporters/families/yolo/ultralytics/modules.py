@@ -105,7 +105,8 @@ class ModuleBuilder:
         whole = name.rpartition("_")[0]
         if name not in self._tensors and whole in self._tensors:
             raise CheckpointError(
-                f"{whole} of the pickled module lies in parts ({name}), as pruning and weight_norm leave it.",
+                f"{whole} of the pickled module is stored in parts ({name}), as pruning and weight_norm "
+                "leave it.",
                 hint="Make it whole before saving: torch.nn.utils.prune.remove(layer, 'weight').",
             )
         if name not in self._tensors:

@@ -144,7 +144,7 @@ def test_layers_that_are_not_built_are_refused() -> None:
     local = {f"local_cls_norm.{kind}": torch.ones(64) for kind in ("weight", "bias")}
     built = build(checkpoint_of({**tensors, **local}))
     assert any(setting.name == "local_cls_norm.*" for setting in built.settings)
-    with pytest.raises(CheckpointError, match="do not go into heads"):
+    with pytest.raises(CheckpointError, match="cannot be divided into heads"):
         build(checkpoint_of({**tensors, "rope_embed.periods": torch.ones(5)}))
 
 

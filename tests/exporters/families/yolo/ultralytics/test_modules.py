@@ -278,7 +278,7 @@ def test_a_pruned_layer_is_refused_by_what_makes_it_whole(ultralytics_file: Call
 
     path, _ = ultralytics_file("yolov8n", edit=change)
     with pytest.raises(
-        CheckpointError, match=r"model\.0\.conv\.weight of the pickled module lies in parts"
+        CheckpointError, match=r"model\.0\.conv\.weight of the pickled module is stored in parts"
     ) as error:
         build(path)
     assert "torch.nn.utils.prune.remove" in str(error.value.hint)

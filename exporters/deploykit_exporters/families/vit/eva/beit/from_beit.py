@@ -101,7 +101,7 @@ def read_official(
     scaled = file.args.get("layer_scale_init_value")
     if scaled is not None and (float(scaled) > 0) is not (found["init_values"] is not None):
         raise CheckpointError(
-            f"args say layer_scale_init_value = {scaled}, which is not so in the weights.",
+            f"args say layer_scale_init_value = {scaled}, which contradicts the weights.",
             hint="If these arguments are of another model, say so: --ignore args:layer_scale_init_value",
         )
     return EvaSource(
