@@ -117,7 +117,7 @@ class Measure:
     def _prepared(
         self, pairs: Iterable[tuple[ImageSource, Truth]], plans: Iterable[Plan | None] | None
     ) -> Iterator[tuple[Prepared, Truth] | InputError]:
-        """Decode pictures ahead: at most twice the number of threads and of places in a batch."""
+        """Decode pictures ahead: at most one for each thread, and one batch more."""
         todo = iter(pairs)
         ways = iter(plans) if plans is not None else None
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")

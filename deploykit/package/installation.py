@@ -133,7 +133,7 @@ def _installed() -> metadata.Distribution:
 
 def _not_at_hand(why: str) -> DependencyError:
     return DependencyError(
-        f"The package needs a deploykit to install, and {why}.",
+        f"The package has to contain a deploykit to install, but {why}.",
         hint="Give a wheel with --wheel FILE; `pip wheel --no-deps .` in a checkout builds one.",
     )
 

@@ -68,7 +68,7 @@ def dtype_of(datatype: str) -> np.dtype:
     if datatype in ("BYTES", "BF16"):
         raise BadRequestError(
             f"No model here has tensors of {datatype}.",
-            hint="The datatypes are in the model's metadata; pictures as files are for `predict`.",
+            hint="The datatypes are in the model's metadata; send picture files to `predict`.",
         )
     dtype = _DTYPES.get(datatype)
     if dtype is None:

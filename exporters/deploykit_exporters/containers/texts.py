@@ -68,7 +68,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
     except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
         # What PyYAML raises where a tag says int, float, bool or timestamp and the text is something else.
-        raise ValueError("it has a value that is not of the type that its tag says") from error
+        raise ValueError("it has a value whose type is not the one that its tag names") from error
     return value
 
 

@@ -143,7 +143,7 @@ def _both(
     images: dict[str, np.ndarray],
     count: Callable[[int, int], None],
 ) -> Iterator[tuple[str, Result, Result]]:
-    """The answers of both sides for each image, in groups that predictors run at once."""
+    """The answers of both sides for each image; each predictor is given a group of images at a time."""
     names = list(images)
     for start in range(0, len(names), _GROUP):
         count(start, len(names))

@@ -181,7 +181,9 @@ def _from_official(
     interpolation = str(data.get("INTERPOLATION", "bicubic"))
     if interpolation not in _INTERPOLATIONS:
         known = ", ".join(_INTERPOLATIONS)
-        raise CheckpointError(f"DATA.INTERPOLATION is {interpolation!r} in {source}; known are {known}.")
+        raise CheckpointError(
+            f"DATA.INTERPOLATION is {interpolation!r} in {source}; deploykit knows {known}."
+        )
     return TrainingConfig(
         source=source,
         own=own,

@@ -178,7 +178,7 @@ def _interpolation(name: Any) -> Interpolation:
     known = get_args(Interpolation)
     if name not in known:
         raise CheckpointError(
-            f"The checkpoint names the interpolation {name!r}; known are {', '.join(known)}."
+            f"The checkpoint names the interpolation {name!r}; deploykit knows {', '.join(known)}."
         )
     return cast("Interpolation", name)
 

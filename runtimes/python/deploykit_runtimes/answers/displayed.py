@@ -113,7 +113,7 @@ class Displayed(ABC):
         ):
             raise OptionError(
                 f"save() wants a name with the suffix of a picture format, found {target.name!r}.",
-                hint=f"Such as {target.stem or 'result'}.jpg; known are {' '.join(_FORMATS)}.",
+                hint=f"Such as {target.stem or 'result'}.jpg; the formats are {' '.join(_FORMATS)}.",
             )
         source = None if self.picture is None else self.picture.path
         if source is not None and os.path.realpath(source) == os.path.realpath(target):

@@ -165,7 +165,7 @@ def _resampled(how: Preprocess, step: Mapping[str, Any]) -> Preprocess:
     interpolation, backend = step.get("interpolation", "bilinear"), step.get("backend", "cv2")
     if interpolation not in get_args(Interpolation) or backend not in {"cv2", "pillow"}:
         raise CheckpointError(
-            f"The test pipeline resizes with {backend} {interpolation}; known are cv2 and pillow with "
+            f"The test pipeline resizes with {backend} {interpolation}; deploykit knows cv2 and pillow with "
             f"{', '.join(get_args(Interpolation))}."
         )
     return replace(how, interpolation=interpolation, resampler="pillow" if backend == "pillow" else "opencv")

@@ -74,7 +74,7 @@ def refuse_lower_precision(placement: Placement, weights: Mapping[str, int]) -> 
     """
     if not placement.providers.get("TensorRT"):
         raise RuntimeUnavailableError(
-            "--strict wants to see every layer, the engine holds no record of them.",
+            "--strict wants to see every layer, but the engine holds no record of its layers.",
             hint="Build it with deploykit: other tools leave the record out.",
         )
     if "tf32" in placement.precision:
