@@ -73,6 +73,6 @@ def test_all_models_of_a_process_share_one_budget() -> None:
 def test_the_limits_of_pictures_are_documented() -> None:
     section = SECURITY.read_text().partition("### Pictures that clients send")[2].partition("\n### ")[0]
     options = ServeOptions()
-    assert f"| {options.max_pixels // 1_000_000} million pixels a picture (`--max-pixels`) |" in section
-    assert f"| {picture_cost._MAX_SCANS} scans a JPEG file |" in section
-    assert f"| {options.max_body_mb:g} MB a request (`--max-body`), packed or not |" in section
+    assert f"| {options.max_pixels // 1_000_000} million pixels per picture (`--max-pixels`) |" in section
+    assert f"| {picture_cost._MAX_SCANS} scans per JPEG file |" in section
+    assert f"| {options.max_body_mb:g} MB per request (`--max-body`), compressed or not |" in section
