@@ -86,7 +86,11 @@ def _first(kind: str, **values: Any) -> Callable[[Content], None]:
 
 
 WRONG: dict[str, tuple[str, Callable[[Content], None], str]] = {
-    "a picture twice": ("detect", lambda c: c["images"].append(c["images"][0]), "the same id as one before it, 1"),
+    "a picture twice": (
+        "detect",
+        lambda c: c["images"].append(c["images"][0]),
+        "the same id as one before it, 1",
+    ),
     "no width": ("detect", _first("images", width=None), "has no width"),
     "a width of words": ("detect", _first("images", width="wide"), "wants a width and a height, found wide"),
     "a category twice": (
