@@ -11,7 +11,6 @@ import hashlib
 import json
 import shutil
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.files import atomic_path
 from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.machine.trusted_folder import trusted_folder
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit.evaluation.scores.records import Record, pack, unpack
 
@@ -99,9 +99,10 @@ class State:
                     packed = {name: arrays[name] for name in arrays.files}
                 places = packed.pop(_PLACES).tolist()
                 found.update(zip(places, unpack(packed), strict=True))
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+                reason = one_line(error) or type(error).__name__
                 raise OptionError(
-                    f"{part}, which an interrupted evaluation left, cannot be read: {error}.",
+                    f"{part}, which an interrupted evaluation left, cannot be read: {reason}.",
                     hint="--fresh starts over.",
                 ) from error
         return found

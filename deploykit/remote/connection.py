@@ -6,7 +6,6 @@ import http.client
 import json
 import math
 import re
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
@@ -18,13 +17,18 @@ from deploykit_runtimes.text.printable import one_line, printable
 
 from deploykit.protocol.datatypes import datatype_of, dtype_of
 from deploykit.protocol.errors import BadRequestError
+from deploykit.remote.exchange import TooLargeError, exchange
 
 __all__ = ["Connection", "parse_url"]
 
 _PATIENCE_SECONDS = 300.0
-"""For each step of a request: a server may build an engine at its first."""
-_LARGEST = 1 << 30
-"""Bytes of an answer."""
+"""For a whole request: a server may build an engine at its first."""
+_LARGEST_FACTS = 1 << 24
+"""Bytes of what a server says about itself and its models."""
+_LARGEST_ANSWER = 1 << 28
+"""Bytes of tensors: twenty times those of a YOLO's golden cases."""
+_LARGEST_JSON = 1 << 26
+"""Bytes of JSON among them: Python takes up to twenty times as much."""
 _LENGTH = "Inference-Header-Content-Length"
 _PATH = re.compile(r"(?P<base>(?:/(?!v2(?:/|$))[^/]+)*)(?:/v2(?:/models/(?P<name>[^/]+))?)?/?")
 _FORM = "http://HOST:PORT, or http://HOST:PORT/v2/models/NAME"
@@ -165,44 +169,31 @@ class Connection:
         self, verb: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, str]:
         """Status, body, and the length of the JSON before the binary tensors, as the answer states it."""
-        address = urlsplit(self.origin)
-        assert address.hostname is not None
         sent = {"User-Agent": "deploykit", **(headers or {})}
         if self._key:
             sent["Authorization"] = f"Bearer {self._key}"
-        connection: http.client.HTTPConnection
-        if address.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                address.hostname,
-                address.port,
-                timeout=_PATIENCE_SECONDS,
-                context=ssl.create_default_context(),
-            )
-        else:
-            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=_PATIENCE_SECONDS)
+        url = f"{self.origin}{self._base}/v2{path}"
+        largest = _LARGEST_ANSWER if path.endswith("/infer") else _LARGEST_FACTS
         try:
-            connection.request(verb, f"{self._base}/v2{path}", content, sent)
-            answer = connection.getresponse()
-            body = answer.read(_LARGEST + 1)
-            length = answer.headers.get(_LENGTH, "")
-        except (OSError, http.client.HTTPException) as error:
+            answer = exchange(verb, url, content, sent, seconds=_PATIENCE_SECONDS, largest=largest)
+        except TooLargeError:
+            self._damaged(f"it has more than {largest >> 20} MiB")
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise RuntimeUnavailableError(
                 f"{self.origin} cannot be reached: {one_line(error) or type(error).__name__}.",
                 hint="Is the server running, and is this the port of its REST interface?",
             ) from error
-        finally:
-            connection.close()
         if answer.status in (401, 403):
             raise RuntimeUnavailableError(
-                f"{self.origin} answers nobody without its key: {_reason(answer.status, body)}.",
+                f"{self.origin} answers nobody without its key: {_reason(answer.status, answer.content)}.",
                 hint="Give the file with it: --api-key-file FILE.",
             )
-        if len(body) > _LARGEST:
-            self._damaged(f"it has more than {_LARGEST >> 30} GiB")
-        return answer.status, body, length
+        return answer.status, answer.content, answer.headers.get(_LENGTH, "")
 
     def _tensors(self, content: bytes, length: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         size = int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else len(content)
+        if min(size, len(content)) > _LARGEST_JSON:
+            self._damaged(f"it has more than {_LARGEST_JSON >> 20} MiB of JSON")
         document = _object(content[:size])
         described = document.get("outputs") if document is not None else None
         if document is None or not isinstance(described, list):

@@ -7,6 +7,7 @@ files.py    the pictures of a folder, and what else lies there
 folder.py   a folder of class folders
 labels.py   Ultralytics' label files
 read.py     which of them it is
+strangers.py  limits of what such files may name and hold
 table.py    a CSV or text list: a picture and its class a line
 truth.py    the record
 yolo.py     Ultralytics' data.yaml

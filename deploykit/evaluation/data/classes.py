@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import OptionError
 from deploykit_runtimes.pixels.listing import natural_order
+
+from deploykit.evaluation.data.strangers import nearest
 
 __all__ = ["Matching", "by_name", "in_order", "same_classes"]
 
@@ -70,18 +72,18 @@ def by_name(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, int
         )
     places = {name: number for number, name in enumerate(spec.classes)}
     if len(places) < len(spec.classes):
-        twice = sorted(name for name in places if spec.classes.count(name) > 1)
+        twice = sorted(name for name, count in Counter(spec.classes).items() if count > 1)
         raise OptionError(
             f"The model calls several classes {twice[0]!r}, so a name does not say which one is meant.",
             hint="--match order takes the classes in their order.",
         )
     lacking = [name for name in names if name not in places]
     if lacking:
-        near = get_close_matches(lacking[0], spec.classes, n=1)
+        near = nearest(lacking[0], spec.classes)
         raise OptionError(
             f"{source} has {_listed(lacking)}, which the model does not have: it has "
             f"{_listed(spec.classes)}.",
-            hint=(f"Did you mean {near[0]!r}? " if near else "")
+            hint=(f"Did you mean {near!r}? " if near else "")
             + "Take the class out of the labels, or name the model's classes with --labels FILE.",
         )
     return {number: places[name] for number, name in enumerate(names)}
@@ -109,12 +111,14 @@ def in_order(names: Sequence[str], spec: ModelSpec, source: str) -> dict[int, in
             f"letters, {natural[first]!r} by its number.",
             hint="Name the model's classes with --labels FILE.",
         )
-    return {names.index(name): number for number, name in enumerate(plain)}
+    places = {name: place for place, name in reversed(list(enumerate(names)))}
+    return {places[name]: number for number, name in enumerate(plain)}
 
 
 def _difference(names: Sequence[str], spec: ModelSpec) -> str:
-    more = [name for name in names if name not in spec.classes]
-    less = [name for name in spec.classes if name not in names]
+    theirs, own = set(names), set(spec.classes)
+    more = [name for name in names if name not in own]
+    less = [name for name in spec.classes if name not in theirs]
     told = [f"only the labels have {_listed(more)}"] if more and spec.classes else []
     told += [f"only the model has {_listed(less)}"] if less else []
     return ", ".join(told) or f"the labels have {_listed(names)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from deploykit_runtimes.errors import InputError, OptionError
 
 from deploykit.evaluation.data.classes import Matching, by_name, in_order
 from deploykit.evaluation.data.coco_checks import check_annotation, check_images, numbered
+from deploykit.evaluation.data.strangers import LARGEST_JSON, exists, is_exact, read_text
 from deploykit.evaluation.data.truth import Dataset, Objects, Sample
 
 __all__ = ["is_coco", "read_coco"]
@@ -56,13 +57,13 @@ def read_coco(path: Path, spec: ModelSpec, matching: Matching, images: Path | No
         folder = images or _folder(path, content["images"])
         samples = tuple(
             Sample(
-                path=folder / str(image["file_name"]),
+                path=_picture(folder, image, path),
                 truth=_objects(image, found[given], spec, classes),
                 number=image["id"],
             )
             for image, given in zip(content["images"], ids, strict=True)
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     if crowds := sum(bool(each.get("iscrowd")) for each in content["annotations"]):
         notes.append(f"{crowds} crowds count as COCO does: what lies in them is neither right nor wrong")
@@ -79,8 +80,8 @@ def read_coco(path: Path, spec: ModelSpec, matching: Matching, images: Path | No
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_text(path, LARGEST_JSON))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from error
     if not is_coco(content):
         found = ", ".join(list(content)[:8]) if isinstance(content, dict) else type(content).__name__
@@ -92,10 +93,12 @@ def _classes(
     categories: Sequence[Mapping[str, Any]], spec: ModelSpec, matching: Matching, path: Path
 ) -> dict[int, int]:
     """Map COCO's categories to the classes of the model."""
+    if vague := [each["id"] for each in categories if not is_exact(each["id"])]:
+        raise InputError(f"{path} wants whole numbers as ids of categories, found {str(vague[0])[:60]!r}.")
     ordered = sorted(categories, key=lambda each: each["id"])
     names = [str(each["name"]) for each in ordered]
     for what, values in (("id", [each["id"] for each in ordered]), ("name", names)):
-        if twice := [value for value in values if values.count(value) > 1]:
+        if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise InputError(f"Two categories of {path} have the {what} {twice[0]!r}.")
     if matching != "order" and spec.classes:
         found = by_name(names, spec, str(path))
@@ -155,6 +158,12 @@ def _objects(
     )
 
 
+def _picture(folder: Path, image: Mapping[str, Any], source: Path) -> Path:
+    picture = folder / str(image["file_name"])
+    exists(picture, source)
+    return picture
+
+
 def _folder(path: Path, images: Sequence[Mapping[str, Any]]) -> Path:
     """The folder with the first picture, among the places where such files keep them."""
     if not images:
@@ -164,7 +173,7 @@ def _folder(path: Path, images: Sequence[Mapping[str, Any]]) -> Path:
     parents = (path.parent, path.parent.parent)
     places = [parent / below for parent in parents for below in ("", "images", stem, f"images/{stem}")]
     for place in places:
-        if (place / first).is_file():
+        if exists(place / first, path) and (place / first).is_file():
             return place
     raise InputError(
         f"{first}, the first picture of {path}, is neither beside it nor in images/ or {stem}/ next to it.",

@@ -6,16 +6,24 @@ error that names the picture or annotation. Anything that can be inferred withou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from deploykit_runtimes.errors import InputError
+
+from deploykit.evaluation.data.strangers import is_exact
 
 __all__ = ["check_annotation", "check_images", "numbered"]
 
 Entry = Mapping[str, Any]
+
+_LONGEST = 2_000_000
+"""Pixels along an outline, for each of which COCO's evaluation takes 40 bytes."""
+_MOST_BITS = 60
+_LARGEST = 1e15
+_LARGEST_SIDE = 1_000_000
 
 
 def check_images(images: Sequence[Entry], path: Path) -> None:
@@ -30,8 +38,11 @@ def check_images(images: Sequence[Entry], path: Path) -> None:
         lacking = [key for key in ("id", "file_name", "width", "height") if image.get(key) is None]
         if lacking:
             raise InputError(f"{told}, {image.get('file_name')!r}, has no {' and no '.join(lacking)}.")
-        if not all(_is_number(image[key]) and image[key] >= 1 for key in ("width", "height")):
-            raise InputError(f"{told} wants a width and a height, found {image['width']}, {image['height']}.")
+        sides = [image["width"], image["height"]]
+        if not all(_is_number(side) and 1 <= side <= _LARGEST_SIDE for side in sides):
+            raise InputError(f"{told} wants a width and a height, found {str(sides)[1:-1][:200]}.")
+        if not (isinstance(image["id"], str) or is_exact(image["id"])):
+            raise InputError(f"{told} wants a whole number as its id, found {str(image['id'])[:60]!r}.")
         if image["id"] in seen:
             raise InputError(f"{told} has the same id as one before it, {image['id']!r}.")
         seen.add(image["id"])
@@ -56,6 +67,10 @@ def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
     wanted = {"segment": "segmentation", "pose": "keypoints"}.get(task)
     if wanted and not each.get(wanted):
         raise InputError(f"{told} has no {wanted}, and the model's task is {task}.")
+    if each.get("iscrowd") not in (None, False, True):
+        raise InputError(f"{told} wants an iscrowd of 0 or 1, found {str(each['iscrowd'])[:60]!r}.")
+    if not isinstance(each.get("num_keypoints", 0), int):
+        raise InputError(f"{told} wants a num_keypoints of how many are labelled.")
     area = each.get("area")
     if area is None and task == "pose":
         raise InputError(f"{told} has no area, which COCO needs to measure keypoints.")
@@ -72,6 +87,7 @@ def _check_outline(outline: Any, image: Entry, told: str) -> None:
         size = [image["height"], image["width"]]
         if list(outline.get("size", ())) != size:
             raise InputError(f"{told} has a mask of {outline.get('size')}, its picture is {size}.")
+        _check_runs(outline.get("counts"), image, told)
         return
     for polygon in outline if isinstance(outline, list) else [outline]:
         if not _are_numbers(polygon, least=6) or len(polygon) % 2:
@@ -79,6 +95,50 @@ def _check_outline(outline: Any, image: Entry, told: str) -> None:
                 f"{told} wants polygons [x1, y1, x2, y2, x3, y3, ...] of three points or more, "
                 f"found {str(polygon)[:60]}."
             )
+        if (length := _length(polygon)) > _LONGEST:
+            raise InputError(
+                f"{told} has an outline of {length:.3g} pixels, wanted at most {_LONGEST}.",
+                hint="COCO's evaluation takes memory for each of them.",
+            )
+
+
+def _length(polygon: Sequence[float]) -> float:
+    """Of a closed outline, in pixels, as its longer sides."""
+    points = np.array(polygon, np.float64).reshape(-1, 2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.nan_to_num(np.abs(points - np.roll(points, 1, 0)).max(1).sum(), nan=np.inf))
+
+
+def _check_runs(counts: object, image: Entry, told: str) -> None:
+    """A mask's runs, plain or as COCO packs them into text, cover its picture and nothing else.
+
+    Raises:
+        InputError: they do not, or are something else.
+    """
+    area = int(image["width"]) * int(image["height"])
+    if isinstance(counts, str):
+        runs = _unpacked(counts)
+    else:
+        runs = counts if isinstance(counts, list) and all(type(each) is int for each in counts) else None
+    if runs is None or min(runs, default=0) < 0 or sum(runs) > area:
+        raise InputError(f"{told} has a mask whose runs are not those of a picture of {area} pixels.")
+
+
+def _unpacked(text: str) -> list[int] | None:
+    """Runs from groups of 5 bits, each a difference to the run two before it; None: it is something else."""
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > _MOST_BITS:
+            return None
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            value -= (1 << shift) if bits & 0x10 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return None if shift else runs
 
 
 def numbered(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -93,7 +153,8 @@ def numbered(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes = []
     images, annotations = content["images"], content["annotations"]
     ids = [each.get("id") for each in annotations]
-    if None in ids or 0 in ids or len(set(ids)) < len(ids):
+    sound = all(isinstance(each, str) or is_exact(each) for each in ids)
+    if not sound or 0 in ids or len(set(ids)) < len(ids):
         notes.append("annotations are numbered anew: COCO's evaluation wants ids above 0, each of them once")
     if bare := sum(each.get("area") is None for each in annotations):
         notes.append(f"{bare} annotations have no area: numbers by size go by their boxes")
@@ -115,7 +176,8 @@ def _completed(each: Entry, number: int) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a picture can have, in pixels."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _are_numbers(values: object, *, least: int) -> bool:

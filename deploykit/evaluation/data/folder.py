@@ -51,7 +51,8 @@ def read_class_folders(folder: Path, spec: ModelSpec, matching: Matching, split:
         notes.append("the model names no classes: the folders are taken in sorted order")
     elif len(found) < len(spec.classes):
         notes.append(f"{len(spec.classes) - len(found)} of {len(spec.classes)} classes have no pictures")
-    places = [(path, numbers[names.index(name)]) for name, paths in found.items() for path in paths]
+    place_of = {name: place for place, name in enumerate(names)}
+    places = [(path, numbers[place_of[name]]) for name, paths in found.items() for path in paths]
     samples = tuple(
         Sample(path=path, truth=truth, number=number) for number, (path, truth) in enumerate(places)
     )

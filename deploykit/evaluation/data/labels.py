@@ -10,6 +10,7 @@ import numpy as np
 from deploykit_runtimes.contract.spec import Task
 from deploykit_runtimes.errors import InputError, OptionError
 
+from deploykit.evaluation.data.strangers import LARGEST_LABELS, MOST_OBJECTS, read_text
 from deploykit.evaluation.data.truth import Objects
 
 __all__ = ["LabelForm", "label_path", "read_label_file"]
@@ -59,9 +60,11 @@ def read_label_file(path: Path, form: LabelForm) -> tuple[Objects, int]:
         OptionError: it has a class that the data set does not have.
     """
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        rows = [np.array(list(map(float, line)), np.float32) for line in lines]
-    except (OSError, ValueError) as error:
+        lines = [line for line in read_text(path, LARGEST_LABELS).splitlines() if line.strip()]
+        if len(lines) > MOST_OBJECTS:
+            raise InputError(f"The labels {path} have more than {MOST_OBJECTS} objects: {len(lines)}.")
+        rows = [np.array(list(map(float, line.split())), np.float32) for line in lines]
+    except ValueError as error:
         raise InputError(f"The labels {path} cannot be read: {error}.") from error
     kept = list({row.tobytes(): row for row in rows}.values())
     task, keypoints = form.task, form.keypoints

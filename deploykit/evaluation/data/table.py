@@ -11,10 +11,12 @@ from deploykit_runtimes.errors import InputError, OptionError
 from deploykit_runtimes.pixels.listing import SUFFIXES
 
 from deploykit.evaluation.data.classes import Matching, by_name
+from deploykit.evaluation.data.strangers import exists, read_text
 from deploykit.evaluation.data.truth import Dataset, Sample
 
 __all__ = ["read_class_list", "read_lines"]
 
+_DIGITS = 18
 _FORM = "Each line holds the path of a picture and its class, a name or a number: cats/1.jpg,cat"
 
 
@@ -24,11 +26,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         InputError: it cannot be read, or is not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"The list {path} cannot be read as UTF-8 text: {error}.") from error
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise InputError(f"The list {path} is empty.", hint=_FORM)
     return lines
@@ -46,12 +44,16 @@ def read_class_list(path: Path, spec: ModelSpec, matching: Matching) -> Dataset:
         InputError: a line has no class.
         OptionError: a class is not one of the model's.
     """
-    rows = [_cells(line) for line in read_lines(path)]
+    try:
+        rows = [_cells(line) for line in read_lines(path)]
+    except csv.Error as error:
+        raise InputError(f"The list {path} cannot be read: {error}.", hint=_FORM) from error
     if len(rows[0]) >= 2 and Path(rows[0][0]).suffix.lower() not in SUFFIXES:
         rows = rows[1:]
     for line, row in enumerate(rows, start=1):
         if len(row) < 2 or not row[1]:
             raise InputError(f"Picture {line} of {path}, {row[0]!r}, has no class.", hint=_FORM)
+        exists(path.parent / row[0], path)
     if not rows:
         raise InputError(f"The list {path} names no pictures.", hint=_FORM)
     words = list(dict.fromkeys(row[1] for row in rows))
@@ -73,7 +75,7 @@ def _cells(line: str) -> list[str]:
 def _numbers(words: Sequence[str], spec: ModelSpec, matching: Matching, source: str) -> dict[str, int]:
     """The class of each word. Names take precedence over numbers: the classes of digits are called 0 to 9."""
     named = bool(spec.classes) and set(words) <= set(spec.classes)
-    counted = all(word.isascii() and word.isdecimal() for word in words)
+    counted = all(len(word) <= _DIGITS and word.isascii() and word.isdecimal() for word in words)
     if counted and (matching == "order" or not named):
         beyond = [word for word in words if spec.num_classes and int(word) >= spec.num_classes]
         if beyond:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from deploykit.evaluation.data.classes import Matching, same_classes
 from deploykit.evaluation.data.files import other_files, pictures_in
 from deploykit.evaluation.data.folder import read_class_folders
 from deploykit.evaluation.data.labels import LabelForm, label_path, read_label_file
+from deploykit.evaluation.data.strangers import LARGEST_LABELS, MOST_NAMES, exists, read_text
 from deploykit.evaluation.data.table import read_lines
 from deploykit.evaluation.data.truth import Dataset, Objects, Sample
 
 __all__ = ["listed_pictures", "read_data_yaml", "read_picture_list"]
 
 _SHOWN = 3
+_MOST_FOLDERS = 1000
 
 
 def read_data_yaml(
@@ -47,7 +50,7 @@ def read_data_yaml(
             f"{path} has no {split}.", hint="It names the folders of train, val and test; see --split."
         )
     root = _root(path, said)
-    folders = [_found(root / str(place), path) for place in _listed(places)]
+    folders = _folders(root, places, path)
     if spec.task == "classify":
         return read_class_folders(folders[0], spec, matching, split)
     classes = same_classes(_names(said, path, spec), spec, matching, str(path))
@@ -55,9 +58,7 @@ def read_data_yaml(
     pictures = sorted(dict.fromkeys(file for folder in folders for file in _pictures(folder)))
     form = LabelForm(task=spec.task, classes=classes, keypoints=shape)
     samples, notes = _labelled(pictures, form, unlabelled=unlabelled)
-    sigmas = tuple(float(value) for value in said.get("kpt_oks_sigmas") or ())
-    if sigmas and (len(sigmas) != shape[0] or min(sigmas) <= 0):
-        raise OptionError(f"kpt_oks_sigmas of {path} wants {shape[0]} positive numbers, found {sigmas}.")
+    sigmas = _sigmas(said.get("kpt_oks_sigmas") or [], shape[0], path)
     return Dataset(
         source=path,
         kind=f"Ultralytics' {split}",
@@ -83,7 +84,7 @@ def listed_pictures(path: Path, splits: Sequence[str]) -> list[Path]:
             f"{path} has no {' or '.join(splits)}.", hint="It names the folders of train and val."
         )
     root = _root(path, said)
-    folders = [_found(root / str(place), path) for place in _listed(said[split])]
+    folders = _folders(root, said[split], path)
     found = sorted({file for folder in folders for file in _pictures(folder)}, key=natural_order)
     if not found:
         raise InputError(f"{split} of {path} holds no pictures.")
@@ -142,8 +143,8 @@ def _settings(path: Path) -> Mapping[str, Any]:
     from deploykit_exporters.containers.texts import parse_yaml
 
     try:
-        said = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        said = parse_yaml(read_text(path, LARGEST_LABELS))
+    except ValueError as error:
         raise InputError(f"{path} cannot be read as YAML: {error}.") from error
     if not isinstance(said, Mapping):
         raise InputError(f"{path} wants names and folders of pictures, found {type(said).__name__}.")
@@ -158,15 +159,29 @@ def _root(path: Path, said: Mapping[str, Any]) -> Path:
     if not given:
         return path.parent
     beside = path.parent / str(given)
+    exists(beside, path)
     return beside if beside.is_dir() or not Path(str(given)).is_dir() else Path(str(given))
 
 
-def _listed(places: object) -> Iterable[object]:
-    return places if isinstance(places, list) else [places]
+def _folders(root: Path, places: object, source: Path) -> list[Path]:
+    listed = places if isinstance(places, list) else [places]
+    if len(listed) > _MOST_FOLDERS:
+        raise InputError(f"{source} names more than {_MOST_FOLDERS} folders of pictures: {len(listed)}.")
+    return list(dict.fromkeys(_found(root / str(place), source) for place in listed))
+
+
+def _sigmas(values: object, wanted: int, source: Path) -> tuple[float, ...]:
+    given = values if isinstance(values, list) else [values]
+    known = [value for value in given if isinstance(value, int | float) and math.isfinite(value)]
+    if given and (len(known) != wanted or len(given) != wanted or min(known) <= 0):
+        raise OptionError(
+            f"kpt_oks_sigmas of {source} wants {wanted} positive numbers, found {str(values)[:200]}."
+        )
+    return tuple(map(float, known))
 
 
 def _found(place: Path, source: Path) -> Path:
-    if place.exists():
+    if exists(place, source):
         return place
     raise InputError(
         f"{source} names {place}, which does not exist.",
@@ -183,6 +198,8 @@ def _names(said: Mapping[str, Any], path: Path, spec: ModelSpec) -> tuple[str, .
         count = said.get("nc")
         if not isinstance(count, int):
             raise OptionError(f"{path} has neither names nor nc.")
+        if not 0 <= count <= MOST_NAMES:
+            raise OptionError(f"{path} says nc: {str(count)[:40]}, wanted 0 to {MOST_NAMES}.")
         return spec.classes if count == len(spec.classes) else tuple(map(str, range(count)))
     try:
         found = names_from(names)
@@ -208,4 +225,7 @@ def _keypoints(said: Mapping[str, Any], spec: ModelSpec, path: Path) -> tuple[in
 def _pictures(place: Path) -> Iterable[Path]:
     if place.is_dir():
         return pictures_in(place)
-    return [place.parent / line.strip() for line in read_lines(place)]
+    listed = [place.parent / line.strip() for line in read_lines(place)]
+    for picture in listed:
+        exists(picture, place)
+    return listed

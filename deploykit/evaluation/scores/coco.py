@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from deploykit_runtimes.answers.results import Detections, Poses, Segmentation
 from deploykit_runtimes.contract.spec import ModelSpec
+from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.optional import require
+from deploykit_runtimes.text.printable import one_line
 
 from deploykit.evaluation.data.truth import Dataset
 from deploykit.evaluation.scores.detection import keypoint_sigmas
@@ -70,6 +72,9 @@ def coco_scores(
     Returns:
         For ``boxes``, and ``masks`` or ``keypoints``: ``map``, ``map50``, ``map75``, the same by size of the
         object, recall ``ar``, and ``map`` of each class by its number.
+
+    Raises:
+        InputError: COCO's evaluation refuses the JSON.
     """
     package = check_coco()
     numbers = [dataset.samples[place].number for place in records]
@@ -78,13 +83,23 @@ def coco_scores(
         for place, record in records.items()
         for entry in _entries(record, dataset, dataset.samples[place].number, sizes)
     ]
-    parts = _PARTS[spec.task]
     if not found:
-        return {part: {"map": 0.0, "map50": 0.0, "map75": 0.0, "ar": 0.0, "classes": {}} for part in parts}
+        nothing = {"map": 0.0, "map50": 0.0, "map75": 0.0, "ar": 0.0, "classes": {}}
+        return {part: dict(nothing) for part in _PARTS[spec.task]}
+    try:
+        return _measured(package, found, numbers, dataset, spec)
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"COCO's evaluation cannot use {dataset.source}: {reason}.") from error
+
+
+def _measured(
+    package: Any, found: list[dict[str, Any]], numbers: list[int], dataset: Dataset, spec: ModelSpec
+) -> dict[str, Any]:
     truth = package.COCO(dict(dataset.content or {}))
     answers = truth.loadRes(found)
     measured = {}
-    for part in parts:
+    for part in _PARTS[spec.task]:
         settings: dict[str, Any] = {}
         if part == "keypoints":
             known = keypoint_sigmas(spec.output.keypoints[0], dataset.sigmas)

@@ -230,7 +230,7 @@ class _Work:
         if file.is_file() and not self.options.fresh:
             try:
                 found = Activations.read(file)
-            except (OSError, ValueError, KeyError):
+            except ValueError:
                 file.unlink(missing_ok=True)
             else:
                 self.say("Taking the calibration from the cache")

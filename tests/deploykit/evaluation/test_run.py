@@ -136,10 +136,13 @@ def test_a_damaged_state_is_told(vit: Path, digits: Path, cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         deploykit.evaluate(vit, digits, report=Interrupting(25))
     (part,) = cache.rglob("*.npz")
-    part.write_bytes(part.read_bytes()[:-40])
-    with pytest.raises(OptionError, match="an interrupted evaluation left") as told:
-        deploykit.evaluate(vit, digits)
-    assert "--fresh" in told.value.hint
+    whole = part.read_bytes()
+    flipped = whole[:100] + bytes(255 - each for each in whole[100:130]) + whole[130:]
+    for damaged in (whole[:-40], whole[:40], flipped, b""):
+        part.write_bytes(damaged)
+        with pytest.raises(OptionError, match="an interrupted evaluation left") as told:
+            deploykit.evaluate(vit, digits)
+        assert "--fresh" in told.value.hint
     assert deploykit.evaluate(vit, digits, fresh=True).models[0].resumed == 0
 
 

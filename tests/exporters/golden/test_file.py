@@ -126,6 +126,18 @@ WRITERS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
         "plain numbers",
     ),
     "a zip bomb": (lambda good, path: bomb(path), "more than"),
+    "a small zip bomb": (
+        lambda good, path: rewritten(good, path, more=np.zeros(20 << 20, np.float32)),
+        r"more than 1024 arrays or 6\d MB",
+    ),
+    "a header of signs": (
+        lambda good, path: archive(path, {"golden.npy": header("-" * 8000 + "1")}),
+        "the header of golden.npy is damaged",
+    ),
+    "JSON of empty lists": (
+        lambda good, path: rewritten(good, path, golden=np.frombuffer(b"[]," * 2_000_000, np.uint8)),
+        "not a text",
+    ),
     "too many arrays": (
         lambda good, path: archive(path, {f"{n}.npy": b"" for n in range(2000)}, zipfile.ZIP_STORED),
         "more than 1024 arrays",
@@ -175,6 +187,15 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "many cases": (lambda meta: meta.update(cases=meta["cases"] * 20), "100 cases"),
     "labels that are numbers": (lambda meta: meta.update(labels=[1, 2]), "1 where str belongs"),
     "fingerprints that are none": (lambda meta: meta["weights"].update(x=[[1], 2.0]), "cannot be used"),
+    "fingerprints beyond floats": (
+        lambda meta: meta["weights"].update(x=[[1], 10**400, 1]),
+        "cannot be used",
+    ),
+    "many fingerprints": (
+        lambda meta: meta["weights"].update({str(n): [[1], 0, 0] for n in range(40_000)}),
+        "the means of 400",
+    ),
+    "a recipe beyond floats": (recipe(low=10**400), "cannot be used"),
     "images that are huge": (recipe(shape=[1, 3, 1 << 20, 1 << 20]), "images of the shape"),
     "many images": (recipe(shape=[16384, 3, 512, 512]), "more than 512 MB of images"),
     "images of two axes": (recipe(shape=[3, 4]), "images of the shape"),

@@ -73,14 +73,21 @@ class Activations:
         """Read a file written by ``write``.
 
         Raises:
-            OSError, ValueError, KeyError: the file is damaged.
+            ValueError: the file cannot be read, or is damaged.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            names = arrays["names"].tolist()
-            return cls(
-                largest=dict(zip(names, arrays["largest"].tolist(), strict=True)),
-                histograms=dict(zip(names, arrays["histograms"], strict=True)),
-            )
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                names = arrays["names"].tolist()
+                largest = dict(zip(names, arrays["largest"].tolist(), strict=True))
+                histograms = dict(zip(names, arrays["histograms"], strict=True))
+        except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+            raise ValueError(f"{path.name} cannot be read: {error}") from error
+        sound = all(isinstance(each, float) for each in largest.values()) and all(
+            each.dtype == np.int64 and each.ndim == 1 for each in histograms.values()
+        )
+        if not sound:
+            raise ValueError(f"{path.name} does not hold histograms")
+        return cls(largest=largest, histograms=histograms)
 
 
 def collect(

@@ -50,3 +50,20 @@ def test_they_survive_a_file(seen: Activations, tmp_path: Path) -> None:
     (tmp_path / "seen.npz").write_bytes(b"not an archive")
     with pytest.raises((OSError, ValueError)):
         Activations.read(tmp_path / "seen.npz")
+
+
+@pytest.mark.parametrize("kept", [0, 40, 200, -40])
+def test_a_damaged_file_is_a_value_error(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "ranges.npz"
+    Activations({"x": 1.0}, {"x": np.ones(8, np.int64)}).write(path)
+    assert Activations.read(path).largest == {"x": 1.0}
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"ranges\.npz cannot be read"):
+        Activations.read(path)
+
+
+def test_a_file_of_other_arrays_is_a_value_error(tmp_path: Path) -> None:
+    path = tmp_path / "ranges.npz"
+    np.savez(path, names=np.array(["x"]), largest=np.array(["1"]), histograms=np.ones((1, 2)))
+    with pytest.raises(ValueError, match="does not hold histograms"):
+        Activations.read(path)
