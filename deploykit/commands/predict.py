@@ -138,6 +138,8 @@ def _check_sources(
         raise click.UsageError("Missing argument 'IMAGE|FOLDER|GLOB|URL...', or --watch FOLDER.")
     if watch is not None and sources:
         raise click.UsageError("--watch FOLDER and other images exclude each other: run predict twice.")
+    if watch is not None and not watch.is_dir():
+        raise click.UsageError(f"--watch wants a folder, {watch} is a pipe, socket or device.")
     if only_new and watch is None:
         raise click.UsageError("--only-new is for --watch FOLDER.")
     if save is None:

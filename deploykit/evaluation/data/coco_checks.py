@@ -40,7 +40,8 @@ def check_images(images: Sequence[Entry], path: Path) -> None:
             raise InputError(f"{told}, {image.get('file_name')!r}, has no {' and no '.join(lacking)}.")
         sides = [image["width"], image["height"]]
         if not all(_is_number(side) and 1 <= side <= _LARGEST_SIDE for side in sides):
-            raise InputError(f"{told} wants a width and a height, found {str(sides)[1:-1][:200]}.")
+            found = ", ".join(str(side)[:60] for side in sides)
+            raise InputError(f"{told} wants a width and a height, found {found}.")
         if not (isinstance(image["id"], str) or is_exact(image["id"])):
             raise InputError(f"{told} wants a whole number as its id, found {str(image['id'])[:60]!r}.")
         if image["id"] in seen:

@@ -176,6 +176,8 @@ def _unreadable(path: Path, error: OSError) -> Exception:
 
 
 def _missing(path: Path) -> CheckpointError:
+    if path.exists():
+        return CheckpointError(f"{path} is a pipe, socket or device, wanted a checkpoint.")
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     near = get_close_matches(path.name, [entry.name for entry in beside])
     hint = f"Did you mean {' or '.join(near)}?" if near else "Check the path."

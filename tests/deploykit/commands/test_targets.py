@@ -189,6 +189,27 @@ def test_an_engine_wants_a_place(
     assert {path.name for path in tmp_path.iterdir()} - {"null"} == {"pipe", "tiny.onnx"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["inspect", "PIPE"], 2),
+        (["export", "PIPE"], 2),
+        (["verify", "PIPE", "MODEL"], 2),
+        (["selftest", "PIPE"], 5),
+        (["predict", "MODEL", "PIPE"], 8),
+        (["predict", "MODEL", "--watch", "PIPE"], 2),
+    ],
+)
+def test_a_pipe_that_is_to_be_read(
+    model: Path, tmp_path: Path, arguments: list[str], code: int, capsys: Output
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given = [{"PIPE": str(pipe), "MODEL": str(model)}.get(each, each) for each in arguments]
+    assert main(given) == code
+    assert f"{pipe} is a pipe, socket or device" in capsys.readouterr().err
+
+
 def test_an_engine_in_a_folder_behind_a_link(model: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "real").mkdir()

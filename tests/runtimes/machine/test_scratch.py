@@ -124,3 +124,19 @@ def test_paths_are_known_as_ours() -> None:
     assert in_scratch(b".model.onnx.0123abcd.part")
     assert not in_scratch("/a/model.onnx")
     assert not in_scratch(7)
+
+
+def test_a_folder_that_was_removed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is still the working folder, and is a folder to all who ask; nothing can be created in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError), scratch_folder("."):
+        pytest.fail("a folder was created in one that is gone")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc: run it on Linux")
+def test_a_file_system_that_takes_no_folders_is_an_error() -> None:
+    with pytest.raises(OSError, match="/proc"), scratch_folder("/proc"):
+        pytest.fail("a folder was created in /proc")

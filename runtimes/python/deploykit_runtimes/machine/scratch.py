@@ -101,14 +101,16 @@ def _create(parent: Path, name: str) -> Path:
     while True:
         folder = parent / f".{name}.{secrets.token_hex(4)}.part"
         _live[folder] = _NOT_OPEN  # before it is there: a signal may come between any two of these lines
+        made = False
         try:
             folder.mkdir(mode=0o700)
+            made = True
             _live[folder] = lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             del _live[folder]
             with contextlib.suppress(OSError):  # it was not made
                 folder.rmdir()
-            if isinstance(error, FileNotFoundError) and parent.is_dir():
+            if isinstance(error, FileNotFoundError) and made and parent.is_dir():
                 continue  # another run took the empty folder for a killed one's
             raise
         if _locked(lock) is not False and _is_there(folder, lock):

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from deploykit_runtimes.errors import InputError
 from deploykit_runtimes.pixels.bands import looks_like_tiff, pillow_bands, tiff_bands, tiff_shape
 from deploykit_runtimes.pixels.grey import draft_luma, grey_image, grey_of
-from deploykit_runtimes.pixels.listing import near_name
+from deploykit_runtimes.pixels.listing import no_image
 from deploykit_runtimes.pixels.npy import is_npy, read_npy
 from deploykit_runtimes.pixels.pixel_format import RGB, PixelFormat
 from deploykit_runtimes.pixels.sources import ImageSource, NamedBytes, ReadySource, read_source
@@ -132,7 +132,7 @@ def _file_of(source: str | Path | bytes) -> tuple[Path | io.BytesIO, str]:
                 f"Wanted an image, {path} is a folder.",
                 hint="Give the folder alone, or the images in it one by one.",
             )
-        raise InputError(f"Image {path} does not exist.", hint=near_name(path))
+        raise no_image(path)
     return path, f"Image {path}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploykit_runtimes.errors import InputError
 
-__all__ = ["SUFFIXES", "list_images", "natural_order", "near_name"]
+__all__ = ["SUFFIXES", "list_images", "natural_order", "near_name", "no_image"]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg"}
@@ -51,7 +51,14 @@ def _matches(path: Path) -> list[Path]:
         raise InputError(f"The folder {path} holds no images.", hint=more)
     if glob.has_magic(str(path)):
         raise InputError(f"No image matches {path}.", hint=suffixes)
-    raise InputError(f"Image {path} does not exist.", hint=near_name(path))
+    raise no_image(path)
+
+
+def no_image(path: Path) -> InputError:
+    """The error for a path that is not a file: what lies there instead, or a name that is near."""
+    if path.exists():
+        return InputError(f"{path} is a pipe, socket or device, wanted an image.")
+    return InputError(f"Image {path} does not exist.", hint=near_name(path))
 
 
 def near_name(path: Path) -> str:
