@@ -24,6 +24,7 @@ from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.golden.file import Golden, read_golden
 from deploykit_exporters.golden.prove import GoldenProof
+from deploykit_exporters.graph.loading import load_graph
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.options import ExportOptions, hints_of
 from deploykit_exporters.proof.answers import SCORE_LIMIT, answer_photos, prove_answers
@@ -188,10 +189,10 @@ class _Again:
     engine: EngineOptions
 
     def graph(self) -> onnx.ModelProto:
+        if looks_like_onnx(self.model):
+            return load_graph(self.model)
         import onnx
 
-        if looks_like_onnx(self.model):
-            return onnx.load(self.model)
         return onnx.ModelProto()  # An engine, in which nothing can be raised.
 
     def open(self, copy: Path) -> Runner:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from deploykit_runtimes.errors import DeploykitError, InputError, ParityError
+from deploykit_runtimes.errors import DeploykitError, InputError, OptionError, ParityError
 from deploykit_runtimes.machine.cpu import cpu_class
 from deploykit_runtimes.machine.engine_cache import default_cache
 from deploykit_runtimes.machine.trusted_folder import trusted_folder
@@ -200,6 +200,10 @@ class _Work:
             elif len(found) < _ERROR_PICTURES:
                 found.append({name: np.array(value) for name, value in each.items()})
         read = len(self.pictures.calibration) - len(wrong)
+        if read < FEWEST // 2 and not wrong:
+            raise OptionError(
+                f"Calibration wants at least {FEWEST // 2} pictures, found {read}.", hint="Raise --calibrate."
+            )
         if read < FEWEST // 2:
             named = "; ".join(f"{path}: {error.problem}" for path, error in wrong[:3])
             raise InputError(

@@ -1,5 +1,6 @@
 """The ONNX graph of a module: exported, described and written.
 
+loading.py               An ONNX file as a graph in memory
 metadata.py              The spec in the metadata of an ONNX model
 onnx_export.py           A module and its spec -> one simplified ONNX graph with the spec inside
 report.py                What an ONNX graph consists of, read without torch

@@ -22,6 +22,7 @@ from deploykit_runtimes.selftest.run import require_self_test
 from deploykit_runtimes.targets import check_target
 from deploykit_runtimes.text.printable import one_line
 
+from deploykit_exporters.graph.loading import load_graph
 from deploykit_exporters.graph.metadata import renew_metadata
 from deploykit_exporters.graph.storage import save_model
 from deploykit_exporters.precision.convert import Fp16Graph, convert_fp16
@@ -187,15 +188,7 @@ def check_float32(source: Path) -> OnnxFile:
 
 
 def _loaded(source: Path) -> onnx.ModelProto:
-    import onnx
-
-    try:
-        model = onnx.load(str(source))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(
-            f"{source} cannot be read: {one_line(error)}.",
-            hint="The files with its weights belong beside it.",
-        ) from error
+    model = load_graph(source)
     kinds = Counter(node.op_type for node in model.graph.node)
     quantised = sum(kinds[kind] for kind in _INT8)
     if quantised:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from deploykit_exporters.graph.loading import load_graph
 from deploykit_exporters.precision.float_graph import constants_to_weights
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError, OptionError
 from deploykit_runtimes.files import sha256_of
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_files import model_bytes
+from deploykit_runtimes.text.printable import one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -154,12 +156,8 @@ def read_network(path: Path) -> Network:
             f"{path.name} has more than 2 GB of weights, which ONNX Runtime's quantiser cannot hold.",
             hint="deploykit quantize MODEL --fp16 halves it.",
         )
-    import onnx
-
-    model = onnx.load(path)
-    constants_to_weights(model)  # the quantiser takes weights from initialisers alone
-    model = onnx.shape_inference.infer_shapes(model)
-    network = Network(path=path, spec=spec, model=_with_names(_biases_added(model)))
+    model = _prepared(path)
+    network = Network(path=path, spec=spec, model=model)
     operators = {node.op_type for node in model.graph.node}
     if operators & _INTEGERS:
         raise OptionError(
@@ -169,6 +167,25 @@ def read_network(path: Path) -> Network:
     if next(network.nodes(), None) is None:
         raise ModelError(f"{path.name} has no convolution and no matrix product to quantise.")
     return network
+
+
+def _prepared(path: Path) -> onnx.ModelProto:
+    """The graph as the quantiser takes it.
+
+    Raises:
+        ModelError: it is not a valid model.
+    """
+    import onnx
+
+    model = load_graph(path)
+    try:
+        constants_to_weights(model)  # the quantiser takes weights from initialisers alone
+        model = onnx.shape_inference.infer_shapes(model)
+        return _with_names(_biases_added(model))
+    except (ValueError, TypeError, LookupError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(
+            f"{path} is not a valid ONNX model: {one_line(error).rstrip('.')[:1000]}."
+        ) from error
 
 
 def _refuse_other_precisions(path: Path, weights: Mapping[str, int]) -> None:

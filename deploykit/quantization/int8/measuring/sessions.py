@@ -28,7 +28,7 @@ def session_returning(model: onnx.ModelProto, names: Sequence[str]) -> Any:
     del shown.graph.output[:]
     shown.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in names)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are told by exceptions; a log line holds names of the model, raw
     content = shown.SerializeToString()
     return onnxruntime.InferenceSession(
         make_unsigned(content) or content, options, providers=["CPUExecutionProvider"]

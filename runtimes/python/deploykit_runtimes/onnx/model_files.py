@@ -84,7 +84,14 @@ def model_bytes(path: Path, file: OnnxFile | None = None) -> int:
     """
     file = file or read_if_model(path)
     files = (path, *(path.parent / name for name in (weights_beside(file) if file else ())))
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(map(_size, files))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:  # a name that no file can have, which is told when the file is opened
+        return 0
 
 
 def read_if_model(path: Path) -> OnnxFile | None:
@@ -186,8 +193,11 @@ def _is_beside(name: str) -> bool:
 def _problem(path: Path, location: str) -> str:
     """Why a file beside the model cannot be used, as half a sentence; empty when it can."""
     beside = path.parent / location
-    if not beside.exists():
-        return f"{beside} does not exist"
+    try:
+        if not beside.exists():
+            return f"{beside} does not exist"
+    except OSError as error:  # a name that no file can have
+        return f"it cannot be looked for: {error.strerror}"
     if not beside.is_file():
         return f"{beside} is not a file"
     try:
