@@ -75,24 +75,24 @@ def drawn_differences(report: EvalReport, place: int, count: int | None = None) 
 def save_differences(report: EvalReport, folder: Path, count: int) -> list[Path]:
     """Write pictures into a folder: those on which models differ or, with one model, its worst mistakes.
 
+    They appear together, when all of them are drawn.
+
     Args:
         report: What was measured.
         folder: The folder, which is created. No file in it is replaced.
         count: The largest number of pictures of each comparison.
     """
-    from deploykit_runtimes.files import atomic_path
+    from deploykit_runtimes.files import gathered
 
     drawn = [
         each for place in range(len(report.comparisons)) for each in drawn_differences(report, place, count)
     ]
     drawn = drawn or drawn_mistakes(report, count)
-    written = []
-    for number, each in enumerate(drawn, start=1):
-        target = folder / f"{number:03d}-{each.image.stem[:80]}.png"
-        with atomic_path(target) as draft:
-            _side_by_side(each).save(draft)
-        written.append(target)
-    return written
+    names = [f"{number:03d}-{each.image.stem[:80]}.png" for number, each in enumerate(drawn, start=1)]
+    with gathered(folder) as drafts:
+        for name, each in zip(names, drawn, strict=True):
+            _side_by_side(each).save(drafts / name)
+    return [folder / name for name in names]
 
 
 def _draw(runs: Sequence[Run], places: Sequence[int]) -> list[Drawn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def command(
     """
     if len(paths) < 2:
         raise click.UsageError("Wanted MODEL and DATA, found one of them.")
-    from deploykit_runtimes.files import write_target
+    from deploykit_runtimes.files import atomic_path, room_for
     from deploykit_runtimes.targets import check_folder, check_target, is_standard_output
 
     from deploykit.api import evaluate
@@ -99,12 +100,15 @@ def command(
             raise OptionError("--html writes a file, and stdout has the numbers.", hint="Name a file.")
     if save is not None:
         check_folder(save / "picture.png")
-    with Progress() as report:
+    with Progress() as report, ExitStack() as finished:  # an interruption leaves neither page nor pictures
         result = evaluate(paths[:-1], paths[-1], device=device, report=report, **settings)
         if html is not None:
             report("Drawing the worst mistakes")
             differing = [drawn_differences(result, n, pictures) for n in range(len(result.comparisons))]
-            write_target(html, to_html(result, drawn_mistakes(result, pictures), differing))
+            page = to_html(result, drawn_mistakes(result, pictures), differing).encode()
+            draft = finished.enter_context(atomic_path(html))
+            with room_for(len(page)):
+                draft.write_bytes(page)
         saved = save_differences(result, save, pictures) if save is not None else []
     if json_output:
         echo_json(result.to_dict())

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import deploykit
 from deploykit.cli import main
+from deploykit.evaluation import mistakes
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,19 @@ def test_an_interrupted_command_goes_on(
     told = capsys.readouterr()
     assert "17 of them done before" in told.err
     assert json.loads(told.out)["models"][0]["resumed"] == 17
+
+
+def test_an_interruption_leaves_neither_page_nor_pictures(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def interrupted(one: mistakes.Drawn) -> Image.Image:
+        calls.append(one)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mistakes, "_side_by_side", interrupted)
+    outputs = ["--html", str(tmp_path / "page.html"), "--save", str(tmp_path / "drawn")]
+    assert main(["eval", str(model), str(data), *outputs]) == 130
+    assert calls
+    assert {path.name for path in tmp_path.iterdir()} == {"cache"}
