@@ -38,6 +38,8 @@ The first output is whole with 300 detections of 17 keypoints, which cannot be c
 _MOST_OUTPUTS, _MOST_PICTURES, _LONGEST_SIDE = 8, 16, 480
 """Pictures are stored beside the answers: larger ones are made smaller first."""
 
+_BLOCK = 1 << 20
+"""Pixels that are made at a time, which bounds the memory for them."""
 _RECIPES = {"picture": (1, 0, 1), "soft": (1, 0.4, 0.6), "contrast": (2, -2, 2), "noise": (1, 0, 1)}
 """What every model is run on: how many images, their lowest and highest value."""
 
@@ -113,9 +115,14 @@ def record(
 
 def _random(count: int, seed: int) -> np.ndarray:
     """Evenly distributed pixels, uint8 [count] (splitmix64), the same on every machine and numpy."""
+    blocks = [_block(first, min(count, first + _BLOCK), seed) for first in range(0, count, _BLOCK)]
+    return np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
+
+
+def _block(first: int, last: int, seed: int) -> np.ndarray:
     golden = 0x9E3779B97F4A7C15
     start = np.uint64(seed * golden & (1 << 64) - 1)
-    bits = (np.arange(count, dtype=np.uint64) + start) * np.uint64(golden)
+    bits = (np.arange(first, last, dtype=np.uint64) + start) * np.uint64(golden)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((bits ^ (bits >> np.uint64(31))) >> np.uint64(56)).astype(np.uint8)
@@ -154,8 +161,11 @@ def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
     else:
         each = [_picture(channels, height, width, recipe["seed"] + 50 * n) for n in range(count)]
         pixels = np.stack(each)
-    values = pixels.reshape(count, channels, height, width).astype(np.float32) / np.float32(255)
-    return np.asarray(values * (high - low) + low)
+    values: np.ndarray = pixels.reshape(count, channels, height, width).astype(np.float32)
+    values /= np.float32(255)
+    values *= high - low
+    values += low
+    return values
 
 
 def _seeded(channels: int, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

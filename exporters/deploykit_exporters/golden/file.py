@@ -28,6 +28,8 @@ _READS = 1
 
 _MOST_BYTES = 1 << 29
 _MOST_MEMBERS = 1024
+_MOST_VALUES = 1 << 26
+"""Values of all images together: five of 267 channels and 224 pixels. A recipe describes as many in a line."""
 _FREE_BYTES, _MOST_INFLATED = 1 << 26, 20
 """Arrays have 64 MB, and 20 times the file: what a network takes and answers hardly compresses."""
 _MOST_JSON = 1 << 22
@@ -213,6 +215,9 @@ def _golden(path: Path, arrays: Mapping[str, np.ndarray]) -> Golden:
     cases = _of(meta["cases"], list)
     if not 0 < len(cases) <= _MOST_CASES:
         raise _DamagedError(f"it has {len(cases)} cases")
+    read = tuple(_case(_of(one, dict), f"case{n}", arrays) for n, one in enumerate(cases))
+    if sum(math.prod(case.shape) for case in read) > _MOST_VALUES:
+        raise _DamagedError(f"its cases have more than {_MOST_VALUES} values of images together")
     weights = _of(meta["weights"], dict)
     if len(weights) > _MOST_WEIGHTS:
         raise _DamagedError(f"it has the means of {len(weights)} weights")
@@ -224,7 +229,7 @@ def _golden(path: Path, arrays: Mapping[str, np.ndarray]) -> Golden:
         labels=tuple(_of(one, str) for one in _of(meta["labels"], list)),
         versions={_word(key): _word(value) for key, value in _of(meta["versions"], dict).items()},
         weights={name: _fingerprint(one) for name, one in weights.items()},
-        cases=tuple(_case(_of(one, dict), f"case{n}", arrays) for n, one in enumerate(cases)),
+        cases=read,
     )
 
 

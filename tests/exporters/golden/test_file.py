@@ -198,6 +198,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a recipe beyond floats": (recipe(low=10**400), "cannot be used"),
     "images that are huge": (recipe(shape=[1, 3, 1 << 20, 1 << 20]), "images of the shape"),
     "many images": (recipe(shape=[16384, 3, 512, 512]), "more than 512 MB of images"),
+    "images that are large together": (
+        lambda meta: [one["recipe"].update(shape=[1, 3, 4096, 4096]) for one in meta["cases"][:4]],
+        "values of images together",
+    ),
     "images of two axes": (recipe(shape=[3, 4]), "images of the shape"),
     "a recipe without a seed": (lambda meta: meta["cases"][0]["recipe"].pop("seed"), "lacks 'seed'"),
     "a recipe without a limit": (recipe(high=float("inf")), "goes from"),
