@@ -29,7 +29,7 @@ _READS = 1
 _MOST_BYTES = 1 << 29
 _MOST_MEMBERS = 1024
 _MOST_VALUES = 1 << 26
-"""Values of all images together: five of 267 channels and 224 pixels. A recipe describes as many in a line."""
+"""Values of all images together, as five of 267 channels and 224 pixels have: a recipe takes a line."""
 _FREE_BYTES, _MOST_INFLATED = 1 << 26, 20
 """Arrays have 64 MB, and 20 times the file: what a network takes and answers hardly compresses."""
 _MOST_JSON = 1 << 22
