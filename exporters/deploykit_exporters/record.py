@@ -30,16 +30,12 @@ __all__ = ["FORMAT", "RecordError", "make_images", "places", "record", "syntheti
 
 FORMAT = 1
 """Version of the file, and of the recipes for the images that it does not hold."""
-
 _FIRST_VALUES, _OTHER_VALUES = (20_000, 1 << 13), (1 << 13, 1 << 11)
 """Of an output with more values per image than the first number, the second number is kept, evenly spread.
 The first output is whole with 300 detections of 17 keypoints, which cannot be compared in part."""
-
 _MOST_OUTPUTS, _MOST_PICTURES, _LONGEST_SIDE = 8, 16, 480
 """Pictures are stored beside the answers: larger ones are made smaller first."""
 
-_BLOCK = 1 << 20
-"""Pixels that are made at a time, which bounds the memory for them."""
 _RECIPES = {"picture": (1, 0, 1), "soft": (1, 0.4, 0.6), "contrast": (2, -2, 2), "noise": (1, 0, 1)}
 """What every model is run on: how many images, their lowest and highest value."""
 
@@ -113,16 +109,13 @@ def record(
     return Path(file)
 
 
-def _random(count: int, seed: int) -> np.ndarray:
+def _random(count: int, seed: int, first: int = 0) -> np.ndarray:
     """Evenly distributed pixels, uint8 [count] (splitmix64), the same on every machine and numpy."""
-    blocks = [_block(first, min(count, first + _BLOCK), seed) for first in range(0, count, _BLOCK)]
-    return np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
-
-
-def _block(first: int, last: int, seed: int) -> np.ndarray:
+    if (half := count // 2) >= 1 << 19:  # which bounds the memory
+        return np.concatenate([_random(half, seed, first), _random(count - half, seed, first + half)])
     golden = 0x9E3779B97F4A7C15
     start = np.uint64(seed * golden & (1 << 64) - 1)
-    bits = (np.arange(first, last, dtype=np.uint64) + start) * np.uint64(golden)
+    bits = (np.arange(first, first + count, dtype=np.uint64) + start) * np.uint64(golden)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((bits ^ (bits >> np.uint64(31))) >> np.uint64(56)).astype(np.uint8)
@@ -161,11 +154,8 @@ def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
     else:
         each = [_picture(channels, height, width, recipe["seed"] + 50 * n) for n in range(count)]
         pixels = np.stack(each)
-    values: np.ndarray = pixels.reshape(count, channels, height, width).astype(np.float32)
-    values /= np.float32(255)
-    values *= high - low
-    values += low
-    return values
+    values = pixels.reshape(count, channels, height, width).astype(np.float32) / np.float32(255)
+    return np.asarray(values * (high - low) + low)
 
 
 def _seeded(channels: int, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
