@@ -1,8 +1,8 @@
-"""Peak memory of a bisection against that of the model itself: python benchmarks/bisect_memory.py MODEL.onnx
+"""Peak memory of a bisection against that of the model itself: bisect_memory.py MODEL.onnx [CHECKPOINT]
 
 A weight is changed in a copy of the model, and the layer is looked for between the two, as ``deploykit verify
---bisect`` does after it has exported the checkpoint anew. Each measurement is a process of its own; what its
-imports take is left out.
+--bisect`` does after it has exported the checkpoint anew. With the checkpoint, that export is measured too.
+Each measurement is a process of its own; what its imports take is left out.
 """
 
 from __future__ import annotations
@@ -65,6 +65,21 @@ def run_search(model: Path, wrong: Path, runtime: str) -> None:
     print(peak() - before, layer.name, search.compared)
 
 
+def run_export(model: Path, checkpoint: str) -> None:
+    """Export the checkpoint as the model was, before anything is compared."""
+    import onnxruntime  # noqa: F401 - imports are not measured
+    import onnxsim  # noqa: F401
+    import timm  # noqa: F401
+    from deploykit_exporters.bisect.anew import export_like
+    from deploykit_exporters.options import ExportOptions
+    from deploykit_runtimes.onnx.file import read_onnx
+
+    before = peak()
+    with tempfile.TemporaryDirectory() as name:
+        export_like(checkpoint, read_onnx(model).spec(), ExportOptions(), Path(name) / "anew.onnx")
+    print(peak() - before)
+
+
 def plant(model: Path, wrong: Path) -> None:
     """Change one weight in the middle of a model."""
     import onnx
@@ -83,8 +98,8 @@ def plant(model: Path, wrong: Path) -> None:
     onnx.save(found, wrong)
 
 
-def main(model: Path) -> None:
-    """Print a line an engine."""
+def main(model: Path, *checkpoint: str) -> None:
+    """Print a line an engine, and one for the export."""
     with tempfile.TemporaryDirectory() as folder:
         wrong = Path(folder) / "wrong.onnx"
         subprocess.run([sys.executable, __file__, "plant", model, wrong], check=True)
@@ -98,6 +113,8 @@ def main(model: Path) -> None:
                 f"the search {int(search[0]) / 1e6:.0f} MB ({share:.2f} times), "
                 f"{search[1]} after {search[2]} cuts"
             )
+    for source in checkpoint:
+        print(f"exported anew from {source}: {int(measured('export', model, source)[0]) / 1e6:.0f} MB")
 
 
 def measured(*arguments: object) -> list[str]:
@@ -114,5 +131,7 @@ if __name__ == "__main__":
             run_search(Path(file), Path(other), name)
         case ["plant", file, other]:
             plant(Path(file), Path(other))
-        case [file]:
-            main(Path(file))
+        case ["export", file, source]:
+            run_export(Path(file), source)
+        case [file, *sources]:
+            main(Path(file), *sources)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,16 @@ from deploykit_runtimes.contract.axes import AXES
 from deploykit_runtimes.contract.spec import AxisRange, ModelSpec, ParityRecord
 from deploykit_runtimes.errors import OptionError, ParityError
 from deploykit_runtimes.files import atomic_path
+from deploykit_runtimes.machine.heap import return_freed_memory
 from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.text.printable import printable
 
 from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
-from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, simplify
+from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, simplify_file
 from deploykit_exporters.graph.report import GraphFacts, graph_facts
-from deploykit_exporters.graph.storage import check_room, save_model
+from deploykit_exporters.graph.storage import check_room, save_model, store
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.option_values import ExporterName
 from deploykit_exporters.options import ExportOptions, hints_of
@@ -133,35 +135,34 @@ def export(
     if answers is not None:
         with clock.stage("golden", "Comparing with the answers of the training process"):
             answers.check_reading()
+    notes = [*loaded.checkpoint.notes, *built.notes]
+    own = partial(export_graph, exportable(built, spec), spec, exporter=exporter, opset=opset)
     with clock.stage("export", f"Exporting with the {exporter} exporter, opset {opset}"):
-        raw = export_graph(exportable(built, spec), spec, exporter=exporter, opset=opset)
-    simplified, rewrites, notes = raw, "", [*loaded.checkpoint.notes, *built.notes]
+        graph = _Graph(own, own())
     if options.simplify:
         with clock.stage("simplify", "Simplifying"):
-            simplified, rewrites = _simplified(raw, spec)
-        if simplified is raw:
-            notes.append("onnxsim could not process the graph; the exporter's own graph is used.")
+            graph.simplify(spec)
     with atomic_path(output) as draft:
         with clock.stage("prove", "Proving against the checkpoint"), _network_draft(draft, options) as core:
-            record, model, note = _first_proven(core, output, [simplified, raw], spec, built)
-            notes += [*note, *([rewrites] if rewrites and model is simplified else [])]
+            record = _first_proven(core, output, graph, spec, built)
+            notes += graph.notes
             record = replace(record, witness=_witness(checkpoint, built, spec, options, clock))
             record = record if answers is None else _golden(record, answers, core)
             proven = replace(spec, parity=record)
             if finished == spec and options.golden_cases:
                 proven = replace(proven, golden=_golden_cases(built, spec, core, clock))
-            save_model(model, core, final=output, spec=proven)
+            save_model(graph.model, core, final=output, spec=proven)
         if finished != spec:
             finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
             with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
-                proven, model = finish.write(model, draft, output, record)
+                proven, graph.model = finish.write(graph.model, draft, output, record)
         if options.golden_cases and not proven.golden:
             notes.append(NO_CASES)
         size = draft.stat().st_size
     return ExportResult(
         path=output,
         spec=proven,
-        graph=graph_facts(model),
+        graph=graph_facts(graph.model),
         size_bytes=size,
         seconds=clock.seconds,
         notes=tuple(notes),
@@ -223,20 +224,18 @@ def exportable(built: BuiltModel, spec: ModelSpec) -> torch.nn.Module:
 
 
 def _first_proven(
-    draft: Path, output: Path, candidates: list[onnx.ModelProto], spec: ModelSpec, built: BuiltModel
-) -> tuple[ParityRecord, onnx.ModelProto, list[str]]:
-    """The first candidate that passes the proof; if none does, the last one's failure is raised."""
-    notes: list[str] = []
-    for model in candidates:
-        try:
-            record = _prove(draft, output, model, spec, built)
-        except ParityError:
-            if model is candidates[-1]:
-                raise
-            notes.append("The simplified graph did not pass the proof; the exporter's own graph is used.")
-            continue
-        return record, model, notes
-    raise AssertionError("candidates is never empty")
+    draft: Path, output: Path, graph: _Graph, spec: ModelSpec, built: BuiltModel
+) -> ParityRecord:
+    """The proof of the simplified graph or, if it fails, of the exporter's own, whose failure is raised."""
+    try:
+        return _prove(draft, output, graph.model, spec, built)
+    except ParityError:
+        if not graph.simplified:
+            raise
+    graph.replace(
+        graph.own(), "The simplified graph did not pass the proof; the exporter's own graph is used."
+    )
+    return _prove(draft, output, graph.model, spec, built)
 
 
 def _prove(
@@ -245,7 +244,9 @@ def _prove(
     save_model(model, draft, final=output, spec=spec)
     with open_candidate(draft) as candidate, TorchRunner(built, spec) as reference:
         exact = Float64Reference(built.module, spec.output.names)
-        return prove(reference, candidate, built.groups, proof_cases(spec), exact=exact)
+        record = prove(reference, candidate, built.groups, proof_cases(spec), exact=exact)
+    return_freed_memory()
+    return record
 
 
 @contextmanager
@@ -258,16 +259,46 @@ def _network_draft(draft: Path, options: ExportOptions) -> Iterator[Path]:
         yield folder / "network.onnx"
 
 
-def _simplified(raw: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
-    """The simplified graph, and the rewrites applied to it."""
-    from deploykit_exporters.passes.apply import apply_passes, clean_up
+@dataclass
+class _Graph:
+    """The network's graph on its way to the file; nothing else holds it, so that one copy is in memory.
 
-    simplified = simplify(raw)
-    if simplified is None:
-        return raw, ""
-    applied = apply_passes(simplified)
-    clean_up(simplified, spec)
-    return simplified, f"Rewritten after simplification: {'; '.join(applied)}." if applied else ""
+    Attributes:
+        own: Makes the exporter's own graph.
+        model: The graph.
+        simplified: Whether it is simplified, or the exporter's own.
+        notes: What was done to it, in sentences.
+    """
+
+    own: Callable[[], onnx.ModelProto]
+    model: onnx.ModelProto
+    simplified: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def simplify(self, spec: ModelSpec) -> None:
+        """Simplify and rewrite it, by way of a file."""
+        import onnx
+
+        from deploykit_exporters.passes.apply import apply_passes, clean_up
+
+        with scratch_folder() as folder:
+            path = folder / "own.onnx"
+            store(self.model, path)
+            del self.model
+            return_freed_memory()
+            simplified = simplify_file(path)
+            if simplified is None:
+                note = "onnxsim could not process the graph; the exporter's own graph is used."
+                self.replace(onnx.load(path), note)
+                return
+        applied = apply_passes(simplified)
+        clean_up(simplified, spec)
+        self.model, self.simplified = simplified, True
+        self.notes += [f"Rewritten after simplification: {'; '.join(applied)}."] if applied else []
+
+    def replace(self, own: onnx.ModelProto, note: str) -> None:
+        """Take the exporter's own graph instead."""
+        self.model, self.simplified, self.notes = own, False, [note]
 
 
 def _final_spec(

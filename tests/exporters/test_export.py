@@ -130,10 +130,10 @@ class Scaled(nn.Module):
 def test_a_bad_simplification_falls_back_to_the_raw_graph(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = export_module.simplify
+    real = export_module.simplify_file
 
-    def broken(model: onnx.ModelProto) -> onnx.ModelProto | None:
-        simplified = real(model)
+    def broken(path: Path) -> onnx.ModelProto | None:
+        simplified = real(path)
         assert simplified is not None
         for tensor in simplified.graph.initializer:
             if len(tensor.dims) == 2:
@@ -142,11 +142,22 @@ def test_a_bad_simplification_falls_back_to_the_raw_graph(
                 break
         return simplified
 
-    monkeypatch.setattr(export_module, "simplify", broken)
+    monkeypatch.setattr(export_module, "simplify_file", broken)
     result = export(checkpoint)
     assert any("did not pass" in note for note in result.notes)
     assert result.spec.parity is not None
     assert result.spec.parity.max_rel < 1e-4
+
+
+def test_a_graph_that_onnxsim_cannot_process_is_the_exporter_s_own(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = checkpoint.with_name("own.onnx")
+    own = onnx.load(export(checkpoint, ExportOptions(output=target, simplify=False)).path).graph
+    monkeypatch.setattr(export_module, "simplify_file", lambda _: None)
+    result = export(checkpoint)
+    assert any("onnxsim could not process the graph" in note for note in result.notes)
+    assert onnx.load(result.path).graph == own
 
 
 def test_weights_beyond_one_file_are_named_hashed_and_kept_apart(

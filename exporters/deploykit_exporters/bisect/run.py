@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.errors import OptionError
+from deploykit_runtimes.machine.heap import return_freed_memory
 from deploykit_runtimes.machine.scratch import scratch_folder
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_file import looks_like_onnx
@@ -151,7 +151,7 @@ class _Work:
         self.say("Exporting the checkpoint anew")
         file = folder / "anew.onnx"
         spec, why = export_like(self.checkpoint, self.spec, self.options, file)
-        gc.collect()
+        return_freed_memory()
         if not why:
             graph = Stored(file, folder / "anew", spec)
             file.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from deploykit_runtimes.engine_options import EngineOptions
 from deploykit_runtimes.machine.cores import usable_cores
+from deploykit_runtimes.machine.heap import return_freed_memory
 from deploykit_runtimes.onnx.file import read_onnx
 from deploykit_runtimes.onnx.model_files import model_bytes
 from deploykit_runtimes.open import open_runner
@@ -78,7 +78,7 @@ class Side:
         finally:
             runner.close()
             del runner
-            gc.collect()
+            return_freed_memory()
 
 
 def opener_of(runtime: str, engine: EngineOptions, folder: Path) -> Opener:

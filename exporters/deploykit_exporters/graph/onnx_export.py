@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,7 @@ __all__ = [
     "export_graph",
     "quiet",
     "simplify",
+    "simplify_file",
 ]
 
 DEFAULT_OPSET = 18
@@ -132,6 +134,27 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto | None:
             simplified, checked = onnxsim.simplify(model)
     except RuntimeError:
         return None
+    return simplified if checked else None
+
+
+def simplify_file(path: Path) -> onnx.ModelProto | None:
+    """The same for a model in a file, with half the memory: onnxsim alone holds it.
+
+    Args:
+        path: The model; what onnxsim makes of it is written to the same folder.
+    """
+    import onnx
+    import onnxsim
+
+    target = path.with_name("simplified.onnx")
+    try:
+        with _muted_output():
+            simplified, checked = onnxsim.simplify(str(path), output_path=str(target))
+    except TypeError:  # onnxsim before 0.7 has no output_path
+        return simplify(onnx.load(path))
+    except RuntimeError:
+        return None
+    onnx.load_external_data_for_model(simplified, str(path.parent))
     return simplified if checked else None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-__all__ = ["SINGLE_FILE_LIMIT", "check_room", "save_model"]
+__all__ = ["SINGLE_FILE_LIMIT", "check_room", "save_model", "store"]
 
 _DATA = ".onnx.data"
 _BESIDE = "Above 2 GB the weights of an ONNX file lie in a second one beside it."
@@ -93,3 +93,20 @@ def save_model(
         onnx.external_data_helper.write_external_data_tensors(copy, str(draft.parent))
         onnx.save_model(copy, draft)
     return draft, data
+
+
+def store(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model for this process alone, with weights above ``SINGLE_FILE_LIMIT`` beside it.
+
+    Args:
+        model: The graph; such weights are taken out of it.
+        path: In a folder for unfinished work.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    import onnx
+
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    with room_for(weights):
+        onnx.save_model(model, path, save_as_external_data=weights > SINGLE_FILE_LIMIT)
