@@ -288,7 +288,7 @@ class BisectOptions(Options):
         VerifyOptions,
         "tolerance",
         more="With --bisect: of the largest value of each tensor between two layers. None: 1e-4, for "
-        "float16 1e-2.",
+        "float16 1e-2; of outputs on a CPU half of what the golden cases allow, if that is less.",
     )
     against: str = option(
         CHECKPOINT_ITSELF,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit_runtimes.contract.axes import AXES
+from deploykit_runtimes.contract.metadata import spec_to_metadata
 from deploykit_runtimes.contract.spec import ModelSpec, OutputSpec
 
 from deploykit_exporters.bisect.stored import Stored
@@ -15,7 +16,7 @@ from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.sources.in_memory import Source
 
-__all__ = ["export_like", "options_like", "other_nodes"]
+__all__ = ["export_like", "options_like", "other_nodes", "other_pixels"]
 
 _TOOLS = re.compile(r"(torchscript|dynamo) opset (\d+)\b")
 
@@ -75,15 +76,34 @@ def other_nodes(anew: Stored, found: Stored) -> str:
     """How the nodes of two graphs differ, in a sentence; empty if each has its counterpart in the same
     position.
     """
+    counts = ""
     if len(anew.nodes) != len(found.nodes):
-        return f"the checkpoint exported anew has {len(anew.nodes)} nodes, the file {len(found.nodes)}"
-    for place, (one, other) in enumerate(zip(anew.nodes, found.nodes, strict=True), start=1):
+        counts = f"the checkpoint exported anew has {len(anew.nodes)} nodes, the file {len(found.nodes)}"
+    for place, (one, other) in enumerate(zip(anew.nodes, found.nodes, strict=False), start=1):
         facts = [(node.op_type, node.domain, [*node.input], [*node.output]) for node in (one, other)]
         if facts[0] != facts[1]:
             return (
+                f"{counts}{', and ' if counts else ''}"
                 f"node {place} is {one.name} ({one.op_type}) in the checkpoint exported anew, and "
                 f"{other.name} ({other.op_type}) in the file"
             )
+    if counts:
+        return counts
     if anew.inputs != found.inputs or anew.outputs != found.outputs:
         return "the checkpoint exported anew has other inputs or outputs"
     return ""
+
+
+def other_pixels(anew: ModelSpec, found: ModelSpec) -> str:
+    """How the pre-processing that a file names is not that of the checkpoint, in a sentence; empty: it is."""
+    one, other = (_pixels(spec) for spec in (anew, found))
+    told = [
+        f"{name} {other.get(name)} instead of {one.get(name)}" for name in one if one[name] != other.get(name)
+    ]
+    return f"The file prepares pictures differently than the checkpoint: {', '.join(told)}." if told else ""
+
+
+def _pixels(spec: ModelSpec) -> dict[str, str]:
+    keys = spec_to_metadata(replace(spec, golden={}))
+    start = "deploykit.preprocess."
+    return {key.removeprefix(start): text for key, text in keys.items() if key.startswith(start)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from deploykit_runtimes.pixels.pixel_format import PixelFormat
 from deploykit_runtimes.pixels.preprocess import as_type
 from deploykit_runtimes.selftest.cases import cases_from_keys
 from deploykit_runtimes.selftest.inputs import feeds_of
+from deploykit_runtimes.selftest.scales import relative
 
 from deploykit_exporters.proof.cases import image_case
 from deploykit_exporters.proof.pictures import picture_for
 
-__all__ = ["Feeds", "cases_of"]
+__all__ = ["Feeds", "cases_of", "tightest"]
 
 Feeds = dict[str, np.ndarray]
 
@@ -43,6 +45,18 @@ def cases_of(spec: ModelSpec, images: Sequence[Path]) -> Iterator[tuple[str, Fee
         yield case.title, feeds_of(case, spec)
     if not golden:
         yield "photo", _of_image(picture_for(spec), spec)
+
+
+def tightest(spec: ModelSpec) -> float:
+    """Half of the least that a float32 engine may be off in a golden case, as a share of the scale of what it
+    kept, since a share of another scale is compared here; infinite if the model carries none."""
+    shares = [
+        share
+        for case in cases_from_keys(spec.golden)
+        for kept in case.kept
+        for share in relative(kept.tolerances.get("fp32", ()), kept)
+    ]
+    return min((share for share in shares if share > 0), default=math.inf) / 2
 
 
 def _of_image(image: np.ndarray, spec: ModelSpec) -> Feeds:

@@ -25,6 +25,8 @@ __all__ = ["Search"]
 _WIDTHS = (1, 2, 4, math.inf)
 _SWEPT = 12
 """Cuts that are compared where the outputs agree."""
+_LAST = 3
+"""Of them, cuts right before the outputs: a softmax makes a large difference of a rare class small."""
 _OWN = 0.1
 """Share of the tolerance above which a node alone is wrong: one operator rounds less than a network."""
 _LEAP = 10
@@ -43,12 +45,15 @@ class Search:
 
     Attributes:
         reference, candidate: The two sides, whose graphs have the same nodes.
-        tolerance: Largest difference allowed, relative to the largest value.
+        tolerance: Largest difference allowed, relative to the largest value. If only the outputs differ, by
+            less than this and more than ``at_outputs``, it becomes half of their difference.
+        at_outputs: Largest difference allowed in the outputs.
     """
 
     reference: Side
     candidate: Side
     tolerance: float
+    at_outputs: float = math.inf
     _offs: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,7 +77,10 @@ class Search:
         """
         high = self._last
         if not self._differs(high, self.tolerance):
-            high = self._swept() if sweep else -1
+            if self._differs(high, self.at_outputs):
+                self.tolerance = max(self._off(high) / 2, _ROUNDING)
+            else:
+                high = self._swept() if sweep else -1
         if high < 0:
             return None
         crossing = self._narrowed(high, self.tolerance)
@@ -82,10 +90,9 @@ class Search:
     def _swept(self) -> int:
         """The first of some narrow cuts that differs; -1 if none does."""
         narrow = [index for index, cut in enumerate(self._cuts) if len(cut.alive) <= _WIDTHS[2]]
-        spread = (
-            np.unique(np.linspace(0, len(narrow) - 1, min(_SWEPT, len(narrow))).astype(int)) if narrow else ()
-        )
-        return next((narrow[i] for i in spread if self._differs(narrow[i], self.tolerance)), -1)
+        spread = np.linspace(0, len(narrow) - 1, min(_SWEPT, len(narrow))).astype(int).tolist()
+        chosen = sorted({*(narrow[place] for place in spread), *narrow[-_LAST:]})
+        return next((index for index in chosen if self._differs(index, self.tolerance)), -1)
 
     def _narrowed(self, high: int, tolerance: float) -> int:
         """Starting from a cut that differs, the earliest cut that differs while the one before it agrees."""

@@ -14,8 +14,14 @@ from deploykit_exporters.bisect.sides import UNOPTIMISED
 from deploykit_exporters.export import export
 from deploykit_exporters.options import ExportOptions
 from deploykit_runtimes.errors import OptionError
-from wrong_engines import planted, products
+from deploykit_runtimes.onnx.file import read_onnx
+from deploykit_runtimes.open import open_runner
+from deploykit_runtimes.selftest.run import self_test
+from wrong_engines import change, planted, products
 
+TRAINED = Path(__file__).parents[2] / "fixtures/trained/vit.pth.tar"
+SMALL = 1e-4
+"""Share by which weights are off in a fault that the self-test sees."""
 TESTS = Path(__file__).parents[2]
 CHECKPOINTS = {
     "vit": TESTS / "fixtures/mmpretrain_vit.pth",
@@ -107,6 +113,7 @@ def test_a_file_of_other_nodes_is_compared_with_itself(folder: Path, monkeypatch
     assert found.layer is None
     assert "compared with itself" in found.note
     assert "nodes" in found.note
+    assert f"{products(onnx.load(right))[1][0].name} (" in found.note  # where the one more is
     assert found.reference == f"the file in {UNOPTIMISED}"
 
 
@@ -121,6 +128,46 @@ def with_one_more_node(right: Path) -> Path:
     target = right.with_name("more.onnx")
     onnx.save(model, target)
     return target
+
+
+def test_a_fault_that_only_the_self_test_sees_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outputs are off by less than 1e-4, and by more than the golden cases allow."""
+    right, wrong = folder / "golden.onnx", folder / "small.onnx"
+    export(TRAINED, ExportOptions(output=right, witness=False))
+    model = onnx.load(right)
+    node, tensor = products(model)[len(products(model)) // 2]
+    change(tensor, lambda values: values * np.float32(1 + SMALL))
+    onnx.save(model, wrong)
+    anew_is(right, monkeypatch)
+    with open_runner(wrong, runtime="ort-cpu") as runner:
+        assert not self_test(runner).ok
+    for runtime in ("ort-cpu", UNOPTIMISED, "ov-cpu"):
+        found = bisect(TRAINED, wrong, runtime=runtime)
+        assert found.off < 1e-4
+        assert found.layer is not None
+        assert (found.layer.name, found.layer.why) == (node.name, "alone")
+        assert found.layer.before < found.tolerance < found.layer.after
+        assert bisect(TRAINED, right, runtime=runtime).layer is None
+    assert bisect(TRAINED, wrong, tolerance=1e-4).layer is None
+
+
+def test_pictures_that_are_prepared_differently_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = right_file("vit", folder)
+    wrong = planted(right, "wrong resize", folder / "resize.onnx")
+    spec = read_onnx(right).spec()
+
+    def copied(checkpoint: object, found: object, options: object, target: Path) -> tuple[object, str]:
+        target.write_bytes(right.read_bytes())
+        return spec, ""
+
+    monkeypatch.setattr("deploykit_exporters.bisect.run.export_like", copied)
+    found = bisect(CHECKPOINTS["vit"], wrong)
+    assert found.layer is None
+    told = f"interpolation nearest instead of {spec.preprocess.interpolation}"
+    assert found.note == f"The file prepares pictures differently than the checkpoint: {told}."
+    assert not bisect(CHECKPOINTS["vit"], right).note
 
 
 def test_two_engines_are_compared_on_the_user_s_image(folder: Path, tmp_path: Path) -> None:
