@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from deploykit.evaluation.data.truth import Dataset, Objects, Sample
 __all__ = ["is_coco", "read_coco"]
 
 _KEYS = ("images", "annotations", "categories")
+_SHOWN = 8
 _TASKS = ("detect", "segment", "pose")
 
 
@@ -121,8 +122,8 @@ def _annotations(
             raise InputError(f"{told} belongs to picture {each['image_id']}, which is not listed.")
         if each["category_id"] not in classes:
             raise OptionError(
-                f"{told} has category {each['category_id']}, and the categories are "
-                f"{', '.join(map(str, sorted(classes)[:8]))}."
+                f"{told} has category {each['category_id']!r}, and the categories are {_listed(classes)}.",
+                hint="The categories of the file and its annotations have to be of the same data set.",
             )
         check_annotation(each, images[each["image_id"]], spec.task, told)
         if spec.task == "pose" and len(each["keypoints"]) != 3 * spec.output.keypoints[0]:
@@ -132,6 +133,12 @@ def _annotations(
             )
         found[each["image_id"]].append(each)
     return found
+
+
+def _listed(ids: Iterable[int]) -> str:
+    given = sorted(ids)
+    shown = ", ".join(map(str, given[:_SHOWN]))
+    return f"{shown} and {len(given) - _SHOWN} more" if len(given) > _SHOWN else shown or "none"
 
 
 def _objects(

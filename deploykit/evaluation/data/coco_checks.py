@@ -65,6 +65,10 @@ def check_annotation(each: Entry, image: Entry, task: str, told: str) -> None:
     # COCO's own data have a few boxes with a side of 0.
     if not _are_numbers(box, least=4) or len(box) != 4 or min(box[2:]) < 0:
         raise InputError(f"{told} wants a bbox [x, y, width, height], found {box}.")
+    x, y, width, height = box
+    if x > image["width"] or y > image["height"] or x + width < 0 or y + height < 0:
+        size = f"{image['width']}x{image['height']} (width x height)"
+        raise InputError(f"{told} has its bbox [x, y, width, height] {box} outside of its picture, {size}.")
     wanted = {"segment": "segmentation", "pose": "keypoints"}.get(task)
     if wanted and not each.get(wanted):
         raise InputError(f"{told} has no {wanted}, and the model's task is {task}.")

@@ -105,6 +105,7 @@ WRONG: dict[str, tuple[str, Callable[[Content], None], str]] = {
     ),
     "a side below 0": ("detect", _first("annotations", bbox=[1, 1, -5, 5]), "wants a bbox"),
     "a box of NaN": ("detect", _first("annotations", bbox=[1, float("nan"), 5, 5]), "wants a bbox"),
+    "a box outside": ("detect", _first("annotations", bbox=[9999, 1, 5, 5]), "outside of its picture"),
     "three numbers": ("detect", _first("annotations", bbox=[1, 2, 3]), r"found \[1, 2, 3\]"),
     "an area below 0": ("detect", _first("annotations", area=-1), "wants an area"),
     "no area of a pose": ("pose", _first("annotations", area=None), "has no area"),

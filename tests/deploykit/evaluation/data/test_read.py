@@ -213,7 +213,11 @@ def test_coco_with_a_category_that_the_model_lacks(copied: Path) -> None:
     content["categories"][4]["name"] = "4"
     content["annotations"][0]["category_id"] = 99
     path.write_text(json.dumps(content))
-    with pytest.raises(OptionError, match="has category 99"):
+    with pytest.raises(OptionError, match=r"has category 99, and the categories are [\d, ]+ and 2 more\."):
+        read_dataset(path, model("detect"))
+    content["annotations"][0]["category_id"] = "1"  # text, where the categories have numbers
+    path.write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="has category '1', and"):
         read_dataset(path, model("detect"))
     del content["annotations"][0]["category_id"]
     path.write_text(json.dumps(content))
