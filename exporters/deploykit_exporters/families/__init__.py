@@ -10,6 +10,8 @@ vit/            Vision transformers: one file per training code (from_*.py), the
                 exports well
 yolo/           YOLO: one folder per training code, and what the detectors share
 base.py         What a family of architectures must provide to be exported
+known_networks.py  Networks of timm and torchvision that deploykit does not read, known by names of their
+                tensors
 networks.py     Several networks in one state dict: student and teacher, online and momentum encoders, an
                 ensemble
 registry.py     The registry of families

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deploykit_exporters.families.known_networks import known_network
+
 if TYPE_CHECKING:
     import torch
 
@@ -355,7 +357,7 @@ def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] 
     if claimed is None and kind:
         lacks = ", and the weights of its image network are not there" if kind in _READ_TYPES else ""
         return f"a {kind} of transformers{lacks}"
-    return ""
+    return next(filter(None, map(known_network, views)), "") if claimed is None else ""
 
 
 def _has(view: Mapping[str, torch.Tensor], key: str) -> bool:

@@ -53,6 +53,17 @@ TEST(a_truncated_model) {
   std::remove(path.c_str());
 }
 
+TEST(a_model_of_a_later_form_of_onnx) {
+  std::string changed = golden::read_text(model_path("yolo.onnx"));
+  CHECK_EQUAL(changed[0], '\x08');  // the tag of ir_version
+  changed[1] = 99;
+  const std::string path = "later.onnx";
+  std::ofstream(path, std::ios::binary) << changed;
+  refuses(ErrorCode::model, path + " is in a newer form of ONNX than ONNX Runtime ",
+          [&] { deploykit::Model model(path); });
+  std::remove(path.c_str());
+}
+
 TEST(a_device_that_is_not_there) {
   try {
     deploykit::Model(model_path("yolo.onnx"), deploykit::Options{}.with_device("cuda"));

@@ -12,6 +12,7 @@ import torchvision
 import transformers
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Hints
+from deploykit_exporters.families.known_networks import known_network, known_networks
 from deploykit_exporters.families.registry import recognise
 from deploykit_exporters.families.unsupported import FOREIGN, foreign_name
 from deploykit_runtimes.errors import UnrecognisedCheckpointError
@@ -70,6 +71,33 @@ def test_networks_of_timm_are_refused_by_name(name: str, expected: str) -> None:
         model = timm.create_model(name)
     for prefix in ("", "model.", "backbone."):
         assert f"this is {expected}" in refusal(checkpoint_of(model, prefix))
+
+
+EXAMPLES = {
+    name: known["example"]
+    for name, known in known_networks().items()
+    if known["of"][0] == "timm" and timm.is_model(known["example"])
+}
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES.items(), ids=list(EXAMPLES))
+def test_the_other_classes_of_timm_are_refused_by_their_names(name: str, example: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(example)
+    assert f"timm's {name}" in known_network(model.state_dict()).replace(" or torchvision's", "")
+    assert foreign_name(checkpoint_of(model, "module."))
+
+
+def test_what_is_read_is_none_of_the_others() -> None:
+    for name in (
+        "vit_tiny_patch16_224",
+        "efficientnet_b0",
+        "eva02_tiny_patch14_224",
+        "beit_base_patch16_224",
+    ):
+        with torch.device("meta"):
+            model = timm.create_model(name)
+        assert not known_network(model.state_dict())
 
 
 TORCHVISION = {

@@ -13,8 +13,11 @@ __all__ = ["failures", "load_error", "no_memory", "out_of_memory", "run_error"]
 
 _BROKEN = ("InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoModel", "NoSuchFile")
 _BROKEN_ON_THE_CPU = ("Fail", "RuntimeException", "RuntimeError")
-_OTHER_VERSION = re.compile(r"nsupported|not implemented|opset|registered|not support")
+_OTHER_VERSION = re.compile(r"nsupported|not implemented|(?<!Missing )opset|registered|not support")
 """Other versions of ONNX Runtime may know more operators and formats."""
+_NEWER_FORMAT = "Unsupported model IR version"
+_SOURCES, _END_OF_SIGNATURE = "/onnxruntime_src/", ") "
+"""Between these ONNX Runtime says where in its sources it noticed."""
 
 _NODE = re.compile(r"while running (.*?) node\. Name:'(.*?)'")
 _ASKED = re.compile(r"requested buffer of size (\d+)|requested bytes of (\d+)")
@@ -50,6 +53,11 @@ def load_error(
     asked = _asked(said)
     if asked or isinstance(error, MemoryError) or "bad_alloc" in said:
         return no_memory(path, f"ONNX Runtime {version}", asked=asked, allowed=allowed)
+    if _NEWER_FORMAT in said:
+        return ModelError(
+            f"{path} is in a newer form of ONNX than ONNX Runtime {version} reads: {_reason(error)}",
+            hint="Update ONNX Runtime, or write the file again with an older ir_version.",
+        )
     broken = device == "cpu" and kind in _BROKEN_ON_THE_CPU and not _OTHER_VERSION.search(said)
     if broken or kind in _BROKEN:
         return ModelError(
@@ -121,4 +129,12 @@ def _reason(error: Exception) -> str:
     """The first line that says something; some engines begin with where in their sources they noticed."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     telling = [line for line in lines if "Exception from " not in line]
-    return (telling or lines or [type(error).__name__])[0][:300]
+    return _without_sources((telling or lines or [type(error).__name__])[0])[:300]
+
+
+def _without_sources(line: str) -> str:
+    start = line.find(_SOURCES)
+    end = line.find(_END_OF_SIGNATURE, start) + len(_END_OF_SIGNATURE)
+    if start < 0 or end < len(_END_OF_SIGNATURE) or end == len(line):
+        return line
+    return f"{line[:start].rstrip()} {line[end:]}".lstrip()

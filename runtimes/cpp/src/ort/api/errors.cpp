@@ -28,7 +28,8 @@ bool is_broken_model(const ort::Failure& failure, const std::string& device) {
   }
   // Other versions of ONNX Runtime may know more operators and formats.
   return device == "cpu" && (code == ort::kFail || code == ort::kRuntimeException) &&
-         !holds(failure.message(), {"nsupported", "not implemented", "opset", "registered", "not support"});
+         !holds(failure.message(), {"nsupported", "not implemented", "registered", "not support"}) &&
+         (!holds(failure.message(), {"opset"}) || holds(failure.message(), {"Missing opset"}));
 }
 
 // "Name" of the text between two others.
@@ -63,6 +64,11 @@ void throw_load_error(const ort::Failure& failure, const std::string& path, cons
                          " to load it with ONNX Runtime " + ort::library().version +
                          (asked.empty() ? "." : ": it asks for " + asked + " bytes."),
                      allowed ? kLift : "Free memory, or load it on a larger machine.");
+  }
+  if (holds(failure.message(), {"Unsupported model IR version"})) {
+    throw ModelError(path + " is in a newer form of ONNX than ONNX Runtime " + ort::library().version + " reads: " +
+                         failure.line(),
+                     "Update ONNX Runtime, or write the file again with an older ir_version.");
   }
   if (is_broken_model(failure, device)) {
     throw ModelError(path + " is not a valid ONNX model: " + failure.line(),

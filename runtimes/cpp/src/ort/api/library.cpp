@@ -99,6 +99,15 @@ Library load() {
   return loaded;
 }
 
+// A line without the place in ONNX Runtime's sources where it was noticed.
+std::string without_sources(const std::string& line) {
+  const std::size_t start = line.find("/onnxruntime_src/");
+  const std::size_t end = start == std::string::npos ? start : line.find(") ", start);
+  if (end == std::string::npos || end + 2 == line.size()) return line;
+  const std::size_t last = line.find_last_not_of(' ', start == 0 ? std::string::npos : start - 1);
+  return (start == 0 || last == std::string::npos ? "" : line.substr(0, last + 1) + " ") + line.substr(end + 2);
+}
+
 std::string worded(int status, const std::string& message) {
   static const char* const names[] = {"SUCCESS",           "FAIL",
                                       "INVALID_ARGUMENT",  "NO_SUCHFILE",
@@ -109,7 +118,7 @@ std::string worded(int status, const std::string& message) {
   const bool known = status >= 0 && status <= kEpFail;
   const std::string line = "[ONNXRuntimeError] : " + std::to_string(status) + " : " +
                            (known ? names[status] : "GENERAL ERROR") + " : " + message;
-  return line.substr(0, std::min<std::size_t>(line.find('\n'), 300));
+  return without_sources(line.substr(0, line.find('\n'))).substr(0, 300);
 }
 
 }  // namespace
