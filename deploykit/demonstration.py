@@ -209,20 +209,20 @@ def compare(
     from deploykit_runtimes.onnx.file import read_onnx
 
     from deploykit.benchmark.environment import read_environment
-    from deploykit.benchmark.processes import bench_apart
+    from deploykit.benchmark.processes import bench_in_processes
     from deploykit.benchmark.report import BenchReport
-    from deploykit.benchmark.run import model_facts
-    from deploykit.benchmark.target import Subject
+    from deploykit.benchmark.run import model_identity
+    from deploykit.benchmark.target import BenchTarget
 
     spec = read_onnx(model).spec()
     one = EngineOptions(threads=1)
-    subjects = [
-        Subject(name=name, model=model, reference=str(weights), options=one) for name in (_TORCH, _ONNX)
+    targets = [
+        BenchTarget(name=name, model=model, reference=str(weights), options=one) for name in (_TORCH, _ONNX)
     ]
-    rows = bench_apart(subjects, batches=_BATCHES, seconds=seconds, report=report)
+    rows = bench_in_processes(targets, batches=_BATCHES, seconds=seconds, report=report)
     return BenchReport(
         title=f"{spec.variant}: checkpoint in torch against ONNX Runtime, one thread each",
-        model=model_facts(model, spec),
+        model=model_identity(model, spec),
         rows=rows,
         environment=read_environment(),
     )

@@ -14,11 +14,11 @@ from deploykit_runtimes.errors import DeploykitError, RuntimeUnavailableError
 from deploykit_runtimes.runner import Placement
 
 from deploykit.benchmark.report import BenchRow
-from deploykit.benchmark.target import Subject
+from deploykit.benchmark.target import BenchTarget
 from deploykit.benchmark.timing import interleave, summarise
 from deploykit.process.children import end_child, start_child
 
-__all__ = ["Worker", "bench_apart", "take_turns"]
+__all__ = ["Worker", "bench_in_processes", "take_turns"]
 
 _BLOCK_SECONDS = 0.25
 _MAX_BLOCKS = 10_000
@@ -30,8 +30,8 @@ class Side(Protocol):
     def time(self, batch: int, *, seconds: float, most: int) -> list[float]: ...
 
 
-def bench_apart(
-    subjects: Sequence[Subject],
+def bench_in_processes(
+    targets: Sequence[BenchTarget],
     *,
     batches: Sequence[int],
     imgsz: tuple[int, int] | None = None,
@@ -40,16 +40,16 @@ def bench_apart(
     seconds: float = 3.0,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[BenchRow, ...]:
-    """Measure subjects at each batch size; the arguments are those of ``BenchOptions``.
+    """Measure targets at each batch size; the arguments are those of ``BenchOptions``.
 
     Raises:
         DeploykitError: what a worker raised.
     """
     with ExitStack() as stack:
         workers = {}
-        for subject in subjects:
-            report(f"Opening the model on {subject.name}")
-            workers[subject.name] = stack.enter_context(Worker(subject, batches=batches, imgsz=imgsz))
+        for target in targets:
+            report(f"Opening the model on {target.name}")
+            workers[target.name] = stack.enter_context(Worker(target, batches=batches, imgsz=imgsz))
         cases = {
             f"{name}, batch {batch}": (worker, batch) for name, worker in workers.items() for batch in batches
         }
@@ -63,7 +63,7 @@ def bench_apart(
                 batch=worker.shapes[batch][0],
                 shape=worker.shapes[batch],
                 placement=worker.placement,
-                threads=worker.subject.options.threads,
+                threads=worker.target.options.threads,
                 load_seconds=worker.load_seconds,
                 warmup=warmed[case],
                 samples=tuple(samples[case]),
@@ -103,21 +103,21 @@ def _enough(samples: Sequence[float], runs: int | None, seconds: float) -> bool:
 
 
 class Worker:
-    """A subject in a process of its own; a context manager.
+    """A target in a process of its own; a context manager.
 
     Raises:
         DeploykitError: what stops it from opening, as the same class that it raised.
     """
 
     def __init__(
-        self, subject: Subject, *, batches: Sequence[int], imgsz: tuple[int, int] | None = None
+        self, target: BenchTarget, *, batches: Sequence[int], imgsz: tuple[int, int] | None = None
     ) -> None:
-        self.subject = subject
+        self.target = target
         self._process = start_child(
             "deploykit.benchmark.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         try:
-            facts = self._ask({"open": _facts(subject), "batches": list(batches), "imgsz": imgsz})
+            facts = self._ask({"open": _to_json(target), "batches": list(batches), "imgsz": imgsz})
         except BaseException:
             self.close(at_once=True)
             raise
@@ -155,7 +155,7 @@ class Worker:
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeUnavailableError(f"{self.subject.name} has no channel to its process.")
+            raise RuntimeUnavailableError(f"{self.target.name} has no channel to its process.")
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -165,8 +165,8 @@ class Worker:
         if not line:
             code = self._process.wait()
             raise RuntimeUnavailableError(
-                f"The process that ran {self.subject.name} ended with {_ending(code)}.",
-                hint=f"Its last output is above; to run it alone: --runtime {self.subject.name}",
+                f"The process that ran {self.target.name} ended with {_ending(code)}.",
+                hint=f"Its last output is above; to run it alone: --runtime {self.target.name}",
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
@@ -175,13 +175,13 @@ class Worker:
         return answer
 
 
-def _facts(subject: Subject) -> dict[str, Any]:
-    options = asdict(subject.options)
+def _to_json(target: BenchTarget) -> dict[str, Any]:
+    options = asdict(target.options)
     options["cache"] = options["cache"] and str(options["cache"])
     return {
-        "name": subject.name,
-        "model": str(subject.model),
-        "reference": subject.reference,
+        "name": target.name,
+        "model": str(target.model),
+        "reference": target.reference,
         "options": options,
     }
 

@@ -23,14 +23,14 @@ from deploykit.benchmark.report import BenchReport, BenchRow
 from deploykit.benchmark.timing import sample, summarise, warm_up
 
 if TYPE_CHECKING:
-    from deploykit.benchmark.target import Subject
+    from deploykit.benchmark.target import BenchTarget
 
 __all__ = [
     "bench",
     "bench_runners",
     "example_images",
     "feeds_for",
-    "model_facts",
+    "model_identity",
 ]
 
 
@@ -51,16 +51,17 @@ def bench(
         OptionError: the model does not take the batch or image size, or there is no such runtime.
         ModelError, RuntimeUnavailableError, DependencyError: see ``open_runner``.
     """
-    from deploykit.benchmark.processes import bench_apart
-    from deploykit.benchmark.target import Subject, subject_name
+    from deploykit.benchmark.processes import bench_in_processes
+    from deploykit.benchmark.target import BenchTarget, target_name
 
     options = options or BenchOptions()
     say = report or (lambda _: None)
     path = model_path(model)
     runtimes = _with_reference(options.runtimes, options.reference)
-    names = dict.fromkeys(subject_name(name) for name in runtimes)
-    subjects = [
-        Subject(name=name, model=path, reference=options.reference, options=options.engine) for name in names
+    names = dict.fromkeys(target_name(name) for name in runtimes)
+    targets = [
+        BenchTarget(name=name, model=path, reference=options.reference, options=options.engine)
+        for name in names
     ]
     spec = read_model(path).spec(options.outputs)
     _check_request(spec, options)
@@ -72,10 +73,10 @@ def bench(
         "seconds": options.seconds,
         "report": say,
     }
-    rows = bench_apart(subjects, **settings) if len(subjects) > 1 else _bench_here(subjects[0], settings)
+    rows = bench_in_processes(targets, **settings) if len(targets) > 1 else _bench_here(targets[0], settings)
     return BenchReport(
         title=f"{spec.variant} ({path.name})",
-        model=model_facts(model_file(path), spec),
+        model=model_identity(model_file(path), spec),
         rows=rows,
         environment=read_environment(),
         # What PyTorch runs is the checkpoint.
@@ -104,14 +105,14 @@ def _check_request(spec: ModelSpec, options: BenchOptions) -> None:
         check_size(spec, options.imgsz, "--imgsz")
 
 
-def _bench_here(subject: Subject, settings: Mapping[str, Any]) -> tuple[BenchRow, ...]:
+def _bench_here(target: BenchTarget, settings: Mapping[str, Any]) -> tuple[BenchRow, ...]:
     """Measure a single engine in this process: nothing competes with it."""
-    settings["report"](f"Opening the model on {subject.name}")
+    settings["report"](f"Opening the model on {target.name}")
     start = time.perf_counter()
-    with subject.open() as runner:
-        load = {subject.name: time.perf_counter() - start}
-        threads = subject.options.threads
-        return bench_runners({subject.name: runner}, threads=threads, load_seconds=load, **settings)
+    with target.open() as runner:
+        load = {target.name: time.perf_counter() - start}
+        threads = target.options.threads
+        return bench_runners({target.name: runner}, threads=threads, load_seconds=load, **settings)
 
 
 def bench_runners(
@@ -163,7 +164,7 @@ def bench_runners(
     return tuple(rows)
 
 
-def model_facts(path: Path, spec: ModelSpec) -> dict[str, object]:
+def model_identity(path: Path, spec: ModelSpec) -> dict[str, object]:
     """What identifies the model that was measured."""
     return {
         "file": path.name,

@@ -14,10 +14,10 @@ from deploykit_runtimes.open import open_runner
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.runtimes import available_runtimes, canonical_runtime, meant_runtime
 
-__all__ = ["Subject", "find_checkpoint", "subject_name"]
+__all__ = ["BenchTarget", "find_checkpoint", "target_name"]
 
 
-def subject_name(name: str) -> str:
+def target_name(name: str) -> str:
     """The full name of a runtime, or of a mode of torch.
 
     Raises:
@@ -42,7 +42,7 @@ def subject_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class BenchTarget:
     """One side of a comparison.
 
     Attributes:

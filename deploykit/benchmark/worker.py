@@ -25,7 +25,7 @@ from deploykit_runtimes.machine.memory_limit import limit_memory
 from deploykit_runtimes.runner import Runner
 
 from deploykit.benchmark.run import feeds_for
-from deploykit.benchmark.target import Subject
+from deploykit.benchmark.target import BenchTarget
 from deploykit.benchmark.timing import warm_up
 from deploykit.process.hooks import install
 
@@ -41,7 +41,7 @@ def serve(lines: TextIO, answers: TextIO) -> None:
         try:
             if "open" in request:
                 started = time.perf_counter()
-                runner = subject_of(request["open"]).open()
+                runner = target_from(request["open"]).open()
                 seconds = time.perf_counter() - started
                 imgsz = request["imgsz"] and tuple(request["imgsz"])
                 feeds = {batch: feeds_for(runner.spec, batch, imgsz) for batch in request["batches"]}
@@ -64,11 +64,11 @@ def serve(lines: TextIO, answers: TextIO) -> None:
         answers.flush()
 
 
-def subject_of(facts: Mapping[str, Any]) -> Subject:
-    """A subject from its JSON form."""
+def target_from(facts: Mapping[str, Any]) -> BenchTarget:
+    """A target from its JSON form."""
     options = dict(facts["options"])
     options["cache"] = options["cache"] and Path(options["cache"])
-    return Subject(
+    return BenchTarget(
         name=facts["name"],
         model=Path(facts["model"]),
         reference=facts["reference"],

@@ -55,7 +55,7 @@ def command(model: Path | None, runtime: str | None, device: str | None, json_ou
 
 def _lines(diagnosis: Diagnosis) -> list[str]:
     machine, wanted = diagnosis.machine, diagnosis.asked
-    lines = [strong("machine"), *pairs(_facts(machine)), ""]
+    lines = [strong("machine"), *pairs(_rows(machine)), ""]
     for title, findings in (
         ("engines", diagnosis.engines),
         ("abilities", diagnosis.abilities),
@@ -76,7 +76,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     return lines
 
 
-def _facts(machine: Machine) -> list[tuple[str, str | list[str]]]:
+def _rows(machine: Machine) -> list[tuple[str, str | list[str]]]:
     cpu, linked = machine.cpu, machine.linked_libraries
     cores = f"{cpu.usable} of {cpu.cores} usable"
     if cpu.quota is not None:

@@ -124,7 +124,7 @@ def _run(kind: str, *, models: tuple[str, ...], output: Path, json_output: bool,
 def result_lines(result: PackageResult) -> list[str]:
     """What was written, under which names, and what to type next."""
     rows: list[tuple[str, str | list[str]]] = [
-        ("models", [f"{name}: {_told(facts)}" for name, facts in result.models.items()]),
+        ("models", [f"{name}: {_summary(facts)}" for name, facts in result.models.items()]),
         ("notes", list(result.notes)),
         ("files", _files(result)),
     ]
@@ -142,6 +142,6 @@ def _files(result: PackageResult) -> list[str]:
     return others + ([f"source/ ({len(sources)} files)"] if sources else [])
 
 
-def _told(facts: Any) -> str:
+def _summary(facts: Any) -> str:
     shown = {name: value for name, value in facts.items() if not isinstance(value, list)}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())

@@ -10,5 +10,5 @@ options.py   what is measured, and how
 report.py    what was measured
 run.py       models on a data set, from the files to the report
 state.py     records on disk, so that an interrupted run goes on
-subjects.py  what is measured, by name: a model file on an engine, or a checkpoint in torch
+targets.py   what is measured, by name: a model file on an engine, or a checkpoint in torch
 """

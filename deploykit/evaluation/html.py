@@ -82,7 +82,7 @@ def to_html(report: EvalReport, mistakes: Sequence[Drawn], differences: Sequence
         *(_matrix(model, several=len(report.models) > 1) for model in report.models),
         f'<h2>Classes</h2><div class="scroll">{_table(report.class_header(), report.class_rows())}</div>',
         f"<h2>Worst mistakes of {shown(report.models[0].name)}</h2>{_pictures(mistakes)}",
-        f"<h2>What was counted</h2>{_facts(report)}",
+        f"<h2>What was counted</h2>{_settings_list(report)}",
     ]
     return document(title, _STYLE, parts)
 
@@ -154,7 +154,7 @@ def _source(pixels: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _facts(report: EvalReport) -> str:
+def _settings_list(report: EvalReport) -> str:
     environment = report.environment
     facts: dict[str, object] = {"data": report.data, "task": report.task, **report.settings}
     for model in report.models:

@@ -107,8 +107,8 @@ def _draw(runs: Sequence[Run], places: Sequence[int]) -> list[Drawn]:
         told = []
         for run, given in zip(runs, answers, strict=True):
             answer = given[position]
-            panels.append((run.subject.name, _small(answer.plot(pixels))))
-            told.append(f"{run.subject.name}: {_said(answer, run.records[place], run.spec)}")
+            panels.append((run.target.name, _small(answer.plot(pixels))))
+            told.append(f"{run.target.name}: {_said(answer, run.records[place], run.spec)}")
         caption = f"{_wanted(sample, spec)} · {' · '.join(told)}"
         drawn.append(Drawn(image=sample.path, caption=caption, panels=tuple(panels)))
     return drawn
@@ -116,9 +116,9 @@ def _draw(runs: Sequence[Run], places: Sequence[int]) -> list[Drawn]:
 
 def _answers(run: Run, places: Sequence[int]) -> list[Result]:
     """Run the model again, with the confidence that the confusion matrix uses."""
-    predictor, spec = run.subject.open()
+    predictor, spec = run.target.open()
     asked: dict[str, Any] = {} if spec.task == "classify" else {"conf": max(CONFIDENCE, spec.output.conf)}
-    if spec.is_finished and not spec.output.runtime_thresholds:
+    if spec.is_postprocessed and not spec.output.runtime_thresholds:
         asked = {}
     with predictor:
         found = [predictor.predict(str(run.dataset.samples[place].path), **asked) for place in places]

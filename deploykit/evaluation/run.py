@@ -27,7 +27,7 @@ from deploykit.evaluation.scores.geometry import Plan, rectangles, val_geometry,
 from deploykit.evaluation.scores.pairs import compared_classifiers, compared_detectors
 from deploykit.evaluation.scores.records import Record
 from deploykit.evaluation.state import State
-from deploykit.evaluation.subjects import Subject, subjects_of
+from deploykit.evaluation.targets import EvalTarget, targets_of
 from deploykit.progress import counter_of
 
 __all__ = ["Run", "evaluate"]
@@ -41,7 +41,7 @@ class Run:
     """One model on the data set.
 
     Attributes:
-        subject: The model.
+        target: The model.
         spec: Its contract.
         dataset: The pictures, with its classes.
         records: Records of the answered pictures, by position.
@@ -53,7 +53,7 @@ class Run:
         placement: What ran where, in words.
     """
 
-    subject: Subject
+    target: EvalTarget
     spec: ModelSpec
     dataset: Dataset
     records: dict[int, Record] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def evaluate(
     say = report or (lambda _: None)
     work = _Work(data=Path(data), options=options, say=say, count=counter_of(report))
     with work.finished:
-        runs = [work.run(subject) for subject in subjects_of(models, options)]
+        runs = [work.run(target) for target in targets_of(models, options)]
         _check_alike(runs)
         say("Working out the numbers")
         scores = tuple(_scores(run) for run in runs)
@@ -125,20 +125,20 @@ class _Work:
     count: Callable[[int, int], None]
     finished: ExitStack = field(default_factory=ExitStack)
 
-    def run(self, subject: Subject) -> Run:
+    def run(self, target: EvalTarget) -> Run:
         """Measure one model."""
-        self.say(f"Opening {subject.name}")
-        predictor, spec = subject.open()
+        self.say(f"Opening {target.name}")
+        predictor, spec = target.open()
         with predictor:
             dataset = self._read(spec)
             if not spec.classes and len(dataset.names) == spec.num_classes:
                 spec = replace(spec, classes=dataset.names)
-            run, measure = _planned(subject, predictor, spec, dataset, self.options)
+            run, measure = _planned(target, predictor, spec, dataset, self.options)
             state = State(self._key(run), resume=not self.options.fresh)
             run.records, run.resumed = state.records, len(state.records)
             total = len(dataset.samples)
             again = f", {run.resumed} of them done before" if run.resumed else ""
-            self.say(f"Evaluating {subject.name} on {total} picture{'s' if total != 1 else ''}{again}")
+            self.say(f"Evaluating {target.name} on {total} picture{'s' if total != 1 else ''}{again}")
             start = time.monotonic()
             with state:
                 self._answer(run, measure, state)
@@ -169,8 +169,8 @@ class _Work:
         """All that the records depend on: every option except those known not to change them."""
         given = asdict(self.options)
         return {
-            "model": run.subject.digest(),
-            "runtime": run.subject.runtime,
+            "model": run.target.digest(),
+            "runtime": run.target.runtime,
             "options": {name: str(value) for name, value in given.items() if name not in _WITHOUT_EFFECT},
             "placement": run.placement,
             "data": run.dataset.digest(),
@@ -197,7 +197,7 @@ class _Work:
 
 
 def _planned(
-    subject: Subject, predictor: Predictor, spec: ModelSpec, dataset: Dataset, options: EvalOptions
+    target: EvalTarget, predictor: Predictor, spec: ModelSpec, dataset: Dataset, options: EvalOptions
 ) -> tuple[Run, Measure]:
     """How the model is measured, as settings and in words."""
     thresholds, notes = thresholds_of(spec, conf=options.conf, iou=options.iou, max_det=options.max_det)
@@ -221,7 +221,7 @@ def _planned(
         settings["input"] = f"{height}x{width}, pre-processed as predict does"
     else:
         settings.update(conf=thresholds.conf, iou=thresholds.iou, max_det=thresholds.max_det)
-        settings["classes"] = "one a box" if spec.is_finished or _is_end2end(spec) else "several a box"
+        settings["classes"] = "one a box" if spec.is_postprocessed or _is_end2end(spec) else "several a box"
         settings["letterbox"] = _letterbox(spec, plan, options)
     if dataset.protocol == "coco":
         settings["counted by"] = "faster-coco-eval"
@@ -236,7 +236,7 @@ def _planned(
     if options.limit is not None:
         settings["limit"], settings["seed"] = options.limit, options.seed
     run = Run(
-        subject=subject,
+        target=target,
         spec=spec,
         dataset=dataset,
         notes=notes,
@@ -303,12 +303,12 @@ def _check_alike(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         if run.spec.task != first.spec.task:
             raise OptionError(
-                f"{first.subject.name} has the task {first.spec.task}, {run.subject.name} {run.spec.task}."
+                f"{first.target.name} has the task {first.spec.task}, {run.target.name} {run.spec.task}."
             )
         named = first.spec.classes and run.spec.classes
         if named and first.spec.classes != run.spec.classes:
             raise OptionError(
-                f"{first.subject.name} and {run.subject.name} have different classes, or have "
+                f"{first.target.name} and {run.target.name} have different classes, or have "
                 "them in another order.",
                 hint="Evaluate each by itself.",
             )
@@ -320,10 +320,10 @@ def _scores(run: Run) -> ModelScores:
     if run.dataset.protocol == "coco":
         scores["coco"] = coco_scores(run.records, run.dataset, run.spec, _json_sizes(run.dataset))
     return ModelScores(
-        name=run.subject.name,
-        runtime=run.subject.runtime,
+        name=run.target.name,
+        runtime=run.target.runtime,
         model=run.spec.variant,
-        sha256=run.subject.digest(),
+        sha256=run.target.digest(),
         placement=run.placement,
         scores=scores,
         unread=tuple(run.unread),
@@ -338,7 +338,7 @@ def _json_sizes(dataset: Dataset) -> Mapping[int, tuple[int, int]]:
 
 
 def _compared(first: Run, second: Run, options: EvalOptions) -> dict[str, Any]:
-    named = {"first": first.subject.name, "second": second.subject.name}
+    named = {"first": first.target.name, "second": second.target.name}
     if first.spec.task == "classify":
         return {**named, **compared_classifiers(first.records, second.records)}
     found = compared_detectors(first.records, second.records, seed=options.seed, resamples=options.resamples)

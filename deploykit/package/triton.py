@@ -55,7 +55,7 @@ def write(folder: Path, models: Sequence[PackagedModel], options: TritonOptions)
     if options.tensorrt:
         notes.append("TensorRT profiles need Triton 24.05 or later; the first start builds the engines")
     return {
-        "models": {model.name: _facts(model, options) for model in models},
+        "models": {model.name: _summary(model, options) for model in models},
         "notes": tuple(notes),
         "next": (
             "docker run --rm -p 127.0.0.1:8000-8002:8000-8002 -v $(realpath {path}):/models "
@@ -202,7 +202,7 @@ def _warmup(model: PackagedModel, batch: int, *, batched: bool) -> Message:
     return [("name", name), *([("batch_size", batch)] if batched else []), *inputs]
 
 
-def _facts(model: PackagedModel, options: TritonOptions) -> dict[str, Any]:
+def _summary(model: PackagedModel, options: TritonOptions) -> dict[str, Any]:
     return {
         "file": f"{model.name}/1/model.onnx",
         "max_batch": check_max_batch(model, options.max_batch),

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from deploykit_runtimes.machine.exhausted import EXHAUSTED, address_limit, exhausted, told_size
+from deploykit_runtimes.machine.exhausted import EXHAUSTED, address_limit, exhausted, stated_size
 from deploykit_runtimes.machine.scratch import discard_scratch, sweep
 from deploykit_runtimes.text.printable import printable
 
@@ -132,7 +132,7 @@ def _ended(code: int, limit: int | None) -> int:
         return 128 - code if code < 0 else code
     sys.stderr.write(
         f"error: out of memory: a library ended the process ({name}) when it got no more; "
-        f"this process may have {told_size(limit)} (ulimit -v)\n"
+        f"this process may have {stated_size(limit)} (ulimit -v)\n"
         "  Raise the limit: torch alone takes more than 3 GB of address space, whatever the model.\n"
     )
     return EXHAUSTED

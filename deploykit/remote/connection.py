@@ -76,7 +76,7 @@ class Connection:
         self.origin, self._base, self.model = parse_url(url)
         self._key = key
 
-    def facts(self) -> dict[str, Any]:
+    def server_info(self) -> dict[str, Any]:
         """The server's name, version and extensions; empty for one that only has models, such as Ray Serve.
 
         Raises:
@@ -86,7 +86,7 @@ class Connection:
         found = _object(content) if status == 200 else None
         return found if found is not None and isinstance(found.get("name"), str) else {}
 
-    def model_facts(self, model: str) -> dict[str, Any]:
+    def model_identity(self, model: str) -> dict[str, Any]:
         """What the server says about a model: its inputs and outputs.
 
         Raises:
@@ -97,7 +97,7 @@ class Connection:
         found = _object(content) if status == 200 else None
         if found is not None and isinstance(found.get("inputs"), list):
             return found
-        if self.facts():
+        if self.server_info():
             raise ModelError(
                 f"{self.origin} has no model {model!r} that is ready: {_reason(status, content)}.",
                 hint=self._names(),

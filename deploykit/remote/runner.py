@@ -83,9 +83,9 @@ def open_remote(model: Path, url: str, *, compute: str | None = None, key: str =
         raise OptionError(f"--compute wants one of {', '.join(PRECISIONS)}, found {compute!r}.")
     file = read_model(model)
     connection = Connection(url, key=key)
-    server = connection.facts()
+    server = connection.server_info()
     name = connection.model or model.stem
-    _check_tensors(connection.model_facts(name), file.inputs, file.outputs, model)
+    _check_tensors(connection.model_identity(name), file.inputs, file.outputs, model)
     return RemoteRunner(
         connection,
         name,
@@ -102,7 +102,7 @@ def open_remote(model: Path, url: str, *, compute: str | None = None, key: str =
 
 
 def _check_tensors(
-    facts: Mapping[str, Any],
+    server_info: Mapping[str, Any],
     inputs: tuple[TensorInfo, ...],
     outputs: tuple[TensorInfo, ...],
     model: Path,
@@ -113,7 +113,7 @@ def _check_tensors(
         ModelError: they differ.
     """
     for kind, infos in (("inputs", inputs), ("outputs", outputs)):
-        listed = facts.get(kind)
+        listed = server_info.get(kind)
         entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         theirs = {str(entry.get("name")): str(entry.get("datatype")) for entry in entries}
         ours = {info.name: datatype_of(info.dtype) for info in infos}

@@ -126,7 +126,7 @@ def card(model: ServedModel) -> dict[str, Any]:
             "dynamic": {axis: str(allowed) for axis, allowed in image.dynamic.items()},
         },
         "preprocess_in_graph": spec.preprocess.included,
-        "postprocess_in_graph": spec.is_finished,
+        "postprocess_in_graph": spec.is_postprocessed,
         "defaults": {
             "conf": spec.output.conf,
             "iou": spec.output.iou,

@@ -147,10 +147,10 @@ def run(
         DeploykitError: the server cannot start.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_told(Server(models, options), on_ready))
+        runner.run(_until_stopped(Server(models, options), on_ready))
 
 
-async def _until_told(server: Server, on_ready: Callable[[Server], None] | None) -> None:
+async def _until_stopped(server: Server, on_ready: Callable[[Server], None] | None) -> None:
     loop = asyncio.get_running_loop()
     told, wishes = asyncio.Event(), Wishes()
     starting = asyncio.create_task(server.start())

@@ -23,7 +23,7 @@ from deploykit_exporters.families.base import BuiltModel
 from deploykit_exporters.golden.file import read_golden
 from deploykit_exporters.golden.prove import GoldenProof, with_labels
 from deploykit_exporters.graph.onnx_export import DEFAULT_OPSET, export_graph, simplify_file
-from deploykit_exporters.graph.report import GraphFacts, graph_facts
+from deploykit_exporters.graph.report import GraphCounts, count_graph
 from deploykit_exporters.graph.storage import check_room, save_model, store
 from deploykit_exporters.load import LoadedCheckpoint, load_checkpoint
 from deploykit_exporters.option_values import ExporterName
@@ -38,7 +38,13 @@ from deploykit_exporters.proof.own_forward import compare_forward
 from deploykit_exporters.proof.tensors import proof_cases, prove
 from deploykit_exporters.proof.torch_runner import TorchRunner
 from deploykit_exporters.proof.witness import ask_witness
-from deploykit_exporters.self_contained import Finish, finished_spec, host_output, network_axes, refuse_unused
+from deploykit_exporters.self_contained import (
+    Composition,
+    host_output,
+    network_axes,
+    refuse_unused,
+    self_contained_spec,
+)
 from deploykit_exporters.sources.in_memory import Source, is_in_memory
 from deploykit_exporters.torch_temporaries import no_compiler_cache
 
@@ -65,7 +71,7 @@ class ExportResult:
 
     path: Path
     spec: ModelSpec
-    graph: GraphFacts
+    graph: GraphCounts
     size_bytes: int
     seconds: dict[str, float]
     notes: tuple[str, ...]
@@ -129,7 +135,7 @@ def export(
         opset = max(options.opset or DEFAULT_OPSET, built.min_opset)
         refuse_unused(built.spec, options)
         spec = _final_spec(loaded, options, exporter, opset)
-        finished = finished_spec(spec, options)
+        finished = self_contained_spec(spec, options)
     check_room(built.module, output)
     answers = None if golden is None else GoldenProof(golden, loaded, spec)
     if answers is not None:
@@ -153,7 +159,7 @@ def export(
                 proven = replace(proven, golden=_golden_cases(built, spec, core, clock))
             save_model(graph.model, core, final=output, spec=proven)
         if finished != spec:
-            finish = Finish(built=built, core=spec, finished=finished, options=options, opset=opset)
+            finish = Composition(built=built, core=spec, finished=finished, options=options, opset=opset)
             with clock.stage("finish", "Putting pre- and post-processing inside, proving the whole"):
                 proven, graph.model = finish.write(graph.model, draft, output, record)
         if options.golden_cases and not proven.golden:
@@ -162,7 +168,7 @@ def export(
     return ExportResult(
         path=output,
         spec=proven,
-        graph=graph_facts(graph.model),
+        graph=count_graph(graph.model),
         size_bytes=size,
         seconds=clock.seconds,
         notes=tuple(notes),
@@ -185,7 +191,7 @@ def _in_fp16(
         whole,
         path=output,
         spec=half.spec,
-        graph=graph_facts(half.graph.model),
+        graph=count_graph(half.graph.model),
         size_bytes=half.size_bytes,
         seconds={**whole.seconds, "float16": half.seconds},
         notes=(*whole.notes, *half.notes),

@@ -43,7 +43,7 @@ from deploykit_exporters.proof.torch_runner import TorchRunner
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Finish", "finished_spec", "host_output", "host_spec", "network_axes", "refuse_unused"]
+__all__ = ["Composition", "host_output", "host_spec", "network_axes", "refuse_unused", "self_contained_spec"]
 
 
 def network_axes(dynamic: Mapping[str, AxisRange], how: Preprocess) -> dict[str, AxisRange]:
@@ -90,7 +90,7 @@ def host_output(output: OutputSpec, options: ExportOptions) -> OutputSpec:
     )
 
 
-def finished_spec(core: ModelSpec, options: ExportOptions) -> ModelSpec:
+def self_contained_spec(core: ModelSpec, options: ExportOptions) -> ModelSpec:
     """The contract of the graph with what the options put inside.
 
     Raises:
@@ -119,13 +119,13 @@ def host_spec(core: ModelSpec, finished: ModelSpec) -> ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finish:
+class Composition:
     """What is put around which network.
 
     Attributes:
         built: The network in torch.
         core: Its contract alone.
-        finished: The contract of the whole, by ``finished_spec``.
+        finished: The contract of the whole, by ``self_contained_spec``.
         options: What the user asked for.
         opset: ONNX operator set.
     """

@@ -126,7 +126,7 @@ def verify(
         other = _other_source(loaded.checkpoint, spec)
         _check_same_interface(loaded.built.spec, spec, other)
         with _blaming(other):
-            if spec.preprocess.included or spec.is_finished:
+            if spec.preprocess.included or spec.is_postprocessed:
                 say(f"Comparing the answers for {len(paths)} images and {len(answer_photos())} of our own")
                 record = _compare_whole(
                     loaded.built,
@@ -175,7 +175,7 @@ def _compare_golden(
 ) -> ParityRecord:
     """Of a file with processing inside, the checkpoint and what the file says of its pre-processing."""
     built, spec = loaded.built.spec, candidate.spec
-    inside = spec.preprocess.included or spec.is_finished
+    inside = spec.preprocess.included or spec.is_postprocessed
     core = replace(built, input=spec.tensor, preprocess=spec.preprocess, classes=spec.classes)
     return GoldenProof(golden, loaded, core).on_record(record, None if inside else candidate)
 
@@ -256,7 +256,7 @@ def _blaming(other: str) -> Iterator[None]:
 
 
 def _check_same_interface(built: ModelSpec, found: ModelSpec, other: str) -> None:
-    same_outputs = found.is_finished or built.output.names == found.output.names
+    same_outputs = found.is_postprocessed or built.output.names == found.output.names
     if built.task != found.task or not same_outputs or built.num_classes != found.num_classes:
         raise ModelError(
             f"The checkpoint is {built.variant} with {built.num_classes} classes and the outputs "

@@ -69,7 +69,7 @@ def command(*, model: Path, html: Path | None, json_output: bool, **settings: An
     with Progress() as report:
         result = quantize(model, report=report, **settings)
     if settings["int8"]:
-        return _told_int8(cast("Int8Report", result), html, write_target, json_output=json_output)
+        return _report_int8(cast("Int8Report", result), html, write_target, json_output=json_output)
     result = cast("Fp16File", result)
     if json_output:
         echo_json(result.to_dict())
@@ -78,7 +78,7 @@ def command(*, model: Path, html: Path | None, json_output: bool, **settings: An
     return 0
 
 
-def _told_int8(
+def _report_int8(
     result: Int8Report, html: Path | None, write: Callable[[Path, str], object], *, json_output: bool
 ) -> int:
     if html is not None:

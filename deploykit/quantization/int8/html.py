@@ -55,7 +55,7 @@ def to_html(report: Int8Report) -> str:
         f"<h2>What each group of layers does</h2>{_bars(report)}",
         f"<h2>Layers that stayed in float</h2>{_list(report.found.kept)}",
         f"<h2>Self-tests</h2>{_list([f'{name}: {text}' for name, text in report.selftests.items()])}",
-        f"<h2>Where</h2>{_facts(report)}",
+        f"<h2>Where</h2>{_settings_list(report)}",
     ]
     return document(title, _STYLE, parts)
 
@@ -169,7 +169,7 @@ def _list(items: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{shown(each)}</li>' for each in items)}</ul>"
 
 
-def _facts(report: Int8Report) -> str:
+def _settings_list(report: Int8Report) -> str:
     environment, best = report.environment, report.best
     facts = {
         "float32": f"{report.model}, {size(report.float32_bytes)}",

@@ -50,9 +50,9 @@ def options_like(spec: ModelSpec, options: ExportOptions, target: Path) -> Expor
     told: dict[str, Any] = {}
     if tools := _TOOLS.match(spec.exporter):
         told = {"exporter": tools[1], "opset": int(tools[2]), "simplify": "onnxsim" in spec.exporter}
-    if spec.is_finished and output.layout == "top_k":
+    if spec.is_postprocessed and output.layout == "top_k":
         told["top_k"] = output.top_k
-    elif spec.is_finished:
+    elif spec.is_postprocessed:
         told |= {"conf": output.conf, "max_det": output.max_det, "masks": "masks" in output.names}
         told |= {"runtime_thresholds": output.runtime_thresholds, "class_agnostic": output.class_agnostic}
         told["iou"] = None if output.iou == OutputSpec.iou else output.iou  # end-to-end heads take none
@@ -64,7 +64,7 @@ def options_like(spec: ModelSpec, options: ExportOptions, target: Path) -> Expor
         batch=image.batch,
         features=spec.task == "features",
         preprocess=spec.preprocess.included,
-        postprocess=spec.is_finished,
+        postprocess=spec.is_postprocessed,
         golden=None,
         golden_cases=False,
         witness=False,

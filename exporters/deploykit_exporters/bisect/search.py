@@ -200,10 +200,13 @@ class Search:
 def _differences(
     expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], unordered: frozenset[str]
 ) -> dict[str, float]:
-    return {name: _apart(expected[name], found[name], unordered=name in unordered) for name in expected}
+    return {
+        name: _relative_difference(expected[name], found[name], unordered=name in unordered)
+        for name in expected
+    }
 
 
-def _apart(expected: np.ndarray, found: np.ndarray, *, unordered: bool) -> float:
+def _relative_difference(expected: np.ndarray, found: np.ndarray, *, unordered: bool) -> float:
     """The largest difference relative to the largest value; infinite if shapes differ."""
     if expected.shape != found.shape:
         return math.inf

@@ -61,7 +61,7 @@ def _read(path: Path, reader: Hdf5Reader) -> KerasFile:
     root = reader.group("model_weights") or reader.file
     layers = _names(reader, root, "layer_names")
     if not layers:
-        raise _foreign(path, reader.file)
+        raise _not_keras(path, reader.file)
     groups, datasets = _contents(root)
     tensors: dict[str, torch.Tensor] = {}
     for layer in dict.fromkeys(layers):
@@ -147,7 +147,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _foreign(path: Path, file: Any) -> CheckpointError:
+def _not_keras(path: Path, file: Any) -> CheckpointError:
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         return CheckpointError(
             f"{path.name} is in Keras 3's form, whose variables have numbers instead of names.",

@@ -14,7 +14,7 @@ from deploykit_runtimes.text.described import described
 
 from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Family, Hints, Match
-from deploykit_exporters.families.unsupported import READS, foreign_name
+from deploykit_exporters.families.unsupported import READS, unsupported_name
 
 __all__ = ["GROUP", "broken_families", "families", "family_names", "recognise"]
 
@@ -84,16 +84,16 @@ def recognise(checkpoint: Checkpoint, hints: Hints) -> tuple[Family, Match]:
         )
     match, family = max(wanted, key=_score)
     if family.name in _BUILT_IN:
-        _refuse_foreign(checkpoint, match, hints)
+        _refuse_unsupported(checkpoint, match, hints)
     return family, match
 
 
-def _refuse_foreign(checkpoint: Checkpoint, match: Match, hints: Hints) -> None:
+def _refuse_unsupported(checkpoint: Checkpoint, match: Match, hints: Hints) -> None:
     """Refuse weights that only look like ours, unless the user names the family."""
     if hints.family or hints.origin or hints.variant:
         return
     view = next((view.tensors for view in checkpoint.views() if view.prefix == match.prefix), {})
-    name = foreign_name(checkpoint, claimed=view)
+    name = unsupported_name(checkpoint, claimed=view)
     if name:
         raise UnrecognisedCheckpointError(
             f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}.",
@@ -109,7 +109,7 @@ def _advice(checkpoint: Checkpoint, hints: Hints, claims: list[tuple[Match, Fami
     if hints.origin and claims:
         match, family = max(claims, key=_score)
         return f"Without --origin, it is recognised as {family.name} weights in the {match.origin} form."
-    if foreign_name(checkpoint):
+    if unsupported_name(checkpoint):
         return (
             "Export it with its own library, or torch.onnx.export; deploykit takes that file too: "
             "deploykit predict MODEL.onnx IMAGE"
@@ -118,7 +118,7 @@ def _advice(checkpoint: Checkpoint, hints: Hints, claims: list[tuple[Match, Fami
 
 
 def _no_claim(checkpoint: Checkpoint, hints: Hints) -> str:
-    name = foreign_name(checkpoint)
+    name = unsupported_name(checkpoint)
     if name:
         return f"{checkpoint.path.name}: this is {name}; deploykit reads {READS}."
     wanted = " or ".join([hints.family] if hints.family else sorted(families()))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["FOREIGN", "READS", "Foreign", "foreign_name"]
+__all__ = ["READS", "UNSUPPORTED", "Unsupported", "unsupported_name"]
 
 READS = (
     "ViT, DeiT, DINOv2, DINOv3, EVA-02 and BEiT, the image towers of CLIP and SigLIP, EfficientNet, "
@@ -26,7 +26,7 @@ READS = (
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Unsupported:
     """An architecture that cannot be read.
 
     Attributes:
@@ -45,26 +45,26 @@ class Foreign:
 
 _BIASES = "attn.relative_position_bias_table"
 
-FOREIGN = (
-    Foreign("a CLIP with a ResNet", (("visual.layer1.0.conv1.weight", "visual.attnpool.k_proj.weight"),)),
-    Foreign(
+UNSUPPORTED = (
+    Unsupported("a CLIP with a ResNet", (("visual.layer1.0.conv1.weight", "visual.attnpool.k_proj.weight"),)),
+    Unsupported(
         "a CLIP with a ConvNeXt",
         (("visual.trunk.stages.0.blocks.0.conv_dw.weight", "visual.trunk.stem.0.weight"),),
     ),
-    Foreign("a CLIP with a FastViT (MobileCLIP)", (("visual.trunk.stem.0.conv_kxk.0.conv.weight",),)),
-    Foreign(
+    Unsupported("a CLIP with a FastViT (MobileCLIP)", (("visual.trunk.stem.0.conv_kxk.0.conv.weight",),)),
+    Unsupported(
         "a CLIP with a ViTamin or another hybrid",
         (
             ("visual.trunk.patch_embed.backbone.stem.conv1.weight",),
             ("visual.trunk.patch_embed.backbone.0.conv.weight",),
         ),
     ),
-    Foreign(
+    Unsupported(
         "a CLIP with an EVA (rotary positions)",
         (("visual.trunk.blocks.0.attn.q_proj.weight",),),
         certain=False,
     ),
-    Foreign(
+    Unsupported(
         "a SigLIP 2 or a ViT in the NaFlex form",
         (
             ("embeds.proj.weight", "embeds.pos_embed"),
@@ -73,7 +73,7 @@ FOREIGN = (
         ),
         ("siglip2", "siglip2_vision_model"),
     ),
-    Foreign(
+    Unsupported(
         "a hybrid of convolutions and ViT",
         (
             ("patch_embed.backbone.conv1.0.weight", "blocks.0.attn.qkv.weight"),
@@ -83,11 +83,11 @@ FOREIGN = (
         ),
         ("vit_hybrid",),
     ),
-    Foreign(
+    Unsupported(
         "a Perception Encoder (rotary positions)",
         (("norm_pre.weight", "attn_pool.latent", "cls_token", "blocks.0.attn.qkv.weight"),),
     ),
-    Foreign(
+    Unsupported(
         "a Swin",
         (
             (f"layers.0.blocks.0.{_BIASES}",),
@@ -98,7 +98,7 @@ FOREIGN = (
         ),
         ("swin",),
     ),
-    Foreign(
+    Unsupported(
         "a Swin V2",
         (
             ("layers.0.blocks.0.attn.cpb_mlp.0.weight",),
@@ -108,7 +108,7 @@ FOREIGN = (
         ),
         ("swinv2", "swin2sr"),
     ),
-    Foreign(
+    Unsupported(
         "a ConvNeXt",
         (
             ("stages.0.blocks.0.conv_dw.weight", "stem.0.weight"),
@@ -119,7 +119,7 @@ FOREIGN = (
         ),
         ("convnext", "convnextv2", "dinov3_convnext"),
     ),
-    Foreign(
+    Unsupported(
         "a ResNet or one of its relatives",
         (
             ("layer1.0.conv1.weight", "layer1.0.bn1.weight"),
@@ -127,7 +127,7 @@ FOREIGN = (
         ),
         ("resnet", "bit"),
     ),
-    Foreign(
+    Unsupported(
         "a MobileNet",
         (
             ("features.1.conv.0.0.weight", "features.18.0.weight"),
@@ -137,7 +137,7 @@ FOREIGN = (
         ),
         ("mobilenet_v1", "mobilenet_v2", "mobilevit", "mobilevitv2"),
     ),
-    Foreign(
+    Unsupported(
         "a MaxViT or CoAtNet",
         (
             ("stem.conv1.weight", "stages.0.blocks.0.attn_block.norm1.weight"),
@@ -146,7 +146,7 @@ FOREIGN = (
             ("blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight",),
         ),
     ),
-    Foreign(
+    Unsupported(
         "a PVT or SegFormer",
         (
             ("patch_embed1.proj.weight", "block1.0.attn.kv.weight"),
@@ -157,7 +157,7 @@ FOREIGN = (
         ),
         ("pvt", "pvt_v2", "segformer"),
     ),
-    Foreign(
+    Unsupported(
         "a SAM",
         (
             ("image_encoder.pos_embed", "mask_decoder.iou_token.weight"),
@@ -166,7 +166,7 @@ FOREIGN = (
         ),
         ("sam", "sam2", "sam2_video", "sam3", "sam_hq", "edgetam", "vitdet", "vitmatte"),
     ),
-    Foreign(
+    Unsupported(
         "a YOLOS",
         (
             ("vit.embeddings.detection_tokens",),
@@ -175,7 +175,7 @@ FOREIGN = (
         ),
         ("yolos",),
     ),
-    Foreign(
+    Unsupported(
         "a DETR or one of its relatives",
         (
             ("query_embed.weight", "class_embed.weight"),
@@ -195,13 +195,13 @@ FOREIGN = (
             *("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "lw_detr", "grounding-dino", "mm-grounding-dino"),
         ),
     ),
-    Foreign(
+    Unsupported(
         "a BEiT (relative positions)",
         ((f"blocks.0.{_BIASES}",), ("rel_pos_bias.relative_position_bias_table",)),
         ("beit", "data2vec-vision"),
         certain=False,
     ),
-    Foreign(
+    Unsupported(
         "a ViT with relative positions",
         (
             ("blocks.0.attn.rel_pos.mlp.fc1.weight",),
@@ -210,7 +210,7 @@ FOREIGN = (
             ("shared_rel_pos.relative_position_bias_table",),
         ),
     ),
-    Foreign(
+    Unsupported(
         "an EVA or DINOv3 (rotary positions)",
         (
             ("blocks.0.attn.q_bias", "blocks.0.mlp.fc1.weight"),
@@ -220,8 +220,8 @@ FOREIGN = (
         ("dinov3_vit",),
         certain=False,
     ),
-    Foreign("a CaiT", (("blocks_token_only.0.attn.q.weight", "blocks.0.attn.proj_l.weight"),)),
-    Foreign(
+    Unsupported("a CaiT", (("blocks_token_only.0.attn.q.weight", "blocks.0.attn.proj_l.weight"),)),
+    Unsupported(
         "a Hiera",
         (
             ("blocks.0.attn.qkv.weight", "pos_embed_spatial"),
@@ -231,36 +231,38 @@ FOREIGN = (
         ),
         ("hiera",),
     ),
-    Foreign(
+    Unsupported(
         "an AIMv2",
         (("blocks.0.mlp.fc1_g.weight", "patch_embed.norm.weight"),),
         ("aimv2", "aimv2_vision_model"),
     ),
-    Foreign("an MLP-Mixer", (("blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight"),)),
-    Foreign("an XCiT", (("blocks.0.local_mp.conv1.weight",),)),
-    Foreign("a Twins", (("patch_embeds.0.proj.weight", "blocks.0.0.attn.qkv.weight"),)),
-    Foreign(
+    Unsupported("an MLP-Mixer", (("blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight"),)),
+    Unsupported("an XCiT", (("blocks.0.local_mp.conv1.weight",),)),
+    Unsupported("a Twins", (("patch_embeds.0.proj.weight", "blocks.0.0.attn.qkv.weight"),)),
+    Unsupported(
         "a LeViT",
         (("stem.conv1.linear.weight",), ("patch_embeddings.embedding_layer_1.convolution.weight",)),
         ("levit",),
     ),
-    Foreign(
+    Unsupported(
         "a RegNet",
         (("s1.b1.conv1.conv.weight",), ("trunk_output.block1.block1-0.proj.0.weight",)),
         ("regnet",),
     ),
-    Foreign("a DenseNet", (("features.denseblock1.denselayer1.conv1.weight",),)),
-    Foreign("a VGG", (("features.0.weight", "features.3.weight", "classifier.6.weight"),)),
-    Foreign("an Inception", (("Conv2d_1a_3x3.conv.weight",),)),
-    Foreign("a FastViT or MobileOne", (("stem.0.conv_kxk.0.conv.weight",), ("stem.conv_kxk.0.conv.weight",))),
-    Foreign("a RepVGG or another network of timm's ByobNet", (("stem.conv_kxk.conv.weight",),)),
-    Foreign("a Faster R-CNN or Mask R-CNN", (("roi_heads.box_predictor.cls_score.weight",),)),
-    Foreign(
+    Unsupported("a DenseNet", (("features.denseblock1.denselayer1.conv1.weight",),)),
+    Unsupported("a VGG", (("features.0.weight", "features.3.weight", "classifier.6.weight"),)),
+    Unsupported("an Inception", (("Conv2d_1a_3x3.conv.weight",),)),
+    Unsupported(
+        "a FastViT or MobileOne", (("stem.0.conv_kxk.0.conv.weight",), ("stem.conv_kxk.0.conv.weight",))
+    ),
+    Unsupported("a RepVGG or another network of timm's ByobNet", (("stem.conv_kxk.conv.weight",),)),
+    Unsupported("a Faster R-CNN or Mask R-CNN", (("roi_heads.box_predictor.cls_score.weight",),)),
+    Unsupported(
         "another detector of torchvision",
         (("head.classification_head.cls_logits.weight",), ("head.classification_head.module_list.0.weight",)),
     ),
-    Foreign("a segmentation network of torchvision", (("backbone.conv1.weight", "classifier.4.weight"),)),
-    Foreign(
+    Unsupported("a segmentation network of torchvision", (("backbone.conv1.weight", "classifier.4.weight"),)),
+    Unsupported(
         "a CLIP with another image tower, or a model that is built on one",
         types=(
             *(
@@ -278,7 +280,7 @@ FOREIGN = (
             *("vision-text-dual-encoder", "vision-encoder-decoder", "visual_bert", "vilt"),
         ),
     ),
-    Foreign(
+    Unsupported(
         "a network for depth, segmentation, poses or video on a ViT",
         types=(
             *(
@@ -303,8 +305,8 @@ FOREIGN = (
             ),
         ),
     ),
-    Foreign("an I-JEPA", types=("ijepa",)),
-    Foreign(
+    Unsupported("an I-JEPA", types=("ijepa",)),
+    Unsupported(
         "an image network of transformers that is not a ViT",
         types=(
             "cvt",
@@ -318,7 +320,7 @@ FOREIGN = (
             "hgnet_v2",
         ),
     ),
-    Foreign(
+    Unsupported(
         "a language model",
         (
             ("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"),
@@ -336,7 +338,7 @@ _READ_TYPES = (
 """Those of which a dialect reads the weights, where they are there."""
 
 
-def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] | None = None) -> str:
+def unsupported_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] | None = None) -> str:
     """The name of a checkpoint's architecture if it is known but not supported; otherwise empty.
 
     Args:
@@ -345,7 +347,7 @@ def foreign_name(checkpoint: Checkpoint, *, claimed: Mapping[str, torch.Tensor] 
     """
     config = checkpoint.meta.get("config")
     kind = config.get("model_type") if isinstance(config, Mapping) else None
-    known = [entry for entry in FOREIGN if entry.certain or claimed is None]
+    known = [entry for entry in UNSUPPORTED if entry.certain or claimed is None]
     views = [claimed] if claimed is not None else [view.tensors for view in checkpoint.views()]
     typed = next((entry.name for entry in known if kind in entry.types), "")
     if typed:

@@ -13,13 +13,13 @@ from deploykit_runtimes.text.printable import one_line
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["GraphFacts", "GraphReport", "graph_facts", "inspect_graph"]
+__all__ = ["GraphCounts", "GraphReport", "count_graph", "inspect_graph"]
 
 _OPERATIONS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphFacts:
+class GraphCounts:
     """What a graph consists of; ``opset`` is 0 where no standard operator is used."""
 
     opset: int
@@ -33,11 +33,11 @@ class GraphReport:
     """A graph's make-up, and the floating-point operations of one image at the model's own size, a
     multiply-add counted as two; None where the shapes of some layers cannot be inferred."""
 
-    facts: GraphFacts
+    facts: GraphCounts
     flops: int | None
 
 
-def graph_facts(model: onnx.ModelProto) -> GraphFacts:
+def count_graph(model: onnx.ModelProto) -> GraphCounts:
     """Count the nodes, operators and parameters of a graph."""
     operators: dict[str, int] = {}
     for node in model.graph.node:
@@ -50,7 +50,7 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
                 count *= n
             parameters += count
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    return GraphFacts(
+    return GraphCounts(
         opset=max(opsets, default=0),
         nodes=len(model.graph.node),
         operators=dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
@@ -71,7 +71,7 @@ def inspect_graph(path: str | Path) -> GraphReport:
         model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{path} is not an ONNX model: {one_line(error)}") from error
-    return GraphReport(facts=graph_facts(model), flops=_graph_flops(model))
+    return GraphReport(facts=count_graph(model), flops=_graph_flops(model))
 
 
 def _graph_flops(model: onnx.ModelProto) -> int | None:

@@ -62,7 +62,7 @@ def raise_scores(model: onnx.ModelProto, core: ModelSpec, middle: float) -> onnx
 
 
 def _curve(head: str, core: ModelSpec, middle: float) -> list[onnx.NodeProto]:
-    """The nodes that make ``proof/raised`` of a head; the same sums as ``lively`` does on the host."""
+    """The nodes that make ``proof/raised`` of a head: the sums of ``raise_detections`` on the host."""
     import onnx
 
     def constant(name: str, value: np.ndarray) -> onnx.NodeProto:

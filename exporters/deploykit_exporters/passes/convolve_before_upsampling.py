@@ -51,7 +51,7 @@ def convolve_before_upsampling(model: ir.Model) -> bool:
     joins = [join for node in concats if (join := _match(node)) is not None]
     for join in joins:
         for conv in join.convolutions:
-            _convolve_apart(model.graph, join, conv)
+            _convolve_separately(model.graph, join, conv)
     return bool(joins)
 
 
@@ -98,7 +98,7 @@ def _is_pointwise(conv: ir.Node) -> bool:
     )
 
 
-def _convolve_apart(graph: ir.Graph, join: _Join, conv: ir.Node) -> None:
+def _convolve_separately(graph: ir.Graph, join: _Join, conv: ir.Node) -> None:
     """The convolution of either map, the one of the coarse map before it is enlarged, and their sum."""
     import onnx_ir as ir
     from onnx_ir.convenience import replace_nodes_and_values

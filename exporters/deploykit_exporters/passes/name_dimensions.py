@@ -38,7 +38,7 @@ def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
         else:
             dim.dim_value = size
     for output in graph.output:
-        known = _finished_axes(output.name, spec)
+        known = _known_axes(output.name, spec)
         for index, dim in enumerate(output.type.tensor_type.shape.dim):
             if index == 0:
                 _set_batch(dim, spec)
@@ -49,12 +49,12 @@ def name_dimensions(model: onnx.ModelProto, spec: ModelSpec) -> bool:
     return before != [value.SerializeToString() for value in values]
 
 
-def _finished_axes(name: str, spec: ModelSpec) -> list[onnx.TensorShapeProto.Dimension]:
+def _known_axes(name: str, spec: ModelSpec) -> list[onnx.TensorShapeProto.Dimension]:
     """The axes after the batch of an output that ``docs/spec.md`` fixes; none for others."""
     from onnx import TensorShapeProto
 
     output = spec.output
-    if not spec.is_finished:
+    if not spec.is_postprocessed:
         return []
     rows = output.top_k if output.layout == "top_k" else output.max_det
     columns: dict[str, tuple[int | str, ...]] = {

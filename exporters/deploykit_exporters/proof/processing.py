@@ -20,13 +20,20 @@ from deploykit_runtimes.runner import Runner
 from deploykit_exporters.ingraph.compose import NETWORK
 from deploykit_exporters.proof.answers import NOT_EQUAL, AnswerDifference, compare_answers
 
-__all__ = ["EXACT_PIXELS", "LIVELY", "lively", "middle_score", "prove_decoding", "prove_pixels"]
+__all__ = [
+    "EXACT_PIXELS",
+    "RAISED_ANCHORS",
+    "middle_score",
+    "prove_decoding",
+    "prove_pixels",
+    "raise_detections",
+]
 
 EXACT_PIXELS = 0.999
 """Smallest share of resized pixels that are exactly the host's; the others may be off by one grey level."""
 
 _ROUNDING = 0.01
-LIVELY = 60
+RAISED_ANCHORS = 60
 """Anchors of the decoding proof that score above the threshold."""
 
 
@@ -74,7 +81,7 @@ def prove_pixels(candidate: Predictor, core: ModelSpec, images: Mapping[str, np.
     return exact / total
 
 
-def lively(
+def raise_detections(
     heads: Mapping[str, np.ndarray], core: ModelSpec, middle: float | None = None
 ) -> dict[str, np.ndarray]:
     """The outputs of a network with the scores of its detections raised, in the same order.
@@ -97,8 +104,8 @@ def lively(
     return {**heads, name: head}
 
 
-def middle_score(heads: Mapping[str, np.ndarray], core: ModelSpec, anchors: int = LIVELY) -> float:
-    """What ``lively`` must raise to 1/2, so that this many anchors per image score above the threshold."""
+def middle_score(heads: Mapping[str, np.ndarray], core: ModelSpec, anchors: int = RAISED_ANCHORS) -> float:
+    """The score to raise to 1/2 so that this many anchors per image score above the threshold."""
     scores = _scores(heads[core.output.names[0]].copy(), core)
     if scores is None:
         return 1.0
@@ -141,7 +148,7 @@ def prove_decoding(
     Raises:
         ParityError: an answer is off by more than the limits.
     """
-    heads = lively(heads, core)
+    heads = raise_detections(heads, core)
     tensor, geometry = preprocess(image, core)
     given = {finished.input.name: image if finished.preprocess.included else tensor}
     given |= {name: getattr(finished.output, name) for name in THRESHOLD_INPUTS}

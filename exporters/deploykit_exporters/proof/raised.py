@@ -25,7 +25,7 @@ from deploykit_exporters.graph.storage import save_model
 from deploykit_exporters.ingraph.compose import NETWORK
 from deploykit_exporters.ingraph.raise_scores import has_heads, raise_scores
 from deploykit_exporters.proof.answers import FEATURE_LIMIT, NOT_EQUAL, AnswerDifference, compare_answers
-from deploykit_exporters.proof.processing import LIVELY, lively, middle_score
+from deploykit_exporters.proof.processing import RAISED_ANCHORS, middle_score, raise_detections
 from deploykit_exporters.proof.tensors import compare
 from deploykit_exporters.proof.torch_runner import TorchRunner
 
@@ -36,7 +36,7 @@ __all__ = ["Raised", "telling", "with_answers"]
 
 Heads = Mapping[str, np.ndarray]
 
-_ANCHORS = (LIVELY, 8 * LIVELY, 1_000_000)
+_ANCHORS = (RAISED_ANCHORS, 8 * RAISED_ANCHORS, 1_000_000)
 """How many anchors of an image are raised above the threshold, until enough detections are left of them."""
 
 _OBJECTS = "Give pictures that show what it detects: deploykit verify CKPT MODEL IMAGES"
@@ -89,7 +89,7 @@ def telling(
     """
     if found.is_telling(finished):
         return Raised(found=found)
-    whole, inside = model(), finished.is_finished
+    whole, inside = model(), finished.is_postprocessed
     if inside and not has_heads(whole, core):
         raise _too_few(found)
     with TorchRunner(built, core) as reference:
@@ -126,7 +126,7 @@ def with_answers(record: ParityRecord, raised: Raised) -> ParityRecord:
 def _said(found: AnswerDifference, raised: AnswerDifference, off: float, finished: ModelSpec) -> Raised:
     few = f"the proof's pictures show too few objects ({found.detections} found)"
     network = f"raw outputs of the network agree within {off:.1e} of their scale"
-    if not finished.is_finished:
+    if not finished.is_postprocessed:
         return Raised(found=found, said=f"{few}; instead, the {network}, at every anchor")
     if not raised.detections:
         raise _too_few(found, ", and none with raised scores: all its scores are 0, or no mask has a pixel")
@@ -167,11 +167,11 @@ class _Comparison:
             wanted, of_host = of_torch[name]
             prepared = predictor.prepare(image)
             outputs = candidate.infer(prepared.feeds)
-            heads = {own: outputs[NETWORK + own if self.finished.is_finished else own] for own in wanted}
+            heads = {own: outputs[NETWORK + own if self.finished.is_postprocessed else own] for own in wanted}
             try:
                 far = max(far, self._network(wanted, heads, of_host))
-                if self.finished.is_finished:
-                    mine = lively(heads, self.core, self.middle)
+                if self.finished.is_postprocessed:
+                    mine = raise_detections(heads, self.core, self.middle)
                     expected = decode(mine, self.core, [of_host.geometry])[0]
                     found = predictor.read(prepared, outputs)
                     worst |= compare_answers(expected, found, self.finished.output)
@@ -189,7 +189,7 @@ class _Comparison:
             if group.kind == "detections":
                 # The last places of a selection go to either of two equals.
                 theirs, ours = (
-                    decode(lively(each, self.core, self.middle), self.core, [of_host.geometry])[0]
+                    decode(raise_detections(each, self.core, self.middle), self.core, [of_host.geometry])[0]
                     for each in (wanted, heads)
                 )
                 far = max(far, compare_answers(theirs, ours, self.core.output).score)

@@ -105,7 +105,7 @@ TEST(batches_keep_the_order) {
 
 TEST(contract_and_placement) {
   const deploykit::Model model(model_path("finished_thresholds.onnx"));
-  CHECK(model.spec().is_finished());
+  CHECK(model.spec().is_postprocessed());
   CHECK_EQUAL(model.inputs().size(), 3U);
   CHECK_EQUAL(to_string(model.inputs()[0]), "images uint8 [1, height, width, 3]");
   CHECK_EQUAL(model.placement().engine, "onnxruntime");

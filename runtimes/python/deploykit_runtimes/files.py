@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploykit_runtimes.errors import OptionError
-from deploykit_runtimes.machine.exhausted import exhausted, told_size
+from deploykit_runtimes.machine.exhausted import exhausted, stated_size
 from deploykit_runtimes.machine.scratch import LOCK, discarded_when_empty, in_scratch, scratch_folder
 from deploykit_runtimes.targets import Target, check_folder, read_target
 
@@ -184,7 +184,7 @@ def room_for(size: int) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise OSError(error.errno, f"{error.strerror}, {told_size(size)} wanted") from error
+            raise OSError(error.errno, f"{error.strerror}, {stated_size(size)} wanted") from error
         raise
 
 
@@ -225,7 +225,7 @@ def _told(target: Path, folder: Path) -> Iterator[None]:
 
 def _free(folder: Path) -> str:
     try:
-        return f", {told_size(shutil.disk_usage(folder).free)} free"
+        return f", {stated_size(shutil.disk_usage(folder).free)} free"
     except OSError:
         return ""
 

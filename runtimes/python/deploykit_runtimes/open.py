@@ -21,7 +21,7 @@ from deploykit_runtimes.options.arguments import refuse_unknown
 from deploykit_runtimes.options.option import put_over
 from deploykit_runtimes.runner import Runner
 from deploykit_runtimes.runtimes import Runtime, runtime_named
-from deploykit_runtimes.selftest.compiled import CacheWatch
+from deploykit_runtimes.selftest.cache_watch import CacheWatch
 
 __all__ = ["open_runner"]
 

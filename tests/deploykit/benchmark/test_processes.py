@@ -13,7 +13,7 @@ from deploykit_runtimes.errors import InputError, OptionError, RuntimeUnavailabl
 from deploykit.benchmark.options import BenchOptions
 from deploykit.benchmark.processes import Worker, take_turns
 from deploykit.benchmark.run import bench
-from deploykit.benchmark.target import Subject
+from deploykit.benchmark.target import BenchTarget
 from deploykit.benchmark.worker import serve
 from deploykit.checkup.tiny import tiny_model
 
@@ -59,7 +59,7 @@ def test_an_unknown_name_lists_torch_too(model: Path) -> None:
 
 
 def test_a_worker_that_dies_is_told(model: Path) -> None:
-    with Worker(Subject(name="ort-cpu", model=model), batches=(1,)) as worker:
+    with Worker(BenchTarget(name="ort-cpu", model=model), batches=(1,)) as worker:
         worker._process.kill()
         with pytest.raises(RuntimeUnavailableError, match="ended with signal 9"):
             worker.warm(1)
@@ -89,9 +89,9 @@ def test_a_very_slow_case_ends_before_five_samples() -> None:
 
 def test_the_protocol_is_one_line_for_one_line(model: Path) -> None:
     options = {"threads": 1, "cache": None}
-    subject = {"name": "ort-cpu", "model": str(model), "reference": None, "options": options}
+    target = {"name": "ort-cpu", "model": str(model), "reference": None, "options": options}
     requests: list[dict[str, Any]] = [
-        {"open": subject, "batches": [1], "imgsz": None},
+        {"open": target, "batches": [1], "imgsz": None},
         {"batch": 1, "warm": 2},
         {"batch": 1, "seconds": 0.01, "most": 3},
     ]
@@ -105,7 +105,7 @@ def test_the_protocol_is_one_line_for_one_line(model: Path) -> None:
 
 def test_an_error_of_the_model_comes_back_as_itself(model: Path) -> None:
     with (
-        Worker(Subject(name="ort-cpu", model=model), batches=(2,)) as worker,
+        Worker(BenchTarget(name="ort-cpu", model=model), batches=(2,)) as worker,
         pytest.raises(InputError, match="fixed to 1"),
     ):
         worker.warm(2)

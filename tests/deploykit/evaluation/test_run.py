@@ -16,7 +16,7 @@ import deploykit
 from deploykit.evaluation.html import to_html
 from deploykit.evaluation.mistakes import drawn_mistakes, save_differences
 from deploykit.evaluation.options import EvalOptions
-from deploykit.evaluation.subjects import Subject
+from deploykit.evaluation.targets import EvalTarget
 
 
 def test_a_classifier_has_what_a_loop_over_predict_has_right(vit: Path, digits: Path) -> None:
@@ -109,11 +109,11 @@ def test_another_size_is_measured_anew_and_told(fixtures: Path, digits: Path, tm
 def test_a_changed_checkpoint_folder_is_another_model(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"1")
-    subject = Subject(name="weights", path=tmp_path / "weights", runtime="torch", options=EvalOptions())
-    before = subject.digest()
-    assert subject.digest() == before
+    target = EvalTarget(name="weights", path=tmp_path / "weights", runtime="torch", options=EvalOptions())
+    before = target.digest()
+    assert target.digest() == before
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"2")
-    assert subject.digest() != before
+    assert target.digest() != before
 
 
 def test_a_detector_that_answers_nan_is_an_error(

@@ -69,7 +69,7 @@ def answering() -> Iterator[Callable[[Answers], str]]:
 
 
 @pytest.fixture
-def facts() -> Answers:
+def server_info() -> Answers:
     """What a server of the digits says about itself and them, but for its answers."""
     images = {"name": "images", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
     logits = {"name": "logits", "datatype": "FP32", "shape": [-1, 10]}

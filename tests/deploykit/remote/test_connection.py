@@ -114,12 +114,12 @@ def test_what_a_server_says_is_printable(answering: Answering) -> None:
     assert len(caught.value.problem) < 700
 
 
-def test_no_server_and_no_model(answering: Answering, facts: Answers) -> None:
+def test_no_server_and_no_model(answering: Answering, server_info: Answers) -> None:
     with pytest.raises(RuntimeUnavailableError, match="cannot be reached"):
-        Connection("http://127.0.0.1:9").facts()
+        Connection("http://127.0.0.1:9").server_info()
     with pytest.raises(RuntimeUnavailableError, match="does not answer as a server"):
-        Connection(answering({})).model_facts("digits")
+        Connection(answering({})).model_identity("digits")
     listed = {"POST /v2/repository/index": (200, b'[{"name": "digits"}, {"name": "cats"}]', {})}
     with pytest.raises(ModelError, match="no model 'dogs'") as caught:
-        Connection(answering(facts | listed)).model_facts("dogs")
+        Connection(answering(server_info | listed)).model_identity("dogs")
     assert "It has digits, cats." in caught.value.hint

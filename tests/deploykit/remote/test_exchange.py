@@ -76,7 +76,7 @@ def test_an_answer_without_end_is_cut(sending: Sending, monkeypatch: pytest.Monk
         ask(url)
     monkeypatch.setattr(connection, "_LARGEST_FACTS", 1 << 20)
     with pytest.raises(ModelError, match="more than 1 MiB"):
-        Connection(url).facts()
+        Connection(url).server_info()
 
 
 def test_json_of_an_answer_is_limited(sending: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,11 +103,11 @@ def test_json_of_an_answer_is_limited(sending: Sending, monkeypatch: pytest.Monk
 )
 def test_what_is_not_http_is_told(sending: Sending, answer: bytes) -> None:
     with pytest.raises(RuntimeUnavailableError, match="cannot be reached") as caught:
-        Connection(sending(answer, b"")).facts()
+        Connection(sending(answer, b"")).server_info()
     assert caught.value.problem.isprintable()
 
 
 @pytest.mark.parametrize("host", ["a" * 300, "a..b"])
 def test_a_host_that_is_not_one_is_told(host: str) -> None:
     with pytest.raises(RuntimeUnavailableError, match="cannot be reached"):
-        Connection(f"http://{host}:80").facts()
+        Connection(f"http://{host}:80").server_info()

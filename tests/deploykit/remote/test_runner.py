@@ -61,22 +61,24 @@ def test_another_model_is_refused(model: Path, detector: Path) -> None:
             deploykit.selftest(model, url=url)
 
 
-def test_the_largest_batch_of_the_server_holds(model: Path, answering: Answering, facts: Answers) -> None:
+def test_the_largest_batch_of_the_server_holds(
+    model: Path, answering: Answering, server_info: Answers
+) -> None:
     config = {"GET /v2/models/digits/config": (200, json.dumps({"max_batch_size": 2}).encode(), {})}
-    with open_remote(model, answering(facts | config)) as runner:
+    with open_remote(model, answering(server_info | config)) as runner:
         assert runner.spec.input.dynamic["batch"].max == 2
         assert runner.placement().title.startswith("triton 2.60.0 at http://")
-    with open_remote(model, answering(facts), compute="fp16") as runner:
+    with open_remote(model, answering(server_info), compute="fp16") as runner:
         assert runner.spec.input.dynamic["batch"].max == 1024
         assert runner.placement().precision == "fp16"
 
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_server_that_refuses_fails_the_test(
-    model: Path, answering: Answering, facts: Answers, status: int
+    model: Path, answering: Answering, server_info: Answers, status: int
 ) -> None:
     refused = {"POST /v2/models/digits/infer": (status, b'{"error": "out of memory"}', {})}
-    tested = deploykit.selftest(model, url=answering(facts | refused))
+    tested = deploykit.selftest(model, url=answering(server_info | refused))
     assert not tested.ok
     assert f"HTTP {status}, out of memory" in tested.problem
 

@@ -44,7 +44,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "transformers": transformers_vit,
     "YOLO": lambda: DetectionModel("yolov8n.yaml", nc=2, verbose=False),
 }
-FOREIGN = {"ResNet": lambda: torchvision.models.resnet18(num_classes=3)}
+UNSUPPORTED = {"ResNet": lambda: torchvision.models.resnet18(num_classes=3)}
 TOLD = [
     # the averaged one last
     *(("student", "teacher"), ("model", "ema_model"), ("online_model", "ema_model"), ("net", "net_ema")),
@@ -71,7 +71,7 @@ def pairs(names: list[tuple[str, str]]) -> list[Any]:
 @cache
 def weights(architecture: str, seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    tensors = (ARCHITECTURES | FOREIGN)[architecture]().state_dict()
+    tensors = (ARCHITECTURES | UNSUPPORTED)[architecture]().state_dict()
     return {name: tensor + seed if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 

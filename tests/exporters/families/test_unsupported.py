@@ -14,7 +14,7 @@ from deploykit_exporters.checkpoint import Checkpoint
 from deploykit_exporters.families.base import Hints
 from deploykit_exporters.families.known_networks import known_network, known_networks
 from deploykit_exporters.families.registry import recognise
-from deploykit_exporters.families.unsupported import FOREIGN, foreign_name
+from deploykit_exporters.families.unsupported import UNSUPPORTED, unsupported_name
 from deploykit_runtimes.errors import UnrecognisedCheckpointError
 from torch import nn
 
@@ -85,7 +85,7 @@ def test_the_other_classes_of_timm_are_refused_by_their_names(name: str, example
     with torch.device("meta"):
         model = timm.create_model(example)
     assert f"timm's {name}" in known_network(model.state_dict()).replace(" or torchvision's", "")
-    assert foreign_name(checkpoint_of(model, "module."))
+    assert unsupported_name(checkpoint_of(model, "module."))
 
 
 def test_what_is_read_is_none_of_the_others() -> None:
@@ -205,9 +205,9 @@ def test_what_a_family_may_read_one_day_only_explains_why_nobody_claims_it() -> 
     with torch.device("meta"):
         model = timm.create_model("beit_base_patch16_224", depth=2)
     checkpoint = checkpoint_of(model)
-    assert foreign_name(checkpoint) == "a BEiT (relative positions)"
-    assert foreign_name(checkpoint, claimed=checkpoint.tensors) == ""
+    assert unsupported_name(checkpoint) == "a BEiT (relative positions)"
+    assert unsupported_name(checkpoint, claimed=checkpoint.tensors) == ""
 
 
 def test_no_name_stands_twice() -> None:
-    assert len({entry.name for entry in FOREIGN}) == len(FOREIGN)
+    assert len({entry.name for entry in UNSUPPORTED}) == len(UNSUPPORTED)

@@ -15,7 +15,7 @@ from deploykit_exporters.ingraph.compose import NETWORK
 from deploykit_exporters.ingraph.raise_scores import raise_scores
 from deploykit_exporters.options import ExportOptions
 from deploykit_exporters.proof.answers import FEWEST, AnswerDifference
-from deploykit_exporters.proof.processing import lively
+from deploykit_exporters.proof.processing import raise_detections
 from deploykit_exporters.self_contained import host_spec
 from deploykit_exporters.verify import verify
 from deploykit_runtimes.contract.metadata import spec_from_metadata, spec_to_metadata
@@ -160,7 +160,7 @@ def test_the_graph_raises_scores_as_the_host_does(layout: str) -> None:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     raised = raise_scores(model, spec, 0.125)
     found, own = ReferenceEvaluator(raised).run(None, {"images": head})
-    expected = lively({"output0": head}, spec, 0.125)["output0"]
+    expected = raise_detections({"output0": head}, spec, 0.125)["output0"]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert not np.allclose(found, head)
     np.testing.assert_array_equal(own, head)

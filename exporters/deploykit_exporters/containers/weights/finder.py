@@ -92,13 +92,13 @@ class Finder:
         value = _uncompiled(value)
         if is_module(value):
             module = _innermost(value)
-            return _told(_bare(state_dict_of(module), module), value)
+            return _with_note(_bare(state_dict_of(module), module), value)
         if nesting > _MAX_NESTING:
             return None
         entries = entries_of(value)
         if (named := self._named(entries, nesting)) is not None:
             return named
-        bare, parts = _told(_bare(entries), entries), self._parts(entries, nesting)
+        bare, parts = _with_note(_bare(entries), entries), self._parts(entries, nesting)
         return parts if len(parts.tensors) > len(bare.tensors) else bare
 
     def _named(self, entries: Mapping[str, Any], nesting: int) -> Found | None:
@@ -229,7 +229,7 @@ def _bare(entries: Mapping[str, Any], module: Any = None) -> Found:
     return with_copies(Found(strip_wrappers(whole), module=module, notes=notes), whole)
 
 
-def _told(found: Found, value: Any) -> Found:
+def _with_note(found: Found, value: Any) -> Found:
     """The weights, with a note if torch's AveragedModel never averaged anything."""
     if found.tensors and is_untouched(value, "n_averaged"):
         return found.noting("These are an average that was never updated, so they are its initial weights.")

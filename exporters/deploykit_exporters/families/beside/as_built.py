@@ -1,4 +1,4 @@
-"""Facts about the built network, read from the network and its spec, in the terms that training code uses."""
+"""What was built, read from the network and its spec, in the terms that training code uses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deploykit_exporters.families.shared.setting_values import pair_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Facts", "facts_of", "plain"]
+__all__ = ["BuiltNetwork", "describe_built", "plain"]
 
 # Classifiers, poolers, and the network of a CrossFormer's position bias.
-_APART = {"head", "heads", "classifier", "pooler", "attn_pool", "pos"}
+_ELSEWHERE = {"head", "heads", "classifier", "pooler", "attn_pool", "pos"}
 _HEADS = {"head", "heads", "classifier"}
 _ACTIVATIONS = {
     *("gelu", "gelutanh", "quickgelu", "silu", "relu", "relu6", "leakyrelu", "mish", "hardswish", "elu"),
@@ -40,8 +40,8 @@ _SAME_WORDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Facts that settings of any name can be compared with.
+class BuiltNetwork:
+    """What settings of any name can be compared with.
 
     Attributes:
         heads: Attention heads: one number, or one for each stage; empty without attention.
@@ -83,7 +83,7 @@ class Facts:
     spec: ModelSpec
 
 
-def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
+def describe_built(module: nn.Module, spec: ModelSpec) -> BuiltNetwork:
     """Read the facts from a built network."""
     parts = [part for _, part in _inside(module)]
     heads, widths = _distinct(map(_heads, parts)), _distinct(map(_head_width, parts))
@@ -98,7 +98,7 @@ def facts_of(module: nn.Module, spec: ModelSpec) -> Facts:
     in_head = [part for path, part in module.named_modules() if _HEADS & set(path.split("."))]
     pools = (getattr(part, "global_pool", None) for part in parts)
     pool = next((one for one in pools if isinstance(one, str)), "")
-    return Facts(
+    return BuiltNetwork(
         heads=heads,
         head_width=widths,
         activations=_distinct(map(_activation, parts)),
@@ -145,7 +145,7 @@ def plain(word: str) -> str:
 def _inside(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     yield path, module
     for name, child in module.named_children():
-        if name not in _APART:
+        if name not in _ELSEWHERE:
             yield from _inside(child, f"{path}.{name}")
 
 

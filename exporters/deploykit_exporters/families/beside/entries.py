@@ -11,10 +11,10 @@ from deploykit_exporters.families.beside.contents import contents, value_of
 from deploykit_exporters.families.beside.verdict import eps_inside
 from deploykit_exporters.families.beside.vocabulary import (
     NORMS,
-    Subject,
-    is_apart,
+    Topic,
+    is_elsewhere,
     is_passing,
-    subject,
+    topic_of,
     words,
 )
 from deploykit_exporters.families.settings import Settings
@@ -77,13 +77,13 @@ class Entry:
         return f"{self.place[0]}:{self.name}"
 
     @property
-    def about(self) -> Subject | None:
+    def about(self) -> Topic | None:
         """What it says about the network; nothing if its place belongs to the training."""
-        if is_apart(self.where):
+        if is_elsewhere(self.where):
             return None
         if self.name not in _BARE:
-            return subject(self.name)
-        found = subject(self.within)
+            return topic_of(self.name)
+        found = topic_of(self.within)
         return found if found in _OF_PLACES else None
 
     def is_ignored(self, hints: Hints) -> bool:

@@ -8,10 +8,10 @@ from shlex import quote
 from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.families.base import BuiltModel, Hints
-from deploykit_exporters.families.beside.as_built import Facts, plain
+from deploykit_exporters.families.beside.as_built import BuiltNetwork, plain
 from deploykit_exporters.families.beside.entries import Entry
 from deploykit_exporters.families.beside.verdict import word_of
-from deploykit_exporters.families.beside.vocabulary import is_apart, names_architecture, names_model
+from deploykit_exporters.families.beside.vocabulary import is_elsewhere, names_architecture, names_model
 
 __all__ = ["named_model"]
 
@@ -33,14 +33,14 @@ _OTHERS = re.compile(
 )
 
 
-def named_model(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -> list[str]:
+def named_model(entry: Entry, built: BuiltModel, built_as: BuiltNetwork, hints: Hints) -> list[str]:
     """What is reported about the name of a model, if a setting has one that was not read.
 
     Raises:
         CheckpointError: it names another architecture than was built, or one with properties that no shape
             shows.
     """
-    _refuse_other(entry, built, facts, hints)
+    _refuse_other(entry, built, built_as, hints)
     value, variant = entry.value, built.spec.variant
     if (
         built.spec.origin != "timm"
@@ -65,12 +65,12 @@ def named_model(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -> 
     ]
 
 
-def _refuse_other(entry: Entry, built: BuiltModel, facts: Facts, hints: Hints) -> None:
+def _refuse_other(entry: Entry, built: BuiltModel, built_as: BuiltNetwork, hints: Hints) -> None:
     """Refuse the name of an architecture that was not built."""
     word = plain(word_of(entry.value)).removeprefix("tf")
-    if not word or is_apart(entry.where) or not any(map(names_architecture, (entry.name, entry.within))):
+    if not word or is_elsewhere(entry.where) or not any(map(names_architecture, (entry.name, entry.within))):
         return
-    family, exotic = built.spec.family, facts.rotary or not facts.learned_positions
+    family, exotic = built.spec.family, built_as.rotary or not built_as.learned_positions
     own = re.match(_READ[family], word) if family in _READ else None
     others = (one for name, one in _READ.items() if name != family)
     if own and not (family == "vit" and not exotic and _EXOTIC.match(word)):

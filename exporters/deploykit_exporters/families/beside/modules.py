@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.containers.pickles.inert import children, class_path, state_dict_of
-from deploykit_exporters.families.beside.as_built import Facts
-from deploykit_exporters.families.beside.vocabulary import OF_TRAINING, harmless, subject, words
+from deploykit_exporters.families.beside.as_built import BuiltNetwork
+from deploykit_exporters.families.beside.vocabulary import OF_TRAINING, harmless, topic_of, words
 from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.families.shared.pickled import at, is_own
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["around", "beside_note", "foreign_class", "refuse_acting", "refuse_before", "statistics"]
+__all__ = ["around", "beside_note", "custom_class_note", "refuse_acting", "refuse_before", "statistics"]
 
 _LISTED = 6
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
@@ -47,7 +47,7 @@ def statistics(
     for setting in _unknown(settings):
         for key, tensor in _inside(tensors, setting.name):
             name = key.rpartition(".")[2]
-            about = subject(name) if {"mean", "std"} & words(name) and "running" not in words(name) else None
+            about = topic_of(name) if {"mean", "std"} & words(name) and "running" not in words(name) else None
             if about in ("mean", "std") and tensor.numel() == channels and tensor.is_floating_point():
                 values = [float(f"{one:.6g}") for one in tensor.flatten().tolist()]
                 yield key.rpartition(".")[0], {name: values}
@@ -73,7 +73,7 @@ def refuse_before(
 
 
 def refuse_acting(
-    tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], facts: Facts, file: str
+    tensors: Mapping[str, torch.Tensor], settings: Iterable[Setting], facts: BuiltNetwork, file: str
 ) -> None:
     """Refuse tensors outside the network that may act on its scores or tokens: one number, one for each
     class, or vectors as wide as the tokens.
@@ -107,7 +107,7 @@ def refuse_acting(
 
 
 def _is_statistic(key: str) -> bool:
-    return subject(key.rpartition(".")[2]) in ("mean", "std")
+    return topic_of(key.rpartition(".")[2]) in ("mean", "std")
 
 
 def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
@@ -135,7 +135,7 @@ def around(module: Any, prefix: str) -> Iterator[tuple[str, Any, bool]]:
         parent, module = f"{parent}{part}.", children(module).get(part)
 
 
-def foreign_class(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
+def custom_class_note(module: Any, prefix: str, origin: str) -> tuple[str, ...]:
     """A sentence about a pickled network whose class is not from a library: its forward may differ.
 
     Args:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploykit_exporters.families.beside.as_built import Facts, plain
+from deploykit_exporters.families.beside.as_built import BuiltNetwork, plain
 from deploykit_exporters.families.beside.images import IMAGES, STATISTICS, normalization
 from deploykit_exporters.families.beside.verdict import (
     AGREES,
@@ -17,7 +17,7 @@ from deploykit_exporters.families.beside.verdict import (
     either,
     word_of,
 )
-from deploykit_exporters.families.beside.vocabulary import ACTIVATION_FLAGS, Subject
+from deploykit_exporters.families.beside.vocabulary import ACTIVATION_FLAGS, Topic
 from deploykit_exporters.families.shared.setting_values import sides_of
 
 __all__ = ["COSINES", "compare", "says_several", "scores_of"]
@@ -80,20 +80,20 @@ _AS_GIVEN = "the scores as the classifier gives them"
 
 
 def compare(
-    about: Subject, value: Any, facts: Facts, name: frozenset[str], beside: Mapping[str, Any]
+    about: Topic, value: Any, built_as: BuiltNetwork, name: frozenset[str], beside: Mapping[str, Any]
 ) -> Verdict:
     """Compare a setting with what was built.
 
     Args:
-        about: The subject of the setting.
+        about: The topic_of of the setting.
         value: Its value, of any type.
-        facts: Facts about what was built.
+        built_as: BuiltNetwork about what was built.
         name: The words of its name.
         beside: The settings in the same place.
     """
     if value is None or value == "" or (isinstance(value, Mapping) and not value):
         return UNCLEAR
-    return _COMPARISONS[about](value, facts, name, beside)
+    return _COMPARISONS[about](value, built_as, name, beside)
 
 
 def _one_of(value: Any, built: Sequence[Any]) -> Verdict:
@@ -104,36 +104,36 @@ def _one_of(value: Any, built: Sequence[Any]) -> Verdict:
     return Verdict(differs=True, built=own)
 
 
-def _heads(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    image = facts.spec.input
+def _heads(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
+    image = built_as.spec.input
     if name == {"h"} and value in (image.height, image.width):
         return AGREES  # a height
-    return _one_of(value, facts.heads) if are_numbers(value) and not _has_fraction(value) else UNCLEAR
+    return _one_of(value, built_as.heads) if are_numbers(value) and not _has_fraction(value) else UNCLEAR
 
 
-def _head_width(value: Any, facts: Facts, *_: Any) -> Verdict:
-    if not are_numbers(value) or value in facts.sizes:  # the width of a layer of the classifier
+def _head_width(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    if not are_numbers(value) or value in built_as.sizes:  # the width of a layer of the classifier
         return UNCLEAR
-    return _one_of(value, facts.head_width)
+    return _one_of(value, built_as.head_width)
 
 
-def _activation(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+def _activation(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
     word = _flagged(name) if isinstance(value, bool) else plain(word_of(value))
-    if not word or not facts.activations or word in _LEARNED:
+    if not word or not built_as.activations or word in _LEARNED:
         return UNCLEAR
     if value is False:
-        used = word in facts.activations
-        return Verdict(differs=True, built=either(facts.activations)) if used else AGREES
-    if word in (*facts.activations, *facts.head_activations):  # of a classifier of several layers
+        used = word in built_as.activations
+        return Verdict(differs=True, built=either(built_as.activations)) if used else AGREES
+    if word in (*built_as.activations, *built_as.head_activations):  # of a classifier of several layers
         return AGREES
-    return Verdict(differs=True, built=either(facts.activations))
+    return Verdict(differs=True, built=either(built_as.activations))
 
 
-def _scores(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+def _scores(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
     word = scores_of(value, name)
-    own = facts.spec.output.activation
+    own = built_as.spec.output.activation
     known = {"none": "none", "identity": "none", "linear": "none", "logsoftmax": "softmax"}
-    if not word or facts.spec.task != "classify":
+    if not word or built_as.spec.task != "classify":
         return UNCLEAR
     # Logits are given in any case: their scores are the usual ones unless the file says which.
     return AGREES if known.get(word, word) in (own, "none") else Verdict(differs=True, built=own)
@@ -158,21 +158,21 @@ def says_several(value: Any) -> bool:
     return value is True or (isinstance(value, str) and plain(value).startswith("multilabel"))
 
 
-def _multi_label(value: Any, facts: Facts, *_: Any) -> Verdict:
-    if not says_several(value) or facts.spec.task != "classify":
+def _multi_label(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    if not says_several(value) or built_as.spec.task != "classify":
         return UNCLEAR
-    own = facts.spec.output.activation
+    own = built_as.spec.output.activation
     return AGREES if own == "sigmoid" else Verdict(differs=True, built=f"{own} of all classes")
 
 
-def _eps(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+def _eps(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
     asked = {_NORM_WORDS[word] for word in name & _NORM_WORDS.keys()}
-    own = [eps for kind, values in facts.eps.items() if not asked or kind in asked for eps in values]
+    own = [eps for kind, values in built_as.eps.items() if not asked or kind in asked for eps in values]
     return _one_eps(value, own)
 
 
-def _head_eps(value: Any, facts: Facts, *_: Any) -> Verdict:
-    return _one_eps(value, facts.head_eps)
+def _head_eps(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    return _one_eps(value, built_as.head_eps)
 
 
 def _one_eps(value: Any, own: Sequence[float]) -> Verdict:
@@ -183,7 +183,7 @@ def _one_eps(value: Any, own: Sequence[float]) -> Verdict:
     return Verdict(differs=True, built=either(own))
 
 
-def _pool(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
+def _pool(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
     if isinstance(value, bool):
         if name <= {"global", "pool", "gp"}:  # MAE's
             value = "avg" if value else "token"
@@ -196,66 +196,68 @@ def _pool(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
     several = [plain(word_of(one)) for one in (value if isinstance(value, list | tuple) else (value,))]
     if not all(several):
         return UNCLEAR
-    same = several and set(several) <= {*_POOLS.get(facts.pool, (facts.pool,))}
-    return AGREES if same else Verdict(differs=True, built=facts.pool)
+    same = several and set(several) <= {*_POOLS.get(built_as.pool, (built_as.pool,))}
+    return AGREES if same else Verdict(differs=True, built=built_as.pool)
 
 
-def _patch(value: Any, facts: Facts, *_: Any) -> Verdict:
-    return AGREES if sides_of(value) == facts.patch else UNCLEAR  # read from the weights
+def _patch(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    return AGREES if sides_of(value) == built_as.patch else UNCLEAR  # read from the weights
 
 
-def _stride(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    if facts.stride is None:
+def _stride(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
+    if built_as.stride is None:
         return UNCLEAR
     if isinstance(value, bool) and name & {"overlap", "overlapping"}:
-        if value == (facts.stride != facts.patch):
+        if value == (built_as.stride != built_as.patch):
             return AGREES
         return Verdict(differs=True, built=f"patches that {'do not ' if value else ''}overlap")
     if not are_numbers(value) or not _truthy(value):
         return UNCLEAR
-    return AGREES if sides_of(value) == facts.stride else Verdict(differs=True, built=list(facts.stride))
+    return (
+        AGREES if sides_of(value) == built_as.stride else Verdict(differs=True, built=list(built_as.stride))
+    )
 
 
-def _padding(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _padding(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
-    if not facts.padding or word not in ("same", "tf", "tensorflow", "symmetric", "torch", "pytorch"):
+    if not built_as.padding or word not in ("same", "tf", "tensorflow", "symmetric", "torch", "pytorch"):
         return UNCLEAR
     same = word in ("same", "tf", "tensorflow")
-    return AGREES if same == (facts.padding == "same") else Verdict(differs=True, built=facts.padding)
+    return AGREES if same == (built_as.padding == "same") else Verdict(differs=True, built=built_as.padding)
 
 
-def _norm(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _norm(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
     if word in STATISTICS:
-        return normalization(word, facts)
-    if not word or not facts.norms or word in {"none", "identity"}:
+        return normalization(word, built_as)
+    if not word or not built_as.norms or word in {"none", "identity"}:
         return UNCLEAR
     known = _NORM_WORDS.get(word, word)
-    return AGREES if known.startswith(facts.norms) else Verdict(differs=True, built=either(facts.norms))
+    return AGREES if known.startswith(built_as.norms) else Verdict(differs=True, built=either(built_as.norms))
 
 
-def _norm_order(value: Any, _: Facts, name: frozenset[str], *__: Any) -> Verdict:
+def _norm_order(value: Any, _: BuiltNetwork, name: frozenset[str], *__: Any) -> Verdict:
     first = value if "first" in name else not value
     return AGREES if first is True else Verdict(differs=True, built="norms before the layers")
 
 
-def _positions(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _positions(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
-    if not word or not facts.learned_positions:
+    if not word or not built_as.learned_positions:
         return UNCLEAR
     return AGREES if word in _LEARNED else Verdict(differs=True, built="learned positions")
 
 
-def _scale(value: Any, facts: Facts, *_: Any) -> Verdict:
-    own = [width**-0.5 for width in facts.head_width]
+def _scale(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    own = [width**-0.5 for width in built_as.head_width]
     if not own or not are_numbers(value) or isinstance(value, list | tuple):
         return UNCLEAR
     same = any(math.isclose(value, one, rel_tol=1e-3) for one in own)
     return AGREES if same else Verdict(differs=True, built=either([round(one, 5) for one in own]))
 
 
-def _other(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    if name & {"rope", "rotary"} and facts.rotary:
+def _other(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
+    if name & {"rope", "rotary"} and built_as.rotary:
         return AGREES if value is True else UNCLEAR
     if name & {"invert", "inverted"} and value is not True:
         return UNCLEAR  # the share of images of an augmentation
@@ -268,67 +270,69 @@ def _other(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
     return UNCLEAR if usual else Verdict(differs=True, built="none of it")
 
 
-def _class_token(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    if not isinstance(value, bool) or facts.class_token is None:
+def _class_token(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
+    if not isinstance(value, bool) or built_as.class_token is None:
         return UNCLEAR
     told = value != bool(name & {"no", "without"})
     if name & {"use", "pool", "only"}:  # what the classifier is given
-        return AGREES if told == (facts.pool == "token") else Verdict(differs=True, built=facts.pool)
-    built = "a class token" if facts.class_token else "no class token"
-    return AGREES if told == facts.class_token else Verdict(differs=True, built=built)
+        return AGREES if told == (built_as.pool == "token") else Verdict(differs=True, built=built_as.pool)
+    built = "a class token" if built_as.class_token else "no class token"
+    return AGREES if told == built_as.class_token else Verdict(differs=True, built=built)
 
 
-def _patch_tokens(value: Any, facts: Facts, *_: Any) -> Verdict:
-    if not isinstance(value, bool) or facts.class_token is None:
+def _patch_tokens(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    if not isinstance(value, bool) or built_as.class_token is None:
         return UNCLEAR
-    if not value or facts.pool != "token":
+    if not value or built_as.pool != "token":
         return AGREES
     return Verdict(differs=True, built="the class token alone")
 
 
-def _layer(value: Any, facts: Facts, name: frozenset[str], *_: Any) -> Verdict:
-    if not facts.depth or not are_numbers(value) or _has_fraction(value):
+def _layer(value: Any, built_as: BuiltNetwork, name: frozenset[str], *_: Any) -> Verdict:
+    if not built_as.depth or not are_numbers(value) or _has_fraction(value):
         return UNCLEAR
-    last = {1} if name & {"n", "num"} else {facts.depth - 1, facts.depth, -1}
+    last = {1} if name & {"n", "num"} else {built_as.depth - 1, built_as.depth, -1}
     values = value if isinstance(value, list | tuple) else [value]
     same = len(values) == 1 and values[0] in last
     return AGREES if same else Verdict(differs=True, built="the last block alone")
 
 
-def _window(value: Any, facts: Facts, *_: Any) -> Verdict:
-    sides, patch = sides_of(value), facts.patch
-    if sides is None or patch is None or not (facts.learned_positions or facts.rotary):
+def _window(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
+    sides, patch = sides_of(value), built_as.patch
+    if sides is None or patch is None or not (built_as.learned_positions or built_as.rotary):
         return UNCLEAR
-    image = facts.spec.input
+    image = built_as.spec.input
     whole = all(
         side * one >= own for side, one, own in zip(sides, patch, (image.height, image.width), strict=True)
     )
     return AGREES if whole else Verdict(differs=True, built="attention over the whole image")
 
 
-def _attention(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _attention(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
-    if not word or not facts.heads:
+    if not word or not built_as.heads:
         return UNCLEAR
     return AGREES if word.startswith(_USUAL_ATTENTION) else Verdict(differs=True, built="softmax attention")
 
 
-def _classifier(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _classifier(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
-    if facts.spec.task != "classify" or not word.startswith(COSINES):
+    if built_as.spec.task != "classify" or not word.startswith(COSINES):
         return UNCLEAR
     return Verdict(differs=True, built="linear layers on the features as they are")
 
 
-def _features(value: Any, facts: Facts, *_: Any) -> Verdict:
+def _features(value: Any, built_as: BuiltNetwork, *_: Any) -> Verdict:
     word = plain(word_of(value))
-    if facts.spec.task != "classify" or not (value is True or word.startswith(("l2", "unit", "cosine"))):
+    if built_as.spec.task != "classify" or not (value is True or word.startswith(("l2", "unit", "cosine"))):
         return UNCLEAR
     return Verdict(differs=True, built="a classifier on the features as they are")
 
 
-def _calibration(value: Any, facts: Facts, name: frozenset[str], beside: Mapping[str, Any]) -> Verdict:
-    if facts.spec.task != "classify" or (name == {"s"} and not {"m", "margin"} & beside.keys()):
+def _calibration(
+    value: Any, built_as: BuiltNetwork, name: frozenset[str], beside: Mapping[str, Any]
+) -> Verdict:
+    if built_as.spec.task != "classify" or (name == {"s"} and not {"m", "margin"} & beside.keys()):
         return UNCLEAR  # s may be anything; beside a margin it is the scale of cosines
     numbers = value if isinstance(value, list | tuple) else [value]
     if not are_numbers(value):
@@ -341,7 +345,7 @@ def _calibration(value: Any, facts: Facts, name: frozenset[str], beside: Mapping
     return AGREES if same else Verdict(differs=True, built=_AS_GIVEN)
 
 
-_COMPARISONS: dict[Subject, Comparison] = {
+_COMPARISONS: dict[Topic, Comparison] = {
     **IMAGES,
     "heads": _heads,
     "head width": _head_width,

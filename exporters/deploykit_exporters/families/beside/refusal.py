@@ -9,7 +9,7 @@ from typing import Any
 
 from deploykit_runtimes.errors import CheckpointError
 
-from deploykit_exporters.families.beside.as_built import Facts
+from deploykit_exporters.families.beside.as_built import BuiltNetwork
 from deploykit_exporters.families.beside.entries import Entry
 from deploykit_exporters.families.beside.scores import SCORES
 from deploykit_exporters.families.beside.verdict import Verdict
@@ -20,7 +20,7 @@ __all__ = ["crop_pct", "differs"]
 _LARGEST_UNIT = 2
 
 
-def crop_pct(entry: Entry, facts: Facts) -> dict[str, Any]:
+def crop_pct(entry: Entry, facts: BuiltNetwork) -> dict[str, Any]:
     """The value of --config for a resize before a crop; nothing for other settings."""
     sides, image = sides_of(entry.value), facts.spec.input
     cropped = any("crop" in name.lower() for name in entry.beside)
@@ -32,7 +32,7 @@ def crop_pct(entry: Entry, facts: Facts) -> dict[str, Any]:
 
 
 def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any]) -> CheckpointError:
-    told = _told(entry.value)
+    told = _printed(entry.value)
     if entry.about == "pool" and isinstance(told, bool):
         told = "avg" if told else "token"
     ignore = f"--ignore {quote(entry.path)}"
@@ -56,7 +56,7 @@ def differs(entry: Entry, verdict: Verdict, option: str, *, given: dict[str, Any
     )
 
 
-def _told(value: Any) -> Any:
+def _printed(value: Any) -> Any:
     """A value as written in errors: for a class its name, for MAE's flag its meaning."""
     if isinstance(value, type):
         return value.__name__

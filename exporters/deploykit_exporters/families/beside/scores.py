@@ -53,7 +53,7 @@ def with_scores(
     if spec.task != "classify":
         return spec
     used = [entry for entry in entries if not entry.is_ignored(hints)]
-    told = next(_told(spec, checkpoint, used, hints, prefix), None)
+    told = next(_stated_scores(spec, checkpoint, used, hints, prefix), None)
     if told is not None:
         return _scored(spec, *told)
     if spec.output.activation != "softmax":
@@ -69,7 +69,7 @@ def with_scores(
     return replace(spec, assumed=(*spec.assumed, assumed))
 
 
-def _told(
+def _stated_scores(
     spec: ModelSpec, checkpoint: Checkpoint, used: Sequence[Entry], hints: Hints, prefix: str
 ) -> Iterator[tuple[Activation, str]]:
     """How scores are made, and the source of that information, the strongest source first."""

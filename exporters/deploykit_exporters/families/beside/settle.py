@@ -11,14 +11,14 @@ from deploykit_runtimes.errors import CheckpointError
 
 from deploykit_exporters.containers.pickles.inert import class_path
 from deploykit_exporters.families.base import BuiltModel, Hints
-from deploykit_exporters.families.beside.as_built import Facts, facts_of
+from deploykit_exporters.families.beside.as_built import BuiltNetwork, describe_built
 from deploykit_exporters.families.beside.classes import class_names_of, names_classes
 from deploykit_exporters.families.beside.entries import Entry, collect, entries_in
 from deploykit_exporters.families.beside.models import named_model
 from deploykit_exporters.families.beside.modules import (
     around,
     beside_note,
-    foreign_class,
+    custom_class_note,
     refuse_acting,
     refuse_before,
     statistics,
@@ -27,11 +27,11 @@ from deploykit_exporters.families.beside.network import compare
 from deploykit_exporters.families.beside.refusal import crop_pct, differs
 from deploykit_exporters.families.beside.scores import with_scores
 from deploykit_exporters.families.beside.vocabulary import (
-    Subject,
+    Topic,
     harmless,
-    is_apart,
+    is_elsewhere,
     is_passing,
-    subject,
+    topic_of,
     words,
 )
 from deploykit_exporters.families.settings import Setting, Settings
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from deploykit_exporters.checkpoint import Checkpoint
 
-__all__ = ["settle_beside", "told_size"]
+__all__ = ["settle_beside", "stated_size"]
 
 _SMALLEST = 16
 _AS_BUILT = "as built"
@@ -74,8 +74,8 @@ def settle_beside(
     unread, read = collect(checkpoint, built.spec.origin)
     spec = _with_classes(built.spec, (*unread, *read), hints)
     spec = with_scores(spec, checkpoint, unread, hints, prefix)
-    spec = replace(spec, assumed=(*spec.assumed, *foreign_class(checkpoint.module, prefix, spec.origin)))
-    facts = facts_of(built.module, for_channels(spec, hints.config))
+    spec = replace(spec, assumed=(*spec.assumed, *custom_class_note(checkpoint.module, prefix, spec.origin)))
+    facts = describe_built(built.module, for_channels(spec, hints.config))
     done = {(one.where, one.name) for one in built.settings if one.treatment != "unknown"}
     found: list[Setting] = []
     notes: list[str] = []
@@ -104,7 +104,7 @@ def settle_beside(
 
 
 def _statistics(
-    built: BuiltModel, checkpoint: Checkpoint, facts: Facts, hints: Hints, options: Mapping[str, str]
+    built: BuiltModel, checkpoint: Checkpoint, facts: BuiltNetwork, hints: Hints, options: Mapping[str, str]
 ) -> list[Setting]:
     """The treatment of means and standard deviations of images among the weights.
 
@@ -143,7 +143,7 @@ def _named_classes(entry: Entry, spec: ModelSpec, hints: Hints) -> Setting:
     return settings.account(strict=False)[0]
 
 
-def told_size(
+def stated_size(
     checkpoint: Checkpoint, settings: Iterable[Setting], hints: Hints
 ) -> tuple[tuple[int, int], str]:
     """The (height, width) of the images as custom training code gives it, and where.
@@ -154,7 +154,7 @@ def told_size(
     Returns:
         ((0, 0), "") if there is none, or if there are several.
     """
-    known = [one for one in settings if one.treatment == "honoured" and subject(one.name) == "size"]
+    known = [one for one in settings if one.treatment == "honoured" and topic_of(one.name) == "size"]
     entries = [
         entry
         for part in collect(checkpoint, "")
@@ -172,7 +172,7 @@ def told_size(
     return next(iter(sizes.items()))
 
 
-def _settled(entry: Entry, facts: Facts, hints: Hints, options: Mapping[str, str]) -> Setting:
+def _settled(entry: Entry, facts: BuiltNetwork, hints: Hints, options: Mapping[str, str]) -> Setting:
     """The treatment of one setting.
 
     Raises:
@@ -184,7 +184,7 @@ def _settled(entry: Entry, facts: Facts, hints: Hints, options: Mapping[str, str
         about = None
     if entry.path == "safetensors:format":
         why = "of how the model was saved"
-    if is_apart(entry.where) or is_passing(entry.name):
+    if is_elsewhere(entry.where) or is_passing(entry.name):
         why = why or "of the training"
     if about is not None:
         option = options.get(about, "")
@@ -200,7 +200,7 @@ def _settled(entry: Entry, facts: Facts, hints: Hints, options: Mapping[str, str
 def _step(
     path: str,
     module: Any,
-    facts: Facts,
+    facts: BuiltNetwork,
     hints: Hints,
     options: Mapping[str, str],
     *,
@@ -236,7 +236,7 @@ def _step(
     return list(settings.account(strict=False))
 
 
-def _is_said(about: Subject, option: str, hints: Hints) -> bool:
+def _is_said(about: Topic, option: str, hints: Hints) -> bool:
     if about in ("size", "crop size", "resize") and hints.imgsz is not None:
         return True
     return bool(option) and (hints.config or {}).get(option) is not None

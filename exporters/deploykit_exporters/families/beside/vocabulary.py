@@ -15,17 +15,17 @@ __all__ = [
     "ACTIVATION_FLAGS",
     "NORMS",
     "OF_TRAINING",
-    "Subject",
+    "Topic",
     "harmless",
-    "is_apart",
+    "is_elsewhere",
     "is_passing",
     "names_architecture",
     "names_model",
-    "subject",
+    "topic_of",
     "words",
 ]
 
-Subject = Literal[
+Topic = Literal[
     "heads",
     "head width",
     "activation",
@@ -118,7 +118,7 @@ _HARMLESS = {
 OF_TRAINING = frozenset({"of the training", "augmentation", "files and records of the training"})
 """Why ``harmless`` says that something is never part of a network."""
 _WEIGHTS_TELL = ({"layer", "scale"}, {"rel", "pos"})
-_APART = frozenset(_APART_WORDS.split())
+_ELSEWHERE = frozenset(_APART_WORDS.split())
 _KNOWN = {why: frozenset(known.split()) for why, known in _HARMLESS.items()}
 # Places inside which nothing speaks of the network: the state of a training, and what it wrote down.
 _PASSING = re.compile(
@@ -131,7 +131,7 @@ _MODEL = re.compile(r"(vit|deit3?|beit(v2)?|eva(02)?|(tf_)?efficientnet(v2)?)_[a
 # Places of a configuration that hold settings of all kinds.
 _PLACES = {"train", "training", "max", "opt", "init"}
 # Where such a word says something else: a pooling of the largest, statistics of the training's images.
-_SPARED: dict[Subject, set[str]] = {
+_SPARED: dict[Topic, set[str]] = {
     "scores": {"max"},
     "multi-label": {"label", "labels"},
     "pool": {"max"},
@@ -181,9 +181,9 @@ def is_passing(name: str) -> bool:
     return bool(_PASSING.match(name.lower()))
 
 
-def is_apart(where: str) -> bool:
+def is_elsewhere(where: str) -> bool:
     """Whether a place belongs to the training, or to another network."""
-    return any(is_passing(part) or words(part) & (_APART - _PLACES) for part in where.split("."))
+    return any(is_passing(part) or words(part) & (_ELSEWHERE - _PLACES) for part in where.split("."))
 
 
 def names_model(name: str, value: Any) -> bool:
@@ -191,7 +191,7 @@ def names_model(name: str, value: Any) -> bool:
     return (
         isinstance(value, str)
         and bool(words(name) & (_ARCHITECTURE - {"net"}))
-        and not words(name) & _APART
+        and not words(name) & _ELSEWHERE
         and bool(_MODEL.fullmatch(value))
     )
 
@@ -211,13 +211,13 @@ def harmless(name: str) -> str:
     return next((why for why, known in _KNOWN.items() if alone or found & known), "")
 
 
-def subject(name: str) -> Subject | None:
+def topic_of(name: str) -> Topic | None:
     """What a setting says about the network or its images; None if it says nothing about them."""
     found = words(name)
     about = next((about for about, speaks in _RULES if speaks(found)), None)
     if about is None:
         return None
-    return None if found & (_APART - _SPARED.get(about, set())) else about
+    return None if found & (_ELSEWHERE - _SPARED.get(about, set())) else about
 
 
 def _is_statistic(found: frozenset[str], which: str) -> bool:
@@ -288,7 +288,7 @@ _POSITIONS = {"pos", "position", "positional", "embed", "embedding", "embeddings
 _CLASSIFIER = {"head", "classifier"}
 _TOKEN = {"cls", "class", "classification", "token", "no", "has", "add", "pool", "only", "without", *_FLAG}
 _KIND = {"type", "kind", "name", "layer", "class", "cls", "mechanism", "impl", "implementation"}
-_RULES: tuple[tuple[Subject, Callable[[frozenset[str]], bool]], ...] = (
+_RULES: tuple[tuple[Topic, Callable[[frozenset[str]], bool]], ...] = (
     ("mean", lambda found: _is_statistic(found, "mean")),
     ("std", lambda found: _is_statistic(found, "std")),
     ("interpolation", lambda found: bool(found & {"interpolation", "interp", "resample"})),

@@ -18,7 +18,7 @@ class CrossScaleEmbedding(nn.Module):
 
     def __init__(self, channels: int, dim: int, kernels: tuple[int, ...], *, norm: bool = True) -> None:
         super().__init__()
-        self.projs = _pyramid(channels, dim, kernels, stride=kernels[0])
+        self.projs = _cross_scale_convolutions(channels, dim, kernels, stride=kernels[0])
         self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class CrossScaleMerging(nn.Module):
     def __init__(self, dim: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.reductions = _pyramid(dim, 2 * dim, kernels, stride=2)
+        self.reductions = _cross_scale_convolutions(dim, 2 * dim, kernels, stride=2)
 
     def forward(self, tokens: Tensor) -> Tensor:
         maps = self.norm(tokens).permute(0, 3, 1, 2)
@@ -44,7 +44,9 @@ class CrossScaleMerging(nn.Module):
         return merged.permute(0, 2, 3, 1)
 
 
-def _pyramid(channels: int, dim: int, kernels: tuple[int, ...], *, stride: int) -> nn.ModuleList:
+def _cross_scale_convolutions(
+    channels: int, dim: int, kernels: tuple[int, ...], *, stride: int
+) -> nn.ModuleList:
     """One convolution per kernel size; smaller kernels get more of the ``dim`` output channels."""
     last = len(kernels) - 1
     return nn.ModuleList(

@@ -10,7 +10,7 @@ from deploykit_runtimes.contract.spec import AxisRange, InputSpec, ModelSpec, Ou
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.families.base import BuiltModel, Hints, Match, OutputGroup
-from deploykit_exporters.families.beside import settle_beside, told_size
+from deploykit_exporters.families.beside import settle_beside, stated_size
 from deploykit_exporters.families.crossformer import from_official as official
 from deploykit_exporters.families.crossformer.config import TrainingConfig, training_config
 from deploykit_exporters.families.crossformer.exportable import dynamic_form, fixed_form
@@ -72,7 +72,7 @@ class CrossFormerFamily:
         training = training_config(checkpoint, hints.config, hints.ignore)
         notes: tuple[str, ...] = ()
         if hints.imgsz is None and (training is None or training.image_size is None):
-            told, where = told_size(checkpoint, (), hints)
+            told, where = stated_size(checkpoint, (), hints)
             if where:
                 hints = dataclasses.replace(hints, imgsz=told)
                 notes = (f"The size of images, {told[0]}x{told[1]}, is that of {where}.",)

@@ -12,7 +12,7 @@ from deploykit_runtimes.contract.spec import Activation, AxisRange, InputSpec, M
 from deploykit_runtimes.errors import CheckpointError, OptionError
 
 from deploykit_exporters.families.base import BuiltModel, Dialect, Hints, Match, OutputGroup
-from deploykit_exporters.families.beside import settle_beside, told_size
+from deploykit_exporters.families.beside import settle_beside, stated_size
 from deploykit_exporters.families.heads.join import Joined, join_head, without_classifiers, witness_of
 from deploykit_exporters.families.shared.class_names import class_names
 from deploykit_exporters.families.shared.classifiers import (
@@ -108,7 +108,7 @@ class EfficientNetFamily:
     def build(self, checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         from deploykit_exporters.families.efficientnet.names import name_in_file
         from deploykit_exporters.families.efficientnet.network import EfficientNet
-        from deploykit_exporters.families.efficientnet.pickled import told_by_module
+        from deploykit_exporters.families.efficientnet.pickled import with_module_settings
         from deploykit_exporters.families.efficientnet.source import with_eps
         from deploykit_exporters.families.shared.loading import load_strict
         from deploykit_exporters.families.shared.unfilled import unfilled
@@ -121,7 +121,7 @@ class EfficientNetFamily:
             source = _dialects()[match.origin].read(checkpoint, joined.tensors, hints)
             source.preprocess(hints.imgsz or source.image_size)
         if checkpoint.module is not None and match.origin != "timm":
-            source = told_by_module(source, checkpoint.module, match.prefix, features=hints.features)
+            source = with_module_settings(source, checkpoint.module, match.prefix, features=hints.features)
         if "eps" in _SETTINGS.get(match.origin, ()):
             source = with_eps(source, hints.config or {}, told=checkpoint.module is not None)
         hints, size_from = _with_size(checkpoint, source, hints)
@@ -162,7 +162,7 @@ def _with_size(
     checkpoint: Checkpoint, source: EfficientNetSource, hints: Hints
 ) -> tuple[Hints, tuple[str, ...]]:
     """The image size according to custom training code, if nothing else gives it."""
-    size, where = told_size(checkpoint, source.settings, hints)
+    size, where = stated_size(checkpoint, source.settings, hints)
     if hints.imgsz is not None or not where:
         return hints, ()
     return replace(hints, imgsz=size), (f"The size of images, {size[0]}x{size[1]}, is that of {where}.",)

@@ -52,7 +52,7 @@ _TENSORFLOW_PRUNED = {"efficientnet_b1_pruned", "efficientnet_b2_pruned", "effic
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class _NamedModel:
     """The model that the weights are said to be, and the source of that information.
 
     Attributes:
@@ -94,8 +94,8 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> EfficientNetSource:
     """Take timm's keys as they are, and read what they do not show from the file's other entries."""
     file = read_file(checkpoint, hints)
-    told = _told(checkpoint, file, tensors, hints)
-    built = _apart(tensors)
+    told = _named_model(checkpoint, file, tensors, hints)
+    built = _split_experts(tensors)
     plan = _plan(built, told)
     compound = compound_name(plan)
     fits = bool(told.name) and (
@@ -129,7 +129,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     )
 
 
-def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _split_experts(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights with the experts' depthwise kernels separated: [experts, C * k * k] becomes [C * experts,
     1, k, k].
     """
@@ -146,7 +146,7 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
+def _plan(tensors: Mapping[str, torch.Tensor], told: _NamedModel) -> EfficientNetPlan:
     """The structure according to the shapes, completed from the named model."""
     if told.model is not None and not told.other:
         padding, eps, activation, group = unseen(told.model)
@@ -162,7 +162,9 @@ def _plan(tensors: Mapping[str, torch.Tensor], told: _Told) -> EfficientNetPlan:
     return replace(plan, padding="same", eps=1e-3) if told.tensorflow else plan
 
 
-def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Tensor], hints: Hints) -> _Told:
+def _named_model(
+    checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Tensor], hints: Hints
+) -> _NamedModel:
     """The model that the file or the user names, as timm builds it.
 
     Raises:
@@ -179,7 +181,7 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
     timm = require("timm", extra="export", purpose="build an EfficientNet")
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        return _Told(name=name, source=source, arguments=arguments)
+        return _NamedModel(name=name, source=source, arguments=arguments)
     stem, last = tensors.get("conv_stem.weight"), tensors.get("classifier.weight")
     given = {
         **arguments,
@@ -195,15 +197,15 @@ def _told(checkpoint: Checkpoint, file: TimmFile, tensors: Mapping[str, torch.Te
         return other_weights(less, _counted(tensors), except_for=("classifier.",))
 
     file.refuse_other(architecture, other, without)
-    return _Told(name=name, source=source, model=model, arguments=given, other=other)
+    return _NamedModel(name=name, source=source, model=model, arguments=given, other=other)
 
 
-def _pickled(model: Any, hints: Hints) -> _Told:
+def _pickled(model: Any, hints: Hints) -> _NamedModel:
     """The pickled module itself, which has all the information."""
     told = attributes(getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None))
     name = str(hints.variant or told.get("architecture") or "")
     check_layers(model, name.partition(".")[0] or "pickled module")
-    return _Told(name=name, source="the pickled module", model=model, arguments={})
+    return _NamedModel(name=name, source="the pickled module", model=model, arguments={})
 
 
 def _counted(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -258,7 +260,7 @@ def _claimed(checkpoint: Checkpoint, file: TimmFile, hints: Hints) -> tuple[str,
     return "", ""
 
 
-def _assumed(told: _Told, plan: EfficientNetPlan, name: str) -> tuple[str, ...]:
+def _assumed(told: _NamedModel, plan: EfficientNetPlan, name: str) -> tuple[str, ...]:
     if not told.name and told.model is None:
         return (_guess(plan, name),)
     if not told.other:
@@ -269,7 +271,7 @@ def _assumed(told: _Told, plan: EfficientNetPlan, name: str) -> tuple[str, ...]:
     )
 
 
-def _confirm(told: _Told, net: nn.Module) -> None:
+def _confirm(told: _NamedModel, net: nn.Module) -> None:
     """Compare the built network with timm's own model.
 
     Raises:
@@ -283,7 +285,7 @@ def _confirm(told: _Told, net: nn.Module) -> None:
 
 
 def _witness(
-    told: _Told,
+    told: _NamedModel,
     file: TimmFile,
     tensors: Mapping[str, torch.Tensor],
     hints: Hints,

@@ -19,7 +19,7 @@ from deploykit_exporters.families.efficientnet.network import Activation
 from deploykit_exporters.families.efficientnet.source import EfficientNetSource
 from deploykit_exporters.families.shared.setting_values import pair_of, sides_of
 
-__all__ = ["told_by_module"]
+__all__ = ["with_module_settings"]
 
 _ACTIVATIONS: dict[str, Activation | None] = {
     "SiLU": "silu",
@@ -42,7 +42,7 @@ _CONVOLUTION = ("stride", "dilation", "groups")
 _IMAGE_SIZE = 2  # Of EfficientNet-PyTorch's GlobalParams.
 
 
-def told_by_module(
+def with_module_settings(
     source: EfficientNetSource, module: Any, prefix: str, *, features: bool
 ) -> EfficientNetSource:
     """The same source with what the pickled module says beyond its weights.

@@ -145,7 +145,7 @@ def build_layers(
         raise OptionError(f"--head-activation {activation} is not one of {', '.join(ACTIVATIONS)}.")
     node = at(module, found.path)
     if class_path(node) == _SEQUENTIAL:
-        return _told(found, node), (), False
+        return _as_pickled(found, node), (), False
     between, assumed, used = _between(found, activation)
     steps: list[nn.Module] = []
     for index, layer in found.layers.items():
@@ -183,7 +183,7 @@ def scores_behind(node: Any, path: str) -> Activation | None:
     return scores
 
 
-def _told(found: Layers, module: Any) -> nn.Sequential:
+def _as_pickled(found: Layers, module: Any) -> nn.Sequential:
     """The layers as in the pickled module."""
     from torch import nn
 

@@ -75,7 +75,7 @@ class Search:
         elif any(tensor.ndim > 2 and max(tensor.shape[2:]) > 1 for tensor in tensors.values()):
             # Another network, or a copy of this one.
             self.others[path] = len(tensors)
-        elif len(inner := grouped(tensors)) > 1 and _apart(inner):
+        elif len(inner := grouped(tensors)) > 1 and _are_separate(inner):
             for name, weights in inner.items():
                 self.add(f"{path}.{name}", weights)
         elif path.rpartition(".")[2] in NAMES or self._takes_features(tensors):
@@ -110,7 +110,7 @@ def _rows_of(tensors: Tensors) -> set[int]:
     return {len(tensor) if tensor.ndim == 1 else -1 for tensor in tensors.values() if tensor.ndim}
 
 
-def _apart(groups: Mapping[str, Tensors]) -> bool:
+def _are_separate(groups: Mapping[str, Tensors]) -> bool:
     """Whether these are separate modules, not the layers of one."""
     if any(name.isdigit() or (len(weights) == 1 and "" in weights) for name, weights in groups.items()):
         return False

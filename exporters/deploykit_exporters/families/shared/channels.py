@@ -41,7 +41,7 @@ def for_channels(spec: ModelSpec, config: Mapping[str, Any] | None = None) -> Mo
     # Ultralytics has one way to read such images; with timm and all others it is the user's choice.
     known = (said,) if spec.origin == "ultralytics" and spec.task != "classify" else ()
     assumed = [] if known else [said]
-    if not (_is_told(how.mean, channels) and _is_told(how.std, channels)):
+    if not (_covers_channels(how.mean, channels) and _covers_channels(how.std, channels)):
         average, spread = (f"{values[0]:.4g}" for values in (fitted.mean, fitted.std))
         values = "1 value" if channels == 1 else f"{channels} values"
         assumed.append(
@@ -73,7 +73,7 @@ def _said(how: Preprocess) -> str:
     return f"Images have {len(how.mean)} channels in the order of the array or file, each resized separately."
 
 
-def _is_told(values: tuple[float, ...], channels: int) -> bool:
+def _covers_channels(values: tuple[float, ...], channels: int) -> bool:
     return len(values) == channels or len(set(values)) == 1
 
 

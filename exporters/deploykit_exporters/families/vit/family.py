@@ -194,7 +194,7 @@ class _Found:
 
 def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
     from deploykit_exporters.families.vit.source import read_architecture
-    from deploykit_exporters.families.vit.untold import untold_sentence
+    from deploykit_exporters.families.vit.unstated import unstated_sentence
 
     if match.dialect in _CONFIGURED:
         check_config(hints, (*_SETTINGS, *TIMM_SETTINGS, *_CONFIGURED[match.dialect](hints)))
@@ -213,7 +213,7 @@ def _find(checkpoint: Checkpoint, match: Match, hints: Hints) -> _Found:
         size=size,
         preprocess=preprocess,
         features=hints.features or arch.num_classes == 0,
-        assumed=(*assumed, *untold_sentence(source.untold, arch, hints.config or {}), *joined.assumed),
+        assumed=(*assumed, *unstated_sentence(source.unstated, arch, hints.config or {}), *joined.assumed),
         joined=joined,
     )
 

@@ -73,7 +73,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
     file, variant = read_file(checkpoint, hints), _variant(renamed)
     file.confirm_name(variant)
     told, entry = file.evaluation(), published(variant, checkpoint.path.name)
-    heads, eps = _module_facts(checkpoint.module)
+    heads, eps = _heads_and_eps(checkpoint.module)
     width, patch = (renamed["patch_embed.proj.weight"].shape[axis] for axis in (0, -1))
 
     def preprocess(size: Size) -> Preprocess:
@@ -104,7 +104,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         square=True,
         num_heads=heads,
         eps=eps,
-        untold=() if checkpoint.module is not None else ("eps",),
+        unstated=() if checkpoint.module is not None else ("eps",),
         settings=file.account(),
         witness=witness,
     )
@@ -126,7 +126,7 @@ def _variant(renamed: Mapping[str, torch.Tensor]) -> str:
     return name if name in models.list_models() else ""
 
 
-def _module_facts(module: Any) -> tuple[int | None, float]:
+def _heads_and_eps(module: Any) -> tuple[int | None, float]:
     """Attention heads and eps of a pickled model; without one, torchvision's eps.
 
     Raises:

@@ -100,7 +100,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         classes=label_names(config.get("id2label")),
         pooler=pooler,
         scores=output_activation(told),
-        untold=() if told else ("activation", "eps"),
+        unstated=() if told else ("activation", "eps"),
         settings=(*unused, *config.account(strict=True), *processor.settings),
         witness=partial(transformers_witness, told, checkpoint, hints),
     )

@@ -16,7 +16,7 @@ from deploykit_exporters.families.settings import Setting
 from deploykit_exporters.families.vit.network import Norms, Pool, ViTArchitecture
 from deploykit_exporters.families.vit.pooling import QueryPool
 from deploykit_exporters.families.vit.positions import Resampling
-from deploykit_exporters.families.vit.untold import Untold
+from deploykit_exporters.families.vit.unstated import Unstated
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ class VitSource:
         pooler: Weights of the layers after the pooled vector, see ``build_projection``, or empty.
         notes: What the user should know, in sentences.
         assumed: What the file does not say and the dialect had to assume, in sentences.
-        untold: Which of the values above are the origin's usual ones, because the file does not give them.
+        unstated: Which of the values above are the origin's usual ones, because the file does not give them.
         scores: How logits become scores, if the file says so.
         witness: Builds the origin's own model for a network input of (height, width) and ``features=``; see
             ``BuiltModel.witness``.
@@ -107,7 +107,7 @@ class VitSource:
     head_layers: int = 0
     pool_heads: int = 8
     assumed: tuple[str, ...] = ()
-    untold: tuple[Untold, ...] = ()
+    unstated: tuple[Unstated, ...] = ()
     scores: Activation | None = None
     settings: tuple[Setting, ...] = ()
     witness: Callable[..., Witness | str] | None = None

@@ -19,7 +19,7 @@ __all__ = [
     "is_ignored",
     "plain_attributes",
     "refuse_features",
-    "refuse_foreign",
+    "refuse_other_options",
 ]
 
 _MAX_BATCH = 1024
@@ -37,7 +37,7 @@ def refuse_features(hints: Hints) -> None:
         raise OptionError("--features is not available for YOLO models, which export their heads.")
 
 
-def refuse_foreign(hints: Hints, *, heads: bool = False) -> None:
+def refuse_other_options(hints: Hints, *, heads: bool = False) -> None:
     """Refuse options that are for other families.
 
     Args:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Pyramid", "focus", "focus_convolution"]
+__all__ = ["SpatialPyramidPooling", "focus", "focus_convolution"]
 
 
 def focus(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def focus_convolution(conv: nn.Conv2d) -> nn.Conv2d:
     return folded
 
 
-class Pyramid(nn.Module):
+class SpatialPyramidPooling(nn.Module):
     """A feature map together with its maxima over growing windows (spatial pyramid pooling).
 
     A maximum over 9 x 9 is the 5 x 5 maximum of 5 x 5 maxima: each window is pooled from the one

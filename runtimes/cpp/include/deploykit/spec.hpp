@@ -176,7 +176,7 @@ struct DEPLOYKIT_API Spec {
   // What the network takes: the graph's input, or what its pre-processing makes of it.
   const InputSpec& tensor() const { return network ? *network : input; }
   // Whether the graph returns answers that need no more decoding.
-  bool is_finished() const { return output.layout == Layout::top_k || output.layout == Layout::detections; }
+  bool is_postprocessed() const { return output.layout == Layout::top_k || output.layout == Layout::detections; }
 };
 
 DEPLOYKIT_API const char* to_string(Task task);

@@ -178,7 +178,7 @@ void decode(const Reading& reading) {
     case Layout::probabilities: return classify(reading);
     case Layout::features: return read_features(reading);
     case Layout::top_k: return read_top_k(reading);
-    case Layout::detections: return read_finished(reading);
+    case Layout::detections: return read_postprocessed(reading);
     case Layout::yolo:
     case Layout::yolov5:
     case Layout::end2end:

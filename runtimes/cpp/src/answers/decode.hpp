@@ -80,6 +80,6 @@ struct Reading {
 void decode(const Reading& reading);
 
 void read_detections(const Reading& reading);  // of heads that leave the suppression to the host
-void read_finished(const Reading& reading);    // of graphs that have chosen the detections themselves
+void read_postprocessed(const Reading& reading);    // of graphs that have chosen the detections themselves
 
 }  // namespace deploykit

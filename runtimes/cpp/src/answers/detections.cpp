@@ -226,7 +226,7 @@ void read_detections(const Reading& reading) {
   }
 }
 
-void read_finished(const Reading& reading) {
+void read_postprocessed(const Reading& reading) {
   Candidates& found = reading.scratch.candidates;
   found.rows.clear();
   found.extra.clear();

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit_runtimes.answers.heads import Candidates, read_candidates, read_finished
+from deploykit_runtimes.answers.heads import Candidates, read_candidates, read_postprocessed
 from deploykit_runtimes.answers.masks import paint_mask
 from deploykit_runtimes.answers.nms import nms, rotated_nms
 from deploykit_runtimes.answers.results import (
@@ -58,17 +58,17 @@ def decode(
     if not spec.output.names:
         raise ModelError("The contract names no output.")
     try:
-        dtype = None if spec.is_finished else np.float32
+        dtype = None if spec.is_postprocessed else np.float32
         arrays = [np.asarray(outputs[name], dtype) for name in spec.output.names]
     except KeyError as error:
         raise ModelError(
             f"The contract names the output {error}, the graph gives {sorted(outputs)}."
         ) from error
-    if spec.is_finished:
+    if spec.is_postprocessed:
         named = dict(zip(spec.output.names, arrays, strict=True))
         if spec.output.layout == "top_k":
             return [_top_k(named, spec, row, item, thresholds) for row, item in enumerate(geometries)]
-        return [_finished(named, spec, row, item, thresholds) for row, item in enumerate(geometries)]
+        return [_postprocessed(named, spec, row, item, thresholds) for row, item in enumerate(geometries)]
     if spec.output.layout == "features":
         return [_features(arrays, spec, row, item) for row, item in enumerate(geometries)]
     if spec.output.layout in ("logits", "probabilities"):
@@ -117,8 +117,8 @@ def find(
     Raises:
         ModelError: as for ``decode``.
     """
-    if spec.is_finished:
-        found = read_finished(outputs, row, spec, thresholds.conf, thresholds.max_det)
+    if spec.is_postprocessed:
+        found = read_postprocessed(outputs, row, spec, thresholds.conf, thresholds.max_det)
         prototypes = outputs["prototypes"][row] if "prototypes" in outputs else None
         if not spec.preprocess.included:
             return Found(candidates=found, geometry=geometry, prototypes=prototypes)
@@ -249,10 +249,10 @@ def _top_k(
     return _named(classes, scores, spec, geometry)
 
 
-def _finished(
+def _postprocessed(
     outputs: Mapping[str, np.ndarray], spec: ModelSpec, row: int, geometry: Geometry, thresholds: Thresholds
 ) -> Detections:
-    found = read_finished(outputs, row, spec, thresholds.conf, thresholds.max_det)
+    found = read_postprocessed(outputs, row, spec, thresholds.conf, thresholds.max_det)
     if not spec.preprocess.included:
         prototypes = [outputs[name] for name in ("boxes", "prototypes") if name in outputs]
         return _in_image(found, prototypes, spec, row, geometry)

@@ -11,7 +11,7 @@ from deploykit_runtimes.answers.value_checks import check_numbers, check_scores,
 from deploykit_runtimes.contract.spec import ModelSpec
 from deploykit_runtimes.errors import ModelError
 
-__all__ = ["Candidates", "read_candidates", "read_finished"]
+__all__ = ["Candidates", "read_candidates", "read_postprocessed"]
 
 _YOLOX_STRIDES = (8, 16, 32)
 
@@ -102,7 +102,7 @@ def read_candidates(
     raise ModelError(f"The layout {layout!r} holds no detections.")
 
 
-def read_finished(
+def read_postprocessed(
     outputs: Mapping[str, np.ndarray], row: int, spec: ModelSpec, conf: float, limit: int
 ) -> Candidates:
     """Rows of one image of a graph that has chosen them itself, best first.

@@ -103,7 +103,7 @@ def refuse_needless(spec: ModelSpec, given: Collection[str]) -> None:
         OptionError: one would have no effect.
     """
     used = _USED.get(spec.task, _OF_BOXES)
-    if spec.output.layout.startswith("end2end") or (spec.output.nms and not spec.is_finished):
+    if spec.output.layout.startswith("end2end") or (spec.output.nms and not spec.is_postprocessed):
         used = tuple(name for name in used if name not in _OF_OVERLAPS)
     needless = sorted(name for name in given if name not in used)
     if needless:

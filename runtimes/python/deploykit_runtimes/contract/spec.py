@@ -349,7 +349,7 @@ class ModelSpec:
         return self.network or self.input
 
     @property
-    def is_finished(self) -> bool:
+    def is_postprocessed(self) -> bool:
         """Whether the graph returns answers that need no more decoding."""
         return self.output.layout in ("top_k", "detections")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import resource
 
-__all__ = ["EXHAUSTED", "address_limit", "exhausted", "out_of_files", "told_size"]
+__all__ = ["EXHAUSTED", "address_limit", "exhausted", "out_of_files", "stated_size"]
 
 EXHAUSTED = 1
 """The exit code of a command that ran out of something."""
@@ -86,7 +86,7 @@ def address_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def told_size(count: float) -> str:
+def stated_size(count: float) -> str:
     """A number of bytes in decimal units."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
@@ -98,7 +98,7 @@ def _of_starved(error: BaseException) -> str | None:
     if limit is None or (peak := _peak()) < _STARVED * limit:
         return None
     came = f"{type(error).__name__}: {_first_line(str(error))}"
-    return f"out of memory: {told_size(peak)} were in use when it failed: {came}{_limit()}"
+    return f"out of memory: {stated_size(peak)} were in use when it failed: {came}{_limit()}"
 
 
 def _peak() -> int:
@@ -139,7 +139,7 @@ def _asked(error: BaseException, text: str) -> str:
         if (found := pattern.search(text)) is None:
             continue
         named = found.groupdict()
-        return f"{who} asked for {named.get('size') or told_size(int(named['bytes']))}"
+        return f"{who} asked for {named.get('size') or stated_size(int(named['bytes']))}"
     return f"{who} asked for more than there is" + (f" ({_first_line(text)})" if text else "")
 
 
@@ -157,7 +157,7 @@ def _library(error: BaseException) -> str:
 
 def _limit() -> str:
     limit = address_limit()
-    return "" if limit is None else f"; this process may have {told_size(limit)} (ulimit -v)"
+    return "" if limit is None else f"; this process may have {stated_size(limit)} (ulimit -v)"
 
 
 def _too_many_files() -> str:

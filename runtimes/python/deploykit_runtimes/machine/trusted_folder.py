@@ -112,7 +112,7 @@ def _walk(folder: Path) -> Path:
         if not stat.S_ISLNK(status.st_mode):
             here = step
             continue
-        if _is_foreign(status.st_uid):
+        if _is_another_user(status.st_uid):
             raise _refusal(folder, f"{step} is a symbolic link of {_user(status.st_uid)}", step)
         links += 1
         if links > _MAX_LINKS:
@@ -125,7 +125,7 @@ def _walk(folder: Path) -> Path:
 
 
 def _check_parent(folder: Path, path: Path, status: os.stat_result) -> None:
-    if _is_foreign(status.st_uid):
+    if _is_another_user(status.st_uid):
         raise _refusal(folder, f"{path} above it belongs to {_user(status.st_uid)}", path)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise _refusal(folder, f"everybody may write to {path} above it", path)
@@ -134,7 +134,7 @@ def _check_parent(folder: Path, path: Path, status: os.stat_result) -> None:
 def _check_own(folder: Path, path: Path, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise OptionError(f"The cache {folder} is not a folder.")
-    if _is_foreign(status.st_uid):
+    if _is_another_user(status.st_uid):
         raise _refusal(folder, f"it belongs to {_user(status.st_uid)}", path)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise _refusal(folder, f"others may write to it (mode {stat.S_IMODE(status.st_mode):03o})", path)
@@ -153,7 +153,7 @@ def _check_content(folder: Path, path: Path, status: os.stat_result) -> None:
     mode, inside = status.st_mode, "" if folder == path else f"{path} in it "
     if stat.S_ISLNK(mode):
         raise _refusal(folder, f"{path} in it is a symbolic link", path)
-    if _is_foreign(status.st_uid):
+    if _is_another_user(status.st_uid):
         raise _refusal(folder, f"{inside or 'it '}belongs to {_user(status.st_uid)}", path)
     # With a umask of 002 files are written so that the user's own group may write to them.
     of_group = mode & stat.S_IWGRP and status.st_gid != os.getegid()
@@ -161,7 +161,7 @@ def _check_content(folder: Path, path: Path, status: os.stat_result) -> None:
         raise _refusal(folder, f"others may write to {path}", path)
 
 
-def _is_foreign(user: int) -> bool:
+def _is_another_user(user: int) -> bool:
     return user not in (0, os.geteuid())
 
 

@@ -8,5 +8,5 @@ inputs.py        The feeds of a case: its pixels, pre-processed as ``predict`` d
 measure.py       What is kept of an output: sampled values, means along each axis, rows of answers
 compare.py       How far an engine's outputs are from what was kept
 run.py           ``self_test``: every case on a runner, judged by the precision that it runs in
-compiled.py      Engines that are compiled into a cache as a model is opened: tested before anyone uses them
+cache_watch.py   Engines that are compiled into a cache as a model is opened: tested before anyone uses them
 """

@@ -196,7 +196,7 @@ def _known_engine(source: _Source, here: _Here) -> tuple[Engine, OnnxFile, Engin
             )
         here.report.step(f"Building {source.engine.name} again: it was built {reason}")
     elif source.engine is not None and source.model is None:
-        return _foreign_engine(source.engine, here.bindings)
+        return _engine_without_sidecar(source.engine, here.bindings)
     else:
         here.report.step(f"Building an engine with {here.bindings.flavour} {here.bindings.version}")
     return None
@@ -272,7 +272,7 @@ def _build_options(sidecar: Sidecar | None, here: _Here) -> BuildOptions:
     )
 
 
-def _foreign_engine(path: Path, bindings: Bindings) -> tuple[Engine, OnnxFile, EngineKey]:
+def _engine_without_sidecar(path: Path, bindings: Bindings) -> tuple[Engine, OnnxFile, EngineKey]:
     """A plan without a sidecar, as trtexec and Ultralytics write it: what it takes is read from it."""
     metadata, plan = split_engine(path)
     engine = load_engine(bindings, plan, name=str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from deploykit_exporters.families.yolo.stem import Pyramid, focus, focus_convolution
+from deploykit_exporters.families.yolo.stem import SpatialPyramidPooling, focus, focus_convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -48,10 +48,10 @@ def test_a_pyramid_equals_its_poolings(windows: list[int], height: int, width: i
     windows.sort()
     x = torch.randn(2, 3, height, width)
     direct = [x, *(F.max_pool2d(x, side, stride=1, padding=side // 2) for side in windows)]
-    assert torch.equal(Pyramid(tuple(windows))(x), torch.cat(direct, dim=1))
+    assert torch.equal(SpatialPyramidPooling(tuple(windows))(x), torch.cat(direct, dim=1))
 
 
 @pytest.mark.parametrize("windows", [(4,), (5, 8), (9, 5)])
 def test_windows_that_no_pooling_series_gives(windows: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="odd and growing"):
-        Pyramid(windows)
+        SpatialPyramidPooling(windows)

@@ -18,7 +18,7 @@ from deploykit_runtimes.optional import require
 from deploykit_exporters.families.base import Size
 from deploykit_exporters.families.shared.unused import take_unused
 from deploykit_exporters.families.vit.clip import open_clip_config as configured
-from deploykit_exporters.families.vit.clip.open_clip_config import Told
+from deploykit_exporters.families.vit.clip.open_clip_config import OpenClipConfig
 from deploykit_exporters.families.vit.clip.open_clip_witness import open_clip_witness
 from deploykit_exporters.families.vit.network import TIMM_RESAMPLING, Pool, ViTArchitecture
 from deploykit_exporters.families.vit.source import VitSource, rename
@@ -91,7 +91,7 @@ def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints) -> VitSource:
     """Rename the image tower, and read what open_clip's configuration says about it."""
-    told = configured.read_told(checkpoint, hints)
+    told = configured.read_open_clip_config(checkpoint, hints)
     whole = any(key.startswith("visual.") for key in tensors)
     used, unused = take_unused(tensors, _UNUSED) if whole else (dict(tensors), ())
     tower = {key.removeprefix("visual."): tensor for key, tensor in used.items()}
@@ -107,7 +107,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
 
 
 def _own(
-    told: Told,
+    told: OpenClipConfig,
     tower: Mapping[str, torch.Tensor],
     tensors: Mapping[str, torch.Tensor],
     checkpoint: Checkpoint,
@@ -144,7 +144,7 @@ def _own(
         activation=activation,
         pooler=_embedding(renamed),
         pool_heads=int(told.vision.get("attn_pooler_heads", 8)),
-        untold=() if told else ("eps", "global_pool") if pool == "token" else ("eps",),
+        unstated=() if told else ("eps", "global_pool") if pool == "token" else ("eps",),
         assumed=(*assumed, *_assumed_pooling(told, renamed, pool)),
     )
 
@@ -172,7 +172,7 @@ def _reshape(renamed: dict[str, torch.Tensor]) -> None:
                 renamed[f"attn_pool.{letter}.{part}"] = alone
 
 
-def _pooling(told: Told, renamed: Mapping[str, torch.Tensor]) -> tuple[Pool, bool]:
+def _pooling(told: OpenClipConfig, renamed: Mapping[str, torch.Tensor]) -> tuple[Pool, bool]:
     """How tokens are pooled, and whether the last norm follows the pooling."""
     # Only CLIPA leaves the first norm out, and it pools like this.
     clipa = "norm_pre.weight" not in renamed and not told
@@ -185,7 +185,9 @@ def _pooling(told: Told, renamed: Mapping[str, torch.Tensor]) -> tuple[Pool, boo
     return ("avg" if kind == "avg" else "token"), after
 
 
-def _assumed_pooling(told: Told, renamed: Mapping[str, torch.Tensor], pool: Pool) -> tuple[str, ...]:
+def _assumed_pooling(
+    told: OpenClipConfig, renamed: Mapping[str, torch.Tensor], pool: Pool
+) -> tuple[str, ...]:
     if told:
         return ()
     if "attn_pool.query" in renamed:
@@ -198,7 +200,7 @@ def _assumed_pooling(told: Told, renamed: Mapping[str, torch.Tensor], pool: Pool
     return ()
 
 
-def _eps(told: Told) -> float:
+def _eps(told: OpenClipConfig) -> float:
     norm = told.vision.get("norm_kwargs", {})
     unknown = sorted(set(norm) - {"eps"})
     if unknown:
@@ -214,7 +216,7 @@ def _embedding(renamed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def _agree(told: Told, renamed: Mapping[str, torch.Tensor]) -> None:
+def _agree(told: OpenClipConfig, renamed: Mapping[str, torch.Tensor]) -> None:
     """Compare the configuration with the shapes.
 
     Raises:
@@ -249,7 +251,9 @@ def _agree(told: Told, renamed: Mapping[str, torch.Tensor]) -> None:
     vision.harmless("of towers of timm, which this is not", "timm_*")
 
 
-def _trunk(told: Told, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> VitSource:
+def _trunk(
+    told: OpenClipConfig, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> VitSource:
     """A timm ViT."""
     renamed = dict(tower)
     for old, new in _TRUNK.items():
@@ -294,7 +298,7 @@ def _trunk(told: Told, tower: Mapping[str, torch.Tensor], tensors: Mapping[str, 
         eps=(1e-5 if pre_norm else 1e-6) if model is None else float(model.blocks[0].norm1.eps),
         activation="gelu" if model is None else _activation(model),
         pooler=_embedding(renamed),
-        untold=("activation", "eps", "global_pool") if model is None else (),
+        unstated=("activation", "eps", "global_pool") if model is None else (),
     )
 
 

@@ -127,7 +127,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         pooler=_projection(renamed),
         assumed=_assumed(own, activation, hints, pool, clip=clip, classifies="head.weight" in renamed),
         scores=output_activation(told),
-        untold=() if told else ("eps",),
+        unstated=() if told else ("eps",),
         settings=(*unused, *aside, *_account(whole, vision), *processor.settings),
         witness=partial(transformers_witness, told, checkpoint, hints),
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.checkpoint import Checkpoint
     from deploykit_exporters.families.base import Hints
 
-__all__ = ["Told", "activation", "image_size", "input_size", "preprocess", "read_told"]
+__all__ = ["OpenClipConfig", "activation", "image_size", "input_size", "preprocess", "read_open_clip_config"]
 
 _WHERE = "open_clip_config.json"
 _QUICK = "quickgelu"
@@ -48,7 +48,7 @@ _TRAINING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class OpenClipConfig:
     """open_clip's configuration, from a file next to the weights or from --config; empty if there is none.
 
     Attributes:
@@ -78,7 +78,7 @@ class Told:
         return tuple(setting for part in parts for setting in part.account(strict=True))
 
 
-def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
+def read_open_clip_config(checkpoint: Checkpoint, hints: Hints) -> OpenClipConfig:
     """The contents of open_clip_config.json or --config."""
     given = hints.config or {}
     where, source = _WHERE, as_mapping(checkpoint.meta.get("open_clip"))
@@ -88,7 +88,7 @@ def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
     vision = as_mapping(model.get("vision_cfg"))
     images = as_mapping(source.get("preprocess_cfg"))
     told = {name: value for name, value in model.items() if name not in ("vision_cfg", "preprocess_cfg")}
-    return Told(
+    return OpenClipConfig(
         where=where,
         model=Settings(where, told, hints.ignore),
         vision=Settings(f"{where}:vision_cfg", vision, hints.ignore),
@@ -98,7 +98,7 @@ def read_told(checkpoint: Checkpoint, hints: Hints) -> Told:
 
 
 def activation(
-    told: Told, checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints
+    told: OpenClipConfig, checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hints
 ) -> tuple[str, tuple[str, ...]]:
     """``gelu`` or ``quick_gelu``, and what was assumed.
 
@@ -158,7 +158,7 @@ def _sizes(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
     return patches.shape[0], len(blocks), patches.shape[-1], positions.shape[0]
 
 
-def preprocess(told: Told, *, siglip: bool) -> tuple[Callable[[Size], Preprocess], str]:
+def preprocess(told: OpenClipConfig, *, siglip: bool) -> tuple[Callable[[Size], Preprocess], str]:
     """The pre-processing for a network input of (height, width), and where it was found.
 
     Args:
@@ -217,11 +217,11 @@ def _three(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def image_size(told: Told) -> Size | None:
+def image_size(told: OpenClipConfig) -> Size | None:
     """(height, width) of the images to which open_clip resizes the positions when loading."""
     return as_size(told.vision.get("image_size"))
 
 
-def input_size(told: Told) -> Size | None:
+def input_size(told: OpenClipConfig) -> Size | None:
     """The same, or the size given by the pre-processing."""
     return as_size(told.images.get("size")) or image_size(told)

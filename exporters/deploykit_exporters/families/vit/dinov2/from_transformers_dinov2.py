@@ -115,7 +115,7 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         head_layers=layers,
         assumed=("The classifier takes pooler_output, the class token.",) if on_class_token else (),
         scores=output_activation(told),
-        untold=() if told else ("activation", "eps"),
+        unstated=() if told else ("activation", "eps"),
         settings=(*unused, *config.account(strict=True), *processor.settings),
         witness=partial(transformers_witness, told, checkpoint, hints),
     )

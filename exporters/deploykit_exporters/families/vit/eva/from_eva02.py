@@ -19,7 +19,7 @@ from deploykit_exporters.families.shared.imagenet import CLIP_MEAN, CLIP_STD, ti
 from deploykit_exporters.families.shared.timm_library.config import read_file
 from deploykit_exporters.families.shared.unused import take_unused
 from deploykit_exporters.families.vit.eva.beit.shapes import norms_of, refuse_heads
-from deploykit_exporters.families.vit.eva.beit.training import account, evaluation, has_training, told_size
+from deploykit_exporters.families.vit.eva.beit.training import account, evaluation, has_training, stated_size
 from deploykit_exporters.families.vit.eva.source import EvaSource
 from deploykit_exporters.families.vit.eva.timm_shapes import no_package, shape_arguments
 from deploykit_exporters.families.vit.source import name_in_file, rename
@@ -42,7 +42,7 @@ _BLOCKS = {
     "mlp.w2": "mlp.fc1_x",
     "mlp.w3": "mlp.fc2",
 }
-_APART = {**_BLOCKS, "attn.q_bias": "attn.q_proj.bias", "attn.v_bias": "attn.v_proj.bias"}
+_ELSEWHERE = {**_BLOCKS, "attn.q_bias": "attn.q_proj.bias", "attn.v_bias": "attn.v_proj.bias"}
 _UNUSED = {
     "used only in pre-training": ("mask_token", "lm_head.*"),
     "what they tell is computed in the graph": ("rope.*", "blocks.*.attn.rope.*"),
@@ -76,13 +76,13 @@ def read(checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor], hints: Hin
         check_config(hints, _CONFIG)
     used, unused = take_unused(tensors, _UNUSED)
     apart = any(key.endswith(".attn.q_proj.weight") for key in used)
-    renamed = rename(used, {}, block="blocks.", blocks=_APART if apart else _BLOCKS)
+    renamed = rename(used, {}, block="blocks.", blocks=_ELSEWHERE if apart else _BLOCKS)
     _require(renamed, tensors)
     file = read_file(checkpoint, hints)
     rotations = _rotations(tensors)
     arguments, assumed = _arguments(renamed, rotations, config)
     trained = arguments["img_size"]
-    told = told_size(file.args)
+    told = stated_size(file.args)
     if told not in (None, trained):
         raise CheckpointError(
             f"args say input_size = {told[0]}x{told[1]}; the weights are for {trained[0]}x{trained[1]}.",

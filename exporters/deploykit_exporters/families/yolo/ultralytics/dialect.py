@@ -20,7 +20,7 @@ from deploykit_exporters.families.shared.class_names import given_or_listed
 from deploykit_exporters.families.yolo.detector_spec import (
     image_size,
     is_ignored,
-    refuse_foreign,
+    refuse_other_options,
 )
 from deploykit_exporters.families.yolo.ultralytics.classifier_transforms import (
     assumed_transforms,
@@ -56,7 +56,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         DependencyError: ultralytics is not installed.
         OptionError: the image size is not a multiple of the largest stride, or the labels are too few.
     """
-    refuse_foreign(hints, heads=True)
+    refuse_other_options(hints, heads=True)
     _require_ultralytics()
     from deploykit_exporters.families.yolo.ultralytics import spec as facts
     from deploykit_exporters.families.yolo.ultralytics.network import build_networks, input_channels

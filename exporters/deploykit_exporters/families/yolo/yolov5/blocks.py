@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deploykit_exporters.families.yolo.stem import Pyramid, focus, focus_convolution
+from deploykit_exporters.families.yolo.stem import SpatialPyramidPooling, focus, focus_convolution
 
 __all__ = [
     "C3",
@@ -134,7 +134,7 @@ class SPP(nn.Module):
         super().__init__()
         self.cv1 = cv1
         self.cv2 = cv2
-        self.pyramid = Pyramid(windows)
+        self.pyramid = SpatialPyramidPooling(windows)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.cv2(self.pyramid(self.cv1(x)))

@@ -28,7 +28,7 @@ from deploykit_exporters.families.yolo.detector_spec import (
     dynamic_axes,
     image_size,
     is_ignored,
-    refuse_foreign,
+    refuse_other_options,
 )
 from deploykit_exporters.families.yolo.yolov5.blocks import Classify, Focus
 from deploykit_exporters.families.yolo.yolov5.network import AnchorHead, YoloV5
@@ -67,7 +67,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         OptionError: the image size is not a multiple of the largest stride, or the labels are too few,
             or feature maps were asked for.
     """
-    refuse_foreign(hints)
+    refuse_other_options(hints)
     if checkpoint.module is None:
         raise CheckpointError(
             f"{checkpoint.path.name} holds the weights of a YOLOv5 without its module, which says how the "

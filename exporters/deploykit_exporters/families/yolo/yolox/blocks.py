@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deploykit_exporters.families.yolo.stem import Pyramid, focus, focus_convolution
+from deploykit_exporters.families.yolo.stem import SpatialPyramidPooling, focus, focus_convolution
 
 __all__ = [
     "BN_EPS",
@@ -137,7 +137,7 @@ class SPPBottleneck(nn.Module):
         super().__init__()
         half = inputs // 2
         self.conv1 = style.plain(inputs, half)
-        self.pyramid = Pyramid((5, 9, 13))
+        self.pyramid = SpatialPyramidPooling((5, 9, 13))
         self.conv2 = style.plain(4 * half, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from deploykit_exporters.families.yolo.detector_spec import (
     detection_groups,
     dynamic_axes,
     image_size,
-    refuse_foreign,
+    refuse_other_options,
 )
 from deploykit_exporters.families.yolo.yolox.blocks import BN_EPS
 from deploykit_exporters.families.yolo.yolox.experiment import Experiment, read_experiment
@@ -80,7 +80,7 @@ def build(checkpoint: Checkpoint, match: Match, hints: Hints) -> BuiltModel:
         OptionError: the image size is not a multiple of 32, the labels are too few, the experiment names
             an unknown activation, or feature maps were asked for.
     """
-    refuse_foreign(hints)
+    refuse_other_options(hints)
     tensors = {
         key.removeprefix(match.prefix): tensor
         for key, tensor in checkpoint.tensors.items()

@@ -21,7 +21,7 @@ constexpr const char* kTrust = "DEPLOYKIT_TRUST_CACHE";
 constexpr int kMaxLinks = 40;  // as Linux
 constexpr mode_t kPrivate = 0700;
 
-bool is_foreign(uid_t user) { return user != 0 && user != geteuid(); }
+bool is_another_user(uid_t user) { return user != 0 && user != geteuid(); }
 
 std::string user(uid_t number) { return "the user " + std::to_string(number); }
 
@@ -61,7 +61,7 @@ class Check {
         here = step;
         continue;
       }
-      if (is_foreign(found.st_uid)) {
+      if (is_another_user(found.st_uid)) {
         throw refusal(step.string() + " is a symbolic link of " + user(found.st_uid), step);
       }
       if (++links > kMaxLinks) throw refusal("its symbolic links form a loop", step);
@@ -76,7 +76,7 @@ class Check {
   void own(const fs::path& path) const {
     const struct stat found = status(path);
     if (!S_ISDIR(found.st_mode)) throw OptionError("The cache " + folder_ + " is not a folder.");
-    if (is_foreign(found.st_uid)) throw refusal("it belongs to " + user(found.st_uid), path);
+    if (is_another_user(found.st_uid)) throw refusal("it belongs to " + user(found.st_uid), path);
     if ((found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
       throw refusal("others may write to it (mode " + octal(found.st_mode) + ")", path);
     }
@@ -105,7 +105,7 @@ class Check {
 
   void parent(const fs::path& path) const {
     const struct stat found = status(path);
-    if (is_foreign(found.st_uid)) throw refusal(path.string() + " above it belongs to " + user(found.st_uid), path);
+    if (is_another_user(found.st_uid)) throw refusal(path.string() + " above it belongs to " + user(found.st_uid), path);
     if ((found.st_mode & S_IWOTH) != 0 && (found.st_mode & S_ISVTX) == 0) {
       throw refusal("everybody may write to " + path.string() + " above it", path);
     }
@@ -118,7 +118,7 @@ class Check {
       throw unreadable(errno);
     }
     if (S_ISLNK(found.st_mode)) throw refusal(path.string() + " in it is a symbolic link", path);
-    if (is_foreign(found.st_uid)) {
+    if (is_another_user(found.st_uid)) {
       throw refusal(path.string() + " in it belongs to " + user(found.st_uid), path);
     }
     // With a umask of 002 files are written so that the user's own group may write to them.

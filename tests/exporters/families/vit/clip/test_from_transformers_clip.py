@@ -129,11 +129,11 @@ def test_what_the_user_says_wins_over_the_file(tmp_path: Path) -> None:
 def test_what_a_tower_alone_does_not_tell_is_assumed() -> None:
     tensors = tiny(CLIPVisionModel, CLIPVisionConfig).state_dict()
     checkpoint = Checkpoint(path=Path("m.bin"), sha256="", container="torch", tensors=tensors)
-    heads, activation, positions, untold, images = build(checkpoint).spec.assumed
+    heads, activation, positions, unstated, images = build(checkpoint).spec.assumed
     assert "attention heads" in heads
     assert "The activation is quick_gelu, the usual one of clip-vit" in activation
     assert "those of 64x64 images, assuming a square" in positions
-    assert "assumed: norms with eps 1e-05" in untold
+    assert "assumed: norms with eps 1e-05" in unstated
     assert "short edge to 64 (bicubic), centre crop 64x64, mean 0.481455" in images
 
 

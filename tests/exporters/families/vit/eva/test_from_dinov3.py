@@ -181,9 +181,9 @@ def _heads_keys(tensors: dict[str, torch.Tensor]) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_lost_weight_is_named(name: str) -> None:
     tensors = official(tiny(name))
-    untold = {"mask_token", "storage_tokens", "rope_embed.periods", "patch_embed.proj.weight"}
-    untold |= {key for key in tensors if key.endswith("bias_mask")}  # older files have none
-    for lost in tensors.keys() - untold:
+    unstated = {"mask_token", "storage_tokens", "rope_embed.periods", "patch_embed.proj.weight"}
+    unstated |= {key for key in tensors if key.endswith("bias_mask")}  # older files have none
+    for lost in tensors.keys() - unstated:
         with pytest.raises(CheckpointError) as error:
             build(checkpoint_of({key: tensor for key, tensor in tensors.items() if key != lost}))
         assert lost in str(error.value) or lost.rpartition(".")[0] in str(error.value), (

@@ -208,8 +208,8 @@ def test_other_rotations_are_refused() -> None:
 def test_every_lost_weight_is_named(name: str) -> None:
     tensors = official(tiny(name))
     # Each is there with every block; and without the first ones it is another form or unknown.
-    untold = {"patch_embed.proj.weight", "pos_embed", *(key for key in tensors if "rope" in key)}
-    for lost in tensors.keys() - untold:
+    unstated = {"patch_embed.proj.weight", "pos_embed", *(key for key in tensors if "rope" in key)}
+    for lost in tensors.keys() - unstated:
         with pytest.raises(CheckpointError) as error:
             build(checkpoint_of({key: tensor for key, tensor in tensors.items() if key != lost}))
         assert lost in str(error.value) or lost.rpartition(".")[0] in str(error.value), (

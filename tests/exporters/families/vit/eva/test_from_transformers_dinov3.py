@@ -138,9 +138,9 @@ def test_every_lost_weight_is_named(kind: str, config: bool) -> None:
     model = tiny(**{"num_register_tokens": 2, **KINDS[kind]})
     meta = {"config": model.config.to_dict() | {"architectures": ["DINOv3ViTModel"]}} if config else {}
     # Nothing tells the first ones, and without the last two it is another form or unknown.
-    untold = {"embeddings.mask_token", "embeddings.patch_embeddings.weight"}
-    untold |= {"model.layer.0.layer_scale1.lambda1"} | (set() if config else {"embeddings.register_tokens"})
-    for lost in model.state_dict().keys() - untold:
+    unstated = {"embeddings.mask_token", "embeddings.patch_embeddings.weight"}
+    unstated |= {"model.layer.0.layer_scale1.lambda1"} | (set() if config else {"embeddings.register_tokens"})
+    for lost in model.state_dict().keys() - unstated:
         tensors = {key: tensor for key, tensor in model.state_dict().items() if key != lost}
         checkpoint = Checkpoint(path=Path("x.pt"), sha256="", container="torch", tensors=tensors, meta=meta)
         with pytest.raises(CheckpointError) as error:

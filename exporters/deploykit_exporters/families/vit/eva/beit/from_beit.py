@@ -29,7 +29,7 @@ from deploykit_exporters.families.vit.eva.beit.shapes import (
     norms_of,
     square_size,
 )
-from deploykit_exporters.families.vit.eva.beit.training import account, evaluation, has_training, told_size
+from deploykit_exporters.families.vit.eva.beit.training import account, evaluation, has_training, stated_size
 from deploykit_exporters.families.vit.eva.source import EvaSource
 from deploykit_exporters.families.vit.eva.timm_shapes import no_package
 
@@ -83,7 +83,7 @@ def read_official(
     config = hints.config or {}
     if "model" not in config:  # then it has the arguments of the training script
         check_config(hints, _CONFIG)
-    trained, guessed = _trained(tensors, told_size(file.args), hints.imgsz)
+    trained, guessed = _trained(tensors, stated_size(file.args), hints.imgsz)
     found = beit_arguments(tensors)
     there = norms_of(tensors)
     norm = "fc_norm" if "fc_norm" in there or not there else "norm"

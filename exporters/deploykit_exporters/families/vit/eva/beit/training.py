@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deploykit_exporters.families.settings import Setting, Settings
     from deploykit_exporters.families.shared.timm_library.config import TimmFile
 
-__all__ = ["account", "evaluation", "has_training", "told_size"]
+__all__ = ["account", "evaluation", "has_training", "stated_size"]
 
 _MARK = "imagenet_default_mean_and_std"
 _LARGE, _CROP = 384, 224 / 256
@@ -52,7 +52,7 @@ def has_training(file: TimmFile) -> bool:
     return _MARK in file.args
 
 
-def told_size(args: Settings) -> Size | None:
+def stated_size(args: Settings) -> Size | None:
     """(height, width) of the training's images."""
     return as_size(args.get("input_size"))
 

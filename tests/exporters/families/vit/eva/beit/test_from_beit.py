@@ -198,8 +198,8 @@ def test_the_file_name_of_a_beit_v2_tells_its_mean() -> None:
 def test_every_lost_weight_is_named(kind: str) -> None:
     tensors = official(tiny(kind))
     # Without them it is another model, or known as none.
-    untold = {"pos_embed", "patch_embed.proj.weight", *(key for key in tensors if key.endswith("_index"))}
-    for lost in tensors.keys() - untold:
+    unstated = {"pos_embed", "patch_embed.proj.weight", *(key for key in tensors if key.endswith("_index"))}
+    for lost in tensors.keys() - unstated:
         left = {key: tensor for key, tensor in tensors.items() if key != lost}
         checkpoint = Checkpoint(path=Path("x.pth"), sha256="", container="torch", tensors=left, meta={})
         with pytest.raises(CheckpointError) as error:

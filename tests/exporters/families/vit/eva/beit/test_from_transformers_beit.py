@@ -191,10 +191,10 @@ def test_every_lost_weight_is_named(kind: str, config: bool) -> None:
     model = tiny("BeitForImageClassification", **KINDS[kind])
     meta = {"config": model.config.to_dict() | {"architectures": ["BeitForImageClassification"]}}
     # Nothing tells these: without a classifier, or without positions of a kind, it is another model.
-    untold = {"beit.embeddings.patch_embeddings.projection.weight"}
-    untold |= set() if config else {"beit.embeddings.position_embeddings"}
-    untold |= set() if config else {"beit.shared_position_bias.relative_position_bias_table"}
-    for lost in model.state_dict().keys() - untold:
+    unstated = {"beit.embeddings.patch_embeddings.projection.weight"}
+    unstated |= set() if config else {"beit.embeddings.position_embeddings"}
+    unstated |= set() if config else {"beit.shared_position_bias.relative_position_bias_table"}
+    for lost in model.state_dict().keys() - unstated:
         tensors = {key: tensor for key, tensor in model.state_dict().items() if key != lost}
         checkpoint = Checkpoint(
             path=Path("x.pt"),

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from deploykit_exporters.families.vit.network import ViTArchitecture
 
-__all__ = ["Untold", "untold_sentence"]
+__all__ = ["Unstated", "unstated_sentence"]
 
-Untold = Literal["activation", "eps", "global_pool"]
+Unstated = Literal["activation", "eps", "global_pool"]
 _POOLS = {"token": "the class token pooled", "avg": "the patches averaged", "map": ""}
 
 
-def untold_sentence(
-    untold: tuple[Untold, ...], arch: ViTArchitecture, config: Mapping[str, Any]
+def unstated_sentence(
+    unstated: tuple[Unstated, ...], arch: ViTArchitecture, config: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """What was assumed about an architecture.
 
     Args:
-        untold: The values that the file does not give.
+        unstated: The values that the file does not give.
         arch: The architecture as built.
         config: The user's settings; values given there are not assumptions.
     """
@@ -29,7 +29,7 @@ def untold_sentence(
         "eps": f"norms with eps {arch.eps:g}",
         "global_pool": _POOLS.get(arch.pool, arch.pool),
     }
-    assumed = {name: words[name] for name in untold if config.get(name) is None and words[name]}
+    assumed = {name: words[name] for name in unstated if config.get(name) is None and words[name]}
     if not assumed:
         return ()
     example = {"activation": '"gelu_tanh"', "eps": "1e-5", "global_pool": '"avg"'}[next(iter(assumed))]

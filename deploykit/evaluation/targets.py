@@ -18,13 +18,13 @@ from deploykit_runtimes.runtimes import canonical_runtime
 from deploykit.evaluation.options import EvalOptions
 from deploykit.model_report import is_model_file
 
-__all__ = ["Subject", "subjects_of"]
+__all__ = ["EvalTarget", "targets_of"]
 
 _BATCHES = AxisRange(min=1, max=256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class EvalTarget:
     """One side of a comparison.
 
     Attributes:
@@ -94,7 +94,7 @@ def _checkpoint_digest(path: Path) -> str:
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
 
 
-def subjects_of(paths: Sequence[str | Path], options: EvalOptions) -> list[Subject]:
+def targets_of(paths: Sequence[str | Path], options: EvalOptions) -> list[EvalTarget]:
     """Each model file on each runtime, each checkpoint in torch; duplicates count once.
 
     Raises:
@@ -110,7 +110,7 @@ def subjects_of(paths: Sequence[str | Path], options: EvalOptions) -> list[Subje
     shared = _shared_names([path for path, _ in sides])
     several = len({path for path, _ in sides}) < len(sides)
     return [
-        Subject(
+        EvalTarget(
             name=f"{shared[text]} on {runtime}" if several else shared[text],
             path=path,
             runtime=runtime,
