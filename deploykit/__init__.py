@@ -8,6 +8,41 @@
     result.show()
 
 Importing this package loads neither torch nor an engine; each name below does so when first used.
+
+benchmark/        Measuring models: timing, the environment record, and reports
+checkup/          What this machine can run, and the one line that would fix what it cannot
+commands/         The commands, a file each
+evaluation/       Accuracy on labelled pictures: what ``deploykit eval`` measures
+package/          Folders for other people's servers: Triton, Ray Serve, KServe, Docker
+prediction/       What ``predict`` does with pictures, before and after the model
+process/          The command's own process: what it prints of itself, and how it ends
+protocol/         The Open Inference Protocol over HTTP, and `predict` beside it, as every server here reads
+                  them
+quantization/     Model files below float32
+remote/           Models that a server runs, over the Open Inference Protocol: Triton, KServe, ``deploykit
+                  serve``
+serve/            The model server: the Open Inference Protocol over HTTP and gRPC, an endpoint for
+                  pictures, and a page
+api.py            The operations of the facade. Each has the defaults of its command
+cli.py            The ``deploykit`` command: sub-commands loaded when they are used, errors reported in one
+                  message
+comparing.py      The operations of the facade that compare a model file with its checkpoint: ``verify`` and
+                  ``bisect``
+demonstration.py  The demonstration: a real trained model, from its checkpoint to a measured ONNX file
+examples.py       Examples at the end of a command's help
+machine.py        Facts about the machine, read from where Linux keeps them; unknown facts are empty or None
+model_names.py    Names of models: a file's or folder's own, or the one given as ``NAME=PATH``
+model_report.py   What a model file holds, read without torch
+operations.py     The operations of the facade that look at a machine: ``build``, ``selftest``, ``doctor``
+                  and ``demo``
+placed.py         The positional arguments of ``export``: the file to write, and the input size or an
+                  example
+progress.py       Progress of long work: a moving line on a terminal, plain lines elsewhere, always on
+                  stderr
+recording.py      The stand-alone script that records golden answers: where it is, and its use without the
+                  export packages
+terminal.py       How commands print: the only way out, with aligned pairs, units, and JSON that is valid
+                  everywhere
 """
 
 from __future__ import annotations

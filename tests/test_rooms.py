@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -76,6 +78,28 @@ def test_no_file_answers_more_than_one_question() -> None:
     lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in files}
     assert any(name.startswith("tests/") for name in lengths)
     assert {name: count for name, count in lengths.items() if count > MOST_LINES} == {}
+
+
+def unlisted(package: Path) -> list[str]:
+    """The files and folders of a package that the docstring of its ``__init__`` leaves out."""
+    told = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    return sorted(
+        name
+        for name in files | folders
+        if (package / name).relative_to(ROOT).as_posix() not in GENERATED
+        and not re.search(
+            rf"(?m)(^\s*|; )({re.escape(name)}|``{re.escape(name.rstrip('/').removesuffix('.py'))}``)(\s|$)",
+            told,
+        )
+    )
+
+
+def test_every_package_says_what_is_in_which_file() -> None:
+    packages = [path.parent for top in PACKAGES.values() for path in (ROOT / top).rglob("__init__.py")]
+    assert len(packages) > 50
+    assert {str(one.relative_to(ROOT)): names for one in packages if (names := unlisted(one))} == {}
 
 
 def test_tests_lie_where_their_sources_lie() -> None:

@@ -6,6 +6,24 @@
 
 Each kind is a frozen dataclass of options (``options.py``), and a module with a function that fills an empty
 folder. The folder appears whole or not at all.
+
+docker.py        A folder to build a container image from: ``deploykit serve`` with the models inside
+folder.py        A folder that appears whole or not at all, and replaces only folders that deploykit wrote
+installation.py  The deploykit that a package brings along, so that it builds without a package index that
+                 has deploykit
+kserve.py        Manifests for KServe: a ServingRuntime with ``deploykit serve``, and one InferenceService
+                 per model
+models.py        The models of a package: their names, their contract, and whether requests can share a
+                 batch
+options.py       The options of each kind of package, shared by the command line and Python
+pbtxt.py         Protocol buffer text format, as Triton reads its model configurations
+ray.py           A Ray Serve application: one application per model, with batching and autoscaling
+ray_app.py       What runs in a Ray cluster: a model behind HTTP and Ray's handles, with batching
+ray_front.py     Where requests to a Ray Serve application arrive: they survive the death of a replica
+ray_http.py      HTTP of a Ray Serve application: requests and responses in Ray's form
+result.py        What was packaged, for people and programs
+triton.py        A model repository for NVIDIA Triton: one folder per model, run by its ONNX Runtime backend
+yaml.py          YAML written from plain values, as Kubernetes, Ray and Compose read it
 """
 
 from __future__ import annotations

@@ -6,6 +6,23 @@
         print(server.url)
 
 Importing this package loads none of what serving needs (``pip install 'deploykit[serve,cpu]'``).
+
+grpc/          The gRPC side of the server: the Open Inference Protocol and the health service
+http/          The HTTP side of the server: an ASGI application
+aside.py       Blocking work outside the event loop, which may take minutes or never end
+batching.py    Sends the requests of one model through its engine: a bounded queue, batches of like
+               requests, several instances
+logs.py        The server's log: readable lines, or JSON for a collector
+messages.py    What the server says about itself and its models, as JSON values that REST and gRPC share
+metrics.py     Numbers for Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)
+model.py       One loaded version of one model, with its engine, queue and statistics
+opening.py     Opening a model whose file may contain anything, so that only the attempt can fail
+options.py     The options of a server, shared by the command line and Python
+repository.py  The models of a server by name: loading, unloading, and reloading of changed files
+server.py      The life of a server, from opening its sockets to its end
+state.py       The state that the HTTP and gRPC sides of a server share
+statistics.py  Counts and times of a model's requests, as Triton's statistics extension names them
+watched.py     Whether the files of a model have changed, determined without opening them
 """
 
 from __future__ import annotations

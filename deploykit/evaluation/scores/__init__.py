@@ -13,4 +13,5 @@ geometry.py           how Ultralytics' val lays a picture into the tensor
 masks.py              outlines and prototypes as masks
 pairs.py              two models on the same pictures: agreement, McNemar's test
 records.py            many records in a few arrays
+rotated.py            Corners of rotated boxes as centre, sides and angle
 """

@@ -5,6 +5,8 @@ candidate.py     The file under proof, opened node for node in the engine that p
 cases.py         The inputs of the proof: noise and real pictures
 float64.py       Telling a wrong file from inputs on which float32 cannot decide
 golden_cases     The golden cases that a file carries
+golden_cases/    The golden cases that a file carries, made while it is proven.
+                 ``deploykit_runtimes.selftest`` reads them
 own_forward.py   What a module in memory answers itself, compared with what was read from it
 pictures.py      Real pictures for the proof, with as many channels as a network takes
 processing.py    The proof of the parts around a network, each alone: pre-processing by pixels, post-

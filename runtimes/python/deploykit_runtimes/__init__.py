@@ -8,6 +8,38 @@ A device that only runs models needs this package, numpy, Pillow and one engine:
         print(model("cat.jpg"))
 
 Importing this package loads no engine; each name below is looked up when first used. docs/api.md lists them.
+
+answers/           From the raw outputs of a model to results in pixels of the image
+builds/            What is compiled ahead of time and kept beside a model
+contract/          What a model file declares about itself, and what is inferred where it declares nothing
+machine/           The machine: its cores and GPUs, what it runs out of, and folders that others could write
+                   to
+onnx/              ONNX files, read and edited without an engine and without the onnx package
+options/           Options: declared once, read in every reasonable form
+ort/               ONNX Runtime: the adapter, its sessions and plug-ins, and the rewrites that it gets at
+                   load
+pixels/            From picture files to the tensor that a model takes, as its training code does it
+prediction/        Pictures through a model, in one call
+selftest/          The golden cases that a model file carries, and the test of an engine by them
+text/              Text for people: safe to print, and short
+trt/               TensorRT 10, TensorRT 11 and TensorRT for RTX behind one adapter
+added.py           What other packages add as entry points; one that cannot be loaded spoils nothing but
+                   itself
+build_options.py   What is built ahead of time, how far a build is, and what came of it
+devices.py         ``device=`` as other libraries spell it: the runtime and the GPU that are meant
+engine_options.py  How a model is opened: one record for the Python API, the command line and every engine
+errors.py          The exception tree. Every error that a user can cause is one of these
+files.py           Files written whole or not at all
+open.py            Engines by name
+optional.py        Optional dependencies: an error that names the pip line instead of an ImportError
+ov.py              OpenVINO adapter: CPU, GPU and NPU, with the precision that every layer really runs at
+runner.py          The Runner protocol that every engine adapter keeps, and the way to open one
+runtimes.py        Every way to run a model, in one table: an engine on a device, and how it opens and
+                   builds
+suitability.py     Whether a file of low precision runs where it was made for, in a sentence. C++ says the
+                   same (``contract/suitability.cpp``)
+targets.py         What a name to write to stands for: a file, also behind links, or a device or pipe
+testing.py         A runner without an engine, for tests of whatever sits on top of one
 """
 
 from __future__ import annotations

@@ -25,4 +25,5 @@ source.py               What a ViT dialect says about a checkpoint, and the arch
 timm_named.py           timm's own model of the name that a ViT checkpoint gives, and how far the weights
                         are that model
 transformers_layers.py  Layers of transformers in the form in which timm keeps them
+unstated.py             Assumptions about a ViT where the file says nothing, as a sentence for the user
 """

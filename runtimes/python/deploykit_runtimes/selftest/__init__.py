@@ -9,4 +9,7 @@ measure.py       What is kept of an output: sampled values, means along each axi
 compare.py       How far an engine's outputs are from what was kept
 run.py           ``self_test``: every case on a runner, judged by the precision that it runs in
 cache_watch.py   Engines that are compiled into a cache as a model is opened: tested before anyone uses them
+renewed.py       Golden cases for a file of a lower precision: the answers stay, the tolerances are measured
+                 again
+scales.py        Differences from a golden case as shares of the scale of what it kept
 """

@@ -9,6 +9,8 @@
     open.py         a model, engine or folder -> runner; rebuilds what does not fit
     builder/        ONNX file -> engine: `deploykit build`
     execution/      engine -> runner: streams, buffers and the pool of contexts
+    jit.py          What TensorRT for RTX compiles when an engine first runs, kept for the next process
+    ultralytics.py  Engines that Ultralytics exports: a description in JSON, then the plan, in one file
 
 Sources: https://docs.nvidia.com/deeplearning/tensorrt/ (Python API), and the bindings themselves.
 """
