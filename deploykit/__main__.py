@@ -14,8 +14,8 @@ __all__ = ["run"]
 
 def run() -> int:
     """Run the command line and return the exit code. Ctrl-C is quiet also while its modules load."""
-    _replace_closed_streams()
     try:
+        _replace_closed_streams()
         from deploykit.process.supervision import decodes_images, supervised
 
         code = supervised(_main, impatient=decodes_images(sys.argv[1:]))
