@@ -55,5 +55,6 @@ def test_the_help_of_the_device_names_what_is_understood() -> None:
     from deploykit_runtimes.options.option import options_of
 
     [text] = [each.help for each in options_of(RuntimeOptions) if each.name == "device"]
-    for word in text.partition("call it: ")[2].removesuffix(", ...").replace(" (a GPU)", "").split(", "):
-        assert runtime_of(word)[0]
+    words = text.partition(": ")[2].removesuffix(", ...").replace(" (a GPU)", "").split(", ")
+    assert len(words) == 5
+    assert all(runtime_of(word)[0] for word in words)
