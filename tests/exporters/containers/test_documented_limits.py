@@ -18,7 +18,7 @@ def megabytes(count: int) -> str:
 
 def documented() -> dict[str, str]:
     """What is limited, and to what, of the table of a read."""
-    section = PAGE.read_text().partition("## Limits of a read")[2].partition("\n## ")[0]
+    section = PAGE.read_text().partition("## Limits of a read")[2].partition("\n##")[0]
     return dict(re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", section, re.MULTILINE)[1:])
 
 
