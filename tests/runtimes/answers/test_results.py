@@ -124,7 +124,7 @@ def test_no_detections() -> None:
 
 
 def test_plot_wants_the_image_of_the_result() -> None:
-    with pytest.raises(InputError, match="of a 60x80 image, found 80x60"):
+    with pytest.raises(InputError, match="belongs to a 60x80 image, found 80x60"):
         Detections(**SHARED).plot(np.zeros((80, 60, 3), np.uint8))
 
 
