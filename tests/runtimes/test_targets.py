@@ -49,9 +49,9 @@ def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
     source.write_bytes(b"weights")
     for name in ("link", "far"):
         (tmp_path / name).symlink_to({"link": "weights.pth", "far": "link"}[name])
-        with pytest.raises(OptionError, match=r"which leads to .*weights\.pth, is read for this"):
+        with pytest.raises(OptionError, match=r"which leads to .*weights\.pth, is an input here"):
             check_target(tmp_path / name, reads=[source])
-    with pytest.raises(OptionError, match=r"^\S*weights\.pth is read for this"):
+    with pytest.raises(OptionError, match=r"^\S*weights\.pth is an input here"):
         check_target(source, reads=[tmp_path / "other", tmp_path / "far"])
     (tmp_path / "second").hardlink_to(source)  # of a second name of the file only the name is replaced
     for allowed in ("second", "new"):
