@@ -88,7 +88,7 @@ def sniff(path: Path) -> Kind:
     for pattern, what, hint in _OTHERS:
         if pattern.match(head):
             raise _mistaken(path, what, hint)
-    raise _mistaken(path, "plain text" if _is_text(head) else "of no known kind", _NOT_WEIGHTS)
+    raise _mistaken(path, "plain text" if _is_text(head) else "a file of no known kind", _NOT_WEIGHTS)
 
 
 def _sniff_zip(path: Path) -> Kind:
