@@ -154,8 +154,8 @@ def make_images(recipe: Mapping[str, Any]) -> np.ndarray:
     else:
         each = [_picture(channels, height, width, recipe["seed"] + 50 * n) for n in range(count)]
         pixels = np.stack(each)
-    values = pixels.reshape(count, channels, height, width).astype(np.float32) / np.float32(255)
-    return np.asarray(values * (high - low) + low)
+    values = np.divide(pixels.reshape(count, channels, height, width), np.float32(255), dtype=np.float32)
+    return np.asarray(np.add(np.multiply(values, high - low, values), low, values))
 
 
 def _seeded(channels: int, size: Any, given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

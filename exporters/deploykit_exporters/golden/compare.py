@@ -73,7 +73,7 @@ def recorded_images(case: GoldenCase, name: str) -> np.ndarray:
         OptionError: they are not those that were recorded.
     """
     images = record.make_images(case.recipe) if case.recipe is not None else case.stored
-    if images is None or hashlib.sha256(images.tobytes()).hexdigest() != case.sha256:
+    if images is None or hashlib.sha256(np.ascontiguousarray(images).data).hexdigest() != case.sha256:
         raise OptionError(
             f"--golden {name} cannot be used: the images of its case {case.name!r} are not those that were "
             "recorded.",

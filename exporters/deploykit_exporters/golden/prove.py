@@ -6,6 +6,7 @@ and the input of the last layer was recorded too, which tells a head from what i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +41,8 @@ from deploykit_exporters.proof.tensors import FP32_TOLERANCE, compare
 __all__ = ["GoldenProof", "with_labels"]
 
 
+_FREE_VALUES, _MOST_TIMES = 1 << 24, 128
+"""Values of images that recipes may ask for: these, or so many inputs of the model if that is more."""
 _ROUNDING = 2e-6
 """Share of the scale below which two float32 networks are the same whatever they are."""
 
@@ -82,7 +85,20 @@ class GoldenProof:
         Raises:
             OptionError: the images are not those that were recorded.
         """
+        self._check_recipes()
         return tuple((case, recorded_images(case, self.name)) for case in self.golden.cases)
+
+    def _check_recipes(self) -> None:
+        """A recipe is a line, whatever its size: images far beyond the model's own are not made."""
+        made = sum(math.prod(case.shape) for case in self.golden.cases if case.recipe is not None)
+        tensor = self.spec.tensor
+        most = max(_FREE_VALUES, _MOST_TIMES * tensor.channels * tensor.height * tensor.width)
+        if made > most:
+            raise OptionError(
+                f"--golden {self.name} cannot be used: its images have {made:,} values, wanted at most "
+                f"{most:,} for a model of {tensor.channels}x{tensor.height}x{tensor.width}.",
+                hint="Record with the size of the model, or give it with --imgsz.",
+            )
 
     @cached_property
     def reference(self) -> Float64Reference:

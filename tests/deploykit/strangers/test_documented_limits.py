@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from deploykit_exporters.golden import file as golden
+from deploykit_exporters.golden import prove
 
 from deploykit.evaluation.data import coco_checks, strangers, yolo
 from deploykit.remote import connection
@@ -39,7 +40,8 @@ def test_labels_and_golden_answers() -> None:
         "outlines in COCO's JSON": f"{coco_checks._LONGEST:,} pixels long",
         "golden answers (`.npz`)": f"{megabytes(golden._FREE_BYTES)}, and {golden._MOST_INFLATED} times the "
         f"file, at most {megabytes(golden._MOST_BYTES)}; {megabytes(golden._MOST_JSON)} of JSON; "
-        f"{golden._MOST_WEIGHTS:,} weights; images of {golden._MOST_VALUES:,} values together",
+        f"{golden._MOST_WEIGHTS:,} weights; images of {golden._MOST_VALUES:,} values together, those of "
+        f"recipes also at most {prove._FREE_VALUES:,} or {prove._MOST_TIMES} inputs of the model",
     }
     assert {name: said.get(name) for name in coded} == coded
     assert len(said) == len(coded) + 2  # regular files, and the pixels of a mask: no numbers

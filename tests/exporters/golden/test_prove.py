@@ -59,6 +59,27 @@ def test_without_golden_answers_the_record_says_so(vit: Make, tmp_path: Path) ->
     assert (parity.golden, parity.golden_said) == ("", "")
 
 
+def test_images_far_beyond_the_model_are_not_made(
+    vit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe takes a line: one of 4096x4096 pixels took 800 MB before its size was looked at."""
+    torch.save(vit().state_dict(), tmp_path / "model.pth")
+    golden = record(vit(), tmp_path / "golden.npz", size=SIDE)
+    with np.load(golden) as file:
+        arrays = dict(file)
+    meta = json.loads(arrays["golden"].tobytes())
+    meta["cases"][0]["recipe"]["shape"] = [1, 3, 4096, 4096]
+    arrays["golden"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez_compressed(golden, **arrays)
+    monkeypatch.setattr(
+        "deploykit_exporters.record.make_images", lambda recipe: pytest.fail("they were made")
+    )
+    with pytest.raises(
+        OptionError, match=r"its images have 50,\d{3},\d{3} values, wanted at most 16,777,216"
+    ):
+        export(tmp_path / "model.pth", ExportOptions(golden=golden))
+
+
 def test_names_of_the_classes_are_taken_from_the_training(vit: Make, prove: Prove) -> None:
     spec = prove(vit(), vit(), labels=NAMES).spec
     assert spec.classes == NAMES
