@@ -127,14 +127,7 @@ def quiet() -> Iterator[None]:
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Fold constants and fuse with onnxsim; None when onnxsim cannot process the graph."""
-    import onnxsim
-
-    try:
-        with _muted_output():
-            simplified, checked = onnxsim.simplify(model)
-    except RuntimeError:
-        return None
-    return simplified if checked else None
+    return _simplified(model)
 
 
 def simplify_file(path: Path) -> onnx.ModelProto | None:
@@ -144,17 +137,24 @@ def simplify_file(path: Path) -> onnx.ModelProto | None:
         path: The model; what onnxsim makes of it is written to the same folder.
     """
     import onnx
-    import onnxsim
 
-    target = path.with_name("simplified.onnx")
     try:
-        with _muted_output():
-            simplified, checked = onnxsim.simplify(str(path), output_path=str(target))
+        simplified = _simplified(str(path), output_path=str(path.with_name("simplified.onnx")))
     except TypeError:  # onnxsim before 0.7 has no output_path
         return simplify(onnx.load(path))
+    if simplified is not None:
+        onnx.load_external_data_for_model(simplified, str(path.parent))
+    return simplified
+
+
+def _simplified(model: onnx.ModelProto | str, **options: str) -> onnx.ModelProto | None:
+    import onnxsim
+
+    try:
+        with _muted_output():
+            simplified, checked = onnxsim.simplify(model, **options)
     except RuntimeError:
         return None
-    onnx.load_external_data_for_model(simplified, str(path.parent))
     return simplified if checked else None
 
 

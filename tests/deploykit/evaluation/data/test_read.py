@@ -10,29 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from deploykit_runtimes.errors import InputError, OptionError
 from PIL import Image
+from spec_of_task import DIGITS as CLASSES
+from spec_of_task import spec_of_task as model
 
 from deploykit.evaluation.data.read import read_dataset
 from deploykit.evaluation.data.truth import Objects
-
-CLASSES = tuple("0123456789")
-
-
-def model(task: Task, classes: tuple[str, ...] = CLASSES, count: int | None = None) -> ModelSpec:
-    layout = {"classify": "logits"}.get(task, "yolo")
-    return ModelSpec(
-        task=task,
-        family="yolo",
-        variant="v",
-        origin="o",
-        input=InputSpec(height=32, width=32),
-        preprocess=Preprocess(resize="stretch", resize_to=(32, 32)),
-        output=OutputSpec(layout=layout, names=("output",), keypoints=(4, 3)),  # type: ignore[arg-type]
-        classes=classes,
-        num_classes=len(classes) if count is None else count,
-    )
 
 
 def test_class_folders_go_by_name(digits: Path) -> None:

@@ -7,16 +7,17 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from deploykit_runtimes.contract.spec import InputSpec, ModelSpec, OutputSpec, Preprocess, Task
 from deploykit_runtimes.errors import DeploykitError, InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from spec_of_task import spec_of_task
 
 from deploykit.evaluation.data.coco_checks import check_annotation
 from deploykit.evaluation.data.labels import LabelForm, read_label_file
@@ -32,22 +33,7 @@ ANNOTATION = {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 1, 20, 20]}
 NANS = ".nan," * 4
 
 
-def model(task: Task) -> ModelSpec:
-    return ModelSpec(
-        task=task,
-        family="yolo",
-        variant="v",
-        origin="o",
-        input=InputSpec(height=32, width=32),
-        preprocess=Preprocess(resize="stretch", resize_to=(32, 32)),
-        output=OutputSpec(
-            layout="logits" if task == "classify" else "yolo",
-            names=("output",),
-            keypoints=(4, 3),
-        ),
-        classes=CLASSES,
-        num_classes=3,
-    )
+model = partial(spec_of_task, classes=CLASSES)
 
 
 def coco(**parts: Any) -> dict[str, Any]:
